@@ -1,0 +1,43 @@
+"""What every network of the framework offers beside ``forward``."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+Tiled = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
+"""``tiled(function, x)`` applies ``function`` to ``x`` (B, C, H, W), at once or tile by tile."""
+
+
+def untiled(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Apply ``function`` to the whole picture at once."""
+    return function(x)
+
+
+class Network(nn.Module):
+    """Base of all architectures: an ``nn.Module`` that knows how it denoises a whole picture.
+
+    Tensors are (B, 3, H, W), RGB, float in [0, 255].
+    """
+
+    size_multiple: int = 1
+    """Training patches must be a multiple of this (2 to the number of poolings)."""
+
+    blind_spots: bool = False
+    """Whether ``forward`` takes a blind spot ``k`` and ``forward_teachers`` exists."""
+
+    def denoise(self, noisy: Tensor, k: int = 3, tiled: Tiled = untiled) -> Tensor:
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape back, not clipped.
+
+        Args:
+            k: the blind spot, for networks that have one; ordinary networks leave it unused.
+            tiled: how the network is laid over the picture. What depends on the whole picture
+                (C-BSN's statistics) is computed outside of it.
+        """
+        del k
+        return tiled(self, noisy)
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        """The constructor arguments of a bare state dict with these key names and shapes; None if not ours."""
+        del shapes
+        return None

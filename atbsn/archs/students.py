@@ -1,0 +1,134 @@
+"""Lightweight ordinary networks that AT-BSN's teachers are distilled into (arXiv 2303.16783, section 4).
+
+No shifts, no rotations, no head: one pass over the picture.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atbsn.archs.base import Network
+from atbsn.archs.unet import SLOPE, UNet, kaiming_init
+from atbsn.ops.padding import pad_to_multiple
+from atbsn.registry import ARCHS
+from atbsn.utils.types import PositiveInt
+
+
+class ReplicateConv(nn.Module):
+    """3x3 convolution without bias, replicate padding, then LeakyReLU 0.1."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="replicate", bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.conv(x), SLOPE)
+
+
+class Stage(nn.Module):
+    """A chain of convolutions, named ``conv`` if it is one and ``conv1, conv2, ...`` if it is several."""
+
+    def __init__(self, *channels: int) -> None:
+        super().__init__()
+        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        for number, (before, after) in enumerate(pairs, start=1):
+            self.add_module("conv" if len(pairs) == 1 else f"conv{number}", ReplicateConv(before, after))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.children():
+            x = conv(x)
+        return x
+
+
+def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
+    """Nearest-neighbour x2, zero-padded (split between the sides) where ``skip`` is larger."""
+    x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+    rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
+    if rows or columns:
+        x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
+    return x
+
+
+class LightStudent(Network):
+    """The skeleton of students A and B: three encoder stages, two poolings, two decoder stages.
+
+    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size from 4 x 4 -> the same shape, not clipped.
+    """
+
+    size_multiple = 4
+
+    def __init__(self, enc1: Stage, enc2: Stage, enc3: Stage, dec2: Stage, dec1: Stage) -> None:
+        super().__init__()
+        self.enc1, self.enc2, self.enc3 = enc1, enc2, enc3
+        self.dec2, self.dec1 = dec2, dec1
+        kaiming_init(self)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        pool1 = F.max_pool2d(self.enc1(noisy), 2)
+        x = self.enc3(F.max_pool2d(self.enc2(pool1), 2))
+        x = self.dec2(torch.cat((upsample_to(x, pool1), pool1), dim=1))
+        return self.dec1(torch.cat((upsample_to(x, noisy), noisy), dim=1))
+
+
+@ARCHS.register
+class StudentA(LightStudent):
+    """Student A, 128,385 parameters: one bias-free convolution a stage. See ``LightStudent``."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            enc1=Stage(3, 48), enc2=Stage(48, 48), enc3=Stage(48, 48), dec2=Stage(96, 96), dec1=Stage(99, 3)
+        )
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        return {} if "enc1.conv.conv.weight" in shapes else None
+
+
+@ARCHS.register
+class StudentB(LightStudent):
+    """Student B, 856,656 parameters: three bias-free convolutions an encoder stage, four a decoder stage.
+
+    See ``LightStudent``.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            enc1=Stage(3, 48, 48, 48),
+            enc2=Stage(48, 48, 48, 48),
+            enc3=Stage(48, 96, 96, 48),
+            dec2=Stage(96, 96, 96, 96, 96),
+            dec1=Stage(99, 96, 96, 96, 3),
+        )
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        return {} if "enc1.conv3.conv.weight" in shapes else None
+
+
+@ARCHS.register
+class StudentC(Network):
+    """Student C, 1,003,011 parameters at width 48: the teacher's UNet without shifts.
+
+    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size (padded to a multiple of 32 by reflection) ->
+    the same shape, not clipped.
+
+    Args:
+        width: channels w of the UNet.
+    """
+
+    size_multiple = 32
+
+    def __init__(self, width: PositiveInt = 48) -> None:
+        super().__init__()
+        self.unet = UNet(width, out_channels=3, half_plane=False)
+        kaiming_init(self)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        height, width = noisy.shape[-2:]
+        return self.unet(pad_to_multiple(noisy, self.size_multiple))[..., :height, :width]
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        if "unet.intro.conv.weight" not in shapes or "nin_A.weight" in shapes:
+            return None
+        return {"width": shapes["unet.intro.conv.weight"][0]}

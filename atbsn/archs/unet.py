@@ -1,0 +1,111 @@
+"""The UNet of AT-BSN (arXiv 2303.16783): as a half-plane network in the teacher, plain in student C.
+
+The layout is Laine et al.'s (arXiv 1901.10277): skips are the pooled encoder features, the last one is the input.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atbsn.ops.blind_spot import half_plane_pool
+
+SLOPE = 0.1
+"""Negative slope of every LeakyReLU."""
+
+
+class ConvLReLU(nn.Module):
+    """3x3 convolution with zero padding, then LeakyReLU 0.1.
+
+    With ``half_plane`` an output row sees only input rows up to its own: two zero rows on top, none at the
+    bottom. That is a convolution padded by two rows whose last two output rows are left out.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, half_plane: bool) -> None:
+        super().__init__()
+        self.half_plane = half_plane
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=(2, 1) if half_plane else 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if self.half_plane:
+            x = x[:, :, :-2]
+        return F.leaky_relu(x, SLOPE)
+
+
+class Encoder(nn.Module):
+    """Convolution and, but for the deepest, 2x2 max-pooling."""
+
+    def __init__(self, channels: int, half_plane: bool, pool: bool = True) -> None:
+        super().__init__()
+        self.half_plane, self.pool = half_plane, pool
+        self.conv1 = ConvLReLU(channels, channels, half_plane)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        if not self.pool:
+            return x
+        return half_plane_pool(x) if self.half_plane else F.max_pool2d(x, 2)
+
+
+class Decoder(nn.Module):
+    """Nearest-neighbour x2, concatenation (decoder, skip), two convolutions."""
+
+    def __init__(self, in_channels: int, channels: int, out_channels: int, half_plane: bool) -> None:
+        super().__init__()
+        self.conv1 = ConvLReLU(in_channels, channels, half_plane)
+        self.conv2 = ConvLReLU(channels, out_channels, half_plane)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        return self.conv2(self.conv1(torch.cat((x, skip), dim=1)))
+
+
+class UNet(nn.Module):
+    """(B, 3, H, W) -> (B, out_channels, H, W); H and W multiples of 32 (five poolings).
+
+    Args:
+        width: channels w of the encoder; the decoder has 2w.
+        out_channels: channels of the result (which keeps its LeakyReLU).
+        half_plane: whether output row i sees only input rows <= i.
+    """
+
+    def __init__(self, width: int, out_channels: int, half_plane: bool) -> None:
+        super().__init__()
+        self.intro = ConvLReLU(3, width, half_plane)
+        self.enc1 = Encoder(width, half_plane)
+        self.enc2 = Encoder(width, half_plane)
+        self.enc3 = Encoder(width, half_plane)
+        self.enc4 = Encoder(width, half_plane)
+        self.enc5 = Encoder(width, half_plane)
+        self.enc6 = Encoder(width, half_plane, pool=False)
+        self.dec5 = Decoder(2 * width, 2 * width, 2 * width, half_plane)
+        self.dec4 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
+        self.dec3 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
+        self.dec2 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
+        self.dec1 = Decoder(2 * width + 3, 2 * width, out_channels, half_plane)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pool1 = self.enc1(self.intro(image))
+        pool2 = self.enc2(pool1)
+        pool3 = self.enc3(pool2)
+        pool4 = self.enc4(pool3)
+        x = self.enc6(self.enc5(pool4))
+        for decoder, skip in (
+            (self.dec5, pool4),
+            (self.dec4, pool3),
+            (self.dec3, pool2),
+            (self.dec2, pool1),
+            (self.dec1, image),
+        ):
+            x = decoder(x, skip)
+        return x
+
+
+@torch.no_grad()
+def kaiming_init(module: nn.Module) -> None:
+    """Kaiming normal (fan-in, a = 0.1) for every convolution, zero bias."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,174 @@
+"""Weight files: reading any of the layouts in use, and finding the network they belong to.
+
+Nothing in a file is executed: ``.pth`` is read with ``weights_only=True``, ``.safetensors`` holds no code.
+"""
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as format_safetensors
+from torch import Tensor
+
+from atbsn.archs import build_arch
+from atbsn.archs.base import Network
+from atbsn.registry import ARCHS
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_atomically
+
+METADATA_KEY = "atbsn"
+"""Where the metadata, as JSON, stands in a safetensors header."""
+
+_WRAPPERS = ("module.", "_orig_mod.")
+_STUDENT, _TEACHER = "nbsn.", "bsn."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weight file holds: tensors by name, and what is known about them.
+
+    Attributes:
+        params: the state dict; of the averaged weights (``params_ema``) where the file has them.
+        metadata: ``network`` (type and arguments), ``k``, ``iteration``, ``dataset`` ...; empty in bare files.
+    """
+
+    params: dict[str, Tensor]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read ``.pth`` or ``.safetensors``: ``{params}``, ``{params_ema}``, bare, 'module.'-prefixed, or a
+    distillation file with ``nbsn.*`` and ``bsn.*`` (of which the student's part is taken).
+
+    Raises:
+        UserError: the file is missing, damaged, or holds anything but tensors by name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such weight file; check the path")
+    content, metadata = _read_file(path)
+    content = content.get("params_ema", content.get("params", content.get("state_dict", content)))
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise UserError(f"{path}: holds no weights (tensors by name); give a file that training saved")
+    params = {_unwrap(name): tensor for name, tensor in content.items()}
+    if any(name.startswith(_STUDENT) for name in params):
+        params = {name.removeprefix(_STUDENT): t for name, t in params.items() if not name.startswith(_TEACHER)}
+    return Weights(params, metadata)
+
+
+def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
+    """Load the weights in ``path`` into ``net``; returns the file's metadata.
+
+    Raises:
+        UserError: the file cannot be read, or belongs to another network (which keys or shapes differ).
+    """
+    weights = read_weights(path)
+    _check_fit(net, weights.params, path)
+    net.load_state_dict(weights.params)
+    return weights.metadata
+
+
+def load(path: str | Path) -> Network:
+    """The network in ``path``, in evaluation mode: by the file's metadata, else by the names of its keys.
+
+    Raises:
+        UserError: the file cannot be read, or no registered architecture has such keys.
+    """
+    weights = read_weights(path)
+    net = build_arch(weights.metadata.get("network") or _recognise(weights.params, path))
+    _check_fit(net, weights.params, path)
+    net.load_state_dict(weights.params)
+    return net.eval()
+
+
+def save_weights(
+    path: str | Path,
+    params: dict[str, Tensor],
+    metadata: dict[str, Any],
+    params_ema: dict[str, Tensor] | None = None,
+) -> None:
+    """Write ``{params, params_ema, metadata}`` (.pth), or the averaged weights, if any, and metadata (.safetensors).
+
+    Atomic: the file is whole or the old one stays.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        tensors = {name: tensor.contiguous() for name, tensor in (params_ema or params).items()}
+        data = format_safetensors(tensors, metadata={METADATA_KEY: json.dumps(metadata)})
+    else:
+        content = {"params": params, "metadata": metadata}
+        if params_ema is not None:
+            content["params_ema"] = params_ema
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        data = buffer.getbuffer()
+    write_atomically(path, lambda file: file.write(data))
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The content and the metadata of a weight file, with every way of being damaged made one message."""
+    try:
+        if path.suffix == ".safetensors":
+            data = path.read_bytes()
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            metadata = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
+            return parse_safetensors(data), metadata
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict):
+            raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
+        metadata = content.get("metadata", {})
+        return content, metadata if isinstance(metadata, dict) else {}
+    except Exception as error:  # a damaged file can fail anywhere in the readers, with any exception
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{path}: not a readable weight file ({type(error).__name__}: {reason[:160]}); "
+            "it is damaged, or holds something other than tensors, which is never executed; give another file"
+        ) from None
+
+
+def _unwrap(name: str) -> str:
+    while name.startswith(_WRAPPERS):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _check_fit(net: Network, params: dict[str, Tensor], path: str | Path) -> None:
+    """Say in a sentence how a file's weights differ from what ``net`` needs."""
+    own = net.state_dict()
+    missing = sorted(own.keys() - params.keys())
+    unexpected = sorted(params.keys() - own.keys())
+    shapes = [
+        f"{name} is {tuple(params[name].shape)} where {tuple(own[name].shape)} is needed"
+        for name in own.keys() & params.keys()
+        if params[name].shape != own[name].shape
+    ]
+    differences = [
+        f"{len(names)} {what} ({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (
+            ("keys missing", missing),
+            ("unknown keys", unexpected),
+            ("shapes differ", shapes),
+        )
+        if names
+    ]
+    if differences:
+        raise UserError(
+            f"{path}: the weights of another network, not of this {type(net).__name__}: {'; '.join(differences)}; "
+            "give its own weights, or the network's own type and width"
+        )
+
+
+def _recognise(params: dict[str, Tensor], path: str | Path) -> dict[str, Any]:
+    shapes = {name: tuple(tensor.shape) for name, tensor in params.items()}
+    for name in ARCHS:
+        arguments = ARCHS.get(name).recognise(shapes)
+        if arguments is not None:
+            return {"type": name, **arguments}
+    raise UserError(
+        f"{path}: no registered architecture has keys such as {', '.join(sorted(params)[:3])}; "
+        f"known architectures: {', '.join(ARCHS)}"
+    )

@@ -1,0 +1,1 @@
+"""Floor 0: tensor operations without parameters: shifts, rotations, padding, sub-sampling."""

@@ -1,0 +1,68 @@
+"""Registries: names in option files to classes in this package.
+
+A registry belongs to a package folder (``atbsn.archs``, ``atbsn.data``, ``atbsn.models``). Its modules are
+imported at the first look-up, not before, so ``import atbsn`` stays cheap, and a new file in the folder is
+found without being listed anywhere. An import error is raised as it is.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TypeVar
+
+from atbsn.utils.errors import UserError
+from atbsn.utils.suggest import did_you_mean
+
+T = TypeVar("T", bound=type)
+
+
+class Registry:
+    """Maps names to classes of one kind.
+
+    Args:
+        kind: what the entries are, in the words of an error message: ``"architecture"``.
+        package: dotted name of the folder whose modules register entries.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind = kind
+        self._package = package
+        self._entries: dict[str, type] = {}
+        self._scanned = False
+
+    def register(self, cls: T) -> T:
+        """Class decorator: enter ``cls`` under its own name. Two classes of one name are an error."""
+        known = self._entries.get(cls.__name__)
+        if known is not None and known.__module__ != cls.__module__:
+            raise TypeError(
+                f"{self.kind} '{cls.__name__}' is registered twice: in {known.__module__} and in {cls.__module__}"
+            )
+        self._entries[cls.__name__] = cls
+        return cls
+
+    def get(self, name: str) -> type:
+        """The class registered as ``name``; a ``UserError`` that suggests the nearest name otherwise."""
+        self._scan()
+        if name not in self._entries:
+            raise UserError(f"'{name}' is not a registered {self.kind}; {did_you_mean(str(name), self._entries)}")
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        self._scan()
+        return iter(sorted(self._entries))
+
+    def __contains__(self, name: object) -> bool:
+        self._scan()
+        return name in self._entries
+
+    def _scan(self) -> None:
+        if self._scanned:
+            return
+        for module in iter_modules(import_module(self._package).__path__, prefix=f"{self._package}."):
+            import_module(module.name)
+        self._scanned = True
+
+
+ARCHS = Registry("architecture", "atbsn.archs")
+DATASETS = Registry("data set", "atbsn.data")
+MODELS = Registry("model (training method)", "atbsn.models")
