@@ -162,8 +162,8 @@ def _gaussian(size: int, sigma: float) -> np.ndarray:
 def _replicated(kernel: np.ndarray, length: int) -> np.ndarray:
     """``kernel`` as a matrix along an axis of ``length`` samples whose ends are replicated."""
     radius = len(kernel) // 2
-    return np.stack([kernel @ np.pad(np.eye(length), ((radius, radius), (0, 0)), mode="edge")[i : i + len(kernel)]
-                     for i in range(length)])
+    taps = np.pad(np.eye(length), ((radius, radius), (0, 0)), mode="edge")
+    return np.stack([kernel @ taps[i : i + len(kernel)] for i in range(length)])
 
 
 _GAUSSIAN = _gaussian(11, 1.5)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atbsn.archs.base import Network, Tiled, untiled
+from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
 from atbsn.ops.blind_spot import blind_spot_shift, rotate, shift_outwards, unrotate
 from atbsn.ops.padding import pad_to_multiple
@@ -100,6 +100,6 @@ class ATBSN(Network):
     def _head(self, mixed: Tensor, noisy: Tensor) -> Tensor:
         """Everything after ``nin_A``, cropped to the size of ``noisy``."""
         x = F.leaky_relu(mixed, SLOPE)
-        x = self.nin_C(F.leaky_relu(self.nin_B(x), SLOPE))
+        x = in_full_precision(self.nin_C, F.leaky_relu(self.nin_B(x), SLOPE))
         x = x[..., : noisy.shape[-2], : noisy.shape[-1]]
         return x + self.mean if self.mean else x

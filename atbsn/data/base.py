@@ -3,11 +3,17 @@
 import os
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from atbsn.utils.dist import is_main
+from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture
+
+_MEMORY_SHARE = 0.8
+"""Decoded pictures may take this part of the memory that is available."""
 
 
 class ImageSet(ABC):
@@ -52,13 +58,43 @@ class ImageSet(ABC):
 
         Sets whose records can be cropped without decoding (raw LMDB, arrays in memory) override this with
         nothing.
+
+        Raises:
+            UserError: the decoded pictures would not fit in memory, or one cannot be read.
         """
-        if self._decoded is None:
-            with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-                read = pool.map(lambda index: self.read(index).rgb8(), range(len(self)))
-                self._decoded = list(tqdm(read, total=len(self), desc="decode", unit="image", leave=False))
+        if self._decoded is not None:
+            return
+        self._check_memory()
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            pictures = pool.map(lambda index: self.read(index).rgb8(), range(len(self)))
+            quiet = None if is_main() else True  # None: where the output is no terminal
+            bar = tqdm(pictures, total=len(self), desc="decode", unit="image", leave=False, disable=quiet)
+            self._decoded = list(bar)
 
     def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
-        """A (size, size, 3) uint8 RGB crop of noisy picture ``index``. Fast after ``preload``."""
+        """A (size, size, 3) uint8 RGB crop of picture ``index``, a view or a copy. Fast once preloaded."""
         picture = self.read(index).rgb8() if self._decoded is None else self._decoded[index]
         return picture[top : top + size, left : left + size]
+
+    def _check_memory(self) -> None:
+        sizes = (self.size(index) for index in range(len(self)))
+        needed, available = sum(3 * height * width for height, width in sizes), available_memory()
+        if available is not None and needed > _MEMORY_SHARE * available:
+            raise UserError(
+                f"{len(self)} pictures: decoded they take {needed / 1e9:.1f} GB, more than "
+                f"{_MEMORY_SHARE:.0%} of the {available / 1e9:.1f} GB of memory available; prepare an LMDB "
+                f"(python scripts/prepare_data.py folder) and set io_backend: lmdb, or use fewer pictures"
+            )
+
+
+def available_memory() -> int | None:
+    """Bytes of memory this process may still take, in its container too; None where it cannot be told."""
+    limits = []
+    try:
+        fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        limits.append(1024 * int(fields["MemAvailable"].split()[0]))
+        group = Path("/sys/fs/cgroup")
+        limits.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    except (OSError, ValueError, KeyError):  # no Linux, no cgroup, or no limit ("max")
+        pass
+    return min(limits, default=None)

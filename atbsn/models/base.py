@@ -1,5 +1,7 @@
 """What a training method is: which networks, which losses, how it denoises."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from atbsn.archs.base import Network, Tiled, untiled
@@ -21,8 +23,9 @@ class Model(nn.Module):
         self.net = net
 
     @classmethod
-    def patch_multiple(cls, net_class: type[Network]) -> int:
-        """Training patches must be a multiple of this many pixels."""
+    def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
+        """Training patches must be a multiple of this many pixels, given the method's own arguments."""
+        del arguments
         return net_class.size_multiple
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
@@ -40,6 +43,16 @@ class Model(nn.Module):
     def forward(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         return self.losses(batch, progress)
 
-    def denoise(self, noisy: Tensor, tiled: Tiled = untiled) -> Tensor:
-        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], as the method does at test time; not clipped."""
-        return self.net.denoise(noisy, tiled=tiled)
+    def denoise(self, noisy: Tensor, k: int | None = None, tiled: Tiled = untiled) -> Tensor:
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], as the method does at test time; not clipped.
+
+        Args:
+            k: another blind spot than the method's own, for networks that have one.
+            tiled: how the network is laid over the picture; see ``Network.denoise``.
+        """
+        own = {} if k is None else {"k": k}
+        return self.net.denoise(noisy, tiled=tiled, **own)
+
+    def metadata(self) -> dict[str, Any]:
+        """What the weight file should say about the method, in plain values."""
+        return {}

@@ -1,6 +1,7 @@
 """From ``{"type": name, argument: value, ...}`` to an object, with the arguments checked first."""
 
 import inspect
+import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, get_args, get_type_hints
@@ -12,43 +13,14 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
 
-@lru_cache(maxsize=256)
-def arguments_schema(function: Callable[..., Any], exclude: tuple[str, ...] = ()) -> type[BaseModel]:
-    """A strict pydantic model of the keyword arguments of ``function`` (a class: of its constructor)."""
-    target = function.__init__ if inspect.isclass(function) else function
-    hints = get_type_hints(target, include_extras=True)
-    fields: dict[str, Any] = {}
-    for name, parameter in inspect.signature(function).parameters.items():
-        if name in exclude or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (hints.get(name, Any), default)
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
-    return create_model(f"{function.__name__}Arguments", __config__=config, **fields)
-
-
-def check_arguments(
-    function: Callable[..., Any], arguments: Mapping[str, Any], exclude: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """``arguments`` converted to the types ``function`` declares; only those given.
-
-    Raises:
-        ValidationError: pydantic's, listing every fault.
-    """
-    checked = arguments_schema(function, exclude).model_validate(dict(arguments))
-    return {name: getattr(checked, name) for name in checked.model_fields_set}
-
-
-def describe_faults(error: ValidationError, schema: type[BaseModel], prefix: str = "") -> list[str]:
-    """One line a fault: path, value, rule and remedy. ``schema`` is what was validated against."""
-    return [_describe(fault, schema, prefix) for fault in error.errors()]
-
-
 def build(registry: Registry, options: Mapping[str, Any], **given: Any) -> Any:
     """Build the entry ``options["type"]`` of ``registry`` from the other options.
 
     Args:
         given: arguments that do not come from options, such as an already built network.
+
+    Raises:
+        UserError: no such entry, or its constructor does not take these arguments.
     """
     arguments = dict(options)
     name = arguments.pop("type", None)
@@ -57,14 +29,56 @@ def build(registry: Registry, options: Mapping[str, Any], **given: Any) -> Any:
     cls = registry.get(name)
     try:
         arguments = check_arguments(cls, arguments, exclude=tuple(given))
-    except ValidationError as error:
-        faults = describe_faults(error, arguments_schema(cls, tuple(given)), prefix=f"{name}.")
-        raise UserError("; ".join(faults)) from None
+    except UserError as error:
+        raise UserError("; ".join(f"{name}.{fault}" for fault in str(error).splitlines())) from None
     return cls(**given, **arguments)
 
 
-def _describe(fault: Any, schema: type[BaseModel], prefix: str) -> str:
-    path = prefix + ".".join(str(part) for part in fault["loc"])
+def check_arguments(
+    function: Callable[..., Any], arguments: Mapping[str, Any], exclude: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """``arguments`` converted to the types ``function`` (a class: its constructor) declares; only those given.
+
+    Types are strict, as in JSON: ``"8"`` and ``true`` are no numbers, a list may stand for a tuple.
+
+    Raises:
+        UserError: one line for every fault.
+    """
+    schema = _arguments_schema(function, exclude)
+    try:
+        checked = schema.model_validate_json(json.dumps(dict(arguments), default=str))
+    except ValidationError as error:
+        raise UserError("\n".join(describe_faults(error, schema, arguments))) from None
+    return {name: getattr(checked, name) for name in checked.model_fields_set}
+
+
+def describe_faults(
+    error: ValidationError, schema: type[BaseModel], data: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+    """One line a fault: path, value, rule and remedy.
+
+    Args:
+        schema: what ``data`` was validated against.
+        prefix: put before each path.
+    """
+    return sorted({_describe(fault, schema, data, prefix) for fault in error.errors()})
+
+
+@lru_cache(maxsize=256)
+def _arguments_schema(function: Callable[..., Any], exclude: tuple[str, ...]) -> type[BaseModel]:
+    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in exclude and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (hints.get(name, Any), default)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+    return create_model(f"{function.__name__}Arguments", __config__=config, **fields)
+
+
+def _describe(fault: Any, schema: type[BaseModel], data: Mapping[str, Any], prefix: str) -> str:
+    location = _without_tags(fault["loc"], data, keep_last=fault["type"] == "missing")
+    path = prefix + ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
         return f"{path}: unknown key; {did_you_mean(str(fault['loc'][-1]), _known_keys(schema, fault['loc'][:-1]))}"
     if fault["type"] == "missing":
@@ -73,12 +87,28 @@ def _describe(fault: Any, schema: type[BaseModel], prefix: str) -> str:
     return f"{path}: {fault['input']!r}: {message[0].lower()}{message[1:]}"
 
 
+def _without_tags(location: tuple[Any, ...], data: Any, keep_last: bool) -> list[Any]:
+    """``location`` without the steps that pydantic adds for unions, which are no keys of ``data``."""
+    path = []
+    for position, step in enumerate(location):
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            if not (keep_last and position == len(location) - 1):
+                continue
+        path.append(step)
+    return path
+
+
 def _known_keys(schema: Any, location: tuple[Any, ...]) -> list[str]:
     """The keys that ``schema`` knows at ``location``, followed through nested models."""
     for step in location:
-        field = schema.model_fields.get(step) if step in getattr(schema, "model_fields", {}) else None
-        if field is None:
-            continue
-        candidates = (field.annotation, *get_args(field.annotation))
-        schema = next((c for c in candidates if inspect.isclass(c) and issubclass(c, BaseModel)), schema)
+        if step in schema.model_fields:
+            annotation = schema.model_fields[step].annotation
+            options = [c for c in (annotation, *get_args(annotation)) if inspect.isclass(c) and issubclass(c, BaseModel)]
+        else:  # the tag of a union: the member that has it
+            options = [c for c in options if step in get_args(c.model_fields["type"].annotation)]
+        if not options:
+            return []
+        schema = options[0]
     return list(schema.model_fields)

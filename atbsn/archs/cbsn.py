@@ -1,0 +1,185 @@
+"""C-BSN: one network, blind or not as it is asked (Jang et al., ICCV 2023, arXiv 2304.09507)."""
+
+import re
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from atbsn.archs.base import Network, Tiled, untiled
+from atbsn.ops.padding import reflect_pad
+from atbsn.registry import ARCHS
+from atbsn.utils.errors import UserError
+from atbsn.utils.types import PositiveInt
+
+PADDING = 32
+"""Pixels of reflection around a picture to denoise; the receptive radius is 2 + 9 * 3 = 29."""
+
+_OPTIMISER_VARIABLE = re.compile(r"(^|/)(Adam(_\d+)?|beta[12]_power(_\d+)?|global_step)$")
+"""What TensorFlow's Adam keeps in a checkpoint beside the network."""
+
+
+class SwitchableConv2d(nn.Conv2d):
+    """'Same' convolution that leaves out the centre tap of its kernel when it is asked to be blind."""
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
+        mask = torch.ones(1, 1, kernel_size, kernel_size)
+        mask[..., kernel_size // 2, kernel_size // 2] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor, blind: bool) -> Tensor:
+        return self._conv_forward(x, self.weight * self.mask if blind else self.weight, self.bias)
+
+
+class DilatedModule(nn.Module):
+    """x + ReLU(1x1(ReLU(3x3 dilated)))."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.conv2 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(self.conv1(x).relu()).relu()
+
+
+class Branch(nn.Module):
+    """A switchable convolution, then nine modules that keep the blind spot it leaves.
+
+    With dilation d its kernel has 2d - 1 rows and columns, and everything after it moves in steps of d, which
+    never lead from another tap back to the centre.
+    """
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = SwitchableConv2d(channels, 2 * dilation - 1)
+        self.conv2 = nn.Conv2d(channels, channels, 1)
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.dilated = nn.Sequential(*(DilatedModule(channels, dilation) for _ in range(9)))
+        self.conv4 = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor, blind: bool) -> Tensor:
+        x = self.conv1(x, blind).relu()
+        x = self.conv3(self.conv2(x).relu()).relu()
+        return self.conv4(self.dilated(x)).relu()
+
+
+@ARCHS.register
+class CBSN(Network):
+    """Conditional blind-spot network: the same weights blind (f_M) or full (f).
+
+    ``net(x, blind)``: ``x`` (B, 3, H, W), RGB, standardised (see ``standardise``), any size -> the same shape
+    and range. Blind, an output pixel does not see the input pixel at its place; full, it does. ``denoise``
+    takes and gives [0, 255].
+
+    Args:
+        width: channels; 128 has 3,656,131 parameters.
+    """
+
+    def __init__(self, width: PositiveInt = 128) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(3, width, 1)
+        self.branch1 = Branch(width, dilation=2)
+        self.branch2 = Branch(width, dilation=3)
+        self.conv1 = nn.Conv2d(2 * width, width, 1)
+        self.conv2 = nn.Conv2d(width, 64, 1)
+        self.conv3 = nn.Conv2d(64, 64, 1)
+        self.conv4 = nn.Conv2d(64, 3, 1)
+        _he_init(self)
+
+    def forward(self, x: Tensor, blind: bool) -> Tensor:
+        return self.body(self.head(x), blind)
+
+    def head(self, x: Tensor) -> Tensor:
+        """The first layer, (B, 3, H, W) -> (B, w, H, W): pointwise, so it commutes with sub-sampling."""
+        return self.conv0(x).relu()
+
+    def body(self, features: Tensor, blind: bool) -> Tensor:
+        """Everything after ``head``, (B, w, H, W) -> (B, 3, H, W)."""
+        x = torch.cat((self.branch1(features, blind), self.branch2(features, blind)), dim=1)
+        x = self.conv2(self.conv1(x).relu()).relu()
+        return self.conv4(self.conv3(x).relu())
+
+    def denoise(self, noisy: Tensor, k: int = 3, tiled: Tiled = untiled) -> Tensor:
+        """One full pass over ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
+
+        The statistics are those of the whole picture, also when the network runs tile by tile.
+        """
+        del k
+        height, width = noisy.shape[-2:]
+        x, mean, scale = standardise(noisy)
+        x = reflect_pad(x, PADDING, PADDING, PADDING, PADDING)
+        x = tiled(lambda tile: self(tile, blind=False), x)
+        return x[..., PADDING : PADDING + height, PADDING : PADDING + width] * scale + mean
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        if "conv0.weight" not in shapes or "branch1.dilated.0.conv1.weight" not in shapes:
+            return None
+        return {"width": shapes["conv0.weight"][0]}
+
+
+def standardise(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Standardise each channel of each picture of ``y`` (B, 3, H, W), [0, 255], by its own statistics.
+
+    x = (y - mean) / scale with scale = max(std, 255 / sqrt(HW)): the floor is 1 / sqrt(HW) of white, 1 / P in
+    a P x P patch, and keeps constant pictures at zero.
+
+    Returns:
+        x, mean and scale; y = x * scale + mean.
+    """
+    variance, mean = torch.var_mean(y, dim=(2, 3), correction=0, keepdim=True)
+    # The floor is put on the variance: the root of a variance of zero has no gradient.
+    scale = variance.clamp(min=255.0**2 / prod(y.shape[2:])).sqrt()
+    return (y - mean) / scale, mean, scale
+
+
+def tensorflow_name(key: str) -> str:
+    """The authors' TensorFlow variable for a key of ``CBSN``'s state dict.
+
+    ``branch1.dilated.0.conv1.weight`` is ``DBSN/B1/DCM0/conv1/kernel``.
+    """
+    layer, kind = key.rsplit(".", 1)
+    names = {"weight": "kernel", "bias": "bias"}
+    if layer in ("branch1.conv1", "branch2.conv1"):
+        names = {"weight": "W1", "bias": "b1"}
+    scope = layer.replace("branch", "B").replace("dilated.", "DCM").replace(".", "/")
+    return f"DBSN/{scope}/{names[kind]}"
+
+
+def state_dict_from_tensorflow(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The state dict of a ``CBSN`` from the authors' variables by name; kernels are HWIO there and OIHW here.
+
+    What the optimiser left beside them is passed over.
+
+    Raises:
+        UserError: variables are missing, unknown or of another shape; it says which.
+    """
+    variables = {name: value for name, value in variables.items() if not _OPTIMISER_VARIABLE.search(name)}
+    width = np.size(variables.get("DBSN/conv0/bias", ())) or 128
+    needed = {tensorflow_name(key): (key, value.shape) for key, value in CBSN(width).state_dict().items()}
+    state, faults = {}, []
+    for name, (key, shape) in needed.items():
+        if name not in variables:
+            faults.append(f"{name} is missing")
+            continue
+        value = torch.from_numpy(np.array(variables[name], dtype=np.float32))
+        state[key] = value.permute(3, 2, 0, 1).contiguous() if value.ndim == 4 else value
+        if state[key].shape != shape:
+            faults.append(f"{name} has shape {tuple(value.shape)}")
+    faults += [f"{name} is unknown" for name in variables if name not in needed]
+    if faults:
+        listed = ", ".join(faults[:20]) + (f" and {len(faults) - 20} more" if len(faults) > 20 else "")
+        raise UserError(f"not the variables of a C-BSN of width {width}: {listed}; give the whole network")
+    return state
+
+
+def _he_init(module: nn.Module) -> None:
+    """He normal (variance 2 / fan-in) for every kernel, zero bias."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)

@@ -1,0 +1,81 @@
+"""Batches of patches in worker processes, the same for any number of them."""
+
+import signal
+import sys
+from collections.abc import Iterator
+
+import cv2
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from atbsn.data.patches import PatchDataset
+
+
+class SampleNumbers(Sampler[list[int]]):
+    """The sample numbers of each micro-batch of one rank, from iteration ``start_iter`` to ``total_iter``.
+
+    Micro-batch m of all ranks together takes the samples [mG, (m + 1)G), G = ``batch_size * world_size``;
+    each rank takes its contiguous part. An iteration is ``accumulate`` micro-batches.
+    """
+
+    def __init__(
+        self, batch_size: int, start_iter: int, total_iter: int, accumulate: int, rank: int, world_size: int
+    ) -> None:
+        self.batch_size = batch_size
+        self.micro_batches = range(start_iter * accumulate, total_iter * accumulate)
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return len(self.micro_batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for micro_batch in self.micro_batches:
+            first = (micro_batch * self.world_size + self.rank) * self.batch_size
+            yield list(range(first, first + self.batch_size))
+
+
+def train_loader(
+    patches: PatchDataset,
+    batch_size: int,
+    num_workers: int,
+    start_iter: int,
+    total_iter: int,
+    accumulate: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+    pin_memory: bool = False,
+) -> DataLoader:
+    """A loader of exactly ``(total_iter - start_iter) * accumulate`` batches, for one pass over it.
+
+    Batches are ``{"noisy": (B, P, P, 3) uint8, "orientation": (B,), "index": (B,)}``, for ``to_batch``. They
+    do not depend on the number of workers; their union over an iteration does not depend on how ranks, batch
+    size and accumulation share the same number of samples.
+
+    Args:
+        batch_size: patches a rank and micro-batch.
+        num_workers: processes a rank; 0 loads in this process.
+        start_iter: iterations already done; a resumed run continues the very same samples.
+        pin_memory: for copies to a GPU that overlap with work on it.
+    """
+    numbers = SampleNumbers(batch_size, start_iter, total_iter, accumulate, rank, world_size)
+    # Forked workers share the decoded pictures; elsewhere each worker gets a copy.
+    context = "fork" if num_workers > 0 and sys.platform == "linux" else None
+    return DataLoader(
+        patches,
+        batch_sampler=numbers,
+        num_workers=num_workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        multiprocessing_context=context,
+        prefetch_factor=4 if num_workers > 0 else None,
+        generator=torch.Generator(),  # its worker seed must not draw from, and so shift, the global generator
+    )
+
+
+def _start_worker(worker: int) -> None:
+    """One thread a worker; Ctrl-C is the main process's to handle."""
+    del worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)

@@ -1,0 +1,110 @@
+"""Training patches: which picture, where, which way up. A pure function of (seed, sample number)."""
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from atbsn.data.base import ImageSet
+from atbsn.ops.dihedral import FLIPS, ORIENTATIONS, ROTATIONS, dihedral
+from atbsn.utils.errors import UserError
+
+_SAMPLES, _EPOCHS = 0, 1
+"""Streams of the generator: crops are keyed by sample number, orders by epoch."""
+
+
+class PatchDataset(Dataset):
+    """Random noisy patches, numbered without end.
+
+    Each run of ``len(self)`` sample numbers (an epoch) visits every picture once, in a fresh order. Nothing
+    depends on what was drawn before, so any number of workers, ranks or interruptions gives the same patches.
+
+    Args:
+        images: where patches are cut; decoded once, here.
+        patch_size: side in pixels.
+        use_flip: flip patches left-right and up-down.
+        use_rot: rotate patches by multiples of 90 degrees; with ``use_flip``, all 8 orientations.
+        seed: of everything that is drawn, 0 to 2**64 - 1.
+
+    Raises:
+        UserError: pictures smaller than the patch, unreadable, or too many for the memory.
+    """
+
+    def __init__(
+        self,
+        images: ImageSet,
+        patch_size: int,
+        use_flip: bool = True,
+        use_rot: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.images = images
+        self.patch_size = patch_size
+        self.seed = seed
+        self.orientations = {
+            (True, True): ORIENTATIONS,
+            (True, False): FLIPS,
+            (False, True): ROTATIONS,
+            (False, False): (0,),
+        }[use_flip, use_rot]
+        self._sizes = [images.size(index) for index in range(len(images))]
+        self._check_sizes()
+        images.preload()
+
+    def __len__(self) -> int:
+        """Samples an epoch; sample numbers go on beyond it."""
+        return len(self.images)
+
+    def __getitem__(self, number: int) -> dict[str, Tensor | int]:
+        """Sample ``number`` of the whole training.
+
+        Returns:
+            ``noisy``: (P, P, 3) uint8, not yet turned; ``orientation``: for ``dihedral``; ``index``: which
+            picture.
+        """
+        epoch, position = divmod(number, len(self))
+        index = int(_order(self.seed, epoch, len(self))[position])
+        height, width = self._sizes[index]
+        rng = _generator(self.seed, number, _SAMPLES)
+        top = int(rng.integers(height - self.patch_size + 1))
+        left = int(rng.integers(width - self.patch_size + 1))
+        orientation = self.orientations[int(rng.integers(len(self.orientations)))]
+        patch = self.images.crop(index, top, left, self.patch_size)
+        return {"noisy": torch.from_numpy(patch.copy()), "orientation": orientation, "index": index}
+
+    def _check_sizes(self) -> None:
+        size = self.patch_size
+        small = [index for index, (height, width) in enumerate(self._sizes) if min(height, width) < size]
+        if not small:
+            return
+        height, width = self._sizes[small[0]]
+        more = f" (and {len(small) - 1} more of {len(self)} pictures)" if len(small) > 1 else ""
+        smallest = min(min(self._sizes[index]) for index in small)
+        raise UserError(
+            f"{self.images.key(small[0])}: {height}x{width} pixels{more}, smaller than the {size}x{size} "
+            f"patch; set patch_size to {smallest} or less, or remove small pictures"
+        )
+
+
+def to_batch(raw: dict[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
+    """What the loader yields to what a method takes: moved as uint8, turned and converted on ``device``.
+
+    Returns:
+        ``noisy``: (B, 3, P, P), RGB, float32 in [0, 255], channels last in memory.
+    """
+    noisy = raw["noisy"].to(device, non_blocking=True).permute(0, 3, 1, 2)
+    orientation = raw["orientation"].to(device, non_blocking=True)
+    return {"noisy": dihedral(noisy, orientation).float()}
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, length: int) -> np.ndarray:
+    return _generator(seed, epoch, _EPOCHS).permutation(length)
+
+
+def _generator(seed: int, number: int, stream: int) -> np.random.Generator:
+    """A counter-based generator (Salmon et al., SC 2011): any number's stream at once, none overlapping."""
+    key = np.array([seed, number], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))

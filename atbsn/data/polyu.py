@@ -1,0 +1,48 @@
+"""PolyU: real photographs whose references are averages of many shots (Xu et al. 2018, arXiv 1804.02603)."""
+
+from pathlib import Path
+from typing import Literal
+
+from atbsn.data.paired import PairSet, pairs_by_ending
+from atbsn.registry import DATASETS
+from atbsn.utils.errors import UserError
+
+_FOLDERS = {"original": "OriginalImages", "cropped": "CroppedImages"}
+MISALIGNED = frozenset({"SonyA7II_compu"})
+"""Originals whose reference shows something shifted: fine to train on, meaningless to score."""
+
+
+@DATASETS.register
+class PolyU(PairSet):
+    """PolyU as its authors publish it, JPEG, 5 cameras, ISO 800 to 12800.
+
+    Args:
+        dataroot: the folder that holds ``OriginalImages`` and ``CroppedImages``.
+        split: the 35 whole photographs, or the 100 test pairs of 512x512.
+        misaligned: keep originals whose reference is misaligned; for training, never for scores.
+
+    Raises:
+        UserError: the folder of the split is missing or holds no pairs.
+    """
+
+    def __init__(
+        self,
+        dataroot: str | Path,
+        split: Literal["original", "cropped"] = "cropped",
+        misaligned: bool = False,
+    ) -> None:
+        folder = Path(dataroot) / _FOLDERS[split]
+        if not folder.is_dir():
+            raise UserError(
+                f"{folder}: no such folder; dataroot must be an unpacked "
+                f"https://github.com/csjunxu/PolyU-Real-World-Noisy-Images-Dataset"
+            )
+        pairs = pairs_by_ending(folder)
+        if not pairs:
+            raise UserError(f"{folder}: no *_real.JPG with *_mean.JPG in it; unpack the data set again")
+        super().__init__([pair for pair in pairs if misaligned or pair[0] not in MISALIGNED])
+
+    def groups(self, index: int) -> dict[str, str]:
+        """Camera, and ISO of crops: ``Canon5D2_5_160_3200_chair_11`` is camera, aperture, shutter, ISO, ..."""
+        camera, *settings = self.key(index).replace("Nikon_800", "Nikon800").split("_")
+        return {"camera": camera, "iso": settings[2]} if len(settings) >= 4 else {"camera": camera}

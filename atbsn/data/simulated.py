@@ -1,0 +1,152 @@
+"""Realistic noisy pictures of clean photographs: a simulated camera. Nothing to download."""
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+from zlib import crc32
+
+import cv2
+import numpy as np
+
+from atbsn.data.base import ImageSet
+from atbsn.data.folder import relative_keys
+from atbsn.registry import DATASETS
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
+
+SOURCES = {
+    "train": (
+        "astronaut.png",
+        "ihc.png",
+        "motorcycle_left.png",
+        "motorcycle_right.png",
+        "retina.jpg",
+        "rocket.jpg",
+    ),
+    "val": ("chelsea.png", "coffee.png"),
+}
+"""Colour photographs inside scikit-image's wheel; the two motorcycles are one scene and stay together."""
+
+_WHITE_BALANCE = np.array([2.0, 1.0, 1.6], np.float32)
+"""Gains that daylight asks of a usual sensor."""
+_CAMERA_TO_SRGB = np.array([[1.4, -0.35, -0.05], [-0.15, 1.3, -0.15], [0, -0.3, 1.3]], np.float32)
+"""A usual colour correction matrix: rows sum to 1, so white stays white."""
+_LENS_BLUR = 0.6
+"""Pixels (standard deviation) that lens and anti-aliasing filter blur; less would alias in the mosaic."""
+_BLACK, _WHITE = 4096, 65535
+"""Raw levels; the black level keeps the negative half of the noise in the dark, as in real sensors."""
+_MARGIN = 4
+"""Mirrored pixels around the mosaic for demosaicing; an even number continues the pattern."""
+
+
+@DATASETS.register
+class SimulatedCamera(ImageSet):
+    """Clean photographs taken again by a simulated camera.
+
+    Inverse gamma -> lens blur -> inverse colour matrix and white balance -> Bayer mosaic (RGGB) -> noise ->
+    bilinear demosaic -> white balance, colour matrix, gamma -> 8 bits -> JPEG if asked for. The noise of a
+    raw value x in [0, 1] is Poisson-Gaussian, of variance a x + b (Foi et al., IEEE TIP 2008), with a and b
+    drawn log-uniformly for each picture. Demosaicing spreads it, so it is spatially correlated as in SIDD and
+    PolyU (lag-1 correlation about 0.6). By default the noisy pictures have about 27 dB.
+
+    The reference is the same photograph through the same camera without noise and JPEG: what lens and mosaic
+    cost does not count as noise. The noise is drawn from ``seed`` and the name of the picture alone.
+
+    Args:
+        dataroot: a folder of clean photographs; by default those in scikit-image's wheel.
+        split: of the photographs in scikit-image, those to train on or those to score; not for a folder.
+        shot_noise: range of a.
+        read_noise: range of b.
+        jpeg_quality: compress the noisy picture, 1 to 100.
+        seed: of the noise.
+
+    Raises:
+        UserError: ``dataroot`` is missing or empty, or given with a split.
+    """
+
+    has_clean = True
+
+    def __init__(
+        self,
+        dataroot: str | Path | None = None,
+        split: Literal["train", "val"] | None = None,
+        shot_noise: tuple[float, float] = (0.0015, 0.003),
+        read_noise: tuple[float, float] = (1e-5, 1e-4),
+        jpeg_quality: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if dataroot is None:
+            self.paths = _wheel_photographs(split)
+            root = self.paths[0].parent
+        elif split is None:
+            self.paths, root = image_paths(dataroot), Path(dataroot)
+        else:
+            raise UserError(
+                f"split {split!r}: only for the photographs in scikit-image; give two folders instead"
+            )
+        self._keys = relative_keys(self.paths, root if root.is_dir() else root.parent)
+        self.shot_noise = shot_noise
+        self.read_noise = read_noise
+        self.jpeg_quality = jpeg_quality
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def key(self, index: int) -> str:
+        return self._keys[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        return picture_size(self.paths[index])
+
+    def read(self, index: int) -> Picture:
+        raw = mosaic(read_picture(self.paths[index]).rgb8())
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, crc32(self.key(index).encode())]))
+        shot, read = (np.exp(rng.uniform(*np.log(bounds))) for bounds in (self.shot_noise, self.read_noise))
+        rgb = develop(add_noise(raw, shot, read, rng))
+        if self.jpeg_quality is not None:
+            _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
+            rgb = np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+        return Picture(rgb)
+
+    def read_clean(self, index: int) -> Picture:
+        return Picture(develop(mosaic(read_picture(self.paths[index]).rgb8())))
+
+
+def mosaic(rgb: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 sRGB to the noise-free (H, W) float32 raw values in [0, 1] of an RGGB sensor."""
+    srgb = rgb.astype(np.float32) / 255
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    linear = cv2.GaussianBlur(linear, (0, 0), _LENS_BLUR, borderType=cv2.BORDER_REFLECT_101)
+    camera = np.clip(linear @ np.linalg.inv(_CAMERA_TO_SRGB).T, 0, 1) / _WHITE_BALANCE
+    raw = camera[..., 1].copy()
+    raw[0::2, 0::2] = camera[0::2, 0::2, 0]
+    raw[1::2, 1::2] = camera[1::2, 1::2, 2]
+    return raw
+
+
+def add_noise(raw: np.ndarray, shot: float, read: float, rng: np.random.Generator) -> np.ndarray:
+    """Photon counts of gain ``shot`` and Gaussian noise of variance ``read``: variance shot * raw + read."""
+    photons = rng.poisson(raw / shot) * shot
+    return (photons + rng.normal(0, np.sqrt(read), raw.shape)).astype(np.float32)
+
+
+def develop(raw: np.ndarray) -> np.ndarray:
+    """(H, W) raw values of an RGGB sensor to (H, W, 3) uint8 sRGB."""
+    levels = np.clip(raw * (_WHITE - _BLACK) + _BLACK + 0.5, 0, _WHITE).astype(np.uint16)
+    padded = cv2.copyMakeBorder(levels, *[_MARGIN] * 4, cv2.BORDER_REFLECT_101)
+    demosaiced = cv2.cvtColor(padded, cv2.COLOR_BayerRGGB2RGB)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
+    camera = (demosaiced.astype(np.float32) - _BLACK) / (_WHITE - _BLACK) * _WHITE_BALANCE
+    linear = np.clip(np.minimum(camera, 1) @ _CAMERA_TO_SRGB.T, 0, 1)
+    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    return (srgb * 255 + 0.5).astype(np.uint8)
+
+
+def _wheel_photographs(split: Literal["train", "val"] | None) -> list[Path]:
+    names = SOURCES[split] if split else sorted((*SOURCES["train"], *SOURCES["val"]))
+    package = find_spec("skimage")
+    if package is None:
+        raise UserError(
+            "SimulatedCamera: needs scikit-image for its photographs; install it or give a dataroot"
+        )
+    return [Path(package.submodule_search_locations[0], "data", name) for name in names]

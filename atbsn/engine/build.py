@@ -1,0 +1,168 @@
+"""From checked options to the objects of a run. Nothing is written here but by ``build_trainer``."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from atbsn.archs import build_arch
+from atbsn.archs.weights import load_weights
+from atbsn.data import build_dataset
+from atbsn.data.base import ImageSet
+from atbsn.data.loader import train_loader
+from atbsn.data.patches import PatchDataset
+from atbsn.engine.checkpoint import Checkpointer, load_state, newest_state
+from atbsn.engine.experiment import Experiment
+from atbsn.engine.finite import FiniteGuard
+from atbsn.engine.loggers import RunLogger
+from atbsn.engine.optimization import autocast, build_ema, build_optimizer, build_scheduler
+from atbsn.engine.tiling import Tiler
+from atbsn.engine.trainer import Trainer
+from atbsn.engine.validation import Protocol, TrainingValidation
+from atbsn.metrics import build_metric
+from atbsn.models import build_model
+from atbsn.models.base import Model
+from atbsn.options import Options
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger
+from atbsn.utils.seed import draw_seed, seed_everything
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a training is made of before its folder is opened."""
+
+    seed: int
+    model: Model
+    patches: PatchDataset
+    val_sets: dict[str, ImageSet]
+    state: dict[str, Any] | None
+
+
+def find_state(options: Options, auto_resume: bool) -> dict[str, Any] | None:
+    """The training state to continue from: the one named, or with ``auto_resume`` the newest readable one."""
+    if options.path.resume_state is not None:
+        return load_state(Path(options.path.resume_state))
+    if not auto_resume:
+        return None
+    found = newest_state(Path(options.path.root) / "experiments" / options.name / "training_states")
+    if found is None:
+        logger.info("--auto_resume: no training state of '%s' yet; starting anew", options.name)
+        return None
+    logger.info("resuming from %s", found[0])
+    return found[1]
+
+
+def build_method(options: Options, device: torch.device) -> tuple[Model, dict[str, Any]]:
+    """The training method with its network on ``device``, and the metadata of the weights it was given."""
+    net = build_arch(options.network)
+    metadata = load_weights(net, options.path.pretrain_network) if options.path.pretrain_network else {}
+    return build_model(options.model, net).to(device), metadata
+
+
+def build_sets(options: Options, kind: Literal["val", "test"]) -> dict[str, ImageSet]:
+    """The data sets for validation or for test.py, by name."""
+    return {name: build_dataset(options.dataset(name)) for name in options.dataset_names(kind)}
+
+
+def build_protocol(options: Options, device: torch.device) -> Protocol:
+    """How pictures are validated."""
+    val = options.val
+    metrics = {name: build_metric(entry) for name, entry in val.metrics.items()}
+    tiler = Tiler(val.tile, val.overlap if val.tile else 0, device=device)
+    return Protocol(metrics, tiler, val.precision, val.save_img)
+
+
+def build_training(options: Options, device: torch.device, state: dict[str, Any] | None) -> Training:
+    """Method, patches and validation sets; reads much, writes nothing.
+
+    Raises:
+        UserError: 'train' or 'datasets.train' is missing, or anything they name cannot be had.
+    """
+    if options.train is None or "train" not in options.datasets:
+        missing = "train" if options.train is None else "datasets.train"
+        raise UserError(f"{options.name}: {missing}: missing; training needs it (see options/base/)")
+    autocast(options.train.precision, device)
+    if state is not None:
+        seed = state["seed"]
+    else:
+        seed = dist.broadcast(draw_seed() if options.manual_seed is None else options.manual_seed)
+    seed_everything(seed)
+    model, _ = build_method(options, device)
+    val_sets = build_sets(options, "val") if options.val.val_freq else {}
+    for name, images in val_sets.items():
+        if not images.has_clean:
+            raise UserError(f"datasets.{name}: {type(images).__name__} has no references; name a set that has")
+    loader = options.loader()
+    images = build_dataset(options.dataset("train"))
+    patches = PatchDataset(images, loader.patch_size, loader.use_flip, loader.use_rot, seed)
+    return Training(seed, model, patches, val_sets, state)
+
+
+def build_trainer(options: Options, device: torch.device, training: Training, experiment: Experiment) -> Trainer:
+    """The training loop with everything it calls, continued from the state if there is one."""
+    train, model, state = options.train, training.model, training.state
+    if train.channels_last:
+        model.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(train, model.net)
+    scheduler = build_scheduler(train, optimizer)
+    ema = build_ema(train, model.net)
+    scaler = torch.amp.GradScaler(device.type, enabled=train.precision == "fp16")
+    protocol = build_protocol(options, device)
+    checkpointer = _build_checkpointer(options, device, training, experiment, protocol)
+    start_iter = state["iteration"] if state is not None else 0
+    seed_everything(training.seed + dist.rank())
+    if state is not None:
+        checkpointer.restore(state, model, ema, optimizer, scheduler, scaler)
+    logger.info(
+        "%s: %s with %s, %s parameters, on %d x %s, seed %d, iterations %d to %d",
+        options.name, options.model["type"], options.network["type"],
+        f"{sum(p.numel() for p in model.net.parameters()):,}", dist.world_size(), device.type, training.seed,
+        start_iter, train.total_iter,
+    )  # fmt: skip
+    run_logger = RunLogger(
+        experiment.folder, experiment.tensorboard if options.logger.use_tb_logger else None, start_iter
+    )
+    validate = TrainingValidation(
+        model, ema, training.val_sets, protocol, options.val.best_metric, run_logger, experiment.visualization,
+        train.total_iter,
+    )  # fmt: skip
+    guard = FiniteGuard(
+        train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, scaled=scaler.is_enabled()
+    )
+    if train.compile:
+        model.compile()
+    loader = options.loader()
+    batches = train_loader(
+        training.patches, loader.batch_size_per_gpu, loader.num_worker_per_gpu, start_iter, train.total_iter,
+        train.accum_iter, dist.rank(), dist.world_size(), pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    return Trainer(
+        model, iter(batches), optimizer, scheduler, ema, scaler, guard, checkpointer, run_logger, validate,
+        device=device, start_iter=start_iter, total_iter=train.total_iter, accum_iter=train.accum_iter,
+        clip_grad_norm=train.clip_grad_norm, precision=train.precision, print_freq=options.logger.print_freq,
+        checkpoint_freq=options.logger.save_checkpoint_freq,
+        val_freq=options.val.val_freq if training.val_sets else None,
+    )  # fmt: skip
+
+
+def _build_checkpointer(
+    options: Options, device: torch.device, training: Training, experiment: Experiment, protocol: Protocol
+) -> Checkpointer:
+    loader, best = options.loader(), options.val.best_metric
+    metadata = {
+        "network": options.network,
+        "model": options.model["type"],
+        **training.model.metadata(),
+        "dataset": options.datasets["train"]["type"],
+        "patch_size": loader.patch_size,
+        "batch_size": loader.batch_size_per_gpu * dist.world_size() * options.train.accum_iter,
+        "seed": training.seed,
+    }
+    rule = None if best is None else f"{protocol.metrics[best].protocol} on {next(iter(training.val_sets), None)}"
+    higher = best is None or protocol.metrics[best].higher_is_better
+    return Checkpointer(
+        experiment.models, experiment.states, metadata, device, rule, higher, options.logger.keep_last
+    )

@@ -1,0 +1,100 @@
+"""The folder of a run: made once, held by one training at a time, the old one archived."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import datetime
+from pathlib import Path
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+import atbsn
+from atbsn.options import Options
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_text
+from atbsn.utils.log import logger, set_up_log
+
+
+class Experiment:
+    """``experiments/<name>/`` and ``tb_logger/<name>/`` of one training.
+
+    Args:
+        options: checked options of the run.
+        resume: continue in the folder that is there; otherwise an old one is archived.
+
+    Raises:
+        UserError: another training of this name is running, or the folder cannot be written.
+    """
+
+    def __init__(self, options: Options, resume: bool) -> None:
+        root = Path(options.path.root)
+        self.folder = root / "experiments" / options.name
+        self.tensorboard = root / "tb_logger" / options.name
+        self.models = self.folder / "models"
+        self.states = self.folder / "training_states"
+        self.visualization = self.folder / "visualization"
+        self._lock: FileLock | None = None
+        if dist.is_main():
+            self._open(options, resume)
+        dist.barrier()
+        set_up_log(self.folder / f"train_{datetime.now():%Y%m%d_%H%M%S}.log")
+
+    def __enter__(self) -> "Experiment":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let another training have the name."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _open(self, options: Options, resume: bool) -> None:
+        try:
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            # The system frees this lock when its holder ends, however it ends: it cannot go stale.
+            self._lock = FileLock(self.folder.parent / f".{options.name}.lock")
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{self.folder}: another training of the name '{options.name}' is running; wait for it, or choose "
+                "another name (--set name=...)"
+            ) from None
+        except OSError as error:
+            raise UserError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another path.root"
+            ) from None
+        if not resume:
+            self._archive()
+        for folder in (self.models, self.states):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "options.yml", describe_run() + dump_options(options))
+
+    def _archive(self) -> None:
+        stamp = f"_archived_{datetime.now():%Y%m%d_%H%M%S}"
+        for folder in (self.folder, self.tensorboard):
+            if folder.exists():
+                target = folder.with_name(folder.name + stamp)
+                folder.rename(target)
+                logger.info("archived %s as %s", folder, target.name)
+
+
+def dump_options(options: Options) -> str:
+    """The options as YAML that can be trained from again."""
+    return yaml.safe_dump(options.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=110)
+
+
+def describe_run() -> str:
+    """Command, commit and versions, as YAML comments."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(atbsn.__file__).parent
+    )
+    facts = {
+        "command": shlex.join(sys.orig_argv),
+        "commit": commit.stdout.strip() or "not a git checkout",
+        "versions": f"atbsn {atbsn.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "started": f"{datetime.now():%Y-%m-%d %H:%M:%S}, {dist.world_size()} process(es)",
+    }
+    return "".join(f"# {key}: {value}\n" for key, value in facts.items())

@@ -1,0 +1,162 @@
+"""Denoising pictures of any size: arrays in memory, and whole folders of files."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atbsn.archs.base import Network, Tiled
+from atbsn.data.base import ImageSet
+from atbsn.engine.optimization import autocast, resolve_precision
+from atbsn.engine.tiling import Tiler, self_ensemble
+from atbsn.models.base import Model
+from atbsn.options.schema import Test
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, from_tensor, to_tensor, write_picture
+from atbsn.utils.log import logger, progress_bar
+from atbsn.utils.prefetch import prefetch
+
+WHOLE = 2_000_000
+"""Pixels up to which ``denoise`` takes a picture in one pass unless told otherwise."""
+DEFAULT_TILE = 512
+OVERLAP = 32
+
+
+def denoise(
+    net: Network,
+    image: np.ndarray,
+    k: int = 3,
+    tile: int | None = None,
+    *,
+    overlap: int = OVERLAP,
+    self_ensemble: bool = False,
+    data_range: float | None = None,
+) -> np.ndarray:
+    """Denoise one picture with ``net``, on the device where ``net`` is.
+
+    Args:
+        image: (H, W, 3) RGB, uint8, uint16 or float, any size.
+        k: blind spot, for networks that have one (0 or odd); ordinary networks leave it unused.
+        tile: side of the tiles, pixels. None: one pass up to 2 megapixels, tiles of 512 beyond.
+        overlap: pixels that neighbouring tiles share and blend over.
+        self_ensemble: average over the eight orientations (8 times slower).
+        data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
+            1.5, else 255.
+
+    Returns:
+        The denoised picture: shape, dtype and range of ``image``, clipped to [0, ``data_range``].
+
+    Raises:
+        UserError: not an (H, W, 3) picture, or ``k``, ``tile`` or ``overlap`` out of range.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise UserError(f"image: shape {image.shape} is not (H, W, 3) RGB; stack a grey picture three times")
+    if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
+        raise UserError(f"image: dtype {image.dtype} is not uint8, uint16 or float; convert it")
+    white = data_range or _white(image)
+    if tile is None and image.shape[0] * image.shape[1] > WHOLE:
+        tile = DEFAULT_TILE
+    device = next(net.parameters()).device
+    noisy = torch.from_numpy(image.astype(np.float32) * np.float32(255 / white)).permute(2, 0, 1)[None]
+    output = run(lambda x, tiled: net.denoise(x, k=k, tiled=tiled), noisy, Tiler(tile, overlap, device=device), self_ensemble)
+    values = output[0].permute(1, 2, 0).clamp(0, 255).numpy() * np.float32(white / 255)
+    if np.issubdtype(image.dtype, np.integer):
+        values = np.floor(values + 0.5)
+    return values.astype(image.dtype)
+
+
+def run(
+    denoise: Callable[[Tensor, Tiled], Tensor], noisy: Tensor, tiler: Tiler, ensemble: bool = False
+) -> Tensor:
+    """``denoise(noisy, tiler)``, over the eight orientations if asked; ``noisy`` and the result on the CPU."""
+    with torch.inference_mode():
+        if ensemble:
+            return self_ensemble(lambda turned: denoise(turned, tiler), noisy)
+        return denoise(noisy, tiler)
+
+
+class Denoiser:
+    """``denoiser(noisy)``: a method as it is used at test time, with its tiles, precision and device.
+
+    Args:
+        model: the method, on ``device``.
+        device: where it computes.
+        options: tiles, precision, blind spot.
+        patch_size: training patch, the tile of ``tile: auto``.
+    """
+
+    def __init__(self, model: Model, device: torch.device, options: Test, patch_size: int | None) -> None:
+        self.model, self.k, self.ensemble = model, options.k, options.self_ensemble
+        sizes = {"auto": patch_size or 256, "none": None}
+        tile = sizes.get(options.tile, options.tile)
+        overlap = options.overlap if tile is None else min(options.overlap, tile // 2)
+        batch = (16 if device.type == "cuda" else 1) if options.tile_batch == "auto" else options.tile_batch
+        self.tiler = Tiler(tile, overlap, batch, device)
+        self.precision, self.device = resolve_precision(options.precision, device), device
+        autocast(self.precision, device)  # a precision the device lacks is said here, before any picture
+
+    def __call__(self, noisy: Tensor) -> Tensor:
+        """(B, 3, H, W), RGB, [0, 255], any size, on the CPU, to the same, denoised, not clipped."""
+        with autocast(self.precision, self.device):
+            return run(lambda x, tiled: self.model.denoise(x, k=self.k, tiled=tiled), noisy, self.tiler, self.ensemble)
+
+
+def denoise_set(images: ImageSet, denoiser: Denoiser, folder: Path, description: str) -> int:
+    """Denoise every picture of ``images`` into ``folder``: its name, format, depth, channels and sub-folder kept.
+
+    Decoding, computing and encoding overlap. A picture that cannot be read or written is reported and the others
+    are done.
+
+    Returns:
+        How many pictures failed, in all processes.
+    """
+    failures = 0
+    numbers = range(dist.rank(), len(images), dist.world_size())
+    with ThreadPoolExecutor(max_workers=2) as writers:
+        written: list[Future[None]] = []
+        for index, picture in progress_bar(_read(images, numbers), description, total=len(numbers), unit="image"):
+            if isinstance(picture, UserError):
+                logger.error("%s", picture)
+                failures += 1
+                continue
+            output = denoiser(to_tensor(picture.rgb)[None])[0]
+            result = replace(picture, rgb=from_tensor(output, picture.rgb.dtype))
+            path = folder / f"{images.key(index)}{picture.suffix}"
+            written.append(writers.submit(write_picture, path, result))
+            failures += _reap(written, keep=4)
+        failures += _reap(written, keep=0)
+    return sum(dist.gather(failures))
+
+
+def _read(images: ImageSet, numbers: range) -> Iterator[tuple[int, Picture | UserError]]:
+    def read(index: int) -> tuple[int, Picture | UserError]:
+        try:
+            return index, images.read(index)
+        except UserError as error:
+            return index, error
+
+    return prefetch(read, numbers)
+
+
+def _reap(written: list[Future[None]], keep: int) -> int:
+    """Wait for all but the ``keep`` newest files; how many of them failed."""
+    failures = 0
+    while len(written) > keep:
+        try:
+            written.pop(0).result()
+        except UserError as error:
+            logger.error("%s", error)
+            failures += 1
+    return failures
+
+
+def _white(image: np.ndarray) -> float:
+    if np.issubdtype(image.dtype, np.integer):
+        return float(np.iinfo(image.dtype).max)
+    return 1.0 if image.max() <= 1.5 else 255.0

@@ -1,0 +1,127 @@
+"""Where numbers go: the console, ``metrics.csv`` and TensorBoard. Only rank 0 writes."""
+
+import csv
+import io
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atbsn.utils import dist
+from atbsn.utils.files import write_text
+from atbsn.utils.log import logger
+
+COLUMNS = ("iteration", "dataset", "weights", "metric", "value", "protocol")
+
+
+class LossMeter:
+    """Means of the losses since they were last read, summed on the device: no synchronisation between prints."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add the losses of one step (scalars)."""
+        for name, value in losses.items():
+            value = value.detach().float()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._count += 1
+
+    def read(self) -> dict[str, float]:
+        """The means over the steps and over all processes; starts anew. Synchronises."""
+        if not self._count:
+            return {}
+        means = dist.mean_(torch.stack(list(self._sums.values())) / self._count).tolist()
+        means = dict(zip(self._sums, means, strict=True))
+        self._sums, self._count = {}, 0
+        return means
+
+
+class RunLogger:
+    """The numbers of one training run.
+
+    Args:
+        folder: where ``metrics.csv`` is.
+        tensorboard: folder of the TensorBoard events; none are written without it.
+        start_iter: iterations already done; later rows of an interrupted run are dropped, since they come again.
+    """
+
+    def __init__(self, folder: Path, tensorboard: Path | None, start_iter: int) -> None:
+        self._csv = folder / "metrics.csv"
+        self._rows = [row for row in _read_rows(self._csv) if int(row["iteration"]) <= start_iter]
+        self._writer = None
+        self._clock, self._clock_iter = time.perf_counter(), start_iter
+        if dist.is_main() and tensorboard is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(tensorboard), purge_step=start_iter + 1 if start_iter else None)
+
+    def log_losses(self, iteration: int, total_iter: int, losses: dict[str, float], lr: float) -> None:
+        """One line on the console (losses, learning rate, it/s, time left) and the TensorBoard curves."""
+        now = time.perf_counter()
+        speed = (iteration - self._clock_iter) / max(now - self._clock, 1e-9)
+        self._clock, self._clock_iter = now, iteration
+        eta = time.strftime("%H:%M:%S", time.gmtime((total_iter - iteration) / speed)) if speed else "?"
+        days = int((total_iter - iteration) / speed // 86400) if speed else 0
+        values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        logger.info(
+            "iter %d/%d: %s, lr %.3g, %.2f it/s, eta %s%s",
+            iteration, total_iter, values, lr, speed, f"{days} d " if days else "", eta,
+        )  # fmt: skip
+        self._scalars(iteration, {f"train/{name}": value for name, value in losses.items()} | {"train/lr": lr})
+
+    def restart_clock(self, iteration: int) -> None:
+        """Leave what just happened (a validation, say) out of the it/s."""
+        self._clock, self._clock_iter = time.perf_counter(), iteration
+
+    def log_metrics(self, iteration: int, dataset: str, weights: str, table: Iterable[dict[str, Any]]) -> None:
+        """Rows of ``metric``, ``value`` and ``protocol`` for one data set and one set of weights."""
+        for entry in table:
+            self._rows.append({"iteration": iteration, "dataset": dataset, "weights": weights, **entry})
+            self._scalars(iteration, {f"{dataset}/{weights}/{entry['metric']}": entry["value"]})
+            logger.info(
+                "iter %d: %s, %s: %s %.4f [%s]",
+                iteration, dataset, weights, entry["metric"], entry["value"], entry["protocol"],
+            )  # fmt: skip
+        if dist.is_main():
+            write_text(self._csv, format_csv(COLUMNS, self._rows))
+
+    def log_panel(self, iteration: int, name: str, panel: np.ndarray) -> None:
+        """An (H, W, 3) uint8 RGB picture for TensorBoard."""
+        if self._writer is not None:
+            self._writer.add_image(name, panel, iteration, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Bring everything to disk: called before a state is saved, so that a resumed run loses nothing."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def _scalars(self, iteration: int, values: dict[str, float]) -> None:
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, iteration)
+
+
+def format_csv(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
+    """Rows as CSV text with a header line."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, tuple(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

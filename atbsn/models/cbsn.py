@@ -1,0 +1,87 @@
+"""Training C-BSN: blind on sub-images, and full tied to blind (Jang et al., ICCV 2023, arXiv 2304.09507)."""
+
+from math import lcm
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Gt, Le
+from torch import Tensor
+from torch.nn import functional as F
+
+from atbsn.archs.base import Network
+from atbsn.archs.cbsn import CBSN, standardise
+from atbsn.models.base import Model
+from atbsn.ops.subsample import batch_to_space, draw_positions, space_to_batch, subsample
+from atbsn.registry import MODELS
+from atbsn.utils.errors import UserError
+from atbsn.utils.types import PositiveInt
+
+STRIDE_TRAIN, STRIDE_INV = 5, 2
+"""The published b of S2B_b and i of RS_i."""
+
+
+@MODELS.register
+class CBSNModel(Model):
+    """Conditional blind-spot network with the downsampled-invariance loss.
+
+    With x the patches, each standardised by its own statistics, f_M the blind and f the full network::
+
+        L_blind = | B2S_5(f_M(S2B_5(x))) - x |      noise of neighbours in a sub-image is nearly independent
+        L_self  = | f(x) - x |
+        L_inv   = | RS_2(f(x)) - sg f_M(RS_2(x)) |   one random pixel a cell, the same of x and of f(x)
+        L       = L_blind + w(t) (L_self + 2 L_inv),    w rising from 0 to 1 over the first part of the run
+
+    The full pass serves both L_self and L_inv, and the network's pointwise first layer is computed once for
+    the full pass and, sub-sampled, for the blind one.
+
+    Args:
+        net: the network to train.
+        stride_train: b of S2B_b; larger leaves less of the noise's correlation and of the detail.
+        stride_inv: i of RS_i.
+        ramp: the part of the run over which w rises: 200,000 of the published 500,000 iterations.
+        weight_inv: of L_inv against L_self. Unless it exceeds 1, the optimum of these L1 losses is the noisy
+            pixel.
+
+    Raises:
+        UserError: ``net`` is not a ``CBSN``.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        stride_train: PositiveInt = STRIDE_TRAIN,
+        stride_inv: PositiveInt = STRIDE_INV,
+        ramp: Annotated[float, Gt(0), Le(1)] = 0.4,
+        weight_inv: Annotated[float, Gt(1)] = 2.0,
+    ) -> None:
+        super().__init__(net)
+        if not isinstance(net, CBSN):
+            raise UserError(f"network.type: {type(net).__name__} cannot switch its blind spot off; use CBSN")
+        self.stride_train, self.stride_inv = stride_train, stride_inv
+        self.ramp, self.weight_inv = ramp, weight_inv
+
+    @classmethod
+    def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
+        strides = arguments.get("stride_train", STRIDE_TRAIN), arguments.get("stride_inv", STRIDE_INV)
+        return lcm(net_class.size_multiple, *strides)
+
+    def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
+        x, _, _ = standardise(batch["noisy"])
+        features = self.net.head(x)
+        full = self.net.body(features, blind=False)
+        phases = self.net.body(space_to_batch(features, self.stride_train), blind=True)
+        positions = draw_positions(x, self.stride_inv)
+        with torch.no_grad():  # after the others, or autocast would keep weights cast without a gradient
+            target = self.net(subsample(x, positions, self.stride_inv), blind=True)
+
+        loss_blind = F.l1_loss(batch_to_space(phases, self.stride_train), x)
+        loss_self = F.l1_loss(full, x)
+        loss_inv = F.l1_loss(subsample(full, positions, self.stride_inv), target)
+        w = (progress / self.ramp).clamp(0, 1)
+        return {
+            "loss": loss_blind + w * (loss_self + self.weight_inv * loss_inv),
+            "blind": loss_blind.detach(),
+            "self": loss_self.detach(),
+            "inv": loss_inv.detach(),
+            "w": w,
+        }

@@ -1,0 +1,40 @@
+"""Floor 1: option files to checked, typed options. See ``load``, ``schema`` and ``check``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from atbsn.options.check import check_options
+from atbsn.options.load import apply_override, find_option_file, read_options
+from atbsn.options.schema import Options
+
+__all__ = ["Options", "load_options"]
+
+_REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def load_options(name: str, overrides: Sequence[str] = (), debug: bool = False) -> Options:
+    """Read, merge and check the option file ``name`` (a path, or a bare name found under ``options/``).
+
+    Args:
+        overrides: ``a.b=value`` assignments laid over the file.
+        debug: a short run that prints every iteration, under the name ``debug_<name>``.
+
+    Raises:
+        UserError: all faults at once.
+    """
+    path = find_option_file(name, _REPOSITORY)
+    raw = read_options(path)
+    for assignment in overrides:
+        raw = apply_override(raw, assignment)
+    options = check_options(raw, str(path))
+    return _debugged(options) if debug else options
+
+
+def _debugged(options: Options) -> Options:
+    changes: dict[str, object] = {"name": f"debug_{options.name}"}
+    changes["logger"] = options.logger.model_copy(update={"print_freq": 1, "save_checkpoint_freq": 8})
+    if options.train is not None:
+        changes["train"] = options.train.model_copy(update={"total_iter": min(options.train.total_iter, 16)})
+    if options.val.val_freq is not None:
+        changes["val"] = options.val.model_copy(update={"val_freq": 8})
+    return options.model_copy(update=changes)

@@ -1,0 +1,107 @@
+"""From a plain dictionary to checked options: all faults at once, before anything is created."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from atbsn.metrics import build_metric
+from atbsn.options.schema import Options, TrainLoader
+from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
+from atbsn.utils.build import check_arguments, describe_faults
+from atbsn.utils.errors import UserError
+from atbsn.utils.suggest import did_you_mean
+
+
+def check_options(raw: dict[str, Any], source: str) -> Options:
+    """Check ``raw`` against the schema and against the signatures of the classes it names.
+
+    Raises:
+        UserError: one line for every fault: path, value, rule, remedy.
+    """
+    faults = list(_schema_faults(raw))
+    faults += [fault for path, registry, entry in _components(raw) for fault in _component_faults(path, registry, entry)]
+    if not faults:
+        options = Options.model_validate_json(_as_json(raw))
+        faults = list(_cross_faults(options))
+    if faults:
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+        raise UserError(f"{source}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
+    return options
+
+
+def _schema_faults(raw: dict[str, Any]) -> Iterator[str]:
+    try:
+        Options.model_validate_json(_as_json(raw))
+    except ValidationError as error:
+        yield from describe_faults(error, Options, raw)
+
+
+def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry, Any]]:
+    for path, registry in (("network", ARCHS), ("model", MODELS)):
+        if path in raw:
+            yield path, registry, raw[path]
+    if isinstance(raw.get("datasets"), dict):
+        for name, entry in raw["datasets"].items():
+            yield f"datasets.{name}", DATASETS, entry
+
+
+def _component_faults(path: str, registry: Registry, entry: Any) -> Iterator[str]:
+    """Faults of ``{type: ..., argument: ...}`` against the signature of the class it names."""
+    if not isinstance(entry, dict):
+        return  # the schema has said so
+    arguments = dict(entry)
+    name = arguments.pop("type", None)
+    loader: dict[str, Any] = {}
+    if path == "datasets.train":
+        loader = {key: arguments.pop(key) for key in TrainLoader.model_fields if key in arguments}
+        try:
+            TrainLoader.model_validate_json(_as_json(loader))
+        except ValidationError as error:
+            yield from describe_faults(error, TrainLoader, loader, prefix=f"{path}.")
+    if name is None:
+        yield f"{path}.type: missing; name a registered {registry.kind}: {', '.join(registry)}"
+        return
+    if not isinstance(name, str) or name not in registry:
+        yield f"{path}.type: {name!r} is not a registered {registry.kind}; {did_you_mean(str(name), registry)}"
+        return
+    try:
+        check_arguments(registry.get(name), arguments, exclude=("net",) if registry is MODELS else ())
+    except UserError as error:
+        yield from (f"{path}.{fault}" for fault in str(error).splitlines())
+
+
+def _cross_faults(options: Options) -> Iterator[str]:
+    """Rules between sections."""
+    for name, metric in options.val.metrics.items():
+        try:
+            build_metric(metric)
+        except UserError as error:
+            yield f"val.metrics.{name}: {error}"
+    best = options.val.best_metric
+    if best is not None and best not in options.val.metrics:
+        yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, options.val.metrics)}"
+    if options.val.tile is not None and options.val.tile < 2 * options.val.overlap:
+        yield f"val.tile: {options.val.tile} is less than twice val.overlap ({options.val.overlap}); use a larger tile"
+    if isinstance(options.test.tile, int) and options.test.tile < 2 * options.test.overlap:
+        yield f"test.tile: {options.test.tile} is less than twice test.overlap ({options.test.overlap}); enlarge it"
+    if "train" in options.datasets:
+        yield from _patch_faults(options)
+
+
+def _patch_faults(options: Options) -> Iterator[str]:
+    size = options.loader().patch_size
+    arguments = {key: value for key, value in options.model.items() if key != "type"}
+    multiple = MODELS.get(options.model["type"]).patch_multiple(ARCHS.get(options.network["type"]), arguments)
+    if size % multiple:
+        below, above = size // multiple * multiple, (size // multiple + 1) * multiple
+        remedy = f"{below} or {above}" if below else str(above)
+        yield (
+            f"datasets.train.patch_size: {size} is not a multiple of {multiple}, which {options.network['type']} "
+            f"with {options.model['type']} needs; use {remedy}"
+        )
+
+
+def _as_json(value: Any) -> str:
+    return json.dumps(value, default=str)

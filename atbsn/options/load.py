@@ -1,0 +1,104 @@
+"""Option files: YAML with inheritance and overrides, as plain dictionaries."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from atbsn.utils.errors import UserError
+from atbsn.utils.suggest import did_you_mean
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which ``3e-4`` is a number, a key stands once, and dates are text."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key.value}' stands twice; keep one", key.start_mark
+                )
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Parse YAML text; a ``UserError`` naming ``source`` and the line where it is malformed."""
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error) or type(error).__name__
+        raise UserError(f"{source}{place}: not valid YAML: {problem}; mend the file") from None
+
+
+def find_option_file(name: str, repository: Path) -> Path:
+    """The option file ``name``: a path, or a bare file name somewhere under ``options/``."""
+    if Path(name).is_file():
+        return Path(name)
+    folders = [folder for folder in (Path("options"), repository / "options") if folder.is_dir()]
+    available = {path.name: path for folder in reversed(folders) for path in sorted(folder.rglob("*.yml"))}
+    if name in available:
+        return available[name]
+    raise UserError(f"{name}: no such option file, here or under options/; {did_you_mean(Path(name).name, available)}")
+
+
+def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The options in ``path``, laid over those of its ``base:`` (relative to the file), and so on.
+
+    A mapping merges with the base's, key by key; a list or a scalar replaces it.
+    """
+    path = path.resolve()
+    if path in seen:
+        raise UserError(f"{path}: 'base' leads back to itself: {' -> '.join(p.name for p in (*seen, path))}")
+    try:
+        options = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        named_by = f" (the 'base' of {seen[-1]})" if seen else ""
+        raise UserError(f"{path}{named_by}: cannot be read: {reason}; check the path") from None
+    if not isinstance(options, dict):
+        raise UserError(f"{path}: holds {type(options).__name__}, but options are a mapping of key: value")
+    base = options.pop("base", None)
+    if base is None:
+        return options
+    if not isinstance(base, str):
+        raise UserError(f"{path}: base: {base!r} is not a file name; give one path")
+    return merge(read_options(path.parent / base, (*seen, path)), options)
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` laid over ``base``: mappings merge, everything else replaces."""
+    merged = dict(base)
+    for key, value in over.items():
+        inherited = merged.get(key)
+        both = isinstance(inherited, dict) and isinstance(value, dict)
+        merged[key] = merge(inherited, value) if both else value
+    return merged
+
+
+def apply_override(options: dict[str, Any], assignment: str) -> dict[str, Any]:
+    """Lay ``a.b=value`` (value as in YAML) over ``options``."""
+    key, separator, text = assignment.partition("=")
+    steps = key.strip().split(".")
+    if not separator or not all(steps):
+        raise UserError(f"--set {assignment}: not of the form key.subkey=value")
+    override: Any = parse_yaml(text, f"--set {key}")
+    for step in reversed(steps):
+        override = {step: override}
+    return merge(options, override)

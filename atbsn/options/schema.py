@@ -1,0 +1,183 @@
+"""Every option that is not a constructor argument: typed, described and ranged where it is declared.
+
+The entries ``network``, ``model`` and ``datasets.*`` name a registered class; their other keys are checked
+against the signature of that class (``atbsn.options.check``).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from atbsn.utils.types import BlindSpot, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+Component = dict[str, Any]
+"""``{"type": registered name, argument: value, ...}``"""
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class Section(BaseModel):
+    """A mapping whose keys are all known."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True, hide_input_in_errors=True)
+
+
+class TrainLoader(Section):
+    """How ``datasets.train`` is cut into batches; its other keys belong to the data set."""
+
+    patch_size: PositiveInt
+    """Side of the square crop, pixels."""
+    use_flip: bool = True
+    use_rot: bool = True
+    """With both, all eight orientations of the square."""
+    batch_size_per_gpu: PositiveInt = 8
+    """Patches a process takes at once; the global batch is this x processes x train.accum_iter."""
+    num_worker_per_gpu: NonNegativeInt = 4
+    """Loader processes a training process; 0 loads in the training process itself. Changes no result."""
+
+
+class Adam(Section):
+    type: Literal["Adam", "AdamW"]
+    lr: PositiveFloat
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: PositiveFloat = 1e-8
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class SGD(Section):
+    type: Literal["SGD"]
+    lr: PositiveFloat
+    momentum: Fraction = 0.0
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class CosineAnnealing(Section):
+    """From lr to eta_min along half a cosine over total_iter, changed every iteration."""
+
+    type: Literal["CosineAnnealing"]
+    eta_min: NonNegativeFloat = 0.0
+
+
+class Step(Section):
+    """lr x gamma every step_size iterations."""
+
+    type: Literal["Step"]
+    step_size: PositiveInt
+    gamma: PositiveFloat = 0.5
+
+
+class MultiStep(Section):
+    """lr x gamma at each milestone (iterations)."""
+
+    type: Literal["MultiStep"]
+    milestones: list[PositiveInt]
+    gamma: PositiveFloat = 0.5
+
+
+class Constant(Section):
+    type: Literal["Constant"]
+
+
+class Train(Section):
+    total_iter: PositiveInt
+    """Optimizer steps in all; exactly so many are made."""
+    optim: Annotated[Adam | SGD, Field(discriminator="type")]
+    scheduler: Annotated[
+        CosineAnnealing | Step | MultiStep | Constant, Field(discriminator="type")
+    ] = CosineAnnealing(type="CosineAnnealing")
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the exponential moving average of the weights; 0 keeps none. It is validated and saved too."""
+    clip_grad_norm: PositiveFloat | None = None
+    accum_iter: PositiveInt = 1
+    """Batches summed up to one optimizer step."""
+    precision: Precision = "fp32"
+    """Autocast type of the forward pass; weights stay float32."""
+    channels_last: bool = True
+    compile: bool = False
+    """torch.compile the losses."""
+    skip_nonfinite: NonNegativeInt = 0
+    """How many steps in a row may be skipped because loss or gradient is not finite; 0 stops at the first."""
+
+
+class Val(Section):
+    val_freq: PositiveInt | None = None
+    """Iterations between validations during training; none without it."""
+    save_img: NonNegativeInt = 0
+    """How many panels (noisy | denoised | reference) to save a data set."""
+    metrics: dict[str, Component] = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
+    """Named metrics; each states its protocol."""
+    best_metric: str | None = None
+    """The metric whose best value chooses models/net_best.pth; none is kept without it."""
+    k: list[BlindSpot] | None = None
+    """Blind spots valid.py compares, in one feature pass; the method's own without it."""
+    tile: PositiveInt | None = None
+    """Side of the tiles, pixels; the whole picture at once without it."""
+    overlap: NonNegativeInt = 32
+    precision: Precision = "fp32"
+    """Type of the forward pass."""
+
+
+class Test(Section):
+    k: BlindSpot | None = None
+    """Blind spot to denoise with; the method's own without it."""
+    tile: PositiveInt | Literal["auto", "none"] = "auto"
+    """Side of the tiles, pixels; auto is the training patch (256 if unknown), none the whole picture."""
+    overlap: NonNegativeInt = 32
+    """Pixels two neighbouring tiles share and blend over."""
+    tile_batch: PositiveInt | Literal["auto"] = "auto"
+    """Tiles denoised at once; auto is 16 on a GPU and 1 on the CPU."""
+    self_ensemble: bool = False
+    """Average over the eight orientations: 8 times slower, usually a little better."""
+    precision: Precision | Literal["auto"] = "auto"
+    """auto is bf16 on a GPU that has it, fp32 elsewhere."""
+
+
+class Paths(Section):
+    root: str = "."
+    """Where experiments/, tb_logger/ and results/ are made."""
+    pretrain_network: str | None = None
+    """Weights to start from (train) or to use (valid, test)."""
+    resume_state: str | None = None
+    """A training state to continue from."""
+
+
+class Logger(Section):
+    print_freq: PositiveInt = 100
+    save_checkpoint_freq: PositiveInt = 2000
+    keep_last: PositiveInt | None = None
+    """How many numbered checkpoints to keep; all without it. net_latest and net_best always stay."""
+    use_tb_logger: bool = True
+
+
+class Options(Section):
+    """The options of a run, checked. See ``options/base/*.yml`` for examples."""
+
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    """Names the folder of the run; letters, digits, '_', '-' and '.'."""
+    num_gpu: NonNegativeInt | Literal["auto"] = "auto"
+    """GPUs a machine must have and use: auto takes what is there, 0 the CPU."""
+    manual_seed: NonNegativeInt | None = None
+    """Seed of everything random; drawn and logged without it."""
+    datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Component] = {}
+    """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by test.py."""
+    network: Component
+    model: Component
+    path: Paths = Paths()
+    train: Train | None = None
+    val: Val = Val()
+    test: Test = Test()
+    logger: Logger = Logger()
+
+    def loader(self) -> TrainLoader:
+        """The loader part of ``datasets.train``."""
+        known = TrainLoader.model_fields
+        return TrainLoader(**{key: value for key, value in self.datasets["train"].items() if key in known})
+
+    def dataset(self, name: str) -> Component:
+        """The data set part of ``datasets.<name>``: its type and constructor arguments."""
+        loader = TrainLoader.model_fields if name == "train" else ()
+        return {key: value for key, value in self.datasets[name].items() if key not in loader}
+
+    def dataset_names(self, kind: Literal["val", "test"]) -> list[str]:
+        """The data sets for validation or for test.py, in the order of the file."""
+        return [name for name in self.datasets if name.startswith(kind)]

@@ -1,0 +1,124 @@
+"""Processes: which one this is, how many there are, and which device it computes on.
+
+Everything works without ``torch.distributed`` too: then there is one process, of rank 0.
+"""
+
+import os
+import subprocess
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, distributed
+
+from atbsn.utils.errors import UserError
+
+Launcher = Literal["none", "pytorch", "slurm"]
+
+
+def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: timedelta | None = None) -> torch.device:
+    """Join the group of processes ``launcher`` made and return this process's device.
+
+    Args:
+        num_gpu: GPUs this machine must have; ``"auto"`` takes what is there, 0 computes on the CPU.
+        timeout: how long a collective may wait for the other processes.
+
+    Raises:
+        UserError: fewer GPUs than asked for, or the launcher's environment is missing.
+    """
+    if launcher == "slurm":
+        _adopt_slurm_environment()
+    device = _device(launcher, num_gpu)
+    if launcher != "none":
+        missing = [key for key in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT") if key not in os.environ]
+        if missing:
+            raise UserError(
+                f"--launcher {launcher}: {', '.join(missing)} not set; start through torchrun, or leave --launcher out"
+            )
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=timeout)
+    return device
+
+
+def close() -> None:
+    """Leave the group of processes."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def rank() -> int:
+    return distributed.get_rank() if distributed.is_initialized() else 0
+
+
+def world_size() -> int:
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
+def is_main() -> bool:
+    """Whether this process writes files and speaks on the console."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    if distributed.is_initialized():
+        distributed.barrier()
+
+
+def gather(value: Any) -> list[Any]:
+    """The ``value`` of every process, in the order of ranks, on every process."""
+    if not distributed.is_initialized():
+        return [value]
+    values: list[Any] = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return values
+
+
+def broadcast(value: Any) -> Any:
+    """The ``value`` of rank 0."""
+    if not distributed.is_initialized():
+        return value
+    values = [value]
+    distributed.broadcast_object_list(values)
+    return values[0]
+
+
+def mean_(tensor: Tensor) -> Tensor:
+    """Replace ``tensor`` by its mean over the processes, in place."""
+    if distributed.is_initialized():
+        distributed.all_reduce(tensor)
+        tensor /= world_size()
+    return tensor
+
+
+def _device(launcher: Launcher, num_gpu: int | Literal["auto"]) -> torch.device:
+    available = torch.cuda.device_count()
+    if isinstance(num_gpu, int) and num_gpu > available:
+        raise UserError(f"num_gpu: {num_gpu}: this machine offers {available} GPUs; use 'auto', or 0 for the CPU")
+    if isinstance(num_gpu, int) and num_gpu > 1 and launcher == "none":
+        raise UserError(
+            f"num_gpu: {num_gpu}: one process uses one GPU; start {num_gpu} with "
+            f"torchrun --nproc_per_node={num_gpu} train.py -opt ... --launcher pytorch"
+        )
+    if num_gpu == 0 or available == 0:
+        return torch.device("cpu")
+    local = int(os.environ.get("LOCAL_RANK", "0")) if launcher != "none" else 0
+    usable = available if num_gpu == "auto" else num_gpu
+    if local >= usable:
+        raise UserError(f"process {local} of this machine has no GPU: {usable} usable; start {usable} processes")
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)
+
+
+def _adopt_slurm_environment() -> None:
+    """Translate SLURM's variables to those of ``torchrun``; the first node of the job is the master."""
+    if "SLURM_PROCID" not in os.environ:
+        raise UserError("--launcher slurm: SLURM_PROCID is not set; start through srun, or leave --launcher out")
+    os.environ["RANK"] = os.environ["SLURM_PROCID"]
+    os.environ["WORLD_SIZE"] = os.environ["SLURM_NTASKS"]
+    os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
+    os.environ.setdefault("MASTER_PORT", "29500")
+    if "MASTER_ADDR" not in os.environ:
+        nodes = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        os.environ["MASTER_ADDR"] = subprocess.run(
+            nodes, capture_output=True, text=True, check=True
+        ).stdout.splitlines()[0]

@@ -1,0 +1,116 @@
+"""Convert weight files: C-BSN's TensorFlow variables to ours, and between .pth and .safetensors.
+
+    python scripts/convert_weights.py model.ckpt cbsn.pth              TensorFlow checkpoint; needs tensorflow
+    python scripts/convert_weights.py variables.npz cbsn.safetensors   its variables; '/' may be written '__'
+    python scripts/convert_weights.py weights.pth weights.safetensors  and back
+
+The network is found from the file. Wrappers ('module.', 'params', 'nbsn.') are taken off; where a file has
+averaged weights ('params_ema'), these are kept. Metadata stay; the network's type and arguments are added.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from zipfile import BadZipFile
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from torch import Tensor
+
+from atbsn.archs.cbsn import state_dict_from_tensorflow
+from atbsn.archs.weights import load, read_weights, save_weights
+from atbsn.utils.errors import UserError
+
+FORMATS = (".pth", ".safetensors")
+
+READER = """
+import sys, numpy, tensorflow
+reader = tensorflow.train.load_checkpoint(sys.argv[1])
+numpy.savez(sys.argv[2], **{name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
+"""
+"""Run as ``python -c READER prefix variables.npz``."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("input", help="TensorFlow checkpoint prefix, .npz, .pth or .safetensors")
+    parser.add_argument("output", help=".pth or .safetensors")
+    options = parser.parse_args(arguments)
+    try:
+        params, metadata = convert(options.input, options.output)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    count = sum(tensor.numel() for tensor in params.values())
+    print(f"{options.output}: {metadata['network']}, {count:,} parameters")
+    return 0
+
+
+def convert(source: str | Path, target: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Write the weights in ``source`` to ``target``; returns them and their metadata.
+
+    Raises:
+        UserError: ``source`` cannot be read or is no network of ours, or ``target`` is no weight file's name.
+    """
+    source, target = Path(source), Path(target)
+    if target.suffix not in FORMATS:
+        raise UserError(f"{target}: not a weight file's name; end it with {' or '.join(FORMATS)}")
+    if source.suffix == ".npz" or _index_file(source).is_file():
+        variables = _read_npz(source) if source.suffix == ".npz" else _read_checkpoint(source)
+        try:
+            params = state_dict_from_tensorflow(variables)
+        except UserError as error:
+            raise UserError(f"{source}: {error}") from None
+        metadata = {"network": {"type": "CBSN", "width": len(params["conv0.bias"])}}
+    else:
+        net = load(source)
+        params, metadata = net.state_dict(), {**read_weights(source).metadata, "network": net.options}
+    save_weights(target, params, metadata)
+    return params, metadata
+
+
+def _index_file(prefix: Path) -> Path:
+    """The file that a TensorFlow checkpoint named ``prefix`` must have; it may be given itself."""
+    return prefix if prefix.suffix == ".index" else prefix.with_name(f"{prefix.name}.index")
+
+
+def _read_checkpoint(prefix: Path) -> Mapping[str, np.ndarray]:
+    """All variables of a TensorFlow checkpoint by name.
+
+    Read in a process of its own: TensorFlow and torch's triton bring an LLVM each, and two of them abort.
+    """
+    if find_spec("tensorflow") is None:
+        raise UserError(
+            f"{prefix}: TensorFlow reads its checkpoints, and is not installed; pip install tensorflow-cpu "
+            "(only this script needs it), or save the variables as .npz where it is"
+        )
+    with TemporaryDirectory() as folder:
+        target = Path(folder, "variables.npz")
+        command = [sys.executable, "-c", READER, str(_index_file(prefix).with_suffix("")), str(target)]
+        process = subprocess.run(command, capture_output=True, text=True)
+        if process.returncode:
+            reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UserError(f"{prefix}: not a readable TensorFlow checkpoint ({reason}); copy all its files")
+        return _read_npz(target)
+
+
+def _read_npz(path: Path) -> Mapping[str, np.ndarray]:
+    """All arrays of an .npz file by name, in which '__' may stand for '/'."""
+    try:
+        with np.load(path) as arrays:
+            return {name.replace("__", "/"): arrays[name] for name in arrays.files}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise UserError(f"{path}: not a readable .npz file ({error}); check the path") from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""Denoise pictures: ``python test.py -opt options/test/test_folder.yml --input FOLDER_OR_FILE --output FOLDER``."""
+
+from pathlib import Path
+
+from atbsn.data import build_dataset
+from atbsn.engine.build import build_method, build_sets
+from atbsn.engine.commands import parse_arguments, run_command
+from atbsn.engine.inference import Denoiser, denoise_set
+from atbsn.options import load_options
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger
+
+
+def main() -> int:
+    parser = parse_arguments(__doc__)
+    parser.add_argument("--input", help="a picture or a folder of pictures, instead of the sets of the option file")
+    parser.add_argument("--output", help="where the denoised pictures go (default: results/<name>/<set>)")
+    arguments = parser.parse_args()
+
+    options = load_options(arguments.opt, arguments.set)
+    device = dist.start(arguments.launcher, options.num_gpu)
+    if arguments.input:
+        sets = {Path(arguments.input).stem: build_dataset({"type": "NoisyFolder", "dataroot": arguments.input})}
+    else:
+        sets = build_sets(options, "test")
+    if not sets:
+        raise UserError(f"{arguments.opt}: datasets: no entry begins with 'test'; add one, or give --input")
+    if options.path.pretrain_network is None:
+        raise UserError(f"{arguments.opt}: path.pretrain_network: missing; name the weights to denoise with")
+    model, metadata = build_method(options, device)
+    denoiser = Denoiser(model.eval(), device, options.test, metadata.get("patch_size"))
+    results = Path(options.path.root) / "results" / options.name
+    failures = 0
+    for name, images in sets.items():
+        folder = Path(arguments.output) if arguments.output else results / name
+        failures += denoise_set(images, denoiser, folder, f"denoise {name}")
+        logger.info("%s: %d pictures in %s", name, len(images) - failures, folder)
+    if failures:
+        logger.error("%d pictures could not be done; see above", failures)
+    return 2 if failures else 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,32 @@
+"""Train a method on noisy pictures: ``python train.py -opt options/train/train_atbsn.yml``."""
+
+from atbsn.engine.build import build_trainer, build_training, find_state
+from atbsn.engine.commands import parse_arguments, run_command
+from atbsn.engine.experiment import Experiment
+from atbsn.engine.interrupt import StopSignal
+from atbsn.options import load_options
+from atbsn.utils import dist
+from atbsn.utils.log import logger
+
+
+def main() -> None:
+    parser = parse_arguments(__doc__)
+    parser.add_argument("--auto_resume", action="store_true", help="continue from the newest readable state")
+    parser.add_argument("--debug", action="store_true", help="16 iterations, every one printed, as debug_<name>")
+    arguments = parser.parse_args()
+
+    options = load_options(arguments.opt, arguments.set, arguments.debug)
+    device = dist.start(arguments.launcher, options.num_gpu)
+    state = find_state(options, arguments.auto_resume)
+    training = build_training(options, device, state)
+    with Experiment(options, resume=state is not None) as experiment, StopSignal(device) as stop:
+        trainer = build_trainer(options, device, training, experiment)
+        trainer.train(stop)
+    if stop.received:
+        logger.info("stopped by %s; continue with --auto_resume", stop.received.name)
+    else:
+        logger.info("done: %s", experiment.models / "net_latest.pth")
+
+
+if __name__ == "__main__":
+    run_command(main)
