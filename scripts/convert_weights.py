@@ -25,7 +25,9 @@ from torch import Tensor
 
 from atbsn.archs.cbsn import state_dict_from_tensorflow
 from atbsn.archs.weights import load, read_weights, save_weights
+from atbsn.engine.commands import run_command
 from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger
 
 FORMATS = (".pth", ".safetensors")
 
@@ -37,22 +39,15 @@ numpy.savez(sys.argv[2], **{name: reader.get_tensor(name) for name in reader.get
 """Run as ``python -c READER prefix variables.npz``."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("input", help="TensorFlow checkpoint prefix, .npz, .pth or .safetensors")
     parser.add_argument("output", help=".pth or .safetensors")
     options = parser.parse_args(arguments)
-    try:
-        params, metadata = convert(options.input, options.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    params, metadata = convert(options.input, options.output)
     count = sum(tensor.numel() for tensor in params.values())
-    print(f"{options.output}: {metadata['network']}, {count:,} parameters")
-    return 0
+    logger.info("%s: %s, %s parameters", options.output, metadata["network"], f"{count:,}")
 
 
 def convert(source: str | Path, target: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -113,4 +108,4 @@ def _read_npz(path: Path) -> Mapping[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atbsn.archs.base import Network, Tiled, untiled
+from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
 from atbsn.ops.padding import reflect_pad
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
@@ -101,7 +101,7 @@ class CBSN(Network):
         """Everything after ``head``, (B, w, H, W) -> (B, 3, H, W)."""
         x = torch.cat((self.branch1(features, blind), self.branch2(features, blind)), dim=1)
         x = self.conv2(self.conv1(x).relu()).relu()
-        return self.conv4(self.conv3(x).relu())
+        return in_full_precision(self.conv4, self.conv3(x).relu())
 
     def denoise(self, noisy: Tensor, k: int = 3, tiled: Tiled = untiled) -> Tensor:
         """One full pass over ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.

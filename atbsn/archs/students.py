@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
-from atbsn.ops.padding import pad_to_multiple
+from atbsn.ops.padding import pad_to_multiple, reflect_pad
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
 
@@ -52,7 +52,8 @@ def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
 class LightStudent(Network):
     """The skeleton of students A and B: three encoder stages, two poolings, two decoder stages.
 
-    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size from 4 x 4 -> the same shape, not clipped.
+    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped. A side of less
+    than 4 pixels, which two poolings would leave nothing of, is reflected to 4.
     """
 
     size_multiple = 4
@@ -64,10 +65,12 @@ class LightStudent(Network):
         kaiming_init(self)
 
     def forward(self, noisy: Tensor) -> Tensor:
-        pool1 = F.max_pool2d(self.enc1(noisy), 2)
+        height, width = noisy.shape[-2:]
+        image = reflect_pad(noisy, 0, max(0, 4 - width), 0, max(0, 4 - height))
+        pool1 = F.max_pool2d(self.enc1(image), 2)
         x = self.enc3(F.max_pool2d(self.enc2(pool1), 2))
         x = self.dec2(torch.cat((upsample_to(x, pool1), pool1), dim=1))
-        return self.dec1(torch.cat((upsample_to(x, noisy), noisy), dim=1))
+        return self.dec1(torch.cat((upsample_to(x, image), image), dim=1))[..., :height, :width]
 
 
 @ARCHS.register
@@ -114,18 +117,24 @@ class StudentC(Network):
 
     Args:
         width: channels w of the UNet.
+        mean: taken off the input, as a teacher with this mean does. The output needs no such term: the last bias
+            starts there, before a LeakyReLU that would otherwise flatten everything darker. 0 is the published
+            network.
     """
 
     size_multiple = 32
 
-    def __init__(self, width: PositiveInt = 48) -> None:
+    def __init__(self, width: PositiveInt = 48, mean: float = 0.0) -> None:
         super().__init__()
+        self.mean = mean
         self.unet = UNet(width, out_channels=3, half_plane=False)
         kaiming_init(self)
+        nn.init.constant_(self.unet.dec1.conv2.conv.bias, mean)
 
     def forward(self, noisy: Tensor) -> Tensor:
         height, width = noisy.shape[-2:]
-        return self.unet(pad_to_multiple(noisy, self.size_multiple))[..., :height, :width]
+        image = pad_to_multiple(noisy - self.mean if self.mean else noisy, self.size_multiple)
+        return self.unet(image)[..., :height, :width]
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

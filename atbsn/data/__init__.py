@@ -1,19 +1,19 @@
-"""Floor 2: data sets (one a file), patches and the training loader."""
+"""Floor 2: data sets (one a file), patches and the training loader. ``build_dataset`` makes a set by name."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from atbsn.data.base import ImageSet
 from atbsn.registry import DATASETS
 from atbsn.utils.build import build
 
-if TYPE_CHECKING:
-    from atbsn.data.base import ImageSet
+__all__ = ["build_dataset"]
 
 
-def build_dataset(options: Mapping[str, Any]) -> "ImageSet":
-    """The data set named by ``options["type"]``, built from the other options as its arguments.
+def build_dataset(options: Mapping[str, Any]) -> ImageSet:
+    """Build the data set ``options["type"]`` with the other entries as its arguments.
 
     Raises:
-        UserError: an unknown name, or arguments the data set does not take.
+        UserError: the name is not registered, or the class does not take these arguments.
     """
     return build(DATASETS, options)

@@ -3,6 +3,7 @@
 import signal
 import sys
 from collections.abc import Iterator
+from types import TracebackType
 
 import cv2
 import torch
@@ -74,8 +75,14 @@ def train_loader(
 
 
 def _start_worker(worker: int) -> None:
-    """One thread a worker; Ctrl-C is the main process's to handle."""
+    """One thread a worker; Ctrl-C is the main process's to handle, and it then leaves transfers half done."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.excepthook = _report_all_but_hang_ups
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _report_all_but_hang_ups(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, (EOFError, ConnectionError)):
+        sys.__excepthook__(kind, error, trace)

@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from atbsn.data.base import ImageSet
 from atbsn.ops.dihedral import FLIPS, ORIENTATIONS, ROTATIONS, dihedral
 from atbsn.utils.errors import UserError
+from atbsn.utils.types import NonNegativeInt, PositiveInt
 
 _SAMPLES, _EPOCHS = 0, 1
 """Streams of the generator: crops are keyed by sample number, orders by epoch."""
@@ -35,10 +36,10 @@ class PatchDataset(Dataset):
     def __init__(
         self,
         images: ImageSet,
-        patch_size: int,
+        patch_size: PositiveInt,
         use_flip: bool = True,
         use_rot: bool = True,
-        seed: int = 0,
+        seed: NonNegativeInt = 0,
     ) -> None:
         self.images = images
         self.patch_size = patch_size

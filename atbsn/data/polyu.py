@@ -43,6 +43,6 @@ class PolyU(PairSet):
         super().__init__([pair for pair in pairs if misaligned or pair[0] not in MISALIGNED])
 
     def groups(self, index: int) -> dict[str, str]:
-        """Camera, and ISO of crops: ``Canon5D2_5_160_3200_chair_11`` is camera, aperture, shutter, ISO, ..."""
+        """Camera, and ISO of crops: ``Canon5D2_5_160_3200_chair_11`` has aperture, shutter, ISO, scene."""
         camera, *settings = self.key(index).replace("Nikon_800", "Nikon800").split("_")
         return {"camera": camera, "iso": settings[2]} if len(settings) >= 4 else {"camera": camera}

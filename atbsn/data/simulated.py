@@ -2,17 +2,19 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from zlib import crc32
 
 import cv2
 import numpy as np
+from annotated_types import Ge, Le
 
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import relative_keys
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
+from atbsn.utils.types import NonNegativeInt, PositiveFloat
 
 SOURCES = {
     "train": (
@@ -20,7 +22,6 @@ SOURCES = {
         "ihc.png",
         "motorcycle_left.png",
         "motorcycle_right.png",
-        "retina.jpg",
         "rocket.jpg",
     ),
     "val": ("chelsea.png", "coffee.png"),
@@ -70,10 +71,10 @@ class SimulatedCamera(ImageSet):
         self,
         dataroot: str | Path | None = None,
         split: Literal["train", "val"] | None = None,
-        shot_noise: tuple[float, float] = (0.0015, 0.003),
-        read_noise: tuple[float, float] = (1e-5, 1e-4),
-        jpeg_quality: int | None = None,
-        seed: int = 0,
+        shot_noise: tuple[PositiveFloat, PositiveFloat] = (0.0015, 0.003),
+        read_noise: tuple[PositiveFloat, PositiveFloat] = (1e-5, 1e-4),
+        jpeg_quality: Annotated[int, Ge(1), Le(100)] | None = None,
+        seed: NonNegativeInt = 0,
     ) -> None:
         if dataroot is None:
             self.paths = _wheel_photographs(split)
@@ -81,9 +82,7 @@ class SimulatedCamera(ImageSet):
         elif split is None:
             self.paths, root = image_paths(dataroot), Path(dataroot)
         else:
-            raise UserError(
-                f"split {split!r}: only for the photographs in scikit-image; give two folders instead"
-            )
+            raise UserError(f"split {split!r}: only for the photographs in scikit-image; give two folders instead")
         self._keys = relative_keys(self.paths, root if root.is_dir() else root.parent)
         self.shot_noise = shot_noise
         self.read_noise = read_noise
@@ -146,7 +145,5 @@ def _wheel_photographs(split: Literal["train", "val"] | None) -> list[Path]:
     names = SOURCES[split] if split else sorted((*SOURCES["train"], *SOURCES["val"]))
     package = find_spec("skimage")
     if package is None:
-        raise UserError(
-            "SimulatedCamera: needs scikit-image for its photographs; install it or give a dataroot"
-        )
+        raise UserError("SimulatedCamera: needs scikit-image for its photographs; install it or give a dataroot")
     return [Path(package.submodule_search_locations[0], "data", name) for name in names]

@@ -71,7 +71,7 @@ class CBSNModel(Model):
         full = self.net.body(features, blind=False)
         phases = self.net.body(space_to_batch(features, self.stride_train), blind=True)
         positions = draw_positions(x, self.stride_inv)
-        with torch.no_grad():  # after the others, or autocast would keep weights cast without a gradient
+        with torch.no_grad():  # last, so that the weights autocast keeps are cast with their gradient
             target = self.net(subsample(x, positions, self.stride_inv), blind=True)
 
         loss_blind = F.l1_loss(batch_to_space(phases, self.stride_train), x)

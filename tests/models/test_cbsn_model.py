@@ -46,8 +46,7 @@ def by_the_equations(model: CBSNModel, batch: dict[str, Tensor], progress: float
     torch.manual_seed(2)
     positions = draw_positions(x, 2).squeeze(1)
     small_x, small_full = (
-        torch.stack([t[n].flatten(1)[:, positions[n]] for n in range(BATCH)]).view(BATCH, 3, 15, 15)
-        for t in (x, full)
+        torch.stack([t[n].flatten(1)[:, positions[n]] for n in range(BATCH)]).view(BATCH, 3, 15, 15) for t in (x, full)
     )
     target = model.net(small_x, blind=True).detach()
     terms = {

@@ -1,8 +1,9 @@
 """scripts/convert_weights.py: every way in, and every way to fail."""
 
-import importlib.util
 import subprocess
 import sys
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -11,13 +12,16 @@ import torch
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load, read_weights, save_weights
+from atbsn.utils.errors import UserError
+
+needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs tensorflow")
 
 
 @pytest.fixture(scope="module")
 def script(repository) -> ModuleType:
     path = repository / "scripts" / "convert_weights.py"
-    spec = importlib.util.spec_from_file_location("convert_weights", path)
-    module = importlib.util.module_from_spec(spec)
+    spec = spec_from_file_location("convert_weights", path)
+    module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -34,31 +38,30 @@ def check_against_golden_output(path, assets):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_variables_in_npz(script, assets, tmp_path, suffix, capsys):
+def test_variables_in_npz(script, assets, tmp_path, suffix):
     target = tmp_path / f"cbsn{suffix}"
-    assert script.main([str(assets / "cbsn_width8.weights.npz"), str(target)]) == 0
-    assert "19,531 parameters" in capsys.readouterr().out
+    script.convert(assets / "cbsn_width8.weights.npz", target)
     check_against_golden_output(target, assets)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs tensorflow")
+@needs_tensorflow
 @pytest.mark.parametrize("name", ["cbsn_width8.ckpt", "cbsn_width8.ckpt.index"])
 def test_tensorflow_checkpoint(script, assets, tmp_path, name):
-    assert script.main([str(assets / name), str(tmp_path / "cbsn.pth")]) == 0
+    script.convert(assets / name, tmp_path / "cbsn.pth")
     check_against_golden_output(tmp_path / "cbsn.pth", assets)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="needs tensorflow")
-def test_half_a_tensorflow_checkpoint(script, assets, tmp_path, capsys):
+@needs_tensorflow
+def test_half_a_tensorflow_checkpoint(script, assets, tmp_path):
     (tmp_path / "half.ckpt.index").write_bytes((assets / "cbsn_width8.ckpt.index").read_bytes())
-    assert script.main([str(tmp_path / "half.ckpt"), str(tmp_path / "cbsn.pth")]) == 2
-    assert "half.ckpt.data-00000-of-00001" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"half\.ckpt\.data-00000-of-00001.*copy all its files"):
+        script.convert(tmp_path / "half.ckpt", tmp_path / "cbsn.pth")
 
 
-def test_without_tensorflow(script, assets, tmp_path, capsys, monkeypatch):
+def test_without_tensorflow(script, assets, tmp_path, monkeypatch):
     monkeypatch.setattr(script, "find_spec", lambda name: None)
-    assert script.main([str(assets / "cbsn_width8.ckpt"), str(tmp_path / "cbsn.pth")]) == 2
-    assert "pip install tensorflow-cpu" in capsys.readouterr().err
+    with pytest.raises(UserError, match="pip install tensorflow-cpu"):
+        script.convert(assets / "cbsn_width8.ckpt", tmp_path / "cbsn.pth")
     assert not (tmp_path / "cbsn.pth").exists()
 
 
@@ -67,8 +70,8 @@ def test_there_and_back_keeps_tensors_and_metadata(script, tmp_path, options):
     net = build_arch(options)
     metadata = {"network": options, "iteration": 7}
     save_weights(tmp_path / "a.pth", net.state_dict(), metadata)
-    assert script.main([str(tmp_path / "a.pth"), str(tmp_path / "b.safetensors")]) == 0
-    assert script.main([str(tmp_path / "b.safetensors"), str(tmp_path / "c.pth")]) == 0
+    script.convert(tmp_path / "a.pth", tmp_path / "b.safetensors")
+    script.convert(tmp_path / "b.safetensors", tmp_path / "c.pth")
     weights = read_weights(tmp_path / "c.pth")
     assert weights.metadata == metadata
     assert weights.params.keys() == net.state_dict().keys()
@@ -88,38 +91,44 @@ def test_there_and_back_keeps_tensors_and_metadata(script, tmp_path, options):
 def test_wrappers_come_off_and_the_network_is_found(script, tmp_path, wrap):
     state = build_arch({"type": "StudentA"}).state_dict()
     torch.save(wrap(state), tmp_path / "wrapped.pth")
-    assert script.main([str(tmp_path / "wrapped.pth"), str(tmp_path / "plain.safetensors")]) == 0
+    script.convert(tmp_path / "wrapped.pth", tmp_path / "plain.safetensors")
     weights = read_weights(tmp_path / "plain.safetensors")
     assert weights.metadata == {"network": {"type": "StudentA"}}
     assert all(torch.equal(weights.params[name], tensor) for name, tensor in state.items())
 
 
-def test_missing_variables_are_named(script, assets, tmp_path, capsys):
+def test_missing_variables_are_named(script, assets, tmp_path):
     with np.load(assets / "cbsn_width8.weights.npz") as arrays:
         variables = {name: arrays[name] for name in arrays.files if name != "DBSN__B1__conv1__W1"}
     np.savez(tmp_path / "half.npz", **variables)
-    assert script.main([str(tmp_path / "half.npz"), str(tmp_path / "cbsn.pth")]) == 2
-    error = capsys.readouterr().err
-    assert "half.npz" in error
-    assert "DBSN/B1/conv1/W1 is missing" in error
+    with pytest.raises(UserError, match=r"half\.npz: .*DBSN/B1/conv1/W1 is missing"):
+        script.convert(tmp_path / "half.npz", tmp_path / "cbsn.pth")
     assert not (tmp_path / "cbsn.pth").exists()
 
 
 @pytest.mark.parametrize("name", ["no.npz", "text.npz", "no.pth", "text.pth", "no.ckpt"])
-def test_what_cannot_be_read(script, tmp_path, capsys, name):
+def test_what_cannot_be_read(script, tmp_path, name):
     if name.startswith("text"):
         (tmp_path / name).write_text("not weights")
-    assert script.main([str(tmp_path / name), str(tmp_path / "out.pth")]) == 2
-    assert name in capsys.readouterr().err
+    with pytest.raises(UserError, match=name):
+        script.convert(tmp_path / name, tmp_path / "out.pth")
     assert not (tmp_path / "out.pth").exists()
 
 
-def test_an_output_that_is_no_weight_file(script, assets, tmp_path, capsys):
-    assert script.main([str(assets / "cbsn_width8.weights.npz"), str(tmp_path / "out.onnx")]) == 2
-    assert ".pth or .safetensors" in capsys.readouterr().err
+def test_an_output_that_is_no_weight_file(script, assets, tmp_path):
+    with pytest.raises(UserError, match=r"out\.onnx: .*\.pth or \.safetensors"):
+        script.convert(assets / "cbsn_width8.weights.npz", tmp_path / "out.onnx")
 
 
 def test_as_a_command_from_anywhere(repository, assets, tmp_path):
-    path, source = repository / "scripts" / "convert_weights.py", assets / "cbsn_width8.weights.npz"
-    subprocess.run([sys.executable, path, source, "cbsn.safetensors"], cwd=tmp_path, check=True)
+    def run(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, repository / "scripts" / "convert_weights.py", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+
+    done = run(assets / "cbsn_width8.weights.npz", "cbsn.safetensors")
+    assert done.returncode == 0 and "19,531 parameters" in done.stdout
     check_against_golden_output(tmp_path / "cbsn.safetensors", assets)
+
+    failed = run("no.npz", "out.pth")
+    assert failed.returncode == 2
+    assert "no.npz" in failed.stdout + failed.stderr and "Traceback" not in failed.stderr

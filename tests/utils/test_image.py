@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from itertools import product
 
 import cv2
 import numpy as np
@@ -43,16 +44,18 @@ def test_rgb_of_8_bits_survives(tmp_path, suffix):
     assert (picture.alpha, picture.grey, picture.suffix) == (None, False, suffix)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-@pytest.mark.parametrize("grey", [False, True])
-@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "dtype", "grey", "transparent"),
+    [
+        case
+        for case in product((".png", ".tif"), ("uint8", "uint16"), (False, True), (False, True))
+        if case != (".tif", "uint16", True, True)  # no decoder for 16-bit grey TIFF with alpha
+    ],
+)
 def test_depth_grey_and_alpha_survive(tmp_path, suffix, dtype, grey, transparent):
     rgb = np.repeat(noise(9, 14, 1, dtype=dtype), 3, axis=2) if grey else noise(9, 14, 3, dtype=dtype)
     alpha = noise(9, 14, dtype=dtype) if transparent else None
     path = tmp_path / f"a{suffix}"
-    if grey and transparent and dtype == "uint16" and suffix == ".tif":
-        pytest.skip("no decoder for 16-bit grey TIFF with alpha")
     write_picture(path, Picture(rgb, alpha, grey))
     picture = read_picture(path)
     assert picture.rgb.dtype == dtype

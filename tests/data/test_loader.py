@@ -1,0 +1,109 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from atbsn.data.folder import NoisyFolder
+from atbsn.data.loader import train_loader
+from atbsn.data.patches import PatchDataset
+from atbsn.utils.image import Picture, write_picture
+
+CTRL_C = """
+import sys
+from atbsn.data.folder import NoisyFolder
+from atbsn.data.loader import train_loader
+from atbsn.data.patches import PatchDataset
+
+if __name__ == "__main__":
+    loader = train_loader(PatchDataset(NoisyFolder(sys.argv[1]), 8), 2, 2, 0, 10**9)
+    try:
+        for batch in loader:
+            print("ready", flush=True)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.fixture(scope="module")
+def patches(tmp_path_factory) -> PatchDataset:
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        write_picture(root / f"{number}.png", Picture(rng.integers(0, 256, (16, 20, 3), np.uint8)))
+    return PatchDataset(NoisyFolder(root), 8, seed=1)
+
+
+def load(patches: PatchDataset, batch_size: int, num_workers: int = 0, start: int = 0, stop: int = 6, **kwargs):
+    return list(train_loader(patches, batch_size, num_workers, start, stop, **kwargs))
+
+
+def same(first: list[dict], second: list[dict]) -> bool:
+    pairs = zip(first, second, strict=True)
+    return all(torch.equal(a[name], b[name]) for a, b in pairs for name in ("noisy", "orientation", "index"))
+
+
+def test_batches_are_the_numbered_samples(patches):
+    batches = load(patches, 3)
+    assert len(batches) == 6
+    assert batches[0]["noisy"].shape == (3, 8, 8, 3)
+    noisy = torch.cat([batch["noisy"] for batch in batches])
+    assert torch.equal(noisy, torch.stack([patches[number]["noisy"] for number in range(18)]))
+
+
+def test_workers_change_nothing(patches):
+    alone = load(patches, 3)
+    assert same(alone, load(patches, 3, num_workers=1))
+    assert same(alone, load(patches, 3, num_workers=2))
+
+
+@pytest.mark.parametrize("done", [1, 4, 6])
+def test_resuming_continues_the_stream(patches, done):
+    whole = load(patches, 3, accumulate=2)
+    assert len(whole) == 12
+    assert same(whole[2 * done :], load(patches, 3, start=done, accumulate=2))
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "accumulate", "world_size"), [(2, 1, 2), (1, 1, 4), (2, 2, 1), (1, 2, 2), (1, 4, 1)]
+)
+def test_ranks_and_accumulation_share_the_same_samples(patches, batch_size, accumulate, world_size):
+    whole = load(patches, 4)
+    ranks = [
+        load(patches, batch_size, accumulate=accumulate, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
+    for iteration, batch in enumerate(whole):
+        steps = range(iteration * accumulate, (iteration + 1) * accumulate)
+        parts = [ranks[rank][step]["noisy"] for step in steps for rank in range(world_size)]
+        assert torch.equal(torch.cat(parts), batch["noisy"])
+
+
+def test_loading_leaves_the_global_generator_alone(patches):
+    state = torch.get_rng_state()
+    load(patches, 2, num_workers=1, stop=2)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals and fork")
+def test_ctrl_c_leaves_no_traceback(patches, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(CTRL_C)
+    root = patches.images.paths[0].parent
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    process.stdout.readline()
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: main process and workers
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in errors

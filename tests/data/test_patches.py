@@ -1,0 +1,131 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from atbsn.data.folder import NoisyFolder
+from atbsn.data.patches import PatchDataset, to_batch
+from atbsn.ops.dihedral import FLIPS, ORIENTATIONS, ROTATIONS, undihedral
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, write_picture
+
+SIZES = [(12, 15), (9, 9), (20, 10), (8, 30), (11, 13)]
+
+
+@pytest.fixture
+def images(tmp_path) -> NoisyFolder:
+    """Every pixel says where it is: row, column and picture."""
+    for number, (height, width) in enumerate(SIZES):
+        y, x = np.mgrid[:height, :width]
+        rgb = np.stack([y, x, np.full_like(x, number)], axis=2).astype(np.uint8)
+        write_picture(tmp_path / f"{number}.png", Picture(rgb))
+    return NoisyFolder(tmp_path)
+
+
+def facts(patches: PatchDataset, number: int) -> tuple[int, int, int, int]:
+    sample = patches[number]
+    top, left, index = sample["noisy"][0, 0].tolist()
+    return index, top, left, sample["orientation"]
+
+
+def test_a_patch_is_where_and_what_it_says(images):
+    patches = PatchDataset(images, 8)
+    for number in range(50):
+        sample = patches[number]
+        index, top, left, _ = facts(patches, number)
+        assert sample["index"] == index
+        assert sample["noisy"].dtype == torch.uint8
+        expected = images.read(index).rgb[top : top + 8, left : left + 8]
+        assert np.array_equal(sample["noisy"], expected)
+
+
+def test_every_epoch_visits_every_picture_once_in_its_own_order(images):
+    patches = PatchDataset(images, 8, seed=5)
+    orders = [tuple(facts(patches, 5 * epoch + n)[0] for n in range(5)) for epoch in range(40)]
+    assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
+    assert len(set(orders)) > 20
+
+
+def test_every_offset_is_reached_about_equally_often(images):
+    patches = PatchDataset(images, 8, use_flip=False, use_rot=False)
+    drawn = [facts(patches, number) for number in range(15000)]
+    for index, (height, width) in enumerate(SIZES):
+        offsets = [(top, left) for i, top, left, _ in drawn if i == index]
+        counts = np.zeros((height - 7, width - 7))
+        for offset in offsets:
+            counts[offset] += 1
+        expected = len(offsets) / counts.size
+        assert len(offsets) == 3000
+        assert np.abs(counts - expected).max() < 5 * np.sqrt(expected)
+
+
+@pytest.mark.parametrize(
+    ("use_flip", "use_rot", "expected"),
+    [(True, True, ORIENTATIONS), (True, False, FLIPS), (False, True, ROTATIONS), (False, False, (0,))],
+)
+def test_orientations(images, use_flip, use_rot, expected):
+    patches = PatchDataset(images, 8, use_flip, use_rot)
+    counts = np.bincount([patches[number]["orientation"] for number in range(1600)], minlength=8)
+    assert set(np.flatnonzero(counts)) == set(expected)
+    assert np.abs(counts[list(expected)] - 1600 / len(expected)).max() < 80
+
+
+def test_samples_depend_on_seed_and_number_alone(images):
+    first, again, other = (PatchDataset(images, 8, seed=seed) for seed in (1, 1, 2))
+    numbers = [7, 0, 10**12, 3, 7]
+    backwards = {number: facts(again, number) for number in reversed(numbers)}
+    assert all(facts(first, number) == backwards[number] for number in numbers)
+    same = [facts(first, number) == facts(other, number) for number in range(100)]
+    assert sum(same) < 10
+    assert len({facts(first, number) for number in range(100)}) > 80
+    PatchDataset(images, 8, seed=2**64 - 1)[0]
+
+
+def test_workers_may_get_a_copy(images):
+    patches = PatchDataset(images, 8, seed=3)
+    copy = pickle.loads(pickle.dumps(patches))
+    assert all(torch.equal(copy[number]["noisy"], patches[number]["noisy"]) for number in range(10))
+
+
+def test_pictures_smaller_than_the_patch(images, monkeypatch):
+    with pytest.raises(UserError, match=r"^3: 8x30 pixels, smaller than the 9x9 patch; set patch_size to 8 or less"):
+        PatchDataset(images, 9)
+    monkeypatch.setattr(NoisyFolder, "preload", lambda self: pytest.fail("decoded before the check"))
+    with pytest.raises(UserError, match=r"^1: 9x9 pixels \(and 1 more of 5 pictures\).*set patch_size to 8 or less"):
+        PatchDataset(images, 10)
+
+
+def test_pictures_are_decoded_once(images, monkeypatch):
+    reads = []
+    read = NoisyFolder.read
+    monkeypatch.setattr(NoisyFolder, "read", lambda self, index: reads.append(index) or read(self, index))
+    patches = PatchDataset(images, 8)
+    for number in range(30):
+        patches[number]
+    assert sorted(reads) == [0, 1, 2, 3, 4]
+
+
+def test_batches_are_turned_floats(images):
+    patches = PatchDataset(images, 8)
+    raw = torch.utils.data.default_collate([patches[number] for number in range(16)])
+    noisy = to_batch(raw, "cpu")["noisy"]
+    assert noisy.shape == (16, 3, 8, 8)
+    assert noisy.dtype == torch.float32
+    assert noisy.is_contiguous(memory_format=torch.channels_last)
+    upright = undihedral(noisy, raw["orientation"])
+    assert torch.equal(upright, raw["noisy"].permute(0, 3, 1, 2).float())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_do_not_synchronise_with_the_gpu(images):
+    patches = PatchDataset(images, 8)
+    raw = torch.utils.data.default_collate([patches[number] for number in range(16)])
+    raw = {name: value.pin_memory() for name, value in raw.items()}
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        noisy = to_batch(raw, "cuda")["noisy"]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert torch.equal(noisy.cpu(), to_batch(raw, "cpu")["noisy"])
+    assert noisy.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+import torch
+
+from atbsn.ops.padding import pad_to_multiple, reflect_pad
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (4, 1), (5, 9)])
+@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 0, 2), (0, 4, 3, 0), (7, 20, 31, 2)])
+def test_reflection_is_numpys_at_any_size(size, pads):
+    x = torch.rand(2, 3, *size)
+    left, right, top, bottom = pads
+    expected = np.pad(x.numpy(), ((0, 0), (0, 0), (top, bottom), (left, right)), mode="reflect")
+    assert np.array_equal(reflect_pad(x, *pads).numpy(), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 33), (32, 64), (45, 70), (64, 5)])
+def test_pads_at_the_bottom_and_on_the_right(size):
+    x = torch.rand(1, 3, *size)
+    height, width = size
+    padded = pad_to_multiple(x, 32)
+    assert padded.shape == (1, 3, -(-height // 32) * 32, -(-width // 32) * 32)
+    assert torch.equal(padded[..., :height, :width], x)
+
+
+def test_a_multiple_is_not_copied():
+    x = torch.rand(1, 3, 32, 64)
+    assert pad_to_multiple(x, 32).data_ptr() == x.data_ptr()
+
+
+@pytest.mark.parametrize("size", [(5, 9), (2, 40)])
+def test_every_padded_pixel_gives_its_gradient_back(size):
+    x = torch.rand(1, 3, *size, requires_grad=True)
+    padded = pad_to_multiple(x, 32)
+    padded.sum().backward()
+    assert x.grad.min() >= 1
+    assert x.grad.sum() == padded.numel()
