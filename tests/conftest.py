@@ -1,8 +1,14 @@
 """Fixtures shared by all tests."""
 
+import runpy
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
+
+from atbsn.options.load import merge
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -26,3 +32,53 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs {folder}")
     return folder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable:
+    """``command("train.py", "-opt", ...)``: run a command of the repository in an empty folder, in this process.
+
+    Gives its exit status and what it printed.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def run(script: str, *arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            runpy.run_path(str(REPOSITORY / script), run_name="__main__")
+        captured = capsys.readouterr()
+        return ending.value.code or 0, captured.out + captured.err
+
+    return run
+
+
+@pytest.fixture
+def write_options(tmp_path: Path) -> Callable[..., Path]:
+    """``write_options(**changes)``: an option file for a training of seconds, with changes laid over it."""
+
+    def write(name: str = "tiny.yml", **changes: object) -> Path:
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump(merge(TINY, changes), sort_keys=False))
+        return path
+
+    return write
+
+
+TINY = {
+    "name": "tiny",
+    "manual_seed": 1,
+    "num_gpu": 0,
+    "datasets": {
+        "train": {
+            "type": "SimulatedCamera",
+            "split": "val",
+            "patch_size": 32,
+            "batch_size_per_gpu": 2,
+            "num_worker_per_gpu": 0,
+        }
+    },
+    "network": {"type": "ATBSN", "width": 2},
+    "model": {"type": "BSNModel"},
+    "train": {"total_iter": 6, "optim": {"type": "Adam", "lr": 1e-3}},
+    "logger": {"print_freq": 2, "save_checkpoint_freq": 3, "use_tb_logger": False},
+}

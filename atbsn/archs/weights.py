@@ -52,7 +52,7 @@ def read_weights(path: str | Path) -> Weights:
         raise UserError(f"{path}: no such weight file; check the path")
     content, metadata = _read_file(path)
     content = content.get("params_ema", content.get("params", content.get("state_dict", content)))
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    if not _is_state_dict(content):
         raise UserError(f"{path}: holds no weights (tensors by name); give a file that training saved")
     params = {_unwrap(name): tensor for name, tensor in content.items()}
     if any(name.startswith(_STUDENT) for name in params):
@@ -79,8 +79,15 @@ def load(path: str | Path) -> Network:
         UserError: the file cannot be read, or no registered architecture has such keys.
     """
     weights = read_weights(path)
-    net = build_arch(weights.metadata.get("network") or _recognise(weights.params, path))
-    _check_fit(net, weights.params, path)
+    options = weights.metadata.get("network") or _recognise(weights.params, path)
+    try:
+        with torch.device("meta"):  # shapes alone: a file may claim any width
+            _check_fit(build_arch(options), weights.params, path)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        if str(error).startswith(str(path)):
+            raise
+        raise UserError(f"{path}: its metadata name no network ({error}); give another file") from None
+    net = build_arch(options)
     net.load_state_dict(weights.params)
     return net.eval()
 
@@ -116,18 +123,27 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             data = path.read_bytes()
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             metadata = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
-            return parse_safetensors(data), metadata
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict):
-            raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
-        metadata = content.get("metadata", {})
-        return content, metadata if isinstance(metadata, dict) else {}
+            content = parse_safetensors(data)
+        else:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(content, dict):
+                raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
+            metadata = content.get("metadata")
     except Exception as error:  # a damaged file can fail anywhere in the readers, with any exception
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{path}: not a readable weight file ({type(error).__name__}: {reason[:160]}); "
             "it is damaged, or holds something other than tensors, which is never executed; give another file"
         ) from None
+    return content, metadata if isinstance(metadata, dict) else {}
+
+
+def _is_state_dict(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and len(content) > 0
+        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
+    )
 
 
 def _unwrap(name: str) -> str:

@@ -1,0 +1,228 @@
+"""The commands end to end, in seconds: a training does what its option file says and leaves what it promises."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import atbsn
+from atbsn.archs.weights import read_weights
+from atbsn.utils.image import Picture, read_picture, write_picture
+
+VAL = {"type": "SimulatedCamera", "split": "val"}
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of small pictures to train on."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "sub/b"):
+        write_picture(tmp_path / "pictures" / f"{name}.png", Picture(rng.integers(0, 256, (48, 40, 3), np.uint8)))
+    return tmp_path / "pictures"
+
+
+def test_training_leaves_what_it_promises(command, write_options, pictures, tmp_path):
+    options = write_options(
+        datasets={"train": {"type": "NoisyFolder", "dataroot": str(pictures), "split": None}},
+        train={"ema_decay": 0.5},
+    )
+    text = options.read_text().replace("    split: null\n", "")
+    options.write_text(text)
+    status, output = command("train.py", "-opt", options)
+    assert status == 0, output
+    folder = tmp_path / "experiments" / "tiny"
+    assert sorted(path.name for path in (folder / "models").iterdir()) == ["net_3.pth", "net_6.pth", "net_latest.pth"]
+    assert sorted(path.name for path in (folder / "training_states").iterdir()) == ["3.state", "6.state"]
+    assert "iter 6/6" in output and "it/s" in output and "eta" in output
+    content = torch.load(folder / "models" / "net_6.pth", weights_only=True)
+    assert set(content) == {"params", "params_ema", "metadata"}
+    assert content["metadata"]["network"] == {"type": "ATBSN", "width": 2}
+    assert content["metadata"]["iteration"] == 6 and content["metadata"]["k"] == 3
+    assert isinstance(atbsn.load(folder / "models" / "net_6.pth"), torch.nn.Module)
+    # The written options are complete: training from them again gives the same weights.
+    status, output = command("train.py", "-opt", folder / "options.yml", "--set", "name=again")
+    assert status == 0, output
+    again = read_weights(tmp_path / "experiments" / "again" / "models" / "net_6.pth").params
+    assert all(torch.equal(value, again[key]) for key, value in content["params_ema"].items())
+
+
+def test_exactly_as_many_iterations_as_asked(command, write_options, tmp_path):
+    """Far more iterations than an epoch has, none of it a multiple of anything."""
+    status, output = command("train.py", "-opt", write_options(train={"total_iter": 11}))
+    assert status == 0, output
+    assert torch.load(tmp_path / "experiments/tiny/training_states/11.state")["iteration"] == 11
+    assert "iter 11/11" in output
+
+
+def test_batches_and_accumulation_are_one_optimizer_step(command, write_options, tmp_path):
+    """Two micro-batches of two give the step of one batch of four."""
+    big = {"train": {"batch_size_per_gpu": 4}}
+    assert command("train.py", "-opt", write_options(name="big.yml", datasets=big), "--set", "name=big")[0] == 0
+    assert command("train.py", "-opt", write_options(), "--set", "train.accum_iter=2", "name=small")[0] == 0
+    one, two = (read_weights(tmp_path / f"experiments/{n}/models/net_latest.pth").params for n in ("big", "small"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4)
+
+
+def test_workers_change_nothing(command, write_options, tmp_path):
+    for workers in (0, 2):
+        arguments = ("--set", f"name=w{workers}", f"datasets.train.num_worker_per_gpu={workers}")
+        assert command("train.py", "-opt", write_options(), *arguments)[0] == 0
+    none, two = (read_weights(tmp_path / f"experiments/w{n}/models/net_latest.pth").params for n in (0, 2))
+    assert all(torch.equal(value, two[key]) for key, value in none.items())
+
+
+def test_a_new_run_of_the_name_archives_the_old_one(command, write_options, tmp_path):
+    options = write_options(train={"total_iter": 1})
+    command("train.py", "-opt", options)
+    command("train.py", "-opt", options)
+    assert len(list((tmp_path / "experiments").glob("tiny_archived_*"))) == 1
+
+
+def test_debug_is_short_and_has_its_own_name(command, write_options, tmp_path):
+    status, output = command("train.py", "-opt", write_options(train={"total_iter": 1000}), "--debug")
+    assert status == 0 and "iter 16/16" in output and "iter 3/16" in output
+    assert (tmp_path / "experiments" / "debug_tiny" / "models" / "net_16.pth").is_file()
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "torch.distributed.launch"])
+def test_two_processes_train_the_weights_of_one(launcher, command, write_options, tmp_path, repository):
+    """The same global batch, in one process or two, gives the same weights to float tolerance."""
+    one = write_options(name="one.yml", datasets={"train": {"batch_size_per_gpu": 4}})
+    assert command("train.py", "-opt", one, "--set", "name=one")[0] == 0
+    module = {"torchrun": "torch.distributed.run", "torch.distributed.launch": "torch.distributed.launch"}[launcher]
+    start = [sys.executable, "-m", module, "--nproc_per_node=2", f"--master_port={_free_port()}"]
+    arguments = ["-opt", str(write_options()), "--launcher", "pytorch", "--set", "name=two"]
+    run = subprocess.run(
+        [*start, str(repository / "train.py"), *arguments],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env=_environment(repository),
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    one, two = (read_weights(tmp_path / f"experiments/{n}/models/net_latest.pth").params for n in ("one", "two"))
+    for key, value in one.items():
+        torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4)
+
+
+def test_validation_keeps_the_best_and_writes_numbers_and_panels(command, write_options, tmp_path):
+    options = write_options(
+        datasets={"val": VAL}, val={"val_freq": 3, "save_img": 1, "best_metric": "psnr"}, train={"ema_decay": 0.9}
+    )
+    status, output = command("train.py", "-opt", options)
+    assert status == 0, output
+    folder = tmp_path / "experiments" / "tiny"
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["iteration"], row["weights"], row["metric"]) for row in rows} == {
+        (i, w, m) for i in ("3", "6") for w in ("net", "ema") for m in ("psnr", "ssim")
+    }
+    assert all("clipped" in row["protocol"] for row in rows)
+    best = max(float(row["value"]) for row in rows if row["weights"] == "ema" and row["metric"] == "psnr")
+    rule = read_weights(folder / "models" / "net_best.pth").metadata["rule"]
+    assert rule.startswith("best psnr") and rule.endswith(f"{best:.4f}")
+    assert read_picture(folder / "visualization" / "chelsea" / "6.png").rgb.shape[1] > 2 * 451
+    assert "noisy" in output and "denoised" in output
+
+
+def test_valid_is_the_same_for_one_and_two_processes(command, write_options, tmp_path, repository, assets):
+    options = write_options(
+        name="valid.yml", network={"width": 8}, datasets={"val": VAL},
+        path={"pretrain_network": str(assets / "atbsn_width8.weights.safetensors")},
+    )  # fmt: skip
+    status, output = command("valid.py", "-opt", options, "--k", "0", "3", "--set", "name=one", "val.save_img=1")
+    assert status == 0, output
+    assert "k=0" in output and "k=3" in output and "noisy" in output
+    start = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", f"--master_port={_free_port()}"]
+    arguments = ["-opt", str(options), "--launcher", "pytorch", "--k", "0", "3", "--set", "name=two"]
+    run = subprocess.run(
+        [*start, str(repository / "valid.py"), *arguments],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env=_environment(repository),
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
+    one, two = ((tmp_path / f"results/{n}/val/metrics.csv").read_text() for n in ("one", "two"))
+    assert one == two and one.count("\n") == 1 + 2 * 3
+    assert (tmp_path / "results/one/val/panels/chelsea.png").is_file()
+
+
+def test_test_keeps_names_depth_channels_and_folders(command, write_options, tmp_path, assets):
+    rng = np.random.default_rng(0)
+    inputs = {
+        "a.png": Picture(rng.integers(0, 256, (50, 70, 3), np.uint8)),
+        "sub/b.png": Picture(rng.integers(0, 65536, (33, 41, 3), np.uint16)),
+        "sub/deep/c.tiff": Picture(rng.integers(0, 256, (9, 11, 1), np.uint8).repeat(3, 2), grey=True, suffix=".tiff"),
+    }
+    for name, picture in inputs.items():
+        write_picture(tmp_path / "in" / name, picture)
+    (tmp_path / "in" / "broken.png").write_bytes((tmp_path / "in" / "a.png").read_bytes()[:200])
+    options = write_options(network={"width": 8}, path={"pretrain_network": str(assets / "atbsn_width8.weights.safetensors")})
+    arguments = ("-opt", options, "--input", tmp_path / "in", "--output", tmp_path / "out")
+    status, output = command("test.py", *arguments, "--set", "test.tile=64", "test.self_ensemble=true")
+    assert status == 2 and "broken.png" in output and "Traceback" not in output
+    for name, picture in inputs.items():
+        result = read_picture(tmp_path / "out" / name)
+        assert result.rgb.dtype == picture.rgb.dtype and result.rgb.shape == picture.rgb.shape
+        assert result.grey == picture.grey
+    status, output = command("test.py", "-opt", options, "--input", tmp_path / "in" / "a.png", "--output", tmp_path / "one")
+    assert status == 0 and (tmp_path / "one" / "a.png").is_file(), output
+
+
+def test_denoise_is_the_network(assets):
+    """In one pass, tiles or not, uint8 or float, [0, 255] or [0, 1]."""
+    net = atbsn.load(assets / "student_a.weights.safetensors")
+    io = load_file(assets / "student_a.io.safetensors")
+    noisy, expected = (io[key][0].permute(1, 2, 0).numpy() for key in ("x1", "y1"))
+    result = atbsn.denoise(net, noisy)
+    np.testing.assert_allclose(result, expected.clip(0, 255), atol=1e-3)
+    np.testing.assert_allclose(atbsn.denoise(net, noisy / 255) * 255, result, atol=1e-2)
+    rounded = noisy.round().astype(np.uint8)
+    assert atbsn.denoise(net, rounded).dtype == np.uint8
+    blind = atbsn.load(assets / "atbsn_width8.weights.safetensors")
+    x = load_file(assets / "atbsn_width8.io.safetensors")["x"][0].permute(1, 2, 0).numpy()
+    y = load_file(assets / "atbsn_width8.io.safetensors")["y_k5"][0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(atbsn.denoise(blind, x, k=5), y.clip(0, 255), atol=1e-3)
+    with pytest.raises(ValueError, match="k = 2"):
+        atbsn.denoise(blind, x, k=2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"network": {"type": "ATBSN", "widht": 2}}, "did you mean 'width'"),
+        ({"model": {"type": "BSNModell"}}, "did you mean 'BSNModel'"),
+        ({"model": {"k_train": 4}}, "0 (not blind) or an odd number"),
+        ({"model": {"k_train": -1}}, "0 (not blind) or an odd number"),
+        ({"datasets": {"train": {"patch_size": 100}}}, "use 96 or 128"),
+        ({"datasets": {"train": {"patch_size": 320}}}, "smaller than the 320x320 patch"),
+        ({"datasets": {"train": {"type": "SimulatedCamera", "dataroot": "nowhere"}}}, "nowhere"),
+        ({"num_gpu": 99}, "this machine offers"),
+        ({"path": {"pretrain_network": "none.pth"}}, "no such weight file"),
+        ({"path": {"root": "/proc/nowhere"}}, "choose"),
+        ({"train": {"total_iter": "many"}}, "train.total_iter"),
+        ({"train": {"precision": "fp16"}}, "fp16 needs a GPU"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_said_and_nothing_is_made(change, said, command, write_options, tmp_path):
+    options = write_options(**change)
+    if "dataroot" in str(change):
+        options.write_text(options.read_text().replace("    split: val\n", ""))
+    before = sorted(tmp_path.rglob("*"))
+    status, output = command("train.py", "-opt", options)
+    assert status == 2 and said in output and "Traceback" not in output, output
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def _environment(repository):
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
