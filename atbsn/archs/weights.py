@@ -68,6 +68,7 @@ def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     """
     weights = read_weights(path)
     _check_fit(net, weights.params, path)
+    _check_arguments(net, weights.metadata.get("network"), path)
     net.load_state_dict(weights.params)
     return weights.metadata
 
@@ -78,18 +79,18 @@ def load(path: str | Path) -> Network:
     Raises:
         UserError: the file cannot be read, or no registered architecture has such keys.
     """
+    return load_with_metadata(path)[0]
+
+
+def load_with_metadata(path: str | Path) -> tuple[Network, dict[str, Any]]:
+    """As ``load``, with what the file says about its weights."""
     weights = read_weights(path)
     options = weights.metadata.get("network") or _recognise(weights.params, path)
-    try:
-        with torch.device("meta"):  # shapes alone: a file may claim any width
-            _check_fit(build_arch(options), weights.params, path)
-    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
-        if str(error).startswith(str(path)):
-            raise
-        raise UserError(f"{path}: its metadata name no network ({error}); give another file") from None
+    with torch.device("meta"):  # shapes alone: a damaged file may claim any width
+        _check_fit(_build_claimed(options, path), weights.params, path)
     net = build_arch(options)
     net.load_state_dict(weights.params)
-    return net.eval()
+    return net.eval(), weights.metadata
 
 
 def save_weights(
@@ -152,6 +153,14 @@ def _unwrap(name: str) -> str:
     return name
 
 
+def _build_claimed(options: Any, path: str | Path) -> Network:
+    """The network that a file's metadata claim, which nobody has checked."""
+    try:
+        return build_arch(options)
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+        raise UserError(f"{path}: its metadata name no network ({error}); give another file") from None
+
+
 def _check_fit(net: Network, params: dict[str, Tensor], path: str | Path) -> None:
     """Say in a sentence how a file's weights differ from what ``net`` needs."""
     own = net.state_dict()
@@ -176,6 +185,16 @@ def _check_fit(net: Network, params: dict[str, Tensor], path: str | Path) -> Non
             f"{path}: the weights of another network, not of this {type(net).__name__}: {'; '.join(differences)}; "
             "give its own weights, or the network's own type and width"
         )
+
+
+def _check_arguments(net: Network, claimed: Any, path: str | Path) -> None:
+    """Refuse weights made with arguments that leave no trace in the shapes, such as another ``mean``."""
+    own = getattr(net, "options", None)
+    if own is None or not isinstance(claimed, dict):
+        return
+    different = [f"{key} {claimed[key]!r}, here {own[key]!r}" for key in claimed if key in own and own[key] != claimed[key]]
+    if different:
+        raise UserError(f"{path}: its network was made with {'; '.join(different)}; use the same arguments")
 
 
 def _recognise(params: dict[str, Tensor], path: str | Path) -> dict[str, Any]:

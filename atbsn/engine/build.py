@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 
 from atbsn.archs import build_arch
-from atbsn.archs.weights import load_weights
+from atbsn.archs.weights import load_weights, load_with_metadata
 from atbsn.data import build_dataset
 from atbsn.data.base import ImageSet
 from atbsn.data.loader import train_loader
@@ -23,6 +23,7 @@ from atbsn.engine.validation import Protocol, TrainingValidation
 from atbsn.metrics import build_metric
 from atbsn.models import build_model
 from atbsn.models.base import Model
+from atbsn.models.bsn import BSNModel
 from atbsn.options import Options
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
@@ -56,10 +57,22 @@ def find_state(options: Options, auto_resume: bool) -> dict[str, Any] | None:
 
 
 def build_method(options: Options, device: torch.device) -> tuple[Model, dict[str, Any]]:
-    """The training method with its network on ``device``, and the metadata of the weights it was given."""
-    net = build_arch(options.network)
-    metadata = load_weights(net, options.path.pretrain_network) if options.path.pretrain_network else {}
-    return build_model(options.model, net).to(device), metadata
+    """The method with its network on ``device``, and the metadata of the weights it was given.
+
+    Without ``network`` it is the one the weights belong to; without ``model`` the network denoises as it does by
+    itself, a blind-spot network with the k its weights are meant for.
+    """
+    weights = options.path.pretrain_network
+    if options.network is None:
+        net, metadata = load_with_metadata(weights)
+    else:
+        net = build_arch(options.network)
+        metadata = load_weights(net, weights) if weights is not None else {}
+    if options.model is not None:
+        model = build_model(options.model, net)
+    else:
+        model = BSNModel(net, k_test=metadata.get("k", 3)) if net.blind_spots else Model(net)
+    return model.to(device), metadata
 
 
 def build_sets(options: Options, kind: Literal["val", "test"]) -> dict[str, ImageSet]:
@@ -81,8 +94,14 @@ def build_training(options: Options, device: torch.device, state: dict[str, Any]
     Raises:
         UserError: 'train' or 'datasets.train' is missing, or anything they name cannot be had.
     """
-    if options.train is None or "train" not in options.datasets:
-        missing = "train" if options.train is None else "datasets.train"
+    needed = {
+        "train": options.train,
+        "datasets.train": options.datasets.get("train"),
+        "network": options.network,
+        "model": options.model,
+    }
+    if None in needed.values():
+        missing = ", ".join(key for key, value in needed.items() if value is None)
         raise UserError(f"{options.name}: {missing}: missing; training needs it (see options/base/)")
     autocast(options.train.precision, device)
     if state is not None:
@@ -153,7 +172,7 @@ def _build_checkpointer(
 ) -> Checkpointer:
     loader, best = options.loader(), options.val.best_metric
     metadata = {
-        "network": options.network,
+        "network": training.model.net.options,
         "model": options.model["type"],
         **training.model.metadata(),
         "dataset": options.datasets["train"]["type"],

@@ -40,7 +40,7 @@ def _schema_faults(raw: dict[str, Any]) -> Iterator[str]:
 
 def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry, Any]]:
     for path, registry in (("network", ARCHS), ("model", MODELS)):
-        if path in raw:
+        if raw.get(path) is not None:
             yield path, registry, raw[path]
     if isinstance(raw.get("datasets"), dict):
         for name, entry in raw["datasets"].items():
@@ -86,7 +86,9 @@ def _cross_faults(options: Options) -> Iterator[str]:
         yield f"val.tile: {options.val.tile} is less than twice val.overlap ({options.val.overlap}); use a larger tile"
     if isinstance(options.test.tile, int) and options.test.tile < 2 * options.test.overlap:
         yield f"test.tile: {options.test.tile} is less than twice test.overlap ({options.test.overlap}); enlarge it"
-    if "train" in options.datasets:
+    if options.network is None and options.path.pretrain_network is None:
+        yield "network: missing; name an architecture, or weights that know theirs (path.pretrain_network)"
+    if "train" in options.datasets and options.network is not None and options.model is not None:
         yield from _patch_faults(options)
 
 

@@ -160,8 +160,10 @@ class Options(Section):
     """Seed of everything random; drawn and logged without it."""
     datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Component] = {}
     """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by test.py."""
-    network: Component
-    model: Component
+    network: Component | None = None
+    """The architecture; without it, the one the weights of path.pretrain_network belong to."""
+    model: Component | None = None
+    """The training method; only training needs it."""
     path: Paths = Paths()
     train: Train | None = None
     val: Val = Val()
