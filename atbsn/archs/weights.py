@@ -192,7 +192,9 @@ def _check_arguments(net: Network, claimed: Any, path: str | Path) -> None:
     own = getattr(net, "options", None)
     if own is None or not isinstance(claimed, dict):
         return
-    different = [f"{key} {claimed[key]!r}, here {own[key]!r}" for key in claimed if key in own and own[key] != claimed[key]]
+    different = [
+        f"{key} {claimed[key]!r}, here {own[key]!r}" for key in claimed if key in own and own[key] != claimed[key]
+    ]
     if different:
         raise UserError(f"{path}: its network was made with {'; '.join(different)}; use the same arguments")
 

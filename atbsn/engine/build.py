@@ -70,6 +70,8 @@ def build_method(options: Options, device: torch.device) -> tuple[Model, dict[st
         metadata = load_weights(net, weights) if weights is not None else {}
     if options.model is not None:
         model = build_model(options.model, net)
+        if weights is not None:
+            load_weights(net, weights)  # once more: the method may have put first weights of its own there
     else:
         model = BSNModel(net, k_test=metadata.get("k", 3)) if net.blind_spots else Model(net)
     return model.to(device), metadata

@@ -1,0 +1,215 @@
+"""Patches in an LMDB: reading them from any number of processes, and writing them so that a torn one cannot pass."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import cv2
+import numpy as np
+
+from atbsn.data.manifest import Manifest
+from atbsn.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import lmdb
+
+_MANIFEST = b"manifest"
+_JOURNAL = b"done/"
+_FIRST_MAP_SIZE = 2**30
+_PREPARE = "make it with python scripts/prepare_data.py"
+
+_environments: "WeakValueDictionary[tuple[int, str], lmdb.Environment]" = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def record_key(number: int) -> bytes:
+    """The LMDB key of patch ``number``; byte order is the order of numbers."""
+    return b"%08d" % number
+
+
+class LmdbReader:
+    """Patches of an LMDB that ``scripts/prepare_data.py`` made.
+
+    Safe with threads, after a fork and after pickling: each process opens the file itself, at its first read.
+    Nothing is locked or written, so the folder may be read-only.
+
+    Args:
+        path: folder with ``data.mdb``.
+
+    Raises:
+        UserError: no LMDB there, truncated, unfinished, or made by another tool.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self._opened: tuple[int, lmdb.Environment] | None = None
+        with self._transaction() as transaction:
+            text = transaction.get(_MANIFEST)
+            if text is None:
+                raise UserError(f"{path}: an LMDB of another tool, without a manifest; {_PREPARE}")
+            self.manifest = Manifest.from_json(bytes(text), str(path))
+
+    def __len__(self) -> int:
+        return len(self.manifest.patches)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
+
+    def read(self, number: int) -> np.ndarray:
+        """Patch ``number``, (H, W, 3) uint8 RGB."""
+        with self._record(number) as record:
+            return self._pixels(number, record).copy()
+
+    def crop(self, number: int, top: int, left: int, size: int) -> np.ndarray:
+        """A (size, size, 3) uint8 RGB crop of patch ``number``; of a raw record, only its rows are read."""
+        with self._record(number) as record:
+            return self._pixels(number, record)[top : top + size, left : left + size].copy()
+
+    @contextmanager
+    def record(self, number: int) -> Iterator[memoryview]:
+        """The bytes of patch ``number`` as they are kept, valid inside the ``with``."""
+        with self._record(number) as record:
+            yield record
+
+    def _pixels(self, number: int, record: memoryview) -> np.ndarray:
+        """The pixels of ``record``; of a raw one, a view that touches nothing yet."""
+        _, height, width, _ = self.manifest.patches[number]
+        if self.manifest.codec == "raw":
+            whole = len(record) == height * width * 3
+            pixels = np.frombuffer(record, np.uint8).reshape(height, width, 3) if whole else None
+        else:
+            pixels = cv2.imdecode(np.frombuffer(record, np.uint8), cv2.IMREAD_COLOR)
+            whole = pixels is not None and pixels.shape == (height, width, 3)
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if whole else None
+        if pixels is None:
+            raise self._damaged(number)
+        return pixels
+
+    @contextmanager
+    def _record(self, number: int) -> Iterator[memoryview]:
+        with self._transaction() as transaction:
+            record = transaction.get(record_key(number))
+            if record is None:
+                raise self._damaged(number)
+            yield record
+
+    @contextmanager
+    def _transaction(self) -> Iterator["lmdb.Transaction"]:
+        process = os.getpid()
+        if self._opened is None or self._opened[0] != process:
+            self._opened = process, _environment(self.path)
+        with self._opened[1].begin(buffers=True) as transaction:
+            yield transaction
+
+    def _damaged(self, number: int) -> UserError:
+        key = self.manifest.patches[number].key
+        return UserError(f"{self.path}: patch {number} ({key}) is damaged or missing; prepare the set again")
+
+
+class LmdbWriter:
+    """Fills an LMDB picture by picture; what a picture brings is committed as a whole, with a note that it is done.
+
+    Args:
+        folder: made if it is not there; continued if it is.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import lmdb
+
+        self._error, self._full = lmdb.Error, lmdb.MapFullError
+        self.folder = folder
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(str(folder), map_size=_FIRST_MAP_SIZE, meminit=False)
+
+    def done(self) -> dict[int, list[int]]:
+        """The pictures done so far: the CRC-32 of each of their patches."""
+        with self._env.begin() as transaction, transaction.cursor() as cursor:
+            found = {}
+            cursor.set_range(_JOURNAL)
+            for key, value in cursor:
+                if not key.startswith(_JOURNAL):
+                    break
+                found[int(key.removeprefix(_JOURNAL))] = json.loads(value)
+            return found
+
+    def put(self, picture: int, numbers: Sequence[int], records: Sequence[bytes], crc32s: Sequence[int]) -> None:
+        """Add the patches of one picture, durably: all of them or, if this fails, none."""
+
+        def write(transaction: "lmdb.Transaction") -> None:
+            for number, record in zip(numbers, records, strict=True):
+                transaction.put(record_key(number), record)
+            transaction.put(_JOURNAL + b"%08d" % picture, json.dumps(crc32s).encode())
+
+        self._commit(write)
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest, without which no reader takes the file, and drop the notes."""
+
+        def write(transaction: "lmdb.Transaction") -> None:
+            for picture in done:
+                transaction.delete(_JOURNAL + b"%08d" % picture)
+            transaction.put(_MANIFEST, manifest.to_json().encode())
+
+        done = self.done()
+        self._commit(write)
+
+    def close(self) -> None:
+        self._env.close()
+        (self.folder / "lock.mdb").unlink(missing_ok=True)  # readers do not lock
+
+    def _commit(self, write: Callable[["lmdb.Transaction"], None]) -> None:
+        with self._writing():
+            while True:
+                try:
+                    with self._env.begin(write=True) as transaction:
+                        return write(transaction)
+                except self._full:
+                    self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._error, OSError) as error:
+            raise UserError(
+                f"{self.folder}: cannot be written ({error}); free some space or choose another disk, and run the same "
+                "command again: it continues"
+            ) from error
+
+
+def _environment(path: Path) -> "lmdb.Environment":
+    """This process's environment of ``path``: LMDB allows one, and none that was inherited through a fork."""
+    key = (os.getpid(), str(path))
+    with _opening:
+        environment = _environments.get(key)
+        if environment is None:
+            environment = _environments[key] = _open(path)
+        return environment
+
+
+def _open(path: Path) -> "lmdb.Environment":
+    try:
+        import lmdb
+    except ImportError:
+        raise UserError(f"{path}: reading an LMDB needs the package lmdb; pip install lmdb") from None
+    data = path / "data.mdb"
+    if not data.is_file():
+        raise UserError(f"{path}: no LMDB (no data.mdb in it); {_PREPARE}")
+    try:
+        environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False)
+    except lmdb.Error as error:
+        raise UserError(f"{path}: cannot be read as an LMDB ({error}); {_PREPARE}") from None
+    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    if data.stat().st_size < needed:  # reading beyond the end would kill the process
+        environment.close()
+        raise UserError(f"{path}: truncated: {data.stat().st_size:,} of {needed:,} bytes; copy or prepare it again")
+    return environment

@@ -1,0 +1,76 @@
+import sys
+
+import pytest
+
+from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
+from atbsn.utils.errors import UserError
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch, request):
+    """A package of the test's own name; ``package(module=source, ...)`` fills it and gives its registry."""
+    name = f"package_of_{request.node.name}"
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    registry = Registry("shape", name)
+
+    def fill(**sources: str) -> Registry:
+        for module, source in sources.items():
+            (folder / f"{module}.py").write_text(source)
+        return registry
+
+    monkeypatch.setattr("builtins.shapes", registry, raising=False)
+    yield fill
+    for module in set(sys.modules) - before:
+        if module.startswith(name):
+            del sys.modules[module]
+
+
+def module(*names: str) -> str:
+    return "".join(f"@shapes.register\nclass {name}: pass\n" for name in names)
+
+
+def test_a_file_in_the_folder_is_found_without_being_listed(package):
+    registry = package(round=module("Circle", "Ellipse"), straight=module("Square"))
+    assert registry.get("Square").__module__.endswith(".straight")
+    assert list(registry) == ["Circle", "Ellipse", "Square"]
+    assert "Circle" in registry
+    assert "Cube" not in registry
+
+
+def test_nothing_is_imported_before_the_first_look_up(package):
+    registry = package(round=module("Circle"))
+    imported = f"{registry._package}.round"
+    assert imported not in sys.modules
+    registry.get("Circle")
+    assert imported in sys.modules
+
+
+def test_a_miss_suggests_the_nearest_name(package):
+    registry = package(round=module("Circle"), straight=module("Square"))
+    with pytest.raises(UserError, match=r"'circel' is not a registered shape; did you mean 'Circle'\?"):
+        registry.get("circel")
+    with pytest.raises(UserError, match="'Xyz' is not a registered shape; known: Circle, Square"):
+        registry.get("Xyz")
+
+
+def test_two_classes_of_one_name_are_an_error(package):
+    registry = package(first=module("Circle"), second=module("Circle"))
+    with pytest.raises(TypeError, match=r"shape 'Circle' is registered twice: in .*first and in .*second"):
+        registry.get("Circle")
+
+
+def test_an_import_error_is_raised_every_time(package):
+    registry = package(broken="import no_such_package_anywhere\n", round=module("Circle"))
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="no_such_package_anywhere"):
+            registry.get("Circle")
+
+
+def test_the_registries_of_the_framework():
+    assert set(ARCHS) >= {"ATBSN", "StudentA", "StudentB", "StudentC", "CBSN"}
+    assert set(MODELS) >= {"BSNModel", "DistillModel", "CBSNModel"}
+    assert set(DATASETS) >= {"NoisyFolder", "PairedFolder", "PolyU", "SimulatedCamera"}

@@ -1,0 +1,79 @@
+import errno
+import os
+
+import pytest
+
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_atomically, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_and_replaces(tmp_path):
+    path = tmp_path / "deep" / "er" / "notes.txt"
+    write_text(path, "größer")
+    assert path.read_bytes() == "größer".encode()
+    write_text(path, "new")
+    assert path.read_text() == "new"
+    assert names(path.parent) == ["notes.txt"]
+
+
+def test_takes_a_path_as_text(tmp_path):
+    write_atomically(str(tmp_path / "a"), lambda file: file.write(b"1"))
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
+def test_interrupted_writing_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "net.pth"
+    path.write_bytes(b"old")
+
+    def write(file):
+        file.write(b"half of the ")
+        raise error
+
+    with pytest.raises(type(error)):
+        write_atomically(path, write)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["net.pth"]
+
+
+def test_a_full_disk_is_the_users_to_solve(tmp_path):
+    path = tmp_path / "net.pth"
+    path.write_bytes(b"old")
+
+    def write(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(UserError, match=r"net\.pth: cannot be written \(No space left on device\); free some space"):
+        write_atomically(path, write)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["net.pth"]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot be written \(.*\); .* choose a writable folder"):
+        write_text(tmp_path / "file" / "notes.txt", "text")
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path):
+    (tmp_path / "notes.txt").mkdir()
+    with pytest.raises(UserError, match=r"notes\.txt: cannot be written"):
+        write_text(tmp_path / "notes.txt", "text")
+    assert names(tmp_path) == ["notes.txt"]
+
+
+def test_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    path = tmp_path / "net.pth"
+    synchronised = []
+
+    def fsync(descriptor, real=os.fsync):
+        synchronised.append((os.fstat(descriptor).st_size, path.exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_atomically(path, lambda file: file.write(b"12345"))
+    assert synchronised[0] == (5, False)
