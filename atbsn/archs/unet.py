@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from atbsn.ops.blind_spot import half_plane_pool
 
+FOLD=True
 SLOPE = 0.1
 """Negative slope of every LeakyReLU."""
 
@@ -16,20 +17,35 @@ SLOPE = 0.1
 class ConvLReLU(nn.Module):
     """3x3 convolution with zero padding, then LeakyReLU 0.1.
 
-    With ``half_plane`` an output row sees only input rows up to its own: two zero rows on top, none at the
-    bottom. That is a convolution padded by two rows whose last two output rows are left out.
+    With ``half_plane`` an output row sees only input rows up to its own: two zero rows on top, none at the bottom.
     """
 
     def __init__(self, in_channels: int, out_channels: int, half_plane: bool) -> None:
         super().__init__()
         self.half_plane = half_plane
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=(2, 1) if half_plane else 1)
+        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=(0, 1) if half_plane else 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(x)
+        return F.leaky_relu(self.conv(self._pad(x)), SLOPE)
+
+    def upsampled(self, x: Tensor, skip: Tensor) -> Tensor:
+        channels = x.shape[1]
+        above, beside = self.conv.weight.split((channels, skip.shape[1]), dim=1)
+        kernel = upsampling_kernel(above)
         if self.half_plane:
-            x = x[:, :, :-2]
+            x = F.conv_transpose2d(F.pad(x, (0, 0, 1, 0)), kernel, stride=2, padding=(2, 1))
+        else:
+            x = F.conv_transpose2d(x, kernel, stride=2, padding=1)
+        x = x + F.conv2d(self._pad(skip), beside, self.conv.bias, padding=self.conv.padding)
         return F.leaky_relu(x, SLOPE)
+
+    def _pad(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 2, 0)) if self.half_plane else x
+
+
+def upsampling_kernel(weight: Tensor) -> Tensor:
+    """"""
+    return 4 * F.avg_pool2d(weight, 2, stride=1, padding=1).flip((2, 3)).transpose(0, 1)
 
 
 class Encoder(nn.Module):
@@ -56,6 +72,8 @@ class Decoder(nn.Module):
         self.conv2 = ConvLReLU(channels, out_channels, half_plane)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        if FOLD is True or FOLD == skip.shape[1]:
+            return self.conv2(self.conv1.upsampled(x, skip))
         x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         return self.conv2(self.conv1(torch.cat((x, skip), dim=1)))
 

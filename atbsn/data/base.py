@@ -25,6 +25,8 @@ class ImageSet(ABC):
     """
 
     has_clean: bool = False
+    submission: str | None = None
+    """The benchmark that ``test.py`` writes a submission for, by its name in ``atbsn.engine.submission``."""
 
     _decoded: list[np.ndarray] | None = None
 
@@ -47,6 +49,11 @@ class ImageSet(ABC):
     def read_clean(self, index: int) -> Picture:
         """Read the reference of picture ``index``; only where ``has_clean``."""
         raise TypeError(f"{type(self).__name__} has no references (asked for {self.key(index)})")
+
+    def window(self, index: int) -> tuple[slice, slice]:
+        """Rows and columns of picture ``index`` to keep once it is denoised; what is around them is only context."""
+        del index
+        return slice(None), slice(None)
 
     def groups(self, index: int) -> dict[str, str]:
         """Labels to average over, such as ``{"iso": "800"}``; none by default."""
@@ -85,6 +92,15 @@ class ImageSet(ABC):
                 f"{_MEMORY_SHARE:.0%} of the {available / 1e9:.1f} GB of memory available; prepare an LMDB "
                 f"(python scripts/prepare_data.py folder) and set io_backend: lmdb, or use fewer pictures"
             )
+
+
+def listing(folder: Path) -> str:
+    """What is in ``folder``, for a message about what is not."""
+    if not folder.is_dir():
+        return f"no folder {folder}"
+    names = sorted(path.name for path in folder.iterdir())
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(names[:5]) + more or "nothing"
 
 
 def available_memory() -> int | None:

@@ -1,40 +1,81 @@
 """Any folder of noisy pictures."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
+
+import numpy as np
 
 from atbsn.data.base import ImageSet
+from atbsn.data.lmdb_store import LmdbReader
 from atbsn.registry import DATASETS
+from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
 
+IoBackend = Literal["disk", "lmdb"]
+"""Picture files, or the LMDB that ``scripts/prepare_data.py`` made of them."""
 
-@DATASETS.register
-class NoisyFolder(ImageSet):
-    """One noisy picture, or all of a folder and the folders below it, without references.
+
+class StoredSet(ImageSet):
+    """Noisy pictures without references, in files or in an LMDB.
 
     Args:
-        dataroot: a folder, searched recursively for PNG, JPEG, TIFF, BMP and WebP; or one such file.
-
-    Raises:
-        UserError: nothing there, or no picture in it.
+        dataroot: where the files are, or the folder of the LMDB.
+        find: lists the files in ``dataroot``; not called for an LMDB.
     """
 
-    def __init__(self, dataroot: str | Path) -> None:
-        self.paths = image_paths(dataroot)
+    def __init__(self, dataroot: str | Path, io_backend: IoBackend, find: Callable[[Path], list[Path]]) -> None:
         root = Path(dataroot)
-        self._keys = relative_keys(self.paths, root if root.is_dir() else root.parent)
+        self._store = LmdbReader(root) if io_backend == "lmdb" else None
+        if self._store is not None:
+            self.paths: list[Path] = []
+            self._keys = [patch.key for patch in self._store.manifest.patches]
+        elif (root / "data.mdb").is_file():
+            raise UserError(f"{root}: an LMDB; set io_backend: lmdb")
+        else:
+            self.paths = find(root)
+            self._keys = relative_keys(self.paths, root if root.is_dir() else root.parent)
 
     def __len__(self) -> int:
-        return len(self.paths)
+        return len(self._keys)
 
     def key(self, index: int) -> str:
         return self._keys[index]
 
     def read(self, index: int) -> Picture:
-        return read_picture(self.paths[index])
+        return read_picture(self.paths[index]) if self._store is None else Picture(self._store.read(index))
 
     def size(self, index: int) -> tuple[int, int]:
-        return picture_size(self.paths[index])
+        if self._store is None:
+            return picture_size(self.paths[index])
+        _, height, width, _ = self._store.manifest.patches[index]
+        return height, width
+
+    def preload(self) -> None:
+        if self._store is None:
+            super().preload()
+
+    def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
+        if self._store is None:
+            return super().crop(index, top, left, size)
+        return self._store.crop(index, top, left, size)
+
+
+@DATASETS.register
+class NoisyFolder(StoredSet):
+    """One noisy picture, or all of a folder and the folders below it, without references.
+
+    Args:
+        dataroot: a folder, searched recursively for PNG, JPEG, TIFF, BMP and WebP; or one such file; or an LMDB.
+        io_backend: ``lmdb`` if ``dataroot`` is one that ``scripts/prepare_data.py`` made; 8 bits, RGB.
+
+    Raises:
+        UserError: nothing there, or no picture in it.
+    """
+
+    def __init__(self, dataroot: str | Path, io_backend: IoBackend = "disk") -> None:
+        super().__init__(dataroot, io_backend, image_paths)
 
 
 def relative_keys(paths: list[Path], root: Path) -> list[str]:

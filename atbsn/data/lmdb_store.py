@@ -6,13 +6,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import cv2
 import numpy as np
 
-from atbsn.data.manifest import Manifest
+from atbsn.data.manifest import Manifest, Tile, cannot_write
 from atbsn.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class LmdbReader:
         with self._transaction() as transaction:
             text = transaction.get(_MANIFEST)
             if text is None:
-                raise UserError(f"{path}: an LMDB of another tool, without a manifest; {_PREPARE}")
+                raise UserError(f"{path}: without a manifest: an LMDB of another tool, or unfinished; {_PREPARE}")
             self.manifest = Manifest.from_json(bytes(text), str(path))
 
     def __len__(self) -> int:
@@ -62,41 +63,31 @@ class LmdbReader:
 
     def read(self, number: int) -> np.ndarray:
         """Patch ``number``, (H, W, 3) uint8 RGB."""
-        with self._record(number) as record:
-            return self._pixels(number, record).copy()
+        return self._pixels(number, slice(None), slice(None))
 
     def crop(self, number: int, top: int, left: int, size: int) -> np.ndarray:
         """A (size, size, 3) uint8 RGB crop of patch ``number``; of a raw record, only its rows are read."""
-        with self._record(number) as record:
-            return self._pixels(number, record)[top : top + size, left : left + size].copy()
+        return self._pixels(number, slice(top, top + size), slice(left, left + size))
 
     @contextmanager
     def record(self, number: int) -> Iterator[memoryview]:
         """The bytes of patch ``number`` as they are kept, valid inside the ``with``."""
-        with self._record(number) as record:
-            yield record
-
-    def _pixels(self, number: int, record: memoryview) -> np.ndarray:
-        """The pixels of ``record``; of a raw one, a view that touches nothing yet."""
-        _, height, width, _ = self.manifest.patches[number]
-        if self.manifest.codec == "raw":
-            whole = len(record) == height * width * 3
-            pixels = np.frombuffer(record, np.uint8).reshape(height, width, 3) if whole else None
-        else:
-            pixels = cv2.imdecode(np.frombuffer(record, np.uint8), cv2.IMREAD_COLOR)
-            whole = pixels is not None and pixels.shape == (height, width, 3)
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB) if whole else None
-        if pixels is None:
-            raise self._damaged(number)
-        return pixels
-
-    @contextmanager
-    def _record(self, number: int) -> Iterator[memoryview]:
         with self._transaction() as transaction:
             record = transaction.get(record_key(number))
             if record is None:
                 raise self._damaged(number)
             yield record
+
+    def _pixels(self, number: int, rows: slice, columns: slice) -> np.ndarray:
+        _, height, width, _ = self.manifest.patches[number]
+        with self.record(number) as record:
+            data = np.frombuffer(record, np.uint8)  # a view: nothing is read yet
+            if self.manifest.codec == "raw" and len(data) == height * width * 3:
+                return data.reshape(height, width, 3)[rows, columns].copy()
+            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if self.manifest.codec == "png" else None
+        if pixels is None or pixels.shape != (height, width, 3):
+            raise self._damaged(number)
+        return cv2.cvtColor(pixels[rows, columns], cv2.COLOR_BGR2RGB)
 
     @contextmanager
     def _transaction(self) -> Iterator["lmdb.Transaction"]:
@@ -122,13 +113,13 @@ class LmdbWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        import lmdb
-
+        lmdb = _package(folder)
         self._error, self._full = lmdb.Error, lmdb.MapFullError
         self.folder = folder
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
             self._env = lmdb.open(str(folder), map_size=_FIRST_MAP_SIZE, meminit=False)
+        _check_whole(folder, self._env)
 
     def done(self) -> dict[int, list[int]]:
         """The pictures done so far: the CRC-32 of each of their patches."""
@@ -141,26 +132,19 @@ class LmdbWriter:
                 found[int(key.removeprefix(_JOURNAL))] = json.loads(value)
             return found
 
-    def put(self, picture: int, numbers: Sequence[int], records: Sequence[bytes], crc32s: Sequence[int]) -> None:
-        """Add the patches of one picture, durably: all of them or, if this fails, none."""
+    def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], crc32s: Sequence[int]) -> None:
+        """Add the patches of one picture, durably: all of them and the note or, if this fails, nothing."""
 
         def write(transaction: "lmdb.Transaction") -> None:
-            for number, record in zip(numbers, records, strict=True):
-                transaction.put(record_key(number), record)
-            transaction.put(_JOURNAL + b"%08d" % picture, json.dumps(crc32s).encode())
+            for tile, record in zip(tiles, records, strict=True):
+                transaction.put(record_key(tile.number), record)
+            transaction.put(_JOURNAL + record_key(picture), json.dumps(crc32s).encode())
 
         self._commit(write)
 
     def finish(self, manifest: Manifest) -> None:
-        """Write the manifest, without which no reader takes the file, and drop the notes."""
-
-        def write(transaction: "lmdb.Transaction") -> None:
-            for picture in done:
-                transaction.delete(_JOURNAL + b"%08d" % picture)
-            transaction.put(_MANIFEST, manifest.to_json().encode())
-
-        done = self.done()
-        self._commit(write)
+        """Write the manifest, without which no reader takes the file."""
+        self._commit(lambda transaction: transaction.put(_MANIFEST, manifest.to_json().encode()))
 
     def close(self) -> None:
         self._env.close()
@@ -180,36 +164,47 @@ class LmdbWriter:
         try:
             yield
         except (self._error, OSError) as error:
-            raise UserError(
-                f"{self.folder}: cannot be written ({error}); free some space or choose another disk, and run the same "
-                "command again: it continues"
-            ) from error
+            raise cannot_write(self.folder, error) from error
 
 
 def _environment(path: Path) -> "lmdb.Environment":
-    """This process's environment of ``path``: LMDB allows one, and none that was inherited through a fork."""
+    """This process's environment of ``path``. LMDB allows one, and not the use of one inherited through a fork."""
     key = (os.getpid(), str(path))
     with _opening:
         environment = _environments.get(key)
         if environment is None:
+            for (process, opened), inherited in list(_environments.items()):
+                if process != key[0] and opened == key[1]:
+                    inherited.close()
             environment = _environments[key] = _open(path)
         return environment
 
 
 def _open(path: Path) -> "lmdb.Environment":
-    try:
-        import lmdb
-    except ImportError:
-        raise UserError(f"{path}: reading an LMDB needs the package lmdb; pip install lmdb") from None
-    data = path / "data.mdb"
-    if not data.is_file():
+    lmdb = _package(path)
+    if not (path / "data.mdb").is_file():
         raise UserError(f"{path}: no LMDB (no data.mdb in it); {_PREPARE}")
     try:
         environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False)
     except lmdb.Error as error:
         raise UserError(f"{path}: cannot be read as an LMDB ({error}); {_PREPARE}") from None
-    needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
-    if data.stat().st_size < needed:  # reading beyond the end would kill the process
-        environment.close()
-        raise UserError(f"{path}: truncated: {data.stat().st_size:,} of {needed:,} bytes; copy or prepare it again")
+    _check_whole(path, environment)
     return environment
+
+
+def _check_whole(path: Path, environment: "lmdb.Environment") -> None:
+    """Reading beyond the end of the file would kill the process."""
+    size, needed = (path / "data.mdb").stat().st_size, environment.info()["last_pgno"] * environment.stat()["psize"]
+    if size <= needed:
+        environment.close()
+        raise UserError(
+            f"{path}: truncated: {size:,} of over {needed:,} bytes; copy it again, or remove and prepare it"
+        )
+
+
+def _package(path: Path) -> ModuleType:
+    try:
+        import lmdb
+    except ImportError:
+        raise UserError(f"{path}: an LMDB needs the package lmdb; pip install lmdb") from None
+    return lmdb

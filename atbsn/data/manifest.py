@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, NamedTuple
 
 from atbsn.utils.errors import UserError
@@ -28,6 +28,17 @@ class Patch(NamedTuple):
     height: int
     width: int
     crc32: int
+
+
+class Tile(NamedTuple):
+    """Where a patch is cut from its picture, with its number and key in the set."""
+
+    number: int
+    key: str
+    top: int
+    left: int
+    height: int
+    width: int
 
 
 @dataclass(frozen=True)
@@ -77,8 +88,16 @@ class Manifest:
             raise UserError(f"{source}: its list of patches does not match its checksum; prepare the set again")
         outside = [patch.key for patch in patches if not _is_inside(patch.key)]
         if outside:
-            raise UserError(f"{source}: '{outside[0]}' leads out of the set; do not use this file, prepare the set again")
+            raise UserError(f"{source}: '{outside[0]}' leads out of the set; do not use it, prepare your own")
         return manifest
+
+
+def cannot_write(folder: Path, error: Exception) -> UserError:
+    """What to say where a set cannot be written."""
+    return UserError(
+        f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error}); free some space or choose "
+        "another disk, and run the same command again: it continues"
+    )
 
 
 def _parse(text: str | bytes, source: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.io
 
+from atbsn.data.base import listing
 from atbsn.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def v5_shape(path: Path, variable: str, dtype: str) -> tuple[int, ...]:
         if name == variable and kind == dtype:
             return tuple(shape)
     listed = ", ".join(f"{name} ({kind}, {' x '.join(map(str, shape))})" for name, shape, kind in found)
-    raise UserError(f"{path}: no {dtype} variable '{variable}' in it; found: {listed or 'nothing'}; is it the right file?")
+    raise UserError(f"{path}: no {dtype} variable '{variable}'; found: {listed or 'nothing'}; is it the right file?")
 
 
 def read_v5(path: Path, variable: str) -> np.ndarray:
@@ -76,7 +77,7 @@ def _reading(path: Path) -> Iterator[None]:
     except UserError:
         raise
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path") from None
+        raise UserError(f"{path}: no such file; found there: {listing(path.parent)}") from None
     except KeyError as error:
         raise UserError(f"{path}: {error.args[0]}; is it the right file?") from None
     except Exception as error:  # readers raise nearly anything on damaged data

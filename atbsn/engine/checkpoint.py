@@ -1,25 +1,40 @@
 """Checkpoints: weight files for people, training states for resuming. Every file is whole or not there."""
 
-import io
+import json
+import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from atbsn.archs.weights import save_weights
+from atbsn.engine.loggers import LossMeter
+from atbsn.engine.state import STATE, State, first_line, numbered, save_state, set_aside
 from atbsn.models.base import Model
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import write_atomically
 from atbsn.utils.log import logger
 from atbsn.utils.seed import rng_state, set_rng_state
 
-_STATE = re.compile(r"(\d+)\.state")
 _WEIGHTS = re.compile(r"net_(\d+)\.pth")
+
+
+@dataclass(frozen=True)
+class Learner:
+    """Everything that changes while training."""
+
+    model: Model
+    ema: AveragedModel | None
+    optimizer: Optimizer
+    scheduler: LambdaLR
+    scaler: torch.amp.GradScaler
+    meter: LossMeter
 
 
 class Checkpointer:
@@ -32,6 +47,7 @@ class Checkpointer:
         models: folder of the weights.
         states: folder of the training states.
         metadata: what every weight file says beside its iteration.
+        settings: what shapes the training, for a resumed run to compare.
         device: whose generators are saved.
         best_rule: how ``net_best`` is chosen, for its metadata; None keeps no best.
         higher_is_better: whether a larger score is better.
@@ -43,144 +59,119 @@ class Checkpointer:
         models: Path,
         states: Path,
         metadata: dict[str, Any],
+        settings: dict[str, Any],
         device: torch.device,
         best_rule: str | None,
         higher_is_better: bool = True,
         keep_last: int | None = None,
     ) -> None:
-        self.models, self.states, self.metadata, self.device = models, states, metadata, device
-        self.best_rule, self.higher_is_better, self.keep_last = best_rule, higher_is_better, keep_last
+        self.models, self.states, self.metadata, self.settings = models, states, metadata, settings
+        self.device, self.best_rule = device, best_rule
+        self.higher_is_better, self.keep_last = higher_is_better, keep_last
         self.best_score: float | None = None
         self.latest: Path | None = None
 
-    def save(
-        self,
-        iteration: int,
-        model: Model,
-        ema: AveragedModel | None,
-        optimizer: Optimizer,
-        scheduler: LRScheduler,
-        scaler: torch.amp.GradScaler,
-    ) -> None:
-        """Write weights and state of ``iteration``, then prune."""
-        generators = dist.gather(rng_state(self.device))
+    def save(self, iteration: int, learner: Learner, reported: bool = True) -> None:
+        """Write weights and state of ``iteration``, then prune.
+
+        Args:
+            reported: whether the iteration has been logged and validated, if it is due for that.
+
+        Raises:
+            UserError: the disk is full or cannot be written; the checkpoints before stay.
+        """
+        processes = dist.gather({"generators": rng_state(self.device), "meter": learner.meter.state_dict()})
         path = self.models / f"net_{iteration}.pth"
-        if dist.is_main():
-            self._save_weights((path, self.models / "net_latest.pth"), iteration, "last", model, ema)
+
+        def write() -> None:
+            self._save_weights((path, self.models / "net_latest.pth"), iteration, "last", learner)
             state = {
                 "iteration": iteration,
+                "reported": reported,
                 "seed": self.metadata["seed"],
-                "network": self.metadata["network"],
-                "params": model.net.state_dict(),
-                "ema": ema.state_dict() if ema is not None else None,
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "scaler": scaler.state_dict(),
+                "settings": json.dumps(self.settings),
+                "params": learner.model.net.state_dict(),
+                "ema": learner.ema.state_dict() if learner.ema is not None else None,
+                "optimizer": learner.optimizer.state_dict(),
+                "scaler": learner.scaler.state_dict(),
                 "best_score": self.best_score,
-                "generators": generators,
+                "processes": processes,
             }
             save_state(self.states / f"{iteration}.state", state)
-            prune(self.models, self.states, self.keep_last)
+            if self.keep_last is not None:
+                prune(self.models, self.states, self.keep_last, iteration)
+
+        dist.on_main(write)
         self.latest = path
 
-    def keep_best(self, iteration: int, score: float, model: Model, ema: AveragedModel | None) -> None:
+    def keep_best(self, iteration: int, score: float, learner: Learner) -> None:
         """Write ``net_best.pth`` if ``score`` is the best so far."""
         best = self.best_score
+        if math.isnan(score):
+            logger.warning("iter %d: the metric that chooses net_best is not a number; %s stays", iteration, best)
+            return
         if best is not None and (score <= best if self.higher_is_better else score >= best):
             return
         self.best_score = score
-        if dist.is_main():
-            rule = f"best {self.best_rule}: {score:.4f}"
-            self._save_weights((self.models / "net_best.pth",), iteration, rule, model, ema)
+        rule = f"best {self.best_rule}: {score:.4f}"
+        dist.on_main(lambda: self._save_weights((self.models / "net_best.pth",), iteration, rule, learner))
 
-    def restore(
-        self,
-        state: dict[str, Any],
-        model: Model,
-        ema: AveragedModel | None,
-        optimizer: Optimizer,
-        scheduler: LRScheduler,
-        scaler: torch.amp.GradScaler,
-    ) -> None:
-        """Continue from ``state``, generators included.
+    def restore(self, state: State, learner: Learner) -> None:
+        """Continue from ``state``, generators included. Settings such as the learning rate are those of the options.
 
         Raises:
-            UserError: the state belongs to a run with other options.
+            UserError: something in the state does not fit the training it is meant for.
         """
-        if state["network"] != self.metadata["network"]:
-            raise UserError(
-                f"resumed state: its network is {state['network']}, the options say {self.metadata['network']}; "
-                "resume with the options it was made with"
-            )
-        if (state["ema"] is None) != (ema is None):
-            raise UserError("resumed state: train.ema_decay was switched on or off; resume with the same options")
+        content = state.content
         try:
-            model.net.load_state_dict(state["params"])
-            optimizer.load_state_dict(state["optimizer"])
-            scheduler.load_state_dict(state["scheduler"])
-            scaler.load_state_dict(state["scaler"])
-            if ema is not None:
-                ema.load_state_dict(state["ema"])
-        except (ValueError, KeyError, RuntimeError) as error:
-            raise UserError(f"resumed state: does not fit these options ({error}); resume with its own") from None
-        self.best_score = state["best_score"]
-        generators = state["generators"]
-        if dist.rank() < len(generators):
-            set_rng_state(generators[dist.rank()], self.device)
+            learner.model.net.load_state_dict(content["params"])
+            if learner.ema is not None:
+                learner.ema.load_state_dict(content["ema"])
+            if learner.scaler.is_enabled() and content["scaler"]:
+                learner.scaler.load_state_dict(content["scaler"])
+            _restore_optimizer(learner.optimizer, content["optimizer"])
+            processes = content["processes"]
+            if len(processes) == dist.world_size():
+                own = processes[dist.rank()]
+                set_rng_state(own["generators"], self.device)
+                learner.meter.load_state_dict(own["meter"], self.device)
+        except Exception as error:  # nobody vouches for what is in a file
+            raise UserError(
+                f"{state.path}: does not fit this training ({first_line(error)}); resume from another state"
+            ) from error
+        learner.scheduler.last_epoch = content["iteration"]
+        rates = zip(learner.optimizer.param_groups, learner.scheduler.base_lrs, learner.scheduler.lr_lambdas, strict=True)
+        for group, base, factor in rates:
+            group["lr"] = base * factor(content["iteration"])
+        self.best_score = content["best_score"]
+        self.latest = state.path
+        dist.on_main(lambda: set_aside(self.states, content["iteration"]))
 
-    def _save_weights(
-        self, paths: tuple[Path, ...], iteration: int, rule: str, model: Model, ema: AveragedModel | None
-    ) -> None:
-        averaged = ema.module.state_dict() if ema is not None else None
+    def _save_weights(self, paths: tuple[Path, ...], iteration: int, rule: str, learner: Learner) -> None:
+        averaged = learner.ema.module.state_dict() if learner.ema is not None else None
         metadata = {**self.metadata, "iteration": iteration, "rule": rule}
         for path in paths:
-            save_weights(path, model.net.state_dict(), metadata, averaged)
+            save_weights(path, learner.model.net.state_dict(), metadata, averaged)
 
 
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training state: tensors, numbers and strings in lists and dictionaries, nothing else."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+def prune(models: Path, states: Path, keep_last: int, iteration: int) -> None:
+    """Remove all but the ``keep_last`` newest checkpoints up to ``iteration``. Call it when that one is on disk."""
+    for folder, pattern in ((models, _WEIGHTS), (states, STATE)):
+        done = sorted(entry for entry in numbered(folder, pattern) if entry[0] <= iteration)
+        for _, path in done[:-keep_last]:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("%s: cannot be removed (%s); remove it by hand", path, error.strerror)
 
 
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a training state; nothing in it is executed.
-
-    Raises:
-        UserError: the file is missing, torn, or not a training state.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such training state; check path.resume_state")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state["iteration"], state["optimizer"], state["params"]
-    except Exception as error:  # a damaged file can fail anywhere in the reader, with any exception
-        raise UserError(
-            f"{path}: not a readable training state ({type(error).__name__}); resume from another one"
-        ) from None
-    return state
-
-
-def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest readable state in ``folder``; torn ones are named and passed over."""
-    for _, path in sorted(_numbered(folder, _STATE), reverse=True):
-        try:
-            return path, load_state(path)
-        except UserError as error:
-            logger.warning("skipped: %s", error)
-    return None
-
-
-def prune(models: Path, states: Path, keep_last: int | None) -> None:
-    """Remove all but the ``keep_last`` newest numbered checkpoints. Call it when the newest is on disk."""
-    if keep_last is None:
-        return
-    for folder, pattern in ((models, _WEIGHTS), (states, _STATE)):
-        for _, path in sorted(_numbered(folder, pattern))[:-keep_last]:
-            path.unlink()
-
-
-def _numbered(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:
-    matches = ((pattern.fullmatch(path.name), path) for path in folder.glob("*"))
-    return [(int(match[1]), path) for match, path in matches if match]
+def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
+    """Load the moments, and keep the settings (learning rate, betas, ...)."""
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+    for parameter, moments in optimizer.state.items():
+        for name, moment in moments.items():
+            if isinstance(moment, Tensor) and moment.dim() and moment.shape != parameter.shape:
+                raise ValueError(f"{name} is {tuple(moment.shape)} where {tuple(parameter.shape)} is needed")

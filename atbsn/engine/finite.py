@@ -1,46 +1,51 @@
 """Watching for losses and gradients that are not finite, without stopping the GPU to look."""
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, distributed
 
-from atbsn.utils.errors import UserError
+from atbsn.utils import dist
 from atbsn.utils.log import logger
+
+_MIN_SCALE = 2.0**-10
+"""fp16: losses are scaled down this far only by gradients that no scale makes finite."""
 
 
 @dataclass(frozen=True)
-class _Verdict:
-    """Whether an iteration was finite, on its way from the device."""
+class _Step:
+    """What was seen of an iteration; ``finite`` is (loss, gradient), on the device."""
 
     iteration: int
     pictures: list[Tensor]
     finite: Tensor
-    arrival: torch.cuda.Event | None
 
 
 class FiniteGuard:
     """Stops a run whose loss or gradient is not finite, naming the iteration and the pictures.
 
-    On a GPU the verdict of an iteration is copied back without waiting and read some iterations later, always
-    before anything is logged, validated or saved: no checkpoint of spoilt weights is ever written. With ``skip`` each
-    verdict is awaited, since the step has to be left out.
+    What is seen stays on the device and is looked at by ``settle``, which comes before anything is logged, validated
+    or saved: nothing of spoilt weights is ever written. With ``skip`` each iteration is looked at as it comes, since
+    its step has to be left out.
 
     Args:
         skip: how many iterations in a row may be left out; 0 stops at the first.
         name_of: the name of a picture, by its index in the training set.
         last_good: where the last good checkpoint is, for the message.
-        scaled: fp16: gradients that are not finite are the scaler's business.
+        scaler: enabled for fp16; gradients that are not finite are then its business, unless they stay so.
     """
 
     def __init__(
-        self, skip: int, name_of: Callable[[int], str], last_good: Callable[[], object], scaled: bool
+        self,
+        skip: int,
+        name_of: Callable[[int], str],
+        last_good: Callable[[], object],
+        scaler: torch.amp.GradScaler,
     ) -> None:
-        self.skip, self.name_of, self.last_good, self.scaled = skip, name_of, last_good, scaled
+        self.skip, self.name_of, self.last_good, self.scaler = skip, name_of, last_good, scaler
         self._pictures: list[Tensor] = []
-        self._pending: deque[_Verdict] = deque()
+        self._steps: list[_Step] = []
         self._skipped = 0
 
     def remember(self, pictures: Tensor) -> None:
@@ -48,29 +53,44 @@ class FiniteGuard:
         self._pictures.append(pictures)
 
     def passes(self, iteration: int, loss: Tensor, norm: Tensor) -> bool:
-        """Whether to make the step; raises ``UserError`` when the run has to stop."""
-        finite = loss.detach().isfinite() if self.scaled else (loss.detach() + norm).isfinite()
-        pictures, self._pictures = self._pictures, []
+        """Whether to make the step; with ``skip``, raises ``UserError`` when the run has to stop."""
+        finite = torch.stack((loss.detach(), norm.to(loss))).isfinite()
+        if self.scaler.is_enabled():
+            finite[1] = True
+        step = _Step(iteration, self._pictures, finite)
+        self._pictures = []
         if self.skip:
-            return self._passes_or_skips(iteration, pictures, finite)
-        arrival = None
-        if finite.is_cuda:
-            finite = finite.to("cpu", non_blocking=True)
-            arrival = torch.cuda.current_stream().record_event()
-        self._pending.append(_Verdict(iteration, pictures, finite, arrival))
-        while self._pending and (self._pending[0].arrival is None or self._pending[0].arrival.query()):
-            self._read(self._pending.popleft())
+            return self._passes_or_skips(step)
+        self._steps.append(step)
         return True
 
     def settle(self) -> None:
-        """Wait for all verdicts."""
-        while self._pending:
-            verdict = self._pending.popleft()
-            if verdict.arrival is not None:
-                verdict.arrival.synchronize()
-            self._read(verdict)
+        """Look at all iterations since the last time; every process has to call it at the same one.
 
-    def _passes_or_skips(self, iteration: int, pictures: list[Tensor], finite: Tensor) -> bool:
+        Raises:
+            UserError: one of them was not finite.
+        """
+        steps, self._steps = self._steps, []
+        if steps:
+            self._look_at(steps)
+        scale = self.scaler.get_scale()
+        if self.scaler.is_enabled() and scale < _MIN_SCALE:
+            dist.fail_together(
+                f"train.precision: fp16: the gradient is not finite however small the loss is scaled (by {scale:.2g} "
+                f"now); {self._remedy()}"
+            )
+
+    def _look_at(self, steps: Sequence[_Step]) -> None:
+        finite = torch.stack([step.finite for step in steps]).tolist()
+        bad = next(((step, seen) for step, seen in zip(steps, finite, strict=True) if not all(seen)), None)
+        findings = dist.gather(bad and (bad[0].iteration, bad[1][0], self._names(bad[0])))
+        findings = [finding for finding in findings if finding]
+        if findings:
+            first = min(iteration for iteration, *_ in findings)
+            self._stop(first, [finding[1:] for finding in findings if finding[0] == first])
+
+    def _passes_or_skips(self, step: _Step) -> bool:
+        finite = step.finite.all()
         if distributed.is_initialized():
             votes = finite.int()
             distributed.all_reduce(votes, distributed.ReduceOp.MIN)
@@ -79,21 +99,34 @@ class FiniteGuard:
             self._skipped = 0
             return True
         self._skipped += 1
+        findings = dist.gather((bool(step.finite[0]), self._names(step)))
         if self._skipped > self.skip:
-            self._stop(iteration, pictures)
-        logger.warning("iter %d: loss or gradient is not finite; skipped (%s)", iteration, self._names(pictures))
+            self._stop(step.iteration, findings)
+        if dist.is_main():
+            logger.warning("iter %d: loss or gradient is not finite; skipped (%s)", step.iteration, _guilty(findings))
         return False
 
-    def _read(self, verdict: _Verdict) -> None:
-        if not verdict.finite:
-            self._stop(verdict.iteration, verdict.pictures)
-
-    def _stop(self, iteration: int, pictures: Sequence[Tensor]) -> None:
-        raise UserError(
-            f"iter {iteration}: loss or gradient is not finite, on {self._names(pictures)}; last good checkpoint: "
-            f"{self.last_good() or 'none yet'}; lower train.optim.lr, set train.clip_grad_norm, or use precision fp32"
+    def _stop(self, iteration: int, findings: Sequence[tuple[bool, str]]) -> None:
+        dist.fail_together(
+            f"iter {iteration}: loss or gradient is not finite, on {_guilty(findings)}; {self._remedy()}"
         )
 
-    def _names(self, pictures: Sequence[Tensor]) -> str:
-        indices = dict.fromkeys(int(index) for batch in pictures for index in batch)
+    def _remedy(self) -> str:
+        return (
+            f"last good checkpoint: {self.last_good() or 'none yet'}; lower train.optim.lr, set train.clip_grad_norm or "
+            "use train.precision fp32, and continue from it with --auto_resume"
+        )
+
+    def _names(self, step: _Step) -> str:
+        indices = dict.fromkeys(int(index) for batch in step.pictures for index in batch)
         return ", ".join(self.name_of(index) for index in indices)
+
+
+def _guilty(findings: Sequence[tuple[bool, str]]) -> str:
+    """The pictures of the processes whose own loss was not finite; of all where only the gradient was not.
+
+    Args:
+        findings: of each process, whether its loss was finite, and its pictures.
+    """
+    own = [names for finite, names in findings if not finite]
+    return ", ".join(own or [names for _, names in findings])

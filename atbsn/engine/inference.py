@@ -12,6 +12,7 @@ from torch import Tensor
 from atbsn.archs.base import Network, Tiled
 from atbsn.data.base import ImageSet
 from atbsn.engine.optimization import autocast, resolve_precision
+from atbsn.engine.submission import open_submission
 from atbsn.engine.tiling import Tiler, self_ensemble
 from atbsn.models.base import Model
 from atbsn.options.schema import Test
@@ -110,13 +111,17 @@ class Denoiser:
 def denoise_set(images: ImageSet, denoiser: Denoiser, folder: Path, description: str) -> int:
     """Denoise every picture of ``images`` into ``folder``: its name, format, depth, channels and sub-folder kept.
 
-    Decoding, computing and encoding overlap. A picture that cannot be read or written is reported and the others
-    are done.
+    Decoding, computing and encoding overlap. A picture that cannot be read, denoised or written is reported and the
+    others are done. A benchmark's set also gets its submission, in ``folder/submission``.
 
     Returns:
         How many pictures failed, in all processes.
+
+    Raises:
+        UserError: a submission does not read back as it should.
     """
     failures = 0
+    submission = open_submission(images, folder / "submission")
     numbers = range(dist.rank(), len(images), dist.world_size())
     with ThreadPoolExecutor(max_workers=2) as writers:
         written: list[Future[None]] = []
@@ -125,13 +130,24 @@ def denoise_set(images: ImageSet, denoiser: Denoiser, folder: Path, description:
                 logger.error("%s", picture)
                 failures += 1
                 continue
-            output = denoiser(to_tensor(picture.rgb)[None])[0]
+            output = denoiser(to_tensor(picture.rgb)[None])[0][(..., *images.window(index))]
+            if not output.isfinite().all():
+                logger.error("%s: the network's output is not finite; check its weights", images.key(index))
+                failures += 1
+                continue
             result = replace(picture, rgb=from_tensor(output, picture.rgb.dtype))
             path = folder / f"{images.key(index)}{picture.suffix}"
             written.append(writers.submit(write_picture, path, result))
+            if submission is not None:
+                written.append(writers.submit(submission.add, index, result.rgb))
             failures += _reap(written, keep=4)
         failures += _reap(written, keep=0)
-    return sum(dist.gather(failures))
+    failures = sum(dist.gather(failures))
+    if submission is not None and failures:
+        logger.error("%s: no submission, since %d pictures are missing", folder, failures)
+    elif submission is not None:
+        submission.finish()
+    return failures
 
 
 def _read(images: ImageSet, numbers: range) -> Iterator[tuple[int, Picture | UserError]]:

@@ -1,45 +1,72 @@
 """Ctrl-C and preemption: finish the step, save, and leave."""
 
+import os
 import signal
+import time
 from types import FrameType
 
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
-from atbsn.utils.log import logger
+from atbsn.utils import dist
+
+_ONE_REQUEST = 2.0
+"""Seconds: Ctrl-C and schedulers signal a process and its launcher, which passes the signal on to the process."""
 
 
 class StopSignal:
-    """Context in which SIGINT and SIGTERM ask the loop to stop instead of killing it; a second one kills.
+    """Context in which SIGINT and SIGTERM ask the loop to stop instead of killing it; once more, later, kills.
 
-    With several processes, all stop at the same iteration: the first at which any of them was asked.
+    With several processes all stop at the same iteration. They agree on the CPU, in the background: a process says
+    after an iteration whether it was asked, and learns after the next one whether any was. Nothing waits for a GPU.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self) -> None:
         self.received: signal.Signals | None = None
+        self._since = 0.0
+        self._process = os.getpid()
         self._previous: dict[signal.Signals, object] = {}
+        self._vote: tuple[Tensor, distributed.Work] | None = None
 
     def __enter__(self) -> "StopSignal":
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._receive)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if kind is None:
+            self._agreed()
 
     def requested(self) -> bool:
-        """Whether any process was asked to stop."""
+        """Whether to stop after this iteration; the same answer in every process, which all have to ask."""
         if not distributed.is_initialized():
             return self.received is not None
-        asked = torch.tensor(float(self.received is not None), device=self.device)
-        distributed.all_reduce(asked, distributed.ReduceOp.MAX)
-        return bool(asked.item())
+        if number := self._agreed():
+            self.received = signal.Signals(number)
+            return True
+        asked = torch.tensor(int(self.received or 0))
+        self._vote = asked, distributed.all_reduce(asked, distributed.ReduceOp.MAX, async_op=True)
+        return False
+
+    def _agreed(self) -> int:
+        """The signal that any process had received at the last vote, or 0."""
+        if self._vote is None:
+            return 0
+        (asked, work), self._vote = self._vote, None
+        work.wait()
+        return int(asked)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self.received = signal.Signals(number)
-        logger.info("%s: finishing this iteration and saving; once more to stop at once", self.received.name)
-        for handled, handler in self._previous.items():
-            signal.signal(handled, handler)
+        if os.getpid() != self._process:  # a loader's process, which its trainer ends
+            signal.signal(number, signal.SIG_DFL)
+        elif self.received is None:
+            self.received, self._since = signal.Signals(number), time.monotonic()
+            if dist.is_main():  # past the log: what was interrupted may be writing to it
+                os.write(2, f"\n{self.received.name}: finishing this iteration and saving\n".encode())
+        elif time.monotonic() - self._since > _ONE_REQUEST:
+            for handled, handler in self._previous.items():
+                signal.signal(handled, handler)
+            signal.raise_signal(number)

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from atbsn.data.base import ImageSet
 from atbsn.engine.evaluator import Denoise, Row, evaluate, format_table, means, panel_writer, write_rows
+from atbsn.engine.groups import format_groups, group_means, write_groups
 from atbsn.engine.inference import run
 from atbsn.engine.loggers import RunLogger
 from atbsn.engine.optimization import autocast
@@ -119,11 +120,12 @@ class TrainingValidation:
 def validate_sets(
     model: Model, sets: Mapping[str, ImageSet], protocol: Protocol, ks: list[int] | None, folder: Path
 ) -> dict[str, list[Row]]:
-    """Validate on every set, beside the noisy input: a table on the console, ``metrics.csv`` and panels.
+    """Validate on every set, beside the noisy input: tables on the console and as CSV, and panels.
 
     Args:
         ks: blind spots to compare, or None for the method's own way.
-        folder: results go to ``folder/<set>/metrics.csv`` and ``folder/<set>/panels/<image>.png``.
+        folder: results go to ``folder/<set>``: ``metrics.csv`` a picture, ``groups.csv`` a scene, phone, ISO or what
+            else the set tells, and ``panels/<image>.png``.
 
     Returns:
         The rows of every set, on every process.
@@ -138,6 +140,10 @@ def validate_sets(
         write_rows(folder / name / "metrics.csv", rows, protocol.metrics)
         table = format_table(means(rows, protocol.metrics), protocol.metrics)
         logger.info("%s, mean of %d pictures (each in %s):\n%s", name, len(images), folder / name, table)
+        groups = group_means(rows, protocol.metrics)
+        write_groups(folder / name / "groups.csv", groups, protocol.metrics)
+        if groups:
+            logger.info("%s, means of its groups:\n%s", name, format_groups(groups, protocol.metrics))
         results[name] = rows
     return results
 

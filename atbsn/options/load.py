@@ -61,7 +61,7 @@ def find_option_file(name: str, repository: Path) -> Path:
 def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The options in ``path``, laid over those of its ``base:`` (relative to the file), and so on.
 
-    A mapping merges with the base's, key by key; a list or a scalar replaces it.
+    A mapping merges with the base's, key by key; a list, a scalar or a mapping of another ``type`` replaces it.
     """
     path = path.resolve()
     if path in seen:
@@ -83,7 +83,12 @@ def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``: mappings merge, everything else replaces."""
+    """``over`` laid over ``base``: mappings merge, everything else replaces.
+
+    So does a mapping of another ``type``: the arguments of one class mean nothing to another.
+    """
+    if "type" in base and over.get("type", base["type"]) != base["type"]:
+        return over
     merged = dict(base)
     for key, value in over.items():
         inherited = merged.get(key)

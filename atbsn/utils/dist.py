@@ -5,8 +5,9 @@ Everything works without ``torch.distributed`` too: then there is one process, o
 
 import os
 import subprocess
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, distributed
@@ -24,7 +25,8 @@ def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: 
         timeout: how long a collective may wait for the other processes.
 
     Raises:
-        UserError: fewer GPUs than asked for, or the launcher's environment is missing.
+        UserError: fewer GPUs than asked for, the launcher's environment is missing or wrong, or the processes do not
+            find each other.
     """
     if launcher == "slurm":
         _adopt_slurm_environment()
@@ -35,9 +37,22 @@ def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: 
             raise UserError(
                 f"--launcher {launcher}: {', '.join(missing)} not set; start through torchrun, or leave --launcher out"
             )
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, timeout=timeout)
+        # What is said between processes about tensors on the CPU, objects above all, never waits for a GPU.
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        try:
+            distributed.init_process_group(backend, timeout=timeout)
+        except (ValueError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"--launcher {launcher}: the processes cannot be joined ({reason}); check RANK, WORLD_SIZE, MASTER_ADDR "
+                "and MASTER_PORT, which the launcher sets"
+            ) from error
     return device
+
+
+def restarted() -> bool:
+    """Whether ``torchrun --max-restarts`` started this process in place of one that died."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def close() -> None:
@@ -82,6 +97,24 @@ def broadcast(value: Any) -> Any:
     return values[0]
 
 
+def on_main(action: Callable[[], object]) -> None:
+    """Call ``action`` on rank 0, while the others wait; if a ``UserError`` ends it, every process ends."""
+    fault = None
+    if is_main():
+        try:
+            action()
+        except UserError as error:
+            fault = str(error)
+    fault = broadcast(fault)
+    if fault is not None:
+        fail_together(fault)
+
+
+def fail_together(message: str) -> NoReturn:
+    """Called by every process in the same place: rank 0 says ``message``, the others leave with the same status."""
+    raise UserError(message) if is_main() else SystemExit(2)
+
+
 def mean_(tensor: Tensor) -> Tensor:
     """Replace ``tensor`` by its mean over the processes, in place."""
     if distributed.is_initialized():
@@ -101,7 +134,7 @@ def _device(launcher: Launcher, num_gpu: int | Literal["auto"]) -> torch.device:
         )
     if num_gpu == 0 or available == 0:
         return torch.device("cpu")
-    local = int(os.environ.get("LOCAL_RANK", "0")) if launcher != "none" else 0
+    local = _local_rank() if launcher != "none" else 0
     usable = available if num_gpu == "auto" else num_gpu
     if local >= usable:
         raise UserError(f"process {local} of this machine has no GPU: {usable} usable; start {usable} processes")
@@ -109,16 +142,27 @@ def _device(launcher: Launcher, num_gpu: int | Literal["auto"]) -> torch.device:
     return torch.device("cuda", local)
 
 
+def _local_rank() -> int:
+    value = os.environ.get("LOCAL_RANK", "0")
+    if not value.isdecimal():
+        raise UserError(f"LOCAL_RANK: '{value}' is not a number; the launcher sets it")
+    return int(value)
+
+
 def _adopt_slurm_environment() -> None:
     """Translate SLURM's variables to those of ``torchrun``; the first node of the job is the master."""
-    if "SLURM_PROCID" not in os.environ:
-        raise UserError("--launcher slurm: SLURM_PROCID is not set; start through srun, or leave --launcher out")
+    needed = ["SLURM_PROCID", "SLURM_NTASKS"] + ([] if "MASTER_ADDR" in os.environ else ["SLURM_NODELIST"])
+    missing = [key for key in needed if key not in os.environ]
+    if missing:
+        raise UserError(f"--launcher slurm: {', '.join(missing)} not set; start through srun, or leave --launcher out")
     os.environ["RANK"] = os.environ["SLURM_PROCID"]
     os.environ["WORLD_SIZE"] = os.environ["SLURM_NTASKS"]
     os.environ["LOCAL_RANK"] = os.environ.get("SLURM_LOCALID", "0")
     os.environ.setdefault("MASTER_PORT", "29500")
     if "MASTER_ADDR" not in os.environ:
         nodes = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
-        os.environ["MASTER_ADDR"] = subprocess.run(
-            nodes, capture_output=True, text=True, check=True
-        ).stdout.splitlines()[0]
+        try:
+            names = subprocess.run(nodes, capture_output=True, text=True, check=True).stdout.split()
+            os.environ["MASTER_ADDR"] = names[0]
+        except (OSError, subprocess.CalledProcessError, IndexError) as error:
+            raise UserError(f"--launcher slurm: '{' '.join(nodes)}' failed ({error}); set MASTER_ADDR") from error

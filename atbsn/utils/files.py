@@ -1,13 +1,29 @@
-"""Files that are either whole or not there: written aside, flushed to disk, renamed."""
+"""Files that are either whole or not there: written aside, flushed to disk, renamed. And files nobody vouches for."""
 
 import contextlib
+import errno
 import os
+import re
 import secrets
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from atbsn.utils.errors import UserError
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_REMEDIES = {
+    **dict.fromkeys(_FULL, "free some space or choose a writable folder"),
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The system's refusal to write ``path``, as a message with a remedy."""
+    remedy = _REMEDIES.get(error.errno, "choose a writable folder")
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
 def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -19,7 +35,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         UserError: the folder cannot be written or the disk is full; the old file is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
@@ -27,14 +43,12 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
     except OSError as error:
-        raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or choose a writable folder"
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+    _sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -42,12 +56,43 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that writers left in ``folder`` and below when they were killed.
+
+    Only for folders that nobody else writes to at the moment.
+    """
+    for path in folder.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
+def read_tensors(path: Path) -> Any:
+    """What ``torch.save`` wrote to ``path``: tensors and plain values, on the CPU. Nothing in it is executed.
+
+    Stricter than ``torch.load``, which checks no checksum and unpacks what a few compressed bytes claim to be.
+
+    Raises:
+        Exception: of nearly any kind, when the file is damaged or holds anything else.
+    """
+    import torch
+
+    if zipfile.is_zipfile(path):  # files of torch before 1.6 are not
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise ValueError("it is compressed, as torch never writes it")
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise ValueError(f"the checksum of {damaged} is wrong")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable; not every platform can."""
+    """Make the rename itself durable. Not every platform and file system can, so a refusal is no fault."""
     if not hasattr(os, "O_DIRECTORY"):
         return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

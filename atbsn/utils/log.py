@@ -1,6 +1,9 @@
 """The log: rank 0 speaks on the console and in the run's file, other processes only warn."""
 
+import contextlib
 import logging
+import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -15,10 +18,22 @@ logger = logging.getLogger("atbsn")
 
 
 class _TqdmHandler(logging.Handler):
-    """Writes above a running progress bar instead of through it."""
+    """Writes above a running progress bar instead of through it. A run outlives the console it was started from."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record))
+        try:
+            tqdm.write(self.format(record))
+        except OSError:  # nobody reads any more: what is still buffered must not fail at the end either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _FileHandler(logging.FileHandler):
+    """Says once on the console that the log cannot be written, instead of a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        del record
+        logger.removeHandler(self)
+        logger.warning("%s: the log cannot be written any more (%s); free some space", self.baseFilename, sys.exc_info()[1])
 
 
 def set_up_log(file: Path | None = None) -> None:
@@ -28,7 +43,7 @@ def set_up_log(file: Path | None = None) -> None:
     logger.propagate = False
     handlers: list[logging.Handler] = [_TqdmHandler()]
     if file is not None and dist.is_main():
-        handlers.append(logging.FileHandler(file, encoding="utf-8"))
+        handlers.append(_FileHandler(file, encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(handler)
@@ -38,7 +53,8 @@ def close_log() -> None:
     """Close the log's files."""
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-        handler.close()
+        with contextlib.suppress(OSError):  # a full disk: said when the line was written
+            handler.close()
 
 
 def progress_bar(items: Iterable[T], description: str, total: int | None = None, unit: str = "it") -> "tqdm[T]":

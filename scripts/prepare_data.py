@@ -1,0 +1,120 @@
+"""Prepare data sets: cut big pictures into patches that are fast to read, and check what is there.
+
+    python scripts/prepare_data.py sidd   datasets/SIDD/SIDD_Medium_Srgb datasets/SIDD/medium_512.lmdb
+    python scripts/prepare_data.py dnd    datasets/DND datasets/DND/images_512.lmdb
+    python scripts/prepare_data.py folder my_pictures datasets/mine          a folder of PNG files
+    python scripts/prepare_data.py check sidd-validation datasets/SIDD/validation
+
+An interrupted preparation continues when the same command is given again. A target that exists is complete, and has
+been read back and compared with what was written.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from atbsn.data.base import ImageSet
+from atbsn.data.dnd import DND
+from atbsn.data.folder import NoisyFolder
+from atbsn.data.paired import PairedFolder
+from atbsn.data.polyu import PolyU
+from atbsn.data.preparation import Plan, prepare, verify
+from atbsn.data.sidd import SIDDBenchmark, SIDDMedium, SIDDValidation
+from atbsn.engine.commands import run_command
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger, progress_bar
+
+SOURCES: dict[str, tuple[str, Callable[[Path], ImageSet]]] = {
+    "sidd": ("the unpacked SIDD_Medium_Srgb", SIDDMedium),
+    "dnd": ("the folder with DND's info.mat and images_srgb", lambda root: DND(root, split="images")),
+    "folder": ("any folder of pictures, searched recursively", NoisyFolder),
+}
+SETS: dict[str, tuple[Callable[[Path], ImageSet], int | None]] = {
+    "sidd-medium": (SIDDMedium, 320),
+    "sidd-validation": (SIDDValidation, 1280),
+    "sidd-benchmark": (SIDDBenchmark, 1280),
+    "dnd": (DND, 1000),
+    "polyu": (PolyU, 100),
+    "cc15": (PairedFolder, 15),
+    "paired": (PairedFolder, None),
+    "folder": (NoisyFolder, None),
+}
+"""What ``check`` knows, and how many pictures the published set has."""
+PREPARED = "prepared"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command."""
+    options = parse(arguments)
+    if options.command == "check":
+        check(options.kind, options.dataroot, options.workers)
+        return
+    size, stride = (None, None) if options.whole else (options.size, options.stride or max(1, options.size // 2))
+    codec = options.codec or ("raw" if options.target.suffix == ".lmdb" else "png")
+    images = SOURCES[options.command][1](options.source)
+    manifest = prepare(images, options.target, Plan.make(images, size, stride, codec), options.workers)
+    logger.info("%s: %d patches of %d pictures, verified", options.target, len(manifest.patches), len(images))
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (source, _) in SOURCES.items():
+        command = commands.add_parser(name, help=f"cut {source}", allow_abbrev=False)
+        command.add_argument("source", type=Path, help=source)
+        command.add_argument(
+            "target", type=Path, help="an LMDB if the name ends with .lmdb, else a folder of PNG files"
+        )
+        command.add_argument("--size", type=positive, default=512, help="side of the patches, pixels (default: 512)")
+        command.add_argument("--stride", type=positive, help="pixels between their corners (default: half of the size)")
+        command.add_argument("--whole", action="store_true", help="do not cut; raw crops read only their rows anyway")
+        command.add_argument("--codec", choices=("raw", "png"), help="of the records (default: raw in an LMDB)")
+        add_workers(command)
+    command = commands.add_parser("check", help="print OK, or what is missing", allow_abbrev=False)
+    command.add_argument("kind", choices=(*SETS, PREPARED), help="what should be there")
+    command.add_argument("dataroot", type=Path, help="as in an option file")
+    add_workers(command)
+    return parser.parse_args(arguments)
+
+
+def check(kind: str, dataroot: Path, num_workers: int) -> None:
+    """Print OK and what was found.
+
+    Raises:
+        UserError: what is missing.
+    """
+    if kind == PREPARED:
+        manifest = verify(dataroot, num_workers)
+        logger.info("OK: %s: %d patches, %s, all as written", dataroot, len(manifest.patches), manifest.codec)
+        return
+    build, published = SETS[kind]
+    images = build(dataroot)
+    sizes = {images.size(index) for index in progress_bar(range(len(images)), "check", unit="image")}
+    images.read(0)
+    if published is not None and len(images) != published:
+        raise UserError(f"{dataroot}: {len(images)} pictures, but {kind} has {published}; unpack the rest of it")
+    references = "with references" if images.has_clean else "without references"
+    extent = " to ".join(f"{height}x{width}" for height, width in sorted({min(sizes), max(sizes)}))
+    logger.info("OK: %s: %d pictures of %s, %s", dataroot, len(images), extent, references)
+
+
+def add_workers(command: argparse.ArgumentParser) -> None:
+    workers = min(8, os.cpu_count() or 1)
+    command.add_argument("--workers", type=positive, default=workers, help=f"threads (default: {workers})")
+
+
+def positive(text: str) -> int:
+    """A positive number of the command line."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
+if __name__ == "__main__":
+    run_command(main)
