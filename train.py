@@ -1,6 +1,6 @@
 """Train a method on noisy pictures: ``python train.py -opt options/train/train_atbsn.yml``."""
 
-from atbsn.engine.build import build_trainer, build_training, find_state
+from atbsn.engine.build import build_trainer, build_training, find_state, is_finished
 from atbsn.engine.commands import parse_arguments, run_command
 from atbsn.engine.experiment import Experiment
 from atbsn.engine.interrupt import StopSignal
@@ -9,7 +9,7 @@ from atbsn.utils import dist
 from atbsn.utils.log import logger
 
 
-def main() -> None:
+def main() -> int:
     parser = parse_arguments(__doc__)
     parser.add_argument("--auto_resume", action="store_true", help="continue from the newest readable state")
     parser.add_argument("--debug", action="store_true", help="16 iterations, every one printed, as debug_<name>")
@@ -18,14 +18,18 @@ def main() -> None:
     options = load_options(arguments.opt, arguments.set, arguments.debug)
     device = dist.start(arguments.launcher, options.num_gpu)
     state = find_state(options, arguments.auto_resume)
+    if state is not None and is_finished(state, options):
+        logger.info("finished: %s is the last of %d iterations", state.path, options.train.total_iter)
+        return 0
     training = build_training(options, device, state)
-    with Experiment(options, resume=state is not None) as experiment, StopSignal(device) as stop:
+    with Experiment(options, state and state.path) as experiment, StopSignal() as stop:
         trainer = build_trainer(options, device, training, experiment)
         trainer.train(stop)
     if stop.received:
-        logger.info("stopped by %s; continue with --auto_resume", stop.received.name)
-    else:
-        logger.info("done: %s", experiment.models / "net_latest.pth")
+        logger.info("stopped by %s, saved in %s; continue with --auto_resume", stop.received.name, experiment.states)
+        return 128 + stop.received
+    logger.info("done: %s", experiment.models / "net_latest.pth")
+    return 0
 
 
 if __name__ == "__main__":

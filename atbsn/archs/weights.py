@@ -18,7 +18,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.base import Network
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import write_atomically
+from atbsn.utils.files import read_tensors, write_atomically
 
 METADATA_KEY = "atbsn"
 """Where the metadata, as JSON, stands in a safetensors header."""
@@ -126,7 +126,7 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             metadata = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
             content = parse_safetensors(data)
         else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = read_tensors(path)
             if not isinstance(content, dict):
                 raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
             metadata = content.get("metadata")

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from weakref import WeakValueDictionary
 import cv2
 import numpy as np
 
-from atbsn.data.manifest import Manifest, Tile, cannot_write
+from atbsn.data.manifest import Codec, Manifest, Tile, cannot_write, png_fits
 from atbsn.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,15 +23,17 @@ if TYPE_CHECKING:
 _MANIFEST = b"manifest"
 _JOURNAL = b"done/"
 _FIRST_MAP_SIZE = 2**30
+_STRIP = 64
+"""Rows of a raw record. py-lmdb reads all of a record that it hands out, so a raw patch is several of them."""
 _PREPARE = "make it with python scripts/prepare_data.py"
 
 _environments: "WeakValueDictionary[tuple[int, str], lmdb.Environment]" = WeakValueDictionary()
 _opening = threading.Lock()
 
 
-def record_key(number: int) -> bytes:
-    """The LMDB key of patch ``number``; byte order is the order of numbers."""
-    return b"%08d" % number
+def record_key(number: int, strip: int = 0) -> bytes:
+    """The LMDB key of a strip of patch ``number``; the order of keys is the order of numbers."""
+    return b"%08d/%05d" % (number, strip)
 
 
 class LmdbReader:
@@ -63,31 +66,60 @@ class LmdbReader:
 
     def read(self, number: int) -> np.ndarray:
         """Patch ``number``, (H, W, 3) uint8 RGB."""
-        return self._pixels(number, slice(None), slice(None))
+        _, height, width, _ = self.manifest.patches[number]
+        return self._pixels(number, 0, 0, height, width)
 
     def crop(self, number: int, top: int, left: int, size: int) -> np.ndarray:
-        """A (size, size, 3) uint8 RGB crop of patch ``number``; of a raw record, only its rows are read."""
-        return self._pixels(number, slice(top, top + size), slice(left, left + size))
+        """A (size, size, 3) uint8 RGB crop of patch ``number``; of a raw one, only the strips it meets are read."""
+        return self._pixels(number, top, left, size, size)
 
-    @contextmanager
-    def record(self, number: int) -> Iterator[memoryview]:
-        """The bytes of patch ``number`` as they are kept, valid inside the ``with``."""
+    def is_sound(self, number: int) -> bool:
+        """Whether all of patch ``number`` is as it was written."""
+        patch = self.manifest.patches[number]
+        crc32 = 0
         with self._transaction() as transaction:
-            record = transaction.get(record_key(number))
-            if record is None:
-                raise self._damaged(number)
-            yield record
+            if self.manifest.codec == "png":
+                record = self._record(transaction, number, 0)
+                return png_fits(record, patch) and zlib.crc32(record) == patch.crc32
+            for strip in range(-(-patch.height // _STRIP)):
+                crc32 = zlib.crc32(self._strip(transaction, number, strip), crc32)
+        return crc32 == patch.crc32
 
-    def _pixels(self, number: int, rows: slice, columns: slice) -> np.ndarray:
+    def _pixels(self, number: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+        bottom, right = top + height, left + width
+        with self._transaction() as transaction:
+            if self.manifest.codec == "png":
+                return self._decode(transaction, number)[top:bottom, left:right]
+            pixels = np.empty((height, width, 3), np.uint8)
+            for strip in range(top // _STRIP, -(-bottom // _STRIP)):
+                first = strip * _STRIP
+                start, stop = max(top, first), min(bottom, first + _STRIP)
+                part = self._strip(transaction, number, strip)
+                pixels[start - top : stop - top] = part[start - first : stop - first, left:right]
+        return pixels
+
+    def _decode(self, transaction: "lmdb.Transaction", number: int) -> np.ndarray:
         _, height, width, _ = self.manifest.patches[number]
-        with self.record(number) as record:
-            data = np.frombuffer(record, np.uint8)  # a view: nothing is read yet
-            if self.manifest.codec == "raw" and len(data) == height * width * 3:
-                return data.reshape(height, width, 3)[rows, columns].copy()
-            pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if self.manifest.codec == "png" else None
+        record = self._record(transaction, number, 0)
+        pixels = cv2.imdecode(np.frombuffer(record, np.uint8), cv2.IMREAD_COLOR) if len(record) else None
         if pixels is None or pixels.shape != (height, width, 3):
             raise self._damaged(number)
-        return cv2.cvtColor(pixels[rows, columns], cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+    def _strip(self, transaction: "lmdb.Transaction", number: int, strip: int) -> np.ndarray:
+        """A view of (rows, W, 3) pixels, valid within the transaction."""
+        _, height, width, _ = self.manifest.patches[number]
+        rows = min(_STRIP, height - strip * _STRIP)
+        record = self._record(transaction, number, strip)
+        if len(record) != rows * width * 3:
+            raise self._damaged(number)
+        return np.frombuffer(record, np.uint8).reshape(rows, width, 3)
+
+    def _record(self, transaction: "lmdb.Transaction", number: int, strip: int) -> memoryview:
+        record = transaction.get(record_key(number, strip))
+        if record is None:
+            raise self._damaged(number)
+        return record
 
     @contextmanager
     def _transaction(self) -> Iterator["lmdb.Transaction"]:
@@ -107,15 +139,16 @@ class LmdbWriter:
 
     Args:
         folder: made if it is not there; continued if it is.
+        codec: of the records that come.
 
     Raises:
         UserError: the disk is full or cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, codec: Codec) -> None:
         lmdb = _package(folder)
         self._error, self._full = lmdb.Error, lmdb.MapFullError
-        self.folder = folder
+        self.folder, self.codec = folder, codec
         with self._writing():
             folder.mkdir(parents=True, exist_ok=True)
             self._env = lmdb.open(str(folder), map_size=_FIRST_MAP_SIZE, meminit=False)
@@ -137,8 +170,10 @@ class LmdbWriter:
 
         def write(transaction: "lmdb.Transaction") -> None:
             for tile, record in zip(tiles, records, strict=True):
-                transaction.put(record_key(tile.number), record)
-            transaction.put(_JOURNAL + record_key(picture), json.dumps(crc32s).encode())
+                length = _STRIP * tile.width * 3 if self.codec == "raw" else len(record)
+                for strip, start in enumerate(range(0, len(record), length)):
+                    transaction.put(record_key(tile.number, strip), memoryview(record)[start : start + length])
+            transaction.put(_JOURNAL + b"%08d" % picture, json.dumps(crc32s).encode())
 
         self._commit(write)
 
@@ -194,12 +229,13 @@ def _open(path: Path) -> "lmdb.Environment":
 
 def _check_whole(path: Path, environment: "lmdb.Environment") -> None:
     """Reading beyond the end of the file would kill the process."""
-    size, needed = (path / "data.mdb").stat().st_size, environment.info()["last_pgno"] * environment.stat()["psize"]
-    if size <= needed:
+    size, needed = (
+        (path / "data.mdb").stat().st_size,
+        (environment.info()["last_pgno"] + 1) * environment.stat()["psize"],
+    )
+    if size < needed:
         environment.close()
-        raise UserError(
-            f"{path}: truncated: {size:,} of over {needed:,} bytes; copy it again, or remove and prepare it"
-        )
+        raise UserError(f"{path}: truncated: {size:,} of {needed:,} bytes; copy it again, or remove and prepare it")
 
 
 def _package(path: Path) -> ModuleType:

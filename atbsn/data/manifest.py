@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+import struct
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, NamedTuple
@@ -92,11 +94,18 @@ class Manifest:
         return manifest
 
 
+def png_fits(data: memoryview | bytes, patch: Patch) -> bool:
+    """Whether ``data`` begins as a PNG of the size of ``patch``."""
+    return bytes(data[1:4]) == b"PNG" and bytes(data[16:24]) == struct.pack(">II", patch.width, patch.height)
+
+
 def cannot_write(folder: Path, error: Exception) -> UserError:
-    """What to say where a set cannot be written."""
+    """What to say where a set cannot be written; an LMDB does not tell a full disk from a broken one."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    reason, free = getattr(error, "strerror", None) or error, shutil.disk_usage(there).free / 1e6
     return UserError(
-        f"{folder}: cannot be written ({getattr(error, 'strerror', None) or error}); free some space or choose "
-        "another disk, and run the same command again: it continues"
+        f"{folder}: cannot be written ({reason}; {free:,.0f} MB are free there); free some space or choose another "
+        "disk, and run the same command again: it continues"
     )
 
 

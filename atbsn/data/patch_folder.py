@@ -2,11 +2,11 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from atbsn.data.manifest import Manifest, Tile, cannot_write
+from atbsn.data.manifest import Manifest, Tile, cannot_write, png_fits
 from atbsn.utils.errors import UserError
 
 MANIFEST, JOURNAL = "manifest.json", "journal"
@@ -28,15 +28,14 @@ class FolderReader:
             raise UserError(f"{folder}: no {MANIFEST} in it; make the set with python scripts/prepare_data.py")
         self.manifest = Manifest.from_json(path.read_bytes(), str(path))
 
-    @contextmanager
-    def record(self, number: int) -> Iterator[bytes]:
-        """The bytes of patch ``number``."""
-        path = self.folder / f"{self.manifest.patches[number].key}.png"
+    def is_sound(self, number: int) -> bool:
+        """Whether the file of patch ``number`` is as it was written."""
+        patch = self.manifest.patches[number]
         try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); prepare the set again") from None
-        yield data
+            data = (self.folder / f"{patch.key}.png").read_bytes()
+        except OSError:
+            return False
+        return png_fits(data, patch) and zlib.crc32(data) == patch.crc32
 
 
 class FolderWriter:

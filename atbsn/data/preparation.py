@@ -7,7 +7,6 @@ patches are written. Only a complete and verified set gets the target's name.
 import hashlib
 import json
 import shutil
-import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -98,7 +97,7 @@ def prepare(images: ImageSet, target: Path, plan: Plan, num_workers: int) -> Man
         if target.exists():
             return _check_same(target, plan, num_workers)
         _open_partial(partial, plan)
-        with closing(LmdbWriter(partial) if is_lmdb else FolderWriter(partial)) as writer:
+        with closing(LmdbWriter(partial, plan.codec) if is_lmdb else FolderWriter(partial)) as writer:
             _fill(writer, images, plan, num_workers)
             manifest = plan.manifest(writer.done())
             writer.finish(manifest)
@@ -122,14 +121,8 @@ def verify(target: Path, num_workers: int) -> Manifest:
     """
     reader = _open(target)
     manifest = reader.manifest
-
-    def is_sound(number: int) -> bool:
-        patch = manifest.patches[number]
-        with reader.record(number) as record:
-            return _extent_fits(record, patch, manifest.codec) and zlib.crc32(record) == patch.crc32
-
     total = len(manifest.patches)
-    checks = progress_bar(prefetch(is_sound, range(total), num_workers), "verify", total, unit="patch")
+    checks = progress_bar(prefetch(reader.is_sound, range(total), num_workers), "verify", total, unit="patch")
     damaged = [patch.key for patch, sound in zip(manifest.patches, checks, strict=True) if not sound]
     if damaged:
         more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
@@ -160,12 +153,6 @@ def _encode(pixels: np.ndarray, codec: Codec) -> bytes:
         return pixels.tobytes()
     _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     return data.tobytes()
-
-
-def _extent_fits(record: memoryview | bytes, patch: Patch, codec: Codec) -> bool:
-    if codec == "raw":
-        return len(record) == 3 * patch.height * patch.width
-    return bytes(record[16:24]) == struct.pack(">II", patch.width, patch.height)  # in IHDR, a PNG's first chunk
 
 
 def _key(picture: str, size: int | None, top: int, left: int) -> str:

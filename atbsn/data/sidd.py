@@ -43,7 +43,8 @@ class SIDDMedium(StoredSet):
     """
 
     def __init__(self, dataroot: str | Path, io_backend: IoBackend = "disk") -> None:
-        super().__init__(dataroot, io_backend, _noisy_paths)
+        data = Path(dataroot) / "Data"
+        super().__init__(data if data.is_dir() else dataroot, io_backend, _noisy_paths)
         self.has_clean = bool(self.paths) and all(_clean_path(path).is_file() for path in self.paths)
 
     def read_clean(self, index: int) -> Picture:
@@ -147,9 +148,8 @@ class SIDDBenchmark(BlockSet):
         super().__init__(Path(dataroot) / "BenchmarkNoisyBlocksSrgb.mat")
 
 
-def _noisy_paths(root: Path) -> list[Path]:
-    """The noisy pictures below ``root``, after a check of the layout."""
-    data = root / "Data" if (root / "Data").is_dir() else root
+def _noisy_paths(data: Path) -> list[Path]:
+    """The noisy pictures below ``data``, after a check of the layout."""
     paths = [path for path in image_paths(data) if "_NOISY_SRGB" in path.name] if data.is_dir() else []
     if not paths:
         raise UserError(

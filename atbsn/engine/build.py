@@ -1,8 +1,10 @@
 """From checked options to the objects of a run. Nothing is written here but by ``build_trainer``."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import torch
 
@@ -12,11 +14,12 @@ from atbsn.data import build_dataset
 from atbsn.data.base import ImageSet
 from atbsn.data.loader import train_loader
 from atbsn.data.patches import PatchDataset
-from atbsn.engine.checkpoint import Checkpointer, load_state, newest_state
+from atbsn.engine.checkpoint import Checkpointer, Learner
 from atbsn.engine.experiment import Experiment
 from atbsn.engine.finite import FiniteGuard
-from atbsn.engine.loggers import RunLogger
+from atbsn.engine.loggers import LossMeter, RunLogger
 from atbsn.engine.optimization import autocast, build_ema, build_optimizer, build_scheduler
+from atbsn.engine.state import State, compare_settings, load_state, newest_state
 from atbsn.engine.tiling import Tiler
 from atbsn.engine.trainer import Trainer
 from atbsn.engine.validation import Protocol, TrainingValidation
@@ -39,21 +42,36 @@ class Training:
     model: Model
     patches: PatchDataset
     val_sets: dict[str, ImageSet]
-    state: dict[str, Any] | None
+    settings: dict[str, Any]
+    state: State | None
 
 
-def find_state(options: Options, auto_resume: bool) -> dict[str, Any] | None:
-    """The training state to continue from: the one named, or with ``auto_resume`` the newest readable one."""
-    if options.path.resume_state is not None:
-        return load_state(Path(options.path.resume_state))
-    if not auto_resume:
+def find_state(options: Options, auto_resume: bool) -> State | None:
+    """The training state to continue from: with ``auto_resume`` the run's newest readable one, else the one named.
+
+    A process that ``torchrun`` starts in place of one that died resumes without being told.
+
+    Raises:
+        UserError: the state that is named, or every state of the run, cannot be read.
+    """
+    named = None if options.path.resume_state is None else Path(options.path.resume_state)
+    if not auto_resume and not dist.restarted():
+        return None if named is None else load_state(named)
+    found: list[State | None] = [None]  # by rank 0 alone: elsewhere a file may not be visible yet
+    folder = Path(options.path.root) / "experiments" / options.name / "training_states"
+    dist.on_main(lambda: found.append(newest_state(folder)))
+    path = dist.broadcast(found[-1] and found[-1].path) or named
+    if path is None:
+        logger.info("no training state of '%s' yet; starting anew", options.name)
         return None
-    found = newest_state(Path(options.path.root) / "experiments" / options.name / "training_states")
-    if found is None:
-        logger.info("--auto_resume: no training state of '%s' yet; starting anew", options.name)
-        return None
-    logger.info("resuming from %s", found[0])
-    return found[1]
+    logger.info("resuming from %s", path)
+    return found[-1] or load_state(path)
+
+
+def is_finished(state: State, options: Options) -> bool:
+    """Whether nothing is left to do after ``state``."""
+    left = options.train.total_iter - state.content["iteration"] if options.train is not None else 1
+    return left < 0 or (left == 0 and state.content["reported"])
 
 
 def build_method(options: Options, device: torch.device) -> tuple[Model, dict[str, Any]]:
@@ -90,11 +108,12 @@ def build_protocol(options: Options, device: torch.device) -> Protocol:
     return Protocol(metrics, tiler, val.precision, val.save_img)
 
 
-def build_training(options: Options, device: torch.device, state: dict[str, Any] | None) -> Training:
+def build_training(options: Options, device: torch.device, state: State | None) -> Training:
     """Method, patches and validation sets; reads much, writes nothing.
 
     Raises:
-        UserError: 'train' or 'datasets.train' is missing, or anything they name cannot be had.
+        UserError: 'train' or 'datasets.train' is missing, anything they name cannot be had, or ``state`` belongs to
+            another training.
     """
     needed = {
         "train": options.train,
@@ -106,10 +125,9 @@ def build_training(options: Options, device: torch.device, state: dict[str, Any]
         missing = ", ".join(key for key, value in needed.items() if value is None)
         raise UserError(f"{options.name}: {missing}: missing; training needs it (see options/base/)")
     autocast(options.train.precision, device)
-    if state is not None:
-        seed = state["seed"]
-    else:
-        seed = dist.broadcast(draw_seed() if options.manual_seed is None else options.manual_seed)
+    seed = options.manual_seed
+    if seed is None:
+        seed = dist.broadcast(draw_seed()) if state is None else state.content["seed"]
     seed_everything(seed)
     model, _ = build_method(options, device)
     val_sets = build_sets(options, "val") if options.val.val_freq else {}
@@ -119,7 +137,10 @@ def build_training(options: Options, device: torch.device, state: dict[str, Any]
     loader = options.loader()
     images = build_dataset(options.dataset("train"))
     patches = PatchDataset(images, loader.patch_size, loader.use_flip, loader.use_rot, seed)
-    return Training(seed, model, patches, val_sets, state)
+    settings = _settings(options, model, patches)
+    if state is not None:
+        compare_settings(state, settings)
+    return Training(seed, model, patches, val_sets, settings, state)
 
 
 def build_trainer(options: Options, device: torch.device, training: Training, experiment: Experiment) -> Trainer:
@@ -133,10 +154,11 @@ def build_trainer(options: Options, device: torch.device, training: Training, ex
     scaler = torch.amp.GradScaler(device.type, enabled=train.precision == "fp16")
     protocol = build_protocol(options, device)
     checkpointer = _build_checkpointer(options, device, training, experiment, protocol)
-    start_iter = state["iteration"] if state is not None else 0
+    start_iter, reported = (state.content["iteration"], state.content["reported"]) if state is not None else (0, True)
     seed_everything(training.seed + dist.rank())
+    learner = Learner(model, ema, optimizer, scheduler, scaler, LossMeter())
     if state is not None:
-        checkpointer.restore(state, model, ema, optimizer, scheduler, scaler)
+        checkpointer.restore(state, learner)
     logger.info(
         "%s: %s with %s, %s parameters, on %d x %s, seed %d, iterations %d to %d",
         options.name, options.model["type"], options.network["type"],
@@ -144,15 +166,14 @@ def build_trainer(options: Options, device: torch.device, training: Training, ex
         start_iter, train.total_iter,
     )  # fmt: skip
     run_logger = RunLogger(
-        experiment.folder, experiment.tensorboard if options.logger.use_tb_logger else None, start_iter
-    )
+        experiment.folder, experiment.tensorboard if options.logger.use_tb_logger else None,
+        start_iter + 1 if reported else start_iter,
+    )  # fmt: skip
     validate = TrainingValidation(
         model, ema, training.val_sets, protocol, options.val.best_metric, run_logger, experiment.visualization,
         train.total_iter,
     )  # fmt: skip
-    guard = FiniteGuard(
-        train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, scaled=scaler.is_enabled()
-    )
+    guard = FiniteGuard(train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, scaler)
     if train.compile:
         model.compile()
     loader = options.loader()
@@ -161,8 +182,8 @@ def build_trainer(options: Options, device: torch.device, training: Training, ex
         train.accum_iter, dist.rank(), dist.world_size(), pin_memory=device.type == "cuda",
     )  # fmt: skip
     return Trainer(
-        model, iter(batches), optimizer, scheduler, ema, scaler, guard, checkpointer, run_logger, validate,
-        device=device, start_iter=start_iter, total_iter=train.total_iter, accum_iter=train.accum_iter,
+        learner, iter(batches), guard, checkpointer, run_logger, validate, device=device, start_iter=start_iter,
+        reported=reported, total_iter=train.total_iter, accum_iter=train.accum_iter,
         clip_grad_norm=train.clip_grad_norm, precision=train.precision, print_freq=options.logger.print_freq,
         checkpoint_freq=options.logger.save_checkpoint_freq,
         val_freq=options.val.val_freq if training.val_sets else None,
@@ -185,5 +206,21 @@ def _build_checkpointer(
     rule = None if best is None else f"{protocol.metrics[best].protocol} on {next(iter(training.val_sets), None)}"
     higher = best is None or protocol.metrics[best].higher_is_better
     return Checkpointer(
-        experiment.models, experiment.states, metadata, device, rule, higher, options.logger.keep_last
-    )
+        experiment.models, experiment.states, metadata, training.settings, device, rule, higher,
+        options.logger.keep_last,
+    )  # fmt: skip
+
+
+def _settings(options: Options, model: Model, patches: PatchDataset) -> dict[str, Any]:
+    """What shapes a training, in plain values: a resumed run is compared with the one it continues."""
+    names = "\n".join(patches.images.key(index) for index in range(len(patches)))
+    pictures = f"{len(patches)} (checksum of their names {crc32(names.encode()):08x})"
+    settings = {
+        "manual_seed": patches.seed,
+        "network": model.net.options,
+        "model": {**options.model, **model.metadata()},
+        "datasets.train": {**options.datasets["train"], "pictures": pictures},
+        "train": options.train.model_dump(mode="json"),
+        "processes": dist.world_size(),
+    }
+    return json.loads(json.dumps(settings))

@@ -139,10 +139,12 @@ class Checkpointer:
             raise UserError(
                 f"{state.path}: does not fit this training ({first_line(error)}); resume from another state"
             ) from error
-        learner.scheduler.last_epoch = content["iteration"]
-        rates = zip(learner.optimizer.param_groups, learner.scheduler.base_lrs, learner.scheduler.lr_lambdas, strict=True)
-        for group, base, factor in rates:
-            group["lr"] = base * factor(content["iteration"])
+        scheduler = learner.scheduler
+        scheduler.last_epoch = content["iteration"]
+        for group, base, rate in zip(
+            scheduler.optimizer.param_groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * rate(scheduler.last_epoch)
         self.best_score = content["best_score"]
         self.latest = state.path
         dist.on_main(lambda: set_aside(self.states, content["iteration"]))

@@ -1,19 +1,48 @@
 """The command line: arguments, and how a command ends."""
 
 import argparse
+import errno
+import signal
 import sys
 from collections.abc import Callable
+
+import torch
 
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import close_log, logger, set_up_log
 
+EXIT_STATUS = """\
+exit status:
+  0      done
+  1      a defect, or another process of the run has ended
+  2      wrong input, a full disk or the like; a message says what to do. Starting again changes nothing
+  128+n  ended by signal n (SIGINT 2, SIGTERM 15); a training has saved its state. Start it again with --auto_resume
+"""
+"""Schedulers and torchrun restart what did not end with 0: a stopped training must not look like a finished one."""
+
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
+    errno.EMFILE: "allow more open files (ulimit -n), or set num_worker_per_gpu lower",
+    errno.EAGAIN: "allow more processes (ulimit -u), or set num_worker_per_gpu lower",
+    errno.ENOMEM: "set num_worker_per_gpu lower",
+}
+_SMALLER = "set batch_size_per_gpu, patch_size, the tile or network.width lower"
+_PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+
 
 def parse_arguments(description: str) -> argparse.ArgumentParser:
     """The arguments that all commands share; a command adds its own."""
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("-opt", required=True, metavar="FILE.yml", help="option file; a bare name is found under options/")
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), default="none", help="who started the processes")
+    parser = argparse.ArgumentParser(
+        description=description, epilog=EXIT_STATUS, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument(
+        "-opt", required=True, metavar="FILE.yml", help="option file; a bare name is found under options/"
+    )
+    parser.add_argument(
+        "--launcher", choices=("none", "pytorch", "slurm"), default="none", help="who started the processes"
+    )
     parser.add_argument(
         "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="lay a.b=value over the option file"
     )
@@ -23,17 +52,39 @@ def parse_arguments(description: str) -> argparse.ArgumentParser:
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run ``main`` and leave: 0, or what it returns; 2 with one clear message when the user's input is wrong.
+    """Run ``main`` and leave with what it returns, or with the status that ``EXIT_STATUS`` tells.
 
-    A full disk or a closed pipe is said like a wrong input; anything else is a defect of ours and keeps its traceback.
+    What the system or another process refuses is said like a wrong input; anything else is a defect of ours and keeps
+    its traceback.
     """
     set_up_log()
     try:
         status = main() or 0
-    except (UserError, OSError, KeyboardInterrupt) as error:
-        logger.error("interrupted" if isinstance(error, KeyboardInterrupt) else str(error))
-        status = 130 if isinstance(error, KeyboardInterrupt) else 2
+    except KeyboardInterrupt:
+        logger.error("interrupted")
+        status = 128 + signal.SIGINT
+    except Exception as error:
+        status, message = _explain(error)
+        if not message:
+            raise
+        logger.error("%s", message)
     finally:
         dist.close()
         close_log()
     sys.exit(status)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Exit status and a message for the user, which is empty for a defect of ours."""
+    text = str(error).strip()
+    if isinstance(error, UserError):
+        return 2, text
+    if isinstance(error, OSError):
+        place = "" if error.filename is None else f"{error.filename}: "
+        reason = error.strerror or text or type(error).__name__
+        return 2, f"{place}{reason}; {_REMEDIES.get(error.errno, 'check the path, its permissions and the disk')}"
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
+        return 2, f"out of memory ({text.splitlines()[0] if text else type(error).__name__}); {_SMALLER}"
+    if torch.distributed.is_initialized() and any(sign in text for sign in _PEER_LEFT):
+        return 1, "another process of this run has ended, so this one cannot go on; see what it said"
+    return 1, ""

@@ -24,6 +24,9 @@ Row = dict[str, Any]
 Denoise = Callable[[Tensor], Mapping[str, Tensor]]
 """(1, 3, H, W) in [0, 255] to one or more denoised versions of it, by label."""
 
+OnPanel = Callable[[str, Mapping[str, np.ndarray]], None]
+"""Given the name of a picture and its versions, (H, W, 3) uint8 RGB, by caption."""
+
 
 def evaluate(
     images: ImageSet,
@@ -32,7 +35,7 @@ def evaluate(
     description: str,
     with_noisy: bool = False,
     num_panels: int = 0,
-    on_panel: Callable[[str, np.ndarray], None] | None = None,
+    on_panel: OnPanel | None = None,
 ) -> list[Row]:
     """Measure ``denoise`` on every picture of ``images``, shared between the processes.
 
@@ -40,7 +43,7 @@ def evaluate(
         metrics: by name.
         description: for the progress bar.
         with_noisy: measure the noisy pictures too, as method "noisy".
-        num_panels: of how many pictures to give noisy | denoised | reference to ``on_panel``.
+        num_panels: how many pictures, the first ones, are given to ``on_panel``: noisy, denoised and reference.
 
     Returns:
         The rows of all pictures, in the order of the set, on every process.
@@ -65,7 +68,7 @@ def evaluate(
             rows.append({"index": index, "image": images.key(index), "method": label, **values, **images.groups(index)})
         if index < num_panels and on_panel is not None:
             shown = {label: Picture(output).rgb8() for label, output in outputs.items()}
-            on_panel(images.key(index), panel({"noisy": noisy.rgb8(), **shown, "reference": clean.rgb8()}))
+            on_panel(images.key(index), {"noisy": noisy.rgb8(), **shown, "reference": clean.rgb8()})
     gathered = [row for part in dist.gather(rows) for row in part]
     return sorted(gathered, key=lambda row: row["index"])
 
@@ -101,9 +104,9 @@ def write_rows(path: Path, rows: list[Row], metrics: Mapping[str, Metric]) -> No
     write_text(path, format_csv(renamed[0], renamed))
 
 
-def panel_writer(folder: Path) -> Callable[[str, np.ndarray], None]:
-    """A function that saves panels as ``folder/<image>.png``."""
-    return lambda key, picture: write_picture(folder / f"{key}.png", Picture(picture))
+def panel_writer(folder: Path, side: int = 512, columns: int | None = None) -> OnPanel:
+    """Saves panels as ``folder/<image>.png``; see ``panel``."""
+    return lambda key, pictures: write_picture(folder / f"{key}.png", Picture(panel(pictures, side, columns)))
 
 
 def _denoised(denoise: Denoise, noisy: Picture) -> dict[str, np.ndarray]:

@@ -15,8 +15,11 @@ import atbsn
 from atbsn.options import Options
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import write_text
+from atbsn.utils.files import cannot_write, remove_leftovers, write_text
 from atbsn.utils.log import logger, set_up_log
+
+_PATIENCE = 10
+"""Seconds to wait for a lock: the loader processes of a killed training may outlive it that long."""
 
 
 class Experiment:
@@ -24,56 +27,55 @@ class Experiment:
 
     Args:
         options: checked options of the run.
-        resume: continue in the folder that is there; otherwise an old one is archived.
+        resumed: the training state to continue from. If it lies in this folder, the folder is continued; otherwise
+            an old one is archived.
 
     Raises:
         UserError: another training of this name is running, or the folder cannot be written.
     """
 
-    def __init__(self, options: Options, resume: bool) -> None:
+    def __init__(self, options: Options, resumed: Path | None) -> None:
         root = Path(options.path.root)
         self.folder = root / "experiments" / options.name
         self.tensorboard = root / "tb_logger" / options.name
         self.models = self.folder / "models"
         self.states = self.folder / "training_states"
         self.visualization = self.folder / "visualization"
-        self._lock: FileLock | None = None
-        if dist.is_main():
-            self._open(options, resume)
-        dist.barrier()
-        set_up_log(self.folder / f"train_{datetime.now():%Y%m%d_%H%M%S}.log")
+        # The system frees this lock when its holder ends, however it ends: it cannot go stale.
+        self._lock = FileLock(self.folder.parent / f".{options.name}.lock")
+        continued = resumed is not None and resumed.resolve().parent == self.states.resolve()
+        dist.on_main(lambda: self._open(options, continued))
 
     def __enter__(self) -> "Experiment":
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Let another training have the name."""
-        if self._lock is not None:
-            self._lock.release()
+        self._lock.release()
 
-    def _open(self, options: Options, resume: bool) -> None:
+    def _open(self, options: Options, continued: bool) -> None:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            # The system frees this lock when its holder ends, however it ends: it cannot go stale.
-            self._lock = FileLock(self.folder.parent / f".{options.name}.lock")
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=_PATIENCE)
+            if continued:
+                remove_leftovers(self.folder)
+            else:
+                self._archive()
+            for folder in (self.models, self.states):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / "options.yml", describe_run() + dump_options(options))
+            set_up_log(self.folder / f"train_{datetime.now():%Y%m%d_%H%M%S}.log")
         except Timeout:
             raise UserError(
                 f"{self.folder}: another training of the name '{options.name}' is running; wait for it, or choose "
                 "another name (--set name=...)"
             ) from None
         except OSError as error:
-            raise UserError(
-                f"{self.folder}: cannot be written ({error.strerror}); choose another path.root"
-            ) from None
-        if not resume:
-            self._archive()
-        for folder in (self.models, self.states):
-            folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / "options.yml", describe_run() + dump_options(options))
+            self._lock.release()
+            raise cannot_write(self.folder, error) from error
 
     def _archive(self) -> None:
-        stamp = f"_archived_{datetime.now():%Y%m%d_%H%M%S}"
+        stamp = f"_archived_{datetime.now():%Y%m%d_%H%M%S_%f}"
         for folder in (self.folder, self.tensorboard):
             if folder.exists():
                 target = folder.with_name(folder.name + stamp)
@@ -88,13 +90,20 @@ def dump_options(options: Options) -> str:
 
 def describe_run() -> str:
     """Command, commit and versions, as YAML comments."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=Path(atbsn.__file__).parent
-    )
     facts = {
         "command": shlex.join(sys.orig_argv),
-        "commit": commit.stdout.strip() or "not a git checkout",
+        "commit": _commit() or "not a git checkout",
         "versions": f"atbsn {atbsn.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
         "started": f"{datetime.now():%Y-%m-%d %H:%M:%S}, {dist.world_size()} process(es)",
     }
     return "".join(f"# {key}: {value}\n" for key, value in facts.items())
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, cwd=Path(atbsn.__file__).parent
+        ).stdout.strip()
+    except OSError:  # no git on this machine
+        return ""

@@ -113,8 +113,8 @@ class FiniteGuard:
 
     def _remedy(self) -> str:
         return (
-            f"last good checkpoint: {self.last_good() or 'none yet'}; lower train.optim.lr, set train.clip_grad_norm or "
-            "use train.precision fp32, and continue from it with --auto_resume"
+            f"last good checkpoint: {self.last_good() or 'none yet'}; lower train.optim.lr, set train.clip_grad_norm "
+            "or use train.precision fp32, and continue from it with --auto_resume"
         )
 
     def _names(self, step: _Step) -> str:

@@ -1,13 +1,17 @@
 """Optimizer, learning rate, precision and weight averaging, from their options."""
 
 import contextlib
+import math
+from bisect import bisect_right
+from collections.abc import Callable
 
 import torch
 from torch import nn
-from torch.optim import Optimizer, lr_scheduler
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from atbsn.options.schema import Adam, Precision, Step, Train
+from atbsn.options.schema import Adam, CosineAnnealing, MultiStep, Precision, Step, Train
 from atbsn.utils.errors import UserError
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -21,16 +25,23 @@ def build_optimizer(options: Train, net: nn.Module) -> Optimizer:
     return getattr(torch.optim, options.optim.type)(parameters, fused=fused or None, **arguments)
 
 
-def build_scheduler(options: Train, optimizer: Optimizer) -> lr_scheduler.LRScheduler:
-    """The learning rate as a function of the iteration; step it once an iteration."""
-    scheduler = options.scheduler
-    if scheduler.type == "CosineAnnealing":
-        return lr_scheduler.CosineAnnealingLR(optimizer, T_max=options.total_iter, eta_min=scheduler.eta_min)
+def build_scheduler(options: Train, optimizer: Optimizer) -> LambdaLR:
+    """The learning rate as a function of the iteration alone; step it once an iteration."""
+    return LambdaLR(optimizer, _rate(options))
+
+
+def _rate(options: Train) -> Callable[[int], float]:
+    """Iterations done to the part of ``lr`` that is left."""
+    scheduler, total, lr = options.scheduler, options.total_iter, options.optim.lr
+    if isinstance(scheduler, CosineAnnealing):
+        low = scheduler.eta_min / lr
+        return lambda done: low + (1 - low) * (1 + math.cos(math.pi * min(done, total) / total)) / 2
     if isinstance(scheduler, Step):
-        return lr_scheduler.StepLR(optimizer, scheduler.step_size, scheduler.gamma)
-    if scheduler.type == "MultiStep":
-        return lr_scheduler.MultiStepLR(optimizer, scheduler.milestones, scheduler.gamma)
-    return lr_scheduler.ConstantLR(optimizer, factor=1.0)
+        return lambda done: scheduler.gamma ** (done // scheduler.step_size)
+    if isinstance(scheduler, MultiStep):
+        milestones = sorted(scheduler.milestones)
+        return lambda done: scheduler.gamma ** bisect_right(milestones, done)
+    return lambda done: 1.0
 
 
 def build_ema(options: Train, net: nn.Module) -> AveragedModel | None:

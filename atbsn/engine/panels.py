@@ -1,29 +1,34 @@
-"""Pictures people would rather look at than read: noisy | denoised | reference side by side."""
+"""Pictures people would rather look at than read: noisy | denoised | reference, each under its caption."""
 
 from collections.abc import Mapping
 
 import cv2
 import numpy as np
 
-_CAPTION = 22
+_CAPTION, _GAP = 22, 4
 
 
-def panel(pictures: Mapping[str, np.ndarray], side: int | None = 512) -> np.ndarray:
-    """Pictures of one size side by side, each under its caption.
+def panel(pictures: Mapping[str, np.ndarray], side: int | None = 512, columns: int | None = None) -> np.ndarray:
+    """Pictures of one size side by side.
 
     Args:
         pictures: captions to (H, W, 3) uint8 RGB.
         side: cut to the central square of this many pixels at most; None shows all.
+        columns: pictures in a row; None: all.
 
     Returns:
-        (22 + H', n W' + 4 (n - 1), 3) uint8 RGB.
+        (H', W', 3) uint8 RGB.
     """
-    columns = []
-    for caption, picture in pictures.items():
-        if columns:
-            columns.append(np.full((columns[0].shape[0], 4, 3), 255, np.uint8))
-        columns.append(_captioned(_centre(picture, side), caption))
-    return np.concatenate(columns, axis=1)
+    cells = [_captioned(_centre(picture, side), caption) for caption, picture in pictures.items()]
+    columns = min(columns or len(cells), len(cells))
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
+    height, width = cells[0].shape[:2]
+    rows = len(cells) // columns
+    canvas = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    for number, cell in enumerate(cells):
+        top, left = number // columns * (height + _GAP), number % columns * (width + _GAP)
+        canvas[top : top + height, left : left + width] = cell
+    return canvas
 
 
 def _centre(picture: np.ndarray, side: int | None) -> np.ndarray:
@@ -36,6 +41,7 @@ def _centre(picture: np.ndarray, side: int | None) -> np.ndarray:
 
 def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
     bar = np.full((_CAPTION, picture.shape[1], 3), 32, np.uint8)
-    scale = min(0.5, 0.5 * (picture.shape[1] - 8) / max(1, cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)[0][0]))
+    (length, _), _ = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
+    scale = min(0.5, 0.5 * (picture.shape[1] - 8) / max(1, length))
     cv2.putText(bar, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
     return np.concatenate((bar, picture), axis=0)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -15,6 +16,7 @@ from atbsn.engine.groups import format_groups, group_means, write_groups
 from atbsn.engine.inference import run
 from atbsn.engine.loggers import RunLogger
 from atbsn.engine.optimization import autocast
+from atbsn.engine.panels import panel
 from atbsn.engine.tiling import Tiler
 from atbsn.metrics import Metric
 from atbsn.models.base import Model
@@ -96,9 +98,10 @@ class TrainingValidation:
         return score
 
     def _validate(self, iteration: int, name: str, images: ImageSet, weights: str) -> dict[str, float]:
-        def save_panel(key: str, picture: object) -> None:
-            write_picture(self.visualization / key / f"{iteration}.png", Picture(picture))
-            self.run_logger.log_panel(iteration, f"{name}/{key}", picture)
+        def save_panel(key: str, pictures: Mapping[str, np.ndarray]) -> None:
+            shown = panel(pictures)
+            write_picture(self.visualization / key / f"{iteration}.png", Picture(shown))
+            self.run_logger.log_panel(iteration, f"{name}/{key}", shown)
 
         metrics = self.protocol.metrics
         last = iteration == self.total_iter

@@ -17,7 +17,9 @@ from atbsn.utils.errors import UserError
 Launcher = Literal["none", "pytorch", "slurm"]
 
 
-def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: timedelta | None = None) -> torch.device:
+def start(
+    launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: timedelta | None = None
+) -> torch.device:
     """Join the group of processes ``launcher`` made and return this process's device.
 
     Args:
@@ -44,8 +46,8 @@ def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: 
         except (ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
-                f"--launcher {launcher}: the processes cannot be joined ({reason}); check RANK, WORLD_SIZE, MASTER_ADDR "
-                "and MASTER_PORT, which the launcher sets"
+                f"--launcher {launcher}: the processes cannot be joined ({reason}); check RANK, WORLD_SIZE, "
+                "MASTER_ADDR and MASTER_PORT, which the launcher sets"
             ) from error
     return device
 

@@ -33,18 +33,20 @@ class _FileHandler(logging.FileHandler):
     def handleError(self, record: logging.LogRecord) -> None:
         del record
         logger.removeHandler(self)
-        logger.warning("%s: the log cannot be written any more (%s); free some space", self.baseFilename, sys.exc_info()[1])
+        error = sys.exc_info()[1]
+        logger.warning("%s: the log cannot be written any more (%s); free some space", self.baseFilename, error)
 
 
 def set_up_log(file: Path | None = None) -> None:
     """Send the log to the console and, on rank 0, to ``file``. Calling it again replaces the handlers."""
     close_log()
-    logger.setLevel(logging.INFO if dist.is_main() else logging.WARNING)
+    logger.setLevel(logging.INFO)
     logger.propagate = False
     handlers: list[logging.Handler] = [_TqdmHandler()]
     if file is not None and dist.is_main():
         handlers.append(_FileHandler(file, encoding="utf-8"))
     for handler in handlers:
+        handler.addFilter(lambda record: dist.is_main() or record.levelno >= logging.WARNING)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(handler)
 

@@ -169,7 +169,7 @@ def test_truncated_file(tmp_path, net, suffix, kept):
         struct.pack("<Q", 2) + b"[]",
         struct.pack("<Q", 4) + b"null",
         struct.pack("<Q", 2) + b"{}",
-        pickle.dumps([1, 2]),
+        pickle.dumps([1, 2], protocol=2),
     ],
 )
 def test_foreign_file(tmp_path, suffix, data):
@@ -238,7 +238,7 @@ NETWORK_METADATA = {
     "no type": {"width": 4},
     "no dictionary": "StudentC",
     "other width": {"type": "StudentC", "width": 8},
-    "vast": {"type": "ATBSN", "width": 10**7},
+    "vast beyond counting": {"type": "ATBSN", "width": 10**30},
 }
 
 
@@ -248,6 +248,13 @@ def test_metadata_of_another_network(tmp_path, net, suffix, network):
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), {"network": network})
     with pytest.raises(UserError, match=r"net\.(pth|safetensors): "):
+        load(path)
+
+
+def test_a_vast_network_is_refused_before_it_takes_memory(tmp_path, net):
+    path = tmp_path / "net.pth"
+    save_weights(path, net.state_dict(), {"network": {"type": "StudentC", "width": 10**7}})
+    with pytest.raises(UserError, match=r"net\.pth: the weights of another network, .* where \(20000000,\) is needed"):
         load(path)
 
 

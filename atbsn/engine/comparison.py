@@ -1,0 +1,170 @@
+"""Several denoisers side by side: quality, size, arithmetic and speed."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from atbsn.archs.base import Network
+from atbsn.archs.weights import load_with_metadata
+from atbsn.engine.evaluator import Row, means
+from atbsn.engine.loggers import format_csv
+from atbsn.engine.validation import Protocol
+from atbsn.metrics import Metric
+from atbsn.models.base import Model
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_text
+
+_MEASURED_SIDE = 512
+"""Pictures on which arithmetic and speed are measured are so many pixels square."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to denoise, which may give several results at once (the blind spots of a family).
+
+    Attributes:
+        labels: of the results.
+        denoise: (1, 3, H, W), [0, 255], on the CPU, to the results by label.
+        num_params: of the network; None where there is none.
+        kmac: thousands of multiply-adds a pixel, for all results together; None where not counted.
+    """
+
+    labels: tuple[str, ...]
+    denoise: Callable[[Tensor], Mapping[str, Tensor]]
+    num_params: int | None = None
+    kmac: float | None = None
+
+
+def weight_candidate(path: str | Path, protocol: Protocol, ks: Sequence[int], with_mean: bool) -> Candidate:
+    """How the network in a weight file denoises.
+
+    A blind-spot network gives its results at ``ks`` from one feature pass and, ``with_mean``, their mean; without
+    ``ks`` its result at the k it is meant for. Any other network gives one result.
+    """
+    net, metadata = load_with_metadata(path)
+    net.to(protocol.tiler.device)
+    name = _short_name(path)
+    model = Model(net)
+    if not net.blind_spots:
+        return _candidate((name,), protocol.denoise(model), net)
+    if not ks:
+        k = metadata.get("k", 3)
+        return _candidate((f"{name} k={k}",), protocol.denoise(model, [k]), net)
+    labels = [f"{name} k={k}" for k in ks] + [f"{name} mean"] * with_mean
+    family = protocol.denoise(model, list(ks))
+
+    def denoise(noisy: Tensor) -> dict[str, Tensor]:
+        outputs = dict(family(noisy))
+        return {**outputs, "mean": torch.stack(list(outputs.values())).mean(dim=0)} if with_mean else outputs
+
+    return _candidate(tuple(labels), denoise, net)
+
+
+def nlm_candidate(strength: float) -> Candidate:
+    """OpenCV's non-local means for colour (7 x 7 patches, 21 x 21 window) of strength h, grey levels."""
+    label = f"OpenCV NLM h={strength:g}"
+    return Candidate((label,), _on_bytes(label, lambda x: cv2.fastNlMeansDenoisingColored(x, None, strength, strength)))
+
+
+def bm3d_candidate(sigma: float) -> Candidate:
+    """CBM3D (Dabov et al., 2007) for noise of standard deviation ``sigma``, grey levels.
+
+    Raises:
+        UserError: the optional package bm3d is not installed.
+    """
+    try:
+        from bm3d import bm3d_rgb
+    except ImportError:
+        raise UserError("--bm3d: the optional package is not installed; pip install bm3d") from None
+    label = f"BM3D sigma={sigma:g}"
+    return Candidate((label,), _on_bytes(label, lambda x: bm3d_rgb(x / 255.0, sigma / 255) * 255))
+
+
+def together(candidates: Sequence[Candidate]) -> Callable[[Tensor], dict[str, Tensor]]:
+    """All results of all candidates for a picture, by label, for ``evaluate``."""
+
+    def denoise(noisy: Tensor) -> dict[str, Tensor]:
+        results: dict[str, Tensor] = {}
+        for candidate in candidates:
+            results.update(zip(candidate.labels, candidate.denoise(noisy).values(), strict=True))
+        return results
+
+    return denoise
+
+
+def megapixels_per_second(candidate: Candidate, repeats: int = 3) -> float:
+    """Median speed over 512 x 512 pictures, one at a time, transfers included; a family counts once."""
+    noisy = torch.rand(1, 3, _MEASURED_SIDE, _MEASURED_SIDE) * 255
+    seconds = []
+    for _ in range(repeats + 1):  # the first one warms up
+        start = time.perf_counter()
+        candidate.denoise(noisy)
+        seconds.append(time.perf_counter() - start)
+    return _MEASURED_SIDE**2 / 1e6 / median(seconds[1:])
+
+
+def comparison_table(
+    rows: Sequence[Row], candidates: Sequence[Candidate], metrics: Mapping[str, Metric]
+) -> list[dict[str, Any]]:
+    """One line a method: its means, parameters, thousand MACs a pixel and megapixels a second."""
+    facts = {
+        label: {"parameters": candidate.num_params, "kMAC/pixel": candidate.kmac, "MP/s": speed}
+        for candidate in candidates
+        for speed in (megapixels_per_second(candidate),)
+        for label in candidate.labels
+    }
+    empty = {"parameters": None, "kMAC/pixel": None, "MP/s": None}
+    return [{"method": name, **values, **facts.get(name, empty)} for name, values in means(rows, metrics).items()]
+
+
+def write_comparison(folder: Path, table: Sequence[dict[str, Any]], metrics: Mapping[str, Metric], title: str) -> str:
+    """Write ``comparison.csv`` and ``comparison.md``; returns the Markdown."""
+    write_text(folder / "comparison.csv", format_csv(table[0], table))
+    header = list(table[0])
+    lines = [f"{title}\n", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines += ["| " + " | ".join(_cell(key, line[key]) for key in header) + " |" for line in table]
+    lines += ["", *(f"- {name}: {metric.protocol}" for name, metric in metrics.items())]
+    text = "\n".join(lines) + "\n"
+    write_text(folder / "comparison.md", text)
+    return text
+
+
+def _candidate(labels: tuple[str, ...], denoise: Callable, net: Network) -> Candidate:
+    num_params = sum(parameter.numel() for parameter in net.parameters())
+    noisy = torch.rand(1, 3, _MEASURED_SIDE, _MEASURED_SIDE)
+    with FlopCounterMode(display=False) as counter:
+        denoise(noisy)
+    return Candidate(labels, denoise, num_params, counter.get_total_flops() / 2e3 / _MEASURED_SIDE**2)
+
+
+def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Tensor], dict[str, Tensor]]:
+    """A denoiser of (H, W, 3) uint8 arrays as one of tensors."""
+
+    def denoise(noisy: Tensor) -> dict[str, Tensor]:
+        picture = np.ascontiguousarray(noisy[0].permute(1, 2, 0).clamp(0, 255).add(0.5).byte().numpy())
+        return {label: torch.from_numpy(np.asarray(function(picture), np.float32)).permute(2, 0, 1)[None]}
+
+    return denoise
+
+
+def _short_name(path: str | Path) -> str:
+    """``experiments/NAME/models/net_latest.pth`` is NAME; any other file is its stem."""
+    path = Path(path)
+    return path.parents[1].name if path.parent.name == "models" else path.stem
+
+
+def _cell(key: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.{4 if key.startswith('ssim') else 2}f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
