@@ -34,8 +34,9 @@ def main() -> int:
     failures = 0
     for name, images in sets.items():
         folder = Path(arguments.output) if arguments.output else results / name
-        failures += denoise_set(images, denoiser, folder, f"denoise {name}")
-        logger.info("%s: %d pictures in %s", name, len(images) - failures, folder)
+        failed = denoise_set(images, denoiser, folder, f"denoise {name}")
+        logger.info("%s: %d pictures in %s", name, len(images) - failed, folder)
+        failures += failed
     if failures:
         logger.error("%d pictures could not be done; see above", failures)
     return 2 if failures else 0

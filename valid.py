@@ -25,7 +25,7 @@ def main() -> None:
         raise UserError(f"{arguments.opt}: path.pretrain_network: missing; name the weights to measure")
     model, _ = build_method(options, device)
     folder = Path(options.path.root) / "results" / options.name
-    validate_sets(model.eval(), sets, build_protocol(options, device), options.val.k, folder)
+    validate_sets(model.eval(), sets, build_protocol(options, device, model.net), options.val.k, folder)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Compare weight files on one data set: quality, parameters, MACs a pixel and speed, beside what people use today.
 
-``python scripts/compare.py -opt options/test/test_quickstart.yml experiments/*/models/net_latest.pth --k 0 1 3 --nlm 5 10``
-writes comparison.csv, comparison.md and panels to results/<name>/<set>/.
+``python scripts/compare.py -opt test_quickstart.yml experiments/*/models/net_latest.pth --k 0 1 3 --nlm 5 10`` writes
+comparison.csv, comparison.md and panels to results/<name>/<set>/.
 """
 
+from functools import partial
 from pathlib import Path
 
-from atbsn.engine.build import build_protocol, build_sets
+from atbsn.engine.build import build_metrics, build_protocol, build_sets
 from atbsn.engine.commands import parse_arguments, run_command
 from atbsn.engine.comparison import (
     bm3d_candidate,
@@ -28,34 +29,34 @@ def main() -> None:
     parser.add_argument("weights", nargs="*", help="weight files; each knows its network")
     parser.add_argument("--k", nargs="+", type=int, default=[], help="blind spots of blind-spot networks")
     parser.add_argument("--mean", action="store_true", help="the mean over --k too")
-    parser.add_argument("--nlm", nargs="+", type=float, default=[], metavar="H", help="OpenCV non-local means, strengths")
+    parser.add_argument("--nlm", nargs="+", type=float, default=[], metavar="H", help="OpenCV non-local means")
     parser.add_argument("--bm3d", nargs="+", type=float, default=[], metavar="SIGMA", help="CBM3D, noise levels")
     parser.add_argument("--output", help="folder of the results (default: results/<name>)")
     arguments = parser.parse_args()
 
     options = load_options(arguments.opt, arguments.set)
-    protocol = build_protocol(options, dist.start(arguments.launcher, options.num_gpu))
-    sets = build_sets(options, "val")
-    candidates = [weight_candidate(path, protocol, arguments.k, arguments.mean) for path in arguments.weights]
+    protocol_of = partial(build_protocol, options, dist.start(arguments.launcher, options.num_gpu))
+    metrics, sets = build_metrics(options), build_sets(options, "val")
+    candidates = [weight_candidate(path, protocol_of, arguments.k, arguments.mean) for path in arguments.weights]
     candidates += [nlm_candidate(strength) for strength in arguments.nlm]
     candidates += [bm3d_candidate(sigma) for sigma in arguments.bm3d]
     labels = [label for candidate in candidates for label in candidate.labels]
     if not candidates or not sets or len(set(labels)) < len(labels):
         raise UserError(
-            f"{len(sets)} sets named val*, {len(labels)} methods ({', '.join(labels)}): at least one of each is needed, "
-            "under different names; name option file, weights or strengths accordingly"
+            f"{len(sets)} sets named val*, {len(labels)} methods ({', '.join(labels)}): at least one of each is "
+            "needed, under different names; name option file, weights or strengths accordingly"
         )
     folder = Path(arguments.output or Path(options.path.root) / "results" / options.name)
     for name, images in sets.items():
         on_panel = panel_writer(folder / name / "panels", side=256, columns=4)
         rows = evaluate(
-            images, together(candidates), protocol.metrics, f"compare on {name}", with_noisy=True,
-            num_panels=protocol.num_panels, on_panel=on_panel,
+            images, together(candidates), metrics, f"compare on {name}", with_noisy=True,
+            num_panels=options.val.save_img, on_panel=on_panel,
         )  # fmt: skip
         if dist.is_main():
-            table = comparison_table(rows, candidates, protocol.metrics)
+            table = comparison_table(rows, candidates, metrics)
             title = f"{name}: {type(images).__name__}, mean of {len(images)} pictures"
-            logger.info("\n%s", write_comparison(folder / name, table, protocol.metrics, title))
+            logger.info("\n%s", write_comparison(folder / name, table, metrics, title))
 
 
 if __name__ == "__main__":

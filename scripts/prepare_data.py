@@ -3,7 +3,8 @@
     python scripts/prepare_data.py sidd   datasets/SIDD/SIDD_Medium_Srgb datasets/SIDD/medium_512.lmdb
     python scripts/prepare_data.py dnd    datasets/DND datasets/DND/images_512.lmdb
     python scripts/prepare_data.py folder my_pictures datasets/mine          a folder of PNG files
-    python scripts/prepare_data.py check sidd-validation datasets/SIDD/validation
+    python scripts/prepare_data.py check  sidd-validation datasets/SIDD/validation
+    python scripts/prepare_data.py speed  datasets/SIDD/medium_512.lmdb
 
 An interrupted preparation continues when the same command is given again. A target that exists is complete, and has
 been read back and compared with what was written.
@@ -12,10 +13,13 @@ been read back and compared with what was written.
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
 
 from atbsn.data.base import ImageSet
 from atbsn.data.dnd import DND
@@ -53,6 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
     if options.command == "check":
         check(options.kind, options.dataroot, options.workers)
         return
+    if options.command == "speed":
+        speed(options.dataroot, options.patch_size)
+        return
     size, stride = (None, None) if options.whole else (options.size, options.stride or max(1, options.size // 2))
     codec = options.codec or ("raw" if options.target.suffix == ".lmdb" else "png")
     images = SOURCES[options.command][1](options.source)
@@ -79,6 +86,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     command.add_argument("kind", choices=(*SETS, PREPARED), help="what should be there")
     command.add_argument("dataroot", type=Path, help="as in an option file")
     add_workers(command)
+    command = commands.add_parser("speed", help="measure how fast patches can be read", allow_abbrev=False)
+    command.add_argument("dataroot", type=Path, help="an LMDB, or a folder of pictures")
+    command.add_argument("--patch_size", type=positive, default=256, help="side of a patch, pixels (default: 256)")
     return parser.parse_args(arguments)
 
 
@@ -101,6 +111,30 @@ def check(kind: str, dataroot: Path, num_workers: int) -> None:
     references = "with references" if images.has_clean else "without references"
     extent = " to ".join(f"{height}x{width}" for height, width in sorted({min(sizes), max(sizes)}))
     logger.info("OK: %s: %d pictures of %s, %s", dataroot, len(images), extent, references)
+
+
+def speed(dataroot: Path, patch_size: int) -> None:
+    """Print how many random patches a single process reads in a second, without keeping decoded pictures."""
+    images = NoisyFolder(dataroot, "lmdb" if (dataroot / "data.mdb").is_file() else "disk")
+    rng = np.random.default_rng(0)
+
+    def read_patches(seconds: float) -> tuple[float, float]:
+        count, wall, cpu = 0, time.perf_counter(), time.process_time()
+        while time.perf_counter() - wall < seconds:
+            index = int(rng.integers(len(images)))
+            height, width = images.size(index)
+            images.crop(
+                index, *map(int, rng.integers(0, (height - patch_size + 1, width - patch_size + 1))), patch_size
+            )
+            count += 1
+        return count / (time.perf_counter() - wall), count / (time.process_time() - cpu)
+
+    if min(min(images.size(index)) for index in range(len(images))) < patch_size:
+        raise UserError(f"--patch_size: {patch_size}: a picture is smaller; choose a smaller patch")
+    read_patches(2)  # from here on the page cache has some of it
+    per_second, per_cpu_second = read_patches(5)
+    text = "%s: %.0f patches of %dx%d a second in one process, %.0f in a second of its CPU time"
+    logger.info(text, dataroot, per_second, patch_size, patch_size, per_cpu_second)
 
 
 def add_workers(command: argparse.ArgumentParser) -> None:

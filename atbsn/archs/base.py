@@ -32,6 +32,10 @@ class Network(nn.Module):
     size_multiple: int = 1
     """Training patches must be a multiple of this (2 to the number of poolings)."""
 
+    tile_overlap: int = 32
+    """Pixels that neighbouring tiles share unless told otherwise. A network that looks at most a quarter of this far
+    gives in tiles exactly what it gives in one pass."""
+
     blind_spots: bool = False
     """Whether ``forward`` takes a blind spot ``k`` and ``forward_teachers`` exists."""
 

@@ -79,6 +79,8 @@ class CBSN(Network):
         width: channels; 128 has 3,656,131 parameters.
     """
 
+    tile_overlap = 120  # four times the receptive radius of 29, rounded up
+
     def __init__(self, width: PositiveInt = 128) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(3, width, 1)

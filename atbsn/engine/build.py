@@ -9,6 +9,7 @@ from zlib import crc32
 import torch
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.archs.weights import load_weights, load_with_metadata
 from atbsn.data import build_dataset
 from atbsn.data.base import ImageSet
@@ -23,7 +24,7 @@ from atbsn.engine.state import State, compare_settings, load_state, newest_state
 from atbsn.engine.tiling import Tiler
 from atbsn.engine.trainer import Trainer
 from atbsn.engine.validation import Protocol, TrainingValidation
-from atbsn.metrics import build_metric
+from atbsn.metrics import Metric, build_metric
 from atbsn.models import build_model
 from atbsn.models.base import Model
 from atbsn.models.bsn import BSNModel
@@ -100,12 +101,17 @@ def build_sets(options: Options, kind: Literal["val", "test"]) -> dict[str, Imag
     return {name: build_dataset(options.dataset(name)) for name in options.dataset_names(kind)}
 
 
-def build_protocol(options: Options, device: torch.device) -> Protocol:
-    """How pictures are validated."""
+def build_metrics(options: Options) -> dict[str, Metric]:
+    """The metrics of ``val.metrics``, by name."""
+    return {name: build_metric(entry) for name, entry in options.val.metrics.items()}
+
+
+def build_protocol(options: Options, device: torch.device, net: Network) -> Protocol:
+    """How pictures are validated; ``net`` says which overlap of tiles suits it."""
     val = options.val
-    metrics = {name: build_metric(entry) for name, entry in val.metrics.items()}
-    tiler = Tiler(val.tile, val.overlap if val.tile else 0, device=device)
-    return Protocol(metrics, tiler, val.precision, val.save_img)
+    overlap = net.tile_overlap if val.overlap == "auto" else val.overlap
+    tiler = Tiler(val.tile, overlap, device=device)
+    return Protocol(build_metrics(options), tiler, val.precision, val.save_img)
 
 
 def build_training(options: Options, device: torch.device, state: State | None) -> Training:
@@ -152,7 +158,7 @@ def build_trainer(options: Options, device: torch.device, training: Training, ex
     scheduler = build_scheduler(train, optimizer)
     ema = build_ema(train, model.net)
     scaler = torch.amp.GradScaler(device.type, enabled=train.precision == "fp16")
-    protocol = build_protocol(options, device)
+    protocol = build_protocol(options, device, model.net)
     checkpointer = _build_checkpointer(options, device, training, experiment, protocol)
     start_iter, reported = (state.content["iteration"], state.content["reported"]) if state is not None else (0, True)
     seed_everything(training.seed + dist.rank())
@@ -215,11 +221,12 @@ def _settings(options: Options, model: Model, patches: PatchDataset) -> dict[str
     """What shapes a training, in plain values: a resumed run is compared with the one it continues."""
     names = "\n".join(patches.images.key(index) for index in range(len(patches)))
     pictures = f"{len(patches)} (checksum of their names {crc32(names.encode()):08x})"
+    data = {key: value for key, value in options.datasets["train"].items() if key != "num_worker_per_gpu"}
     settings = {
         "manual_seed": patches.seed,
         "network": model.net.options,
         "model": {**options.model, **model.metadata()},
-        "datasets.train": {**options.datasets["train"], "pictures": pictures},
+        "datasets.train": {**data, "pictures": pictures},
         "train": options.train.model_dump(mode="json"),
         "processes": dist.world_size(),
     }

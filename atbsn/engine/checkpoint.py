@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -23,6 +22,11 @@ from atbsn.utils.log import logger
 from atbsn.utils.seed import rng_state, set_rng_state
 
 _WEIGHTS = re.compile(r"net_(\d+)\.pth")
+_MOMENTS = {
+    **dict.fromkeys((torch.optim.Adam, torch.optim.AdamW), ("step", "exp_avg", "exp_avg_sq")),
+    torch.optim.SGD: (),
+}
+"""What an optimizer keeps of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,7 @@ def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
     for group, own in zip(optimizer.param_groups, settings, strict=True):
         group.update(own)
     for parameter, moments in optimizer.state.items():
-        for name, moment in moments.items():
-            if isinstance(moment, Tensor) and moment.dim() and moment.shape != parameter.shape:
-                raise ValueError(f"{name} is {tuple(moment.shape)} where {tuple(parameter.shape)} is needed")
+        for name in {*_MOMENTS[type(optimizer)], *moments}:
+            shape = () if name == "step" else tuple(parameter.shape)
+            if tuple(torch.as_tensor(moments[name]).shape) != shape:
+                raise ValueError(f"the optimizer's {name} is not of shape {shape}")

@@ -44,13 +44,16 @@ class Candidate:
     kmac: float | None = None
 
 
-def weight_candidate(path: str | Path, protocol: Protocol, ks: Sequence[int], with_mean: bool) -> Candidate:
+def weight_candidate(
+    path: str | Path, protocol_of: Callable[[Network], Protocol], ks: Sequence[int], with_mean: bool
+) -> Candidate:
     """How the network in a weight file denoises.
 
     A blind-spot network gives its results at ``ks`` from one feature pass and, ``with_mean``, their mean; without
     ``ks`` its result at the k it is meant for. Any other network gives one result.
     """
     net, metadata = load_with_metadata(path)
+    protocol = protocol_of(net)
     net.to(protocol.tiler.device)
     name = _short_name(path)
     model = Model(net)
@@ -166,5 +169,5 @@ def _cell(key: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.{4 if key.startswith('ssim') else 2}f}"
+        return f"{value:.4f}" if key.startswith("ssim") else f"{value:.2f}" if value > 1 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

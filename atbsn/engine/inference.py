@@ -25,7 +25,6 @@ from atbsn.utils.prefetch import prefetch
 WHOLE = 2_000_000
 """Pixels up to which ``denoise`` takes a picture in one pass unless told otherwise."""
 DEFAULT_TILE = 512
-OVERLAP = 32
 
 
 def denoise(
@@ -34,7 +33,7 @@ def denoise(
     k: int = 3,
     tile: int | None = None,
     *,
-    overlap: int = OVERLAP,
+    overlap: int | None = None,
     self_ensemble: bool = False,
     data_range: float | None = None,
 ) -> np.ndarray:
@@ -44,7 +43,7 @@ def denoise(
         image: (H, W, 3) RGB, uint8, uint16 or float, any size.
         k: blind spot, for networks that have one (0 or odd); ordinary networks leave it unused.
         tile: side of the tiles, pixels. None: one pass up to 2 megapixels, tiles of 512 beyond.
-        overlap: pixels that neighbouring tiles share and blend over.
+        overlap: pixels that neighbouring tiles share and blend over; None: as many as suit the network.
         self_ensemble: average over the eight orientations (8 times slower).
         data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
             1.5, else 255.
@@ -65,7 +64,8 @@ def denoise(
         tile = DEFAULT_TILE
     device = next(net.parameters()).device
     noisy = torch.from_numpy(image.astype(np.float32) * np.float32(255 / white)).permute(2, 0, 1)[None]
-    output = run(lambda x, tiled: net.denoise(x, k=k, tiled=tiled), noisy, Tiler(tile, overlap, device=device), self_ensemble)
+    tiler = Tiler(tile, net.tile_overlap if overlap is None else overlap, device=device)
+    output = run(lambda x, tiled: net.denoise(x, k=k, tiled=tiled), noisy, tiler, self_ensemble)
     values = output[0].permute(1, 2, 0).clamp(0, 255).numpy() * np.float32(white / 255)
     if np.issubdtype(image.dtype, np.integer):
         values = np.floor(values + 0.5)
@@ -94,9 +94,9 @@ class Denoiser:
 
     def __init__(self, model: Model, device: torch.device, options: Test, patch_size: int | None) -> None:
         self.model, self.k, self.ensemble = model, options.k, options.self_ensemble
-        sizes = {"auto": patch_size or 256, "none": None}
+        overlap = model.net.tile_overlap if options.overlap == "auto" else options.overlap
+        sizes = {"auto": max(patch_size or 256, 4 * overlap), "none": None}
         tile = sizes.get(options.tile, options.tile)
-        overlap = options.overlap if tile is None else min(options.overlap, tile // 2)
         batch = (16 if device.type == "cuda" else 1) if options.tile_batch == "auto" else options.tile_batch
         self.tiler = Tiler(tile, overlap, batch, device)
         self.precision, self.device = resolve_precision(options.precision, device), device

@@ -82,10 +82,9 @@ def _cross_faults(options: Options) -> Iterator[str]:
     best = options.val.best_metric
     if best is not None and best not in options.val.metrics:
         yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, options.val.metrics)}"
-    if options.val.tile is not None and options.val.tile < 2 * options.val.overlap:
-        yield f"val.tile: {options.val.tile} is less than twice val.overlap ({options.val.overlap}); use a larger tile"
-    if isinstance(options.test.tile, int) and options.test.tile < 2 * options.test.overlap:
-        yield f"test.tile: {options.test.tile} is less than twice test.overlap ({options.test.overlap}); enlarge it"
+    for name, section in (("val", options.val), ("test", options.test)):
+        if isinstance(section.tile, int) and section.overlap != "auto" and section.tile < 2 * section.overlap:
+            yield f"{name}.tile: {section.tile} is less than twice {name}.overlap ({section.overlap}); use a larger tile"
     if options.network is None and options.path.pretrain_network is None:
         yield "network: missing; name an architecture, or weights that know theirs (path.pretrain_network)"
     if "train" in options.datasets and options.network is not None and options.model is not None:

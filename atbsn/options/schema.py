@@ -112,7 +112,7 @@ class Val(Section):
     """Blind spots valid.py compares, in one feature pass; the method's own without it."""
     tile: PositiveInt | None = None
     """Side of the tiles, pixels; the whole picture at once without it."""
-    overlap: NonNegativeInt = 32
+    overlap: NonNegativeInt | Literal["auto"] = "auto"
     precision: Precision = "fp32"
     """Type of the forward pass."""
 
@@ -121,9 +121,10 @@ class Test(Section):
     k: BlindSpot | None = None
     """Blind spot to denoise with; the method's own without it."""
     tile: PositiveInt | Literal["auto", "none"] = "auto"
-    """Side of the tiles, pixels; auto is the training patch (256 if unknown), none the whole picture."""
-    overlap: NonNegativeInt = 32
-    """Pixels two neighbouring tiles share and blend over."""
+    """Side of the tiles, pixels; auto is the training patch (256 if unknown) but at least four overlaps, none the
+    whole picture."""
+    overlap: NonNegativeInt | Literal["auto"] = "auto"
+    """Pixels two neighbouring tiles share and blend over; auto is what suits the network."""
     tile_batch: PositiveInt | Literal["auto"] = "auto"
     """Tiles denoised at once; auto is 16 on a GPU and 1 on the CPU."""
     self_ensemble: bool = False

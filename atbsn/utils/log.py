@@ -23,8 +23,10 @@ class _TqdmHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             tqdm.write(self.format(record))
-        except OSError:  # nobody reads any more: what is still buffered must not fail at the end either
+        except BrokenPipeError:  # nobody reads any more: what is still buffered must not fail at the end either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError:  # the console is a file on a full disk, of which other files will tell
+            pass
 
 
 class _FileHandler(logging.FileHandler):

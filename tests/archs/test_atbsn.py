@@ -33,21 +33,22 @@ def picture(*size: int, batch: int = 1, dtype: torch.dtype = torch.float32) -> T
 def test_meets_the_authors_outputs(assets):
     net = atbsn.build_arch({"type": "ATBSN", "width": 8})
     atbsn.load_weights(net, assets / "atbsn_width8.weights.safetensors")
-    check_golden(net, load_file(assets / "atbsn_width8.io.safetensors"))
+    check_golden(net, load_file(assets / "atbsn_width8.io.safetensors"), alone=KS)
 
 
 def test_meets_the_authors_outputs_at_full_width(shared):
     net = atbsn.load(shared / "golden" / "atbsn.weights.safetensors")
-    check_golden(net, load_file(shared / "golden" / "atbsn.io.safetensors"))
+    check_golden(net, load_file(shared / "golden" / "atbsn.io.safetensors"), alone=(3, 9))
 
 
 @torch.no_grad()
-def check_golden(net, golden):
-    family = net.forward_teachers(golden["x"], KS)
-    for k, of_family in zip(KS, family, strict=True):
-        torch.testing.assert_close(of_family, golden[f"y_k{k}"], rtol=0, atol=GOLDEN_TOLERANCE)
-        alone = net(golden["x"], k=k)
-        torch.testing.assert_close(alone, golden[f"y_k{k}"], rtol=0, atol=GOLDEN_TOLERANCE)
+def check_golden(net: ATBSN, golden: dict[str, Tensor], alone: tuple[int, ...]) -> None:
+    """All blind spots together, and those of ``alone`` in passes of their own."""
+    outputs = dict(zip(KS, net.forward_teachers(golden["x"], KS), strict=True))
+    for k in KS:
+        torch.testing.assert_close(outputs[k], golden[f"y_k{k}"], rtol=0, atol=GOLDEN_TOLERANCE)
+    for k in alone:
+        torch.testing.assert_close(net(golden["x"], k=k), golden[f"y_k{k}"], rtol=0, atol=GOLDEN_TOLERANCE)
 
 
 def test_number_of_parameters():
@@ -180,13 +181,12 @@ def mmac_per_pixel(run: Callable[[], object], num_pixels: int) -> float:
     return counter.get_total_flops() / 2 / num_pixels / 1e6
 
 
-def test_family_costs_a_sixth_of_separate_passes():
+def test_family_costs_little_more_than_its_features():
     net, x = ATBSN(width=48), picture(128, 128)
     family = mmac_per_pixel(lambda: net.forward_teachers(x, KS), 128**2)
     separate = len(KS) * mmac_per_pixel(lambda: net(x, k=9), 128**2)
     assert family <= 1.5
-    assert separate == pytest.approx(8.9, abs=0.1)
-    assert separate / family > 5.9
+    assert separate / family > 5.5
 
 
 @torch.no_grad()

@@ -3,14 +3,18 @@
 They are forked from a server that has imported everything, so each costs tenths of a second.
 """
 
+import contextlib
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +24,7 @@ import yaml
 from tensorboard.summary.writer import event_file_writer
 
 import atbsn.engine.build
-from atbsn.engine import checkpoint, state, validation
+from atbsn.engine import checkpoint, experiment, state, validation
 from atbsn.engine.commands import run_command
 from atbsn.engine.loggers import RunLogger
 from atbsn.engine.trainer import Trainer
@@ -39,9 +43,9 @@ for registry in (ARCHS, DATASETS, MODELS):
 class At:
     """A moment: the ``count``-th time that ``point`` is reached, on process ``rank``.
 
-    Points: ``step`` (after an optimizer step), ``validate`` (before a set is validated), ``row`` (after its row is
-    in metrics.csv), ``prune`` (before old checkpoints are removed), ``half NAME`` (half of a file is written),
-    ``whole NAME`` (it has its name).
+    Points: ``build`` (before anything is built), ``step`` (after an optimizer step), ``validate`` (before a set is
+    validated), ``row`` (after its row is in metrics.csv), ``prune`` (before old checkpoints are removed), ``half NAME``
+    (half of a file is written), ``whole NAME`` (it has its name).
     """
 
     point: str
@@ -60,6 +64,56 @@ class Outcome:
     def status(self) -> int:
         (status,) = self.statuses
         return status
+
+
+def die() -> None:
+    """What the out-of-memory killer does, to the loaders as well."""
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def die_alone() -> None:
+    """A SIGKILL that the loaders survive for a while."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def terminate_alone() -> None:
+    """A SIGTERM for this process only."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def terminate() -> None:
+    """What a scheduler does before it kills: every process of the job is told."""
+    os.killpg(os.getpgid(0), signal.SIGTERM)
+
+
+def interrupt() -> None:
+    """Ctrl-C in a terminal."""
+    os.killpg(os.getpgid(0), signal.SIGINT)
+
+
+def fill_disk() -> None:
+    """From here on the disk of the current folder is full."""
+    with Path("filler").open("wb", buffering=0) as file:
+        for size in (4096, 1):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+def allow_small_files() -> None:
+    """From here on no file of this process grows beyond a few kilobytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+
+
+def wait_for_go() -> None:
+    """Stand still until there is a file ``go`` in the current folder."""
+    Path("waiting").touch()
+    while not Path("go").exists():
+        time.sleep(0.02)
+
+
+def ctrl_c_while_building() -> None:
+    raise KeyboardInterrupt
 
 
 @dataclass
@@ -82,7 +136,7 @@ class Run:
         return self.folder / "experiments" / self.options["name"]
 
     def train(
-        self, *arguments: str, at: At | None = None, act: Callable[[], None] | None = None, **environment: str
+        self, *arguments: str, at: At | None = None, act: Callable[[], None] = die, **environment: str
     ) -> Outcome:
         """Run train.py, with ``act`` called ``at`` the moment given; the default act is SIGKILL."""
         self.folder.mkdir(exist_ok=True)
@@ -94,13 +148,15 @@ class Run:
             arguments += ("--launcher", "pytorch")
             environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
             environment |= {"WORLD_SIZE": str(self.processes)}
-        started = [self._start(rank, arguments, environment, at, act or die) for rank in range(self.processes)]
-        for process in started:
-            process.join(PATIENCE)
-            if process.exitcode is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                raise TimeoutError((self.folder / "output0").read_text())
-        output = "".join((self.folder / f"output{rank}").read_text() for rank in range(self.processes))
+        with TemporaryDirectory() as outputs:
+            paths = [Path(outputs, str(rank)) for rank in range(self.processes)]
+            started = [self._start(path, rank, arguments, environment, at, act) for rank, path in enumerate(paths)]
+            for process in started:
+                process.join(PATIENCE)
+                if process.exitcode is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    raise TimeoutError(paths[0].read_text())
+            output = "".join(path.read_text() for path in paths)
         return Outcome([process.exitcode for process in started], output)
 
     def killed(self, *moments: At) -> "Run":
@@ -113,9 +169,9 @@ class Run:
         assert outcome.statuses == [0] * self.processes, outcome
         return self
 
-    def _start(self, rank: int, arguments: Sequence[str], environment: dict[str, str], *hook: Any) -> Any:
+    def _start(self, output: Path, rank: int, arguments: Sequence[str], environment: dict[str, str], *hook: Any) -> Any:
         own = environment | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if self.processes > 1 else {})
-        arguments = (self.folder, self.launches, rank, list(arguments), own, *hook)
+        arguments = (self.folder, output, self.launches, rank, list(arguments), own, *hook)
         process = _context().Process(target=_train, args=arguments)
         process.start()
         return process
@@ -143,36 +199,6 @@ def tiny(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     for name, changes in sections.items():
         options[name] = {**options[name], **changes} if isinstance(changes, dict) else changes
     return options
-
-
-def die() -> None:
-    """What the out-of-memory killer does, to the loaders as well."""
-    os.killpg(os.getpgid(0), signal.SIGKILL)
-
-
-def die_alone() -> None:
-    """A SIGKILL that the loaders survive for a while."""
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def terminate() -> None:
-    """What a scheduler does before it kills: every process of the job is told."""
-    os.killpg(os.getpgid(0), signal.SIGTERM)
-
-
-def interrupt() -> None:
-    """Ctrl-C in a terminal."""
-    os.killpg(os.getpgid(0), signal.SIGINT)
-
-
-def spoil() -> None:
-    """From here on every loss is not a number."""
-    original = Trainer.step
-    from atbsn.models.bsn import BSNModel
-
-    losses = BSNModel.losses
-    BSNModel.losses = lambda *arguments: {"loss": losses(*arguments)["loss"] * float("nan")}
-    assert original
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -232,19 +258,27 @@ def _context() -> Any:
 
 
 def _train(
-    folder: Path, launch: int, rank: int, arguments: list[str], environment: dict[str, str], at: At | None, act: Callable[[], None]
+    folder: Path,
+    output: Path,
+    launch: int,
+    rank: int,
+    arguments: list[str],
+    environment: dict[str, str],
+    at: At | None,
+    act: Callable[[], None],
 ) -> None:
     os.setsid()
     os.chdir(folder)
     os.environ.update(environment)
-    output = os.open(f"output{rank}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
+    said = os.open(output, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     torch.set_num_threads(1)
+    experiment._PATIENCE = float(os.environ.get("LOCK_PATIENCE", experiment._PATIENCE))
     event_file_writer.time = SimpleNamespace(time=lambda: float(launch))  # files are read by the second in their names
     if at is not None and at.rank == rank:
-        _arm(at, act)
+        arm(at, act)
     sys.argv = [str(REPOSITORY / "train.py"), *arguments]
     sys.path.insert(0, str(REPOSITORY))
     from train import main
@@ -252,7 +286,8 @@ def _train(
     run_command(main)
 
 
-def _arm(at: At, act: Callable[[], None]) -> None:
+def arm(at: At, act: Callable[[], None]) -> None:
+    """Have ``act`` called in this process when it reaches the moment."""
     left = at.count
 
     def is_due() -> bool:
@@ -265,7 +300,9 @@ def _arm(at: At, act: Callable[[], None]) -> None:
             act()
 
     word, _, name = at.point.partition(" ")
-    if word == "step":
+    if word == "build":
+        _wrap(atbsn.engine.build, "build_method", before=reached)
+    elif word == "step":
         _wrap(Trainer, "step", after=reached)
     elif word == "validate":
         _wrap(validation, "evaluate", before=reached)

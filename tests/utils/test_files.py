@@ -1,10 +1,12 @@
 import errno
 import os
+import zipfile
 
 import pytest
+import torch
 
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import write_atomically, write_text
+from atbsn.utils.files import read_tensors, remove_leftovers, write_atomically, write_text
 
 
 def names(folder):
@@ -55,7 +57,7 @@ def test_a_full_disk_is_the_users_to_solve(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot be written \(.*\); .* choose a writable folder"):
+    with pytest.raises(UserError, match=r"cannot be written \(.*\); choose a writable folder"):
         write_text(tmp_path / "file" / "notes.txt", "text")
 
 
@@ -64,6 +66,23 @@ def test_a_folder_in_the_place_of_the_file(tmp_path):
     with pytest.raises(UserError, match=r"notes\.txt: cannot be written"):
         write_text(tmp_path / "notes.txt", "text")
     assert names(tmp_path) == ["notes.txt"]
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be written \(File name too long\); choose a shorter name"):
+        write_text(tmp_path / ("n" * 300), "text")
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    folder = tmp_path / "sub"
+    temporary = []
+    write_atomically(folder / "net.pth", lambda file: temporary.extend(names(folder)))
+    for path in (*(folder / name for name in temporary), tmp_path / ".hidden.tmp", folder / "notes.tmp"):
+        path.touch()
+    assert len(names(folder)) == 3
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == [".hidden.tmp", "sub"]
+    assert names(folder) == ["net.pth", "notes.tmp"]
 
 
 def test_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
@@ -77,3 +96,37 @@ def test_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     write_atomically(path, lambda file: file.write(b"12345"))
     assert synchronised[0] == (5, False)
+
+
+CONTENT = {"params": {"weight": torch.arange(1000.0)}, "iteration": 3, "name": "größer"}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_tensors_and_plain_values_come_back(tmp_path, zipped):
+    torch.save(CONTENT, tmp_path / "a.state", _use_new_zipfile_serialization=zipped)
+    found = read_tensors(tmp_path / "a.state")
+    assert torch.equal(found["params"]["weight"], CONTENT["params"]["weight"])
+    assert (found["iteration"], found["name"]) == (3, "größer")
+
+
+def test_one_flipped_bit_in_a_tensor_is_noticed(tmp_path):
+    path = tmp_path / "a.state"
+    torch.save(CONTENT, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(torch.arange(1000.0).numpy().tobytes()) + 2001] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(Exception, match=r"(?i)checksum|crc"):
+        read_tensors(path)
+
+
+def test_a_compressed_file_is_not_unpacked(tmp_path):
+    """A few bytes may claim to be any number of gigabytes."""
+    torch.save(CONTENT, tmp_path / "a.state")
+    with (
+        zipfile.ZipFile(tmp_path / "a.state") as plain,
+        zipfile.ZipFile(tmp_path / "b.state", "w", zipfile.ZIP_DEFLATED) as compressed,
+    ):
+        for entry in plain.infolist():
+            compressed.writestr(entry.filename, plain.read(entry))
+    with pytest.raises(ValueError, match="it is compressed"):
+        read_tensors(tmp_path / "b.state")

@@ -1,0 +1,33 @@
+"""compare.py lays weight files and classical denoisers side by side."""
+
+import csv
+
+from atbsn.utils.image import read_picture
+
+
+def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_path):
+    options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"save_img": 1})
+    weights = [assets / "atbsn_width8.weights.safetensors", assets / "student_a.weights.safetensors"]
+    status, output = command(
+        "scripts/compare.py", "-opt", options, *weights, "--k", "0", "3", "--mean", "--nlm", "10"
+    )  # fmt: skip
+    assert status == 0, output
+    folder = tmp_path / "results" / "tiny" / "val"
+    with (folder / "comparison.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    family, student = "atbsn_width8.weights", "student_a.weights"
+    expected = ["noisy", f"{family} k=0", f"{family} k=3", f"{family} mean", student, "OpenCV NLM h=10"]
+    assert list(rows) == expected and all(name in (folder / "comparison.md").read_text() for name in expected)
+    assert rows[student]["parameters"] == "128385" and rows["noisy"]["parameters"] == ""
+    # Student A: 3 -> 48 at full, 48 -> 48 at a half and a quarter, 96 -> 96 at a half, 99 -> 3 at full size.
+    kmac = 9 * (3 * 48 + 48 * 48 / 4 + 48 * 48 / 16 + 96 * 96 / 4 + 99 * 3) / 1e3
+    assert abs(float(rows[student]["kMAC/pixel"]) - kmac) < 1e-3
+    assert float(rows["OpenCV NLM h=10"]["psnr"]) > float(rows["noisy"]["psnr"]) + 1
+    assert float(rows[student]["MP/s"]) > 0
+    assert read_picture(folder / "panels" / "chelsea.png").rgb.shape[0] > 2 * 256  # two rows of four
+
+
+def test_methods_of_one_name_are_refused(command, write_options, assets, tmp_path):
+    options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}})
+    status, output = command("scripts/compare.py", "-opt", options, "--nlm", "10", "10")
+    assert status == 2 and "different names" in output and "Traceback" not in output
