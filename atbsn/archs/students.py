@@ -3,6 +3,8 @@
 No shifts, no rotations, no head: one pass over the picture.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +32,7 @@ class Stage(nn.Module):
 
     def __init__(self, *channels: int) -> None:
         super().__init__()
-        pairs = list(zip(channels[:-1], channels[1:], strict=True))
+        pairs = list(pairwise(channels))
         for number, (before, after) in enumerate(pairs, start=1):
             self.add_module("conv" if len(pairs) == 1 else f"conv{number}", ReplicateConv(before, after))
 

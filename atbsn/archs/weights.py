@@ -172,11 +172,11 @@ def _check_fit(net: Network, params: dict[str, Tensor], path: str | Path) -> Non
         if params[name].shape != own[name].shape
     ]
     differences = [
-        f"{len(names)} {what} ({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''})"
+        f"{len(names)} {what} ({', '.join(sorted(names)[:6])}{', ...' if len(names) > 6 else ''})"
         for what, names in (
-            ("keys missing", missing),
-            ("unknown keys", unexpected),
-            ("shapes differ", shapes),
+            ("missing", missing),
+            ("unknown", unexpected),
+            ("of another shape", shapes),
         )
         if names
     ]

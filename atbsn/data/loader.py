@@ -1,5 +1,6 @@
 """Batches of patches in worker processes, the same for any number of them."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def train_loader(
         start_iter: iterations already done; a resumed run continues the very same samples.
         pin_memory: for copies to a GPU that overlap with work on it.
     """
+    num_workers = min(num_workers, os.cpu_count() or 1)  # more would only take turns; batches are the same
     numbers = SampleNumbers(batch_size, start_iter, total_iter, accumulate, rank, world_size)
     # Forked workers share the decoded pictures; elsewhere each worker gets a copy.
     context = "fork" if num_workers > 0 and sys.platform == "linux" else None

@@ -9,42 +9,74 @@ import yaml
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
+_TAG = "tag:yaml.org,2002:"
+_MAX_VALUES, _MAX_DEPTH, _MAX_LENGTH = 10_000, 20, 4096
+
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``3e-4`` is a number, a key stands once, and dates are text."""
+    """Safe YAML in which ``3e-4`` is a number, ``010`` and dates are text, and a key is text and stands once."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key.value}' stands twice; keep one", key.start_mark
+            if key.tag == f"{_TAG}merge":
+                continue
+            if key.tag != f"{_TAG}str":
+                raise yaml.MarkedYAMLError(problem="a key is not text; quote it", problem_mark=key.start_mark)
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{key.value}' stands twice; keep one", problem_mark=key.start_mark
                 )
-            if isinstance(key.value, str):
-                seen.add(key.value)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.removeprefix(_TAG) in ("null", "bool", "int", "float", "str", "seq", "map")
+}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float"))]
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":float", ":int"))]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"^[-+]?(0|[1-9][0-9_]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
+    f"{_TAG}float",
     re.compile(r"^[-+]?((\d+\.\d*|\.\d+)([eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
     list("-+0123456789."),
 )
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML text; a ``UserError`` naming ``source`` and the line where it is malformed."""
+    """Parse YAML text into plain values; a ``UserError`` naming ``source`` and the line where it is malformed."""
     try:
-        return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        values = yaml.load(text, _Loader)
+        _check_plain(values)
+    except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error) or type(error).__name__
         raise UserError(f"{source}{place}: not valid YAML: {problem}; mend the file") from None
+    return values
+
+
+def _check_plain(values: Any) -> None:
+    """Refuse what YAML can say but options never do: aliases without end, and texts that no file name can be."""
+    left, waiting = _MAX_VALUES, [(values, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        left -= 1
+        if left < 0 or depth > _MAX_DEPTH:
+            raise ValueError(f"more than {_MAX_VALUES:,} values or {_MAX_DEPTH} levels, each alias counted")
+        if isinstance(value, dict):
+            waiting += [(part, depth + 1) for entry in value.items() for part in entry]
+        elif isinstance(value, list):
+            waiting += [(part, depth + 1) for part in value]
+        elif isinstance(value, str):
+            value.encode()  # half a character (a surrogate) has no code
+            if len(value) > _MAX_LENGTH or "\0" in value:
+                raise ValueError(f"{value[:40]!r}: more than {_MAX_LENGTH} characters, or a NUL among them")
 
 
 def find_option_file(name: str, repository: Path) -> Path:
@@ -102,8 +134,8 @@ def apply_override(options: dict[str, Any], assignment: str) -> dict[str, Any]:
     key, separator, text = assignment.partition("=")
     steps = key.strip().split(".")
     if not separator or not all(steps):
-        raise UserError(f"--set {assignment}: not of the form key.subkey=value")
-    override: Any = parse_yaml(text, f"--set {key}")
+        raise UserError(f"--set {assignment[:80]}: not of the form key.subkey=value, such as train.total_iter=1000")
+    override: Any = parse_yaml(text, f"--set {key[:80]}")
     for step in reversed(steps):
         override = {step: override}
     return merge(options, override)

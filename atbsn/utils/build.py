@@ -4,6 +4,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from reprlib import repr as shorten
 from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -61,7 +62,11 @@ def describe_faults(
         schema: what ``data`` was validated against.
         prefix: put before each path.
     """
-    return sorted({_describe(fault, schema, data, prefix) for fault in error.errors()})
+    faults: dict[str, dict[str, None]] = {}
+    for fault in error.errors():
+        subject, rule = _describe(fault, schema, data, prefix)
+        faults.setdefault(subject, {})[rule] = None
+    return sorted(f"{subject}: {', or '.join(rules)}" for subject, rules in faults.items())  # a union has several rules
 
 
 @lru_cache(maxsize=256)
@@ -76,15 +81,16 @@ def _arguments_schema(function: Callable[..., Any], exclude: tuple[str, ...]) ->
     return create_model(f"{function.__name__}Arguments", __config__=config, **fields)
 
 
-def _describe(fault: Any, schema: type[BaseModel], data: Mapping[str, Any], prefix: str) -> str:
+def _describe(fault: Any, schema: type[BaseModel], data: Mapping[str, Any], prefix: str) -> tuple[str, str]:
+    """What is wrong (path, and value if there is one), and which rule it breaks."""
     location = _without_tags(fault["loc"], data, keep_last=fault["type"] == "missing")
     path = prefix + ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
-        return f"{path}: unknown key; {did_you_mean(str(fault['loc'][-1]), _known_keys(schema, fault['loc'][:-1]))}"
+        return path, f"unknown key; {did_you_mean(str(fault['loc'][-1]), _known_keys(schema, fault['loc'][:-1]))}"
     if fault["type"] == "missing":
-        return f"{path}: missing; this key is required"
+        return path, "missing; this key is required"
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{path}: {fault['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{path}: {shorten(fault['input'])}", f"{message[0].lower()}{message[1:]}"
 
 
 def _without_tags(location: tuple[Any, ...], data: Any, keep_last: bool) -> list[Any]:

@@ -1,6 +1,7 @@
 """The log: rank 0 speaks on the console and in the run's file, other processes only warn."""
 
 import contextlib
+import io
 import logging
 import os
 import sys
@@ -42,11 +43,13 @@ class _FileHandler(logging.FileHandler):
 def set_up_log(file: Path | None = None) -> None:
     """Send the log to the console and, on rank 0, to ``file``. Calling it again replaces the handlers."""
     close_log()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold what the console has no letter for
+        sys.stdout.reconfigure(errors="backslashreplace")
     logger.setLevel(logging.INFO)
     logger.propagate = False
     handlers: list[logging.Handler] = [_TqdmHandler()]
     if file is not None and dist.is_main():
-        handlers.append(_FileHandler(file, encoding="utf-8"))
+        handlers.append(_FileHandler(file, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
         handler.addFilter(lambda record: dist.is_main() or record.levelno >= logging.WARNING)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%Y-%m-%d %H:%M:%S"))

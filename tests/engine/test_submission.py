@@ -162,9 +162,10 @@ def test_every_network_submits(command, datasets, tmp_path, options):
 
 
 BOTH = """
-import runpy, sys
+import os, runpy, sys
 scripts, sys.argv = sys.argv[1:3], sys.argv[2:]
-for script in scripts:
+for script, port in zip(scripts, os.environ["PORTS"].split()):
+    os.environ["MASTER_PORT"] = port
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as ending:
@@ -174,12 +175,13 @@ for script in scripts:
 
 
 def run_in_two_processes(scripts: list[Path], arguments: list[str], folder: Path) -> None:
-    """Commands one after the other in two processes that meet at a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    """Two commands one after the other in two processes that meet at a free port, each command at its own."""
+    with socket.socket() as one, socket.socket() as two:
+        for probe in (one, two):
+            probe.bind(("127.0.0.1", 0))
+        ports = f"{one.getsockname()[1]} {two.getsockname()[1]}"
     common = os.environ | {
-        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "PORTS": ports, "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }  # fmt: skip
     processes = [
@@ -190,7 +192,11 @@ def run_in_two_processes(scripts: list[Path], arguments: list[str], folder: Path
         )
         for rank in (0, 1)
     ]  # fmt: skip
-    outputs = [process.communicate(timeout=120)[0] for process in processes]
+    try:
+        outputs = [process.communicate(timeout=120)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
     assert [process.returncode for process in processes] == [0, 0], "\n".join(outputs)
 
 

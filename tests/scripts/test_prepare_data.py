@@ -2,7 +2,6 @@
 
 import errno
 import json
-import resource
 import signal
 import subprocess
 import sys
@@ -187,6 +186,7 @@ def _amount(folder: Path) -> int:
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process")
 def test_a_file_that_cannot_grow(repository, script, tmp_path, reads):
     """As on a full disk: one clear message, status 2, nothing that looks complete, and the rerun continues."""
+    resource = pytest.importorskip("resource")
     rng = np.random.default_rng(0)
     for number in range(6):
         write_picture(tmp_path / f"pictures/{number}.png", Picture(rng.integers(0, 256, (100, 100, 3), np.uint8)))
@@ -319,6 +319,19 @@ def test_check_says_ok(command, tmp_path):
             write_picture(tmp_path / f"CC15/{number}_{kind}.png", Picture(rgb))
     status, output = command(SCRIPT, "check", "cc15", tmp_path / "CC15")
     assert status == 0 and "15 pictures of 20x30, with references" in output
+
+
+@pytest.mark.parametrize("name", ["raw.lmdb", "files"])
+def test_speed(script, pictures, tmp_path, caplog, monkeypatch, name):
+    monkeypatch.setattr(script.logger, "propagate", True)
+    script.main(arguments(tmp_path / name))
+    moment = iter(range(10**6))
+    monkeypatch.setattr(script.time, "perf_counter", lambda: next(moment) / 100)
+    with caplog.at_level("INFO", "atbsn"):
+        script.main(["speed", str(tmp_path / name), "--patch_size", "30"])
+    assert "patches of 30x30 a second in one process" in caplog.text
+    with pytest.raises(UserError, match="--patch_size: 33: a picture is smaller"):
+        script.main(["speed", str(tmp_path / name), "--patch_size", "33"])
 
 
 def test_a_command_line_that_is_wrong(command):
