@@ -14,7 +14,9 @@ from atbsn.data.folder import relative_keys
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
-from atbsn.utils.types import NonNegativeInt, PositiveFloat
+from atbsn.utils.types import NonNegativeInt
+
+Variance = Annotated[float, Ge(1e-12), Le(1)]
 
 SOURCES = {
     "train": (
@@ -71,8 +73,8 @@ class SimulatedCamera(ImageSet):
         self,
         dataroot: str | Path | None = None,
         split: Literal["train", "val"] | None = None,
-        shot_noise: tuple[PositiveFloat, PositiveFloat] = (0.0015, 0.003),
-        read_noise: tuple[PositiveFloat, PositiveFloat] = (1e-5, 1e-4),
+        shot_noise: tuple[Variance, Variance] = (0.0015, 0.003),
+        read_noise: tuple[Variance, Variance] = (1e-5, 1e-4),
         jpeg_quality: Annotated[int, Ge(1), Le(100)] | None = None,
         seed: NonNegativeInt = 0,
     ) -> None:
@@ -83,6 +85,9 @@ class SimulatedCamera(ImageSet):
             self.paths, root = image_paths(dataroot), Path(dataroot)
         else:
             raise UserError(f"split {split!r}: only for the photographs in scikit-image; give two folders instead")
+        for name, (low, high) in (("shot_noise", shot_noise), ("read_noise", read_noise)):
+            if low > high:
+                raise UserError(f"{name}: {[low, high]} is no range: its end is below its beginning; exchange the two")
         self._keys = relative_keys(self.paths, root if root.is_dir() else root.parent)
         self.shot_noise = shot_noise
         self.read_noise = read_noise

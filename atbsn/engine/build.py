@@ -43,6 +43,7 @@ class Training:
     model: Model
     patches: PatchDataset
     val_sets: dict[str, ImageSet]
+    protocol: Protocol
     settings: dict[str, Any]
     state: State | None
 
@@ -130,13 +131,17 @@ def build_training(options: Options, device: torch.device, state: State | None) 
     if None in needed.values():
         missing = ", ".join(key for key, value in needed.items() if value is None)
         raise UserError(f"{options.name}: {missing}: missing; training needs it (see options/base/)")
-    autocast(options.train.precision, device)
+    for precision in (options.train.precision, options.val.precision):
+        autocast(precision, device)
     seed = options.manual_seed
     if seed is None:
         seed = dist.broadcast(draw_seed()) if state is None else state.content["seed"]
     seed_everything(seed)
     model, _ = build_method(options, device)
+    protocol = build_protocol(options, device, model.net)
     val_sets = build_sets(options, "val") if options.val.val_freq else {}
+    if options.val.val_freq and not val_sets:
+        logger.info("nothing is validated: no entry of datasets begins with 'val'")
     for name, images in val_sets.items():
         if not images.has_clean:
             raise UserError(f"datasets.{name}: {type(images).__name__} has no references; name a set that has")
@@ -146,7 +151,7 @@ def build_training(options: Options, device: torch.device, state: State | None) 
     settings = _settings(options, model, patches)
     if state is not None:
         compare_settings(state, settings)
-    return Training(seed, model, patches, val_sets, settings, state)
+    return Training(seed, model, patches, val_sets, protocol, settings, state)
 
 
 def build_trainer(options: Options, device: torch.device, training: Training, experiment: Experiment) -> Trainer:
@@ -158,8 +163,7 @@ def build_trainer(options: Options, device: torch.device, training: Training, ex
     scheduler = build_scheduler(train, optimizer)
     ema = build_ema(train, model.net)
     scaler = torch.amp.GradScaler(device.type, enabled=train.precision == "fp16")
-    protocol = build_protocol(options, device, model.net)
-    checkpointer = _build_checkpointer(options, device, training, experiment, protocol)
+    checkpointer = _build_checkpointer(options, device, training, experiment)
     start_iter, reported = (state.content["iteration"], state.content["reported"]) if state is not None else (0, True)
     seed_everything(training.seed + dist.rank())
     learner = Learner(model, ema, optimizer, scheduler, scaler, LossMeter())
@@ -176,7 +180,7 @@ def build_trainer(options: Options, device: torch.device, training: Training, ex
         start_iter + 1 if reported else start_iter,
     )  # fmt: skip
     validate = TrainingValidation(
-        model, ema, training.val_sets, protocol, options.val.best_metric, run_logger, experiment.visualization,
+        model, ema, training.val_sets, training.protocol, options.val.best_metric, run_logger, experiment.visualization,
         train.total_iter,
     )  # fmt: skip
     guard = FiniteGuard(train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, scaler)
@@ -197,9 +201,9 @@ def build_trainer(options: Options, device: torch.device, training: Training, ex
 
 
 def _build_checkpointer(
-    options: Options, device: torch.device, training: Training, experiment: Experiment, protocol: Protocol
+    options: Options, device: torch.device, training: Training, experiment: Experiment
 ) -> Checkpointer:
-    loader, best = options.loader(), options.val.best_metric
+    loader, best, metrics = options.loader(), options.val.best_metric, training.protocol.metrics
     metadata = {
         "network": training.model.net.options,
         "model": options.model["type"],
@@ -209,8 +213,8 @@ def _build_checkpointer(
         "batch_size": loader.batch_size_per_gpu * dist.world_size() * options.train.accum_iter,
         "seed": training.seed,
     }
-    rule = None if best is None else f"{protocol.metrics[best].protocol} on {next(iter(training.val_sets), None)}"
-    higher = best is None or protocol.metrics[best].higher_is_better
+    rule = None if best is None else f"{metrics[best].protocol} on {next(iter(training.val_sets), None)}"
+    higher = best is None or metrics[best].higher_is_better
     return Checkpointer(
         experiment.models, experiment.states, metadata, training.settings, device, rule, higher,
         options.logger.keep_last,

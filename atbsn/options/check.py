@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from atbsn.metrics import build_metric
-from atbsn.options.schema import Options, TrainLoader
+from atbsn.options.schema import CosineAnnealing, Options, TrainLoader
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
 from atbsn.utils.build import check_arguments, describe_faults
 from atbsn.utils.errors import UserError
@@ -21,7 +21,9 @@ def check_options(raw: dict[str, Any], source: str) -> Options:
         UserError: one line for every fault: path, value, rule, remedy.
     """
     faults = list(_schema_faults(raw))
-    faults += [fault for path, registry, entry in _components(raw) for fault in _component_faults(path, registry, entry)]
+    faults += [
+        fault for path, registry, entry in _components(raw) for fault in _component_faults(path, registry, entry)
+    ]
     if not faults:
         options = Options.model_validate_json(_as_json(raw))
         faults = list(_cross_faults(options))
@@ -79,6 +81,9 @@ def _cross_faults(options: Options) -> Iterator[str]:
             build_metric(metric)
         except UserError as error:
             yield f"val.metrics.{name}: {error}"
+    train = options.train
+    if train is not None and isinstance(train.scheduler, CosineAnnealing) and train.scheduler.eta_min > train.optim.lr:
+        yield f"train.scheduler.eta_min: {train.scheduler.eta_min} exceeds train.optim.lr ({train.optim.lr}); lower it"
     best = options.val.best_metric
     if best is not None and best not in options.val.metrics:
         yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, options.val.metrics)}"

@@ -56,7 +56,8 @@ def parse_yaml(text: str, source: str) -> Any:
     except (yaml.YAMLError, ValueError, LookupError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error) or type(error).__name__
+        parts = [getattr(error, name, None) for name in ("context", "problem")]
+        problem = ", ".join(filter(None, parts)) or str(error) or type(error).__name__
         raise UserError(f"{source}{place}: not valid YAML: {problem}; mend the file") from None
     return values
 

@@ -15,6 +15,9 @@ Component = dict[str, Any]
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+"""How much of a running mean stays at each step."""
+
 
 class Section(BaseModel):
     """A mapping whose keys are all known."""
@@ -30,16 +33,16 @@ class TrainLoader(Section):
     use_flip: bool = True
     use_rot: bool = True
     """With both, all eight orientations of the square."""
-    batch_size_per_gpu: PositiveInt = 8
+    batch_size_per_gpu: Annotated[int, Field(gt=0, le=2**16)] = 8
     """Patches a process takes at once; the global batch is this x processes x train.accum_iter."""
-    num_worker_per_gpu: NonNegativeInt = 4
+    num_worker_per_gpu: Annotated[int, Field(ge=0, le=2**10)] = 4
     """Loader processes a training process; 0 loads in the training process itself. Changes no result."""
 
 
 class Adam(Section):
     type: Literal["Adam", "AdamW"]
     lr: PositiveFloat
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
 
@@ -63,7 +66,7 @@ class Step(Section):
 
     type: Literal["Step"]
     step_size: PositiveInt
-    gamma: PositiveFloat = 0.5
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class MultiStep(Section):
@@ -71,7 +74,7 @@ class MultiStep(Section):
 
     type: Literal["MultiStep"]
     milestones: list[PositiveInt]
-    gamma: PositiveFloat = 0.5
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class Constant(Section):
@@ -82,10 +85,10 @@ class Train(Section):
     total_iter: PositiveInt
     """Optimizer steps in all; exactly so many are made."""
     optim: Annotated[Adam | SGD, Field(discriminator="type")]
-    scheduler: Annotated[
-        CosineAnnealing | Step | MultiStep | Constant, Field(discriminator="type")
-    ] = CosineAnnealing(type="CosineAnnealing")
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    scheduler: Annotated[CosineAnnealing | Step | MultiStep | Constant, Field(discriminator="type")] = CosineAnnealing(
+        type="CosineAnnealing"
+    )
+    ema_decay: Decay = 0.0
     """Decay of the exponential moving average of the weights; 0 keeps none. It is validated and saved too."""
     clip_grad_norm: PositiveFloat | None = None
     accum_iter: PositiveInt = 1

@@ -119,6 +119,21 @@ def test_killed_after_every_step(undisturbed, method):
     assert scalars(run.folder / "tb_logger" / "tiny") == scalars(reference.folder / "tb_logger" / "tiny")
 
 
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"optim": {"type": "SGD", "lr": 1e-4}, "scheduler": {"type": "Constant"}, "clip_grad_norm": 1.0},
+        {"optim": {"type": "SGD", "lr": 1e-4, "momentum": 0.9}, "scheduler": {"type": "Step", "step_size": 3}},
+        {"optim": {"type": "AdamW", "lr": 1e-3, "weight_decay": 0.1}, "accum_iter": 2, "skip_nonfinite": 1},
+        {"scheduler": {"type": "MultiStep", "milestones": [3, 7]}, "ema_decay": 0, "precision": "bf16"},
+    ],
+)
+def test_other_settings_resume_too(tmp_path, train):
+    reference, run = (Run(tmp_path / name, tiny(tmp_path, train=train)) for name in ("whole", "killed"))
+    assert reference.train().status == 0
+    assert_same(run.killed(At("step", 6), At("step", 5)), reference)
+
+
 def test_workers_change_nothing(undisturbed):
     (none, _), (two, _) = undisturbed("BSNModel", 0, 1), undisturbed("BSNModel", 2, 1)
     ours, theirs = (torch.load(run.experiment / "models" / "net_12.pth")["params"] for run in (none, two))

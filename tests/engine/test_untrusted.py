@@ -124,7 +124,7 @@ def test_flipped_bits_of_weights_are_seen(tmp_path, trained):
     path = tmp_path / "net.pth"
     path.write_bytes(data)
     torch.load(path, weights_only=True)  # torch does not look
-    with pytest.raises(UserError, match="checksum of .*data/0 is wrong"):
+    with pytest.raises(UserError, match=r"checksum of .*data/0 is wrong"):
         read_weights(path)
 
 
