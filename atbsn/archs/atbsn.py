@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
-from atbsn.ops.blind_spot import blind_spot_shift, rotate, shift_outwards, unrotate
+from atbsn.ops.blind_spot import blind_spot_shift, rotate, rows_outwards, shift_outwards, unrotate
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
@@ -50,8 +50,8 @@ class ATBSN(Network):
             UserError: ``k`` is negative or even and not 0.
         """
         shift = blind_spot_shift(k)
-        parts = shift_outwards(self._features(noisy), shift)
-        return self._head(self.nin_A(torch.cat(parts, dim=1)), noisy)
+        parts = shift_outwards(self._features(noisy, margin=shift), shift, margin=shift)
+        return _crop(self._head(self.nin_A(_concatenate(parts))), noisy)
 
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (0, 1, 3, 5, 7, 9, 11)) -> Tensor:
         """Denoise with every blind spot of ``ks`` in one feature pass: (B, 3, H, W) -> (K, B, 3, H, W).
@@ -65,14 +65,20 @@ class ATBSN(Network):
         if not ks:
             raise UserError("ks is empty: name at least one blind spot, such as (0, 1, 3)")
         shifts = [blind_spot_shift(k) for k in ks]
-        slices = self.nin_A.weight.chunk(4, dim=1)
-        parts = [F.conv2d(part, piece) for part, piece in zip(self._features(noisy), slices, strict=True)]
-        bias = self.nin_A.bias.view(-1, 1, 1)
-        outputs = []
-        for shift in shifts:
-            above, left, below, right = shift_outwards(parts, shift)
-            outputs.append(self._head(above + left + below + right + bias, noisy))
-        return torch.stack(outputs)
+        margin = max(shifts)
+        parts = self._features(noisy, margin)
+        height, width = parts[1].shape[-2], parts[0].shape[-1]
+        block = _block_pixels(noisy.device)
+        num_pictures = max(1, block // (height * width))
+        num_rows = max(1, 4 * margin, block // (num_pictures * width))
+        pictures = []
+        for group in zip(*(part.split(num_pictures) for part in parts), strict=True):
+            blocks = [
+                self._teachers(rows_outwards(group, top, min(top + num_rows, height), margin), shifts, margin)
+                for top in range(0, height, num_rows)
+            ]
+            pictures.append(torch.cat(blocks, dim=-2))
+        return _crop(torch.cat(pictures, dim=1), noisy)
 
     def denoise(self, noisy: Tensor, k: int = 3, tiled: Tiled = untiled) -> Tensor:
         return tiled(lambda tile: self(tile, k=k), noisy)
@@ -87,19 +93,49 @@ class ATBSN(Network):
             return None
         return {"width": shapes["unet.intro.conv.weight"][0]}
 
-    def _features(self, noisy: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The UNet's features of the four rotations, upright: four of (B, 2w, H', W'), H' and W' padded to 32."""
+    def _features(self, noisy: Tensor, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The UNet's features of the four rotations, upright, with a margin of zeros where they see.
+
+        (B, 2w, margin + H', W') of what is above, and so on, H' and W' padded to 32.
+        """
         image = pad_to_multiple(noisy - self.mean if self.mean else noisy, self.size_multiple)
         turns = rotate(image)
         if image.shape[-2] == image.shape[-1]:
-            return unrotate(self.unet(torch.cat(turns)).chunk(4))
-        upright, half = self.unet(torch.cat(turns[0::2])).chunk(2)
-        quarter, three_quarters = self.unet(torch.cat(turns[1::2])).chunk(2)
+            return unrotate(self.unet(torch.cat(turns), margin).chunk(4))
+        upright, half = self.unet(torch.cat(turns[0::2]), margin).chunk(2)
+        quarter, three_quarters = self.unet(torch.cat(turns[1::2]), margin).chunk(2)
         return unrotate((upright, quarter, half, three_quarters))
 
-    def _head(self, mixed: Tensor, noisy: Tensor) -> Tensor:
-        """Everything after ``nin_A``, cropped to the size of ``noisy``."""
-        x = F.leaky_relu(mixed, SLOPE)
-        x = in_full_precision(self.nin_C, F.leaky_relu(self.nin_B(x), SLOPE))
-        x = x[..., : noisy.shape[-2], : noisy.shape[-1]]
+    def _teachers(self, parts: Sequence[Tensor], shifts: Sequence[int], margin: int) -> Tensor:
+        """The outputs at all ``shifts`` of features that have a margin: (K, B, 3, H, W)."""
+        slices = self.nin_A.weight.chunk(4, dim=1)
+        biases = (self.nin_A.bias, None, None, None)
+        mixed = [F.conv2d(*each) for each in zip(parts, slices, biases, strict=True)]
+        outputs = []
+        for shift in shifts:
+            above, left, below, right = shift_outwards(mixed, shift, margin)
+            outputs.append(self._head((above + left).add_(below).add_(right)))
+        return torch.stack(outputs)
+
+    def _head(self, mixed: Tensor) -> Tensor:
+        """Everything after ``nin_A``, whose output it overwrites."""
+        x = F.leaky_relu(mixed, SLOPE, inplace=True)
+        x = in_full_precision(self.nin_C, F.leaky_relu(self.nin_B(x), SLOPE, inplace=True))
         return x + self.mean if self.mean else x
+
+
+def _concatenate(parts: Sequence[Tensor]) -> Tensor:
+    """The channels of ``parts`` (B, C, H, W), one after the other, channels last in memory whatever the parts are."""
+    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], dim=-1).permute(0, 3, 1, 2)
+
+
+def _crop(output: Tensor, noisy: Tensor) -> Tensor:
+    """Take off what ``noisy`` was padded by."""
+    return output[..., : noisy.shape[-2], : noisy.shape[-1]]
+
+
+def _block_pixels(device: torch.device) -> int:
+    """Pixels whose teachers are computed at once: few enough for the cache of a CPU, or the memory of a GPU."""
+    if device.type != "cpu":
+        return 2**17
+    return 2**14 if torch.compiler.is_compiling() else 2**12  # fewer blocks compile faster

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from atbsn.archs.base import Network
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
 from atbsn.ops.padding import pad_to_multiple, reflect_pad
+from atbsn.ops.upsampling import upsampling_kernel
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
 
@@ -24,7 +25,15 @@ class ReplicateConv(nn.Module):
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="replicate", bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.conv(x), SLOPE)
+        return F.leaky_relu(self.conv(x), SLOPE, inplace=True)
+
+    def upsampled(self, x: Tensor, skip: Tensor) -> Tensor:
+        """``forward`` of the concatenation of ``x``, up-sampled x2 to twice its size, and ``skip``."""
+        ahead, beside = self.conv.weight.split((x.shape[1], skip.shape[1]), dim=1)
+        around = (1, 1, 1, 1)
+        x = F.conv_transpose2d(F.pad(x, around, mode="replicate"), upsampling_kernel(ahead), stride=2, padding=3)
+        x = x.add_(F.conv2d(F.pad(skip, around, mode="replicate"), beside))
+        return F.leaky_relu(x, SLOPE, inplace=True)
 
 
 class Stage(nn.Module):
@@ -36,8 +45,17 @@ class Stage(nn.Module):
         for number, (before, after) in enumerate(pairs, start=1):
             self.add_module("conv" if len(pairs) == 1 else f"conv{number}", ReplicateConv(before, after))
 
-    def forward(self, x: Tensor) -> Tensor:
-        for conv in self.children():
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """With ``skip``, of the concatenation of ``x``, up-sampled x2 to the size of ``skip``, and ``skip``."""
+        first, *others = self.children()
+        if skip is None:
+            x = first(x)
+        elif x.device.type == "cpu" and skip.shape[-2:] == (2 * x.shape[-2], 2 * x.shape[-1]):
+            x = first.upsampled(x, skip)
+        else:
+            x = upsample_to(x, skip)
+            x = first(torch.cat((x, skip.to(x.dtype)), dim=1))
+        for conv in others:
             x = conv(x)
         return x
 
@@ -71,8 +89,7 @@ class LightStudent(Network):
         image = reflect_pad(noisy, 0, max(0, 4 - width), 0, max(0, 4 - height))
         pool1 = F.max_pool2d(self.enc1(image), 2)
         x = self.enc3(F.max_pool2d(self.enc2(pool1), 2))
-        x = self.dec2(torch.cat((upsample_to(x, pool1), pool1), dim=1))
-        return self.dec1(torch.cat((upsample_to(x, image), image), dim=1))[..., :height, :width]
+        return self.dec1(self.dec2(x, pool1), image)[..., :height, :width]
 
 
 @ARCHS.register

@@ -7,16 +7,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atbsn.ops.blind_spot import half_plane_pool
+from atbsn.ops.blind_spot import half_plane_pool, leaky_relu_below
+from atbsn.ops.upsampling import upsampling_kernel
 
 SLOPE = 0.1
 """Negative slope of every LeakyReLU."""
 
 
 class ConvLReLU(nn.Module):
-    """3x3 convolution with zero padding, then LeakyReLU 0.1.
+    """3x3 convolution, then LeakyReLU 0.1.
 
-    With ``half_plane`` an output row sees only input rows up to its own: two zero rows on top, none at the bottom.
+    With ``half_plane`` an output row sees only input rows up to its own: the input brings two zero rows on top, and
+    there are none at the bottom. So every layer is asked for the zero rows (``margin``) that the next one needs.
+    Not a padding of two and two output rows too many: oneDNN has no fast backward pass for that.
     """
 
     def __init__(self, in_channels: int, out_channels: int, half_plane: bool) -> None:
@@ -24,27 +27,16 @@ class ConvLReLU(nn.Module):
         self.half_plane = half_plane
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=(0, 1) if half_plane else 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.conv(self._pad(x)), SLOPE, inplace=True)
+    def forward(self, x: Tensor, margin: int = 0) -> Tensor:
+        return leaky_relu_below(self.conv(x), SLOPE, margin)
 
-    def upsampled(self, x: Tensor, skip: Tensor) -> Tensor:
-        """``forward`` of (``x`` up-sampled x2 by nearest neighbours, ``skip``), neither up-sampled nor concatenated.
-
-        A convolution of a concatenation is the sum of two. That of an up-sampled picture sees every pixel twice,
-        so its taps can be added up beforehand: a transposed convolution with 4 instead of 9 multiplications a pixel.
-        """
+    def upsampled(self, x: Tensor, skip: Tensor, margin: int = 0) -> Tensor:
+        """``forward`` of the concatenation of ``x``, up-sampled x2, and ``skip``: the sum of two convolutions."""
         ahead, beside = self.conv.weight.split((x.shape[1], skip.shape[1]), dim=1)
-        kernel = 4 * F.avg_pool2d(ahead, 2, stride=1, padding=1).flip((2, 3)).transpose(0, 1)
-        if self.half_plane:
-            x = F.conv_transpose2d(F.pad(x, (0, 0, 1, 0)), kernel, stride=2, padding=(2, 1))
-        else:
-            x = F.conv_transpose2d(x, kernel, stride=2, padding=1)
-        x = x + F.conv2d(self._pad(skip), beside, self.conv.bias, padding=self.conv.padding)
-        return F.leaky_relu(x, SLOPE, inplace=True)
-
-    def _pad(self, x: Tensor) -> Tensor:
-        # Not padding=(2, 1) and two rows off the result: oneDNN has no fast backward pass for that padding.
-        return F.pad(x, (0, 0, 2, 0)) if self.half_plane else x
+        padding = (2, 1) if self.half_plane else 1
+        x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=padding)
+        x = x.add_(F.conv2d(skip, beside, self.conv.bias, padding=self.conv.padding))
+        return leaky_relu_below(x, SLOPE, margin)
 
 
 class Encoder(nn.Module):
@@ -55,11 +47,11 @@ class Encoder(nn.Module):
         self.half_plane, self.pool = half_plane, pool
         self.conv1 = ConvLReLU(channels, channels, half_plane)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.conv1(x)
+    def forward(self, x: Tensor, margin: int = 0) -> Tensor:
         if not self.pool:
-            return x
-        return half_plane_pool(x) if self.half_plane else F.max_pool2d(x, 2)
+            return self.conv1(x, margin)
+        x = self.conv1(x)
+        return half_plane_pool(x, margin) if self.half_plane else F.max_pool2d(x, 2)
 
 
 class Decoder(nn.Module):
@@ -74,15 +66,18 @@ class Decoder(nn.Module):
         self, in_channels: int, channels: int, out_channels: int, half_plane: bool, fold: bool = False
     ) -> None:
         super().__init__()
-        self.fold = fold
+        self.half_plane, self.fold = half_plane, fold
         self.conv1 = ConvLReLU(in_channels, channels, half_plane)
         self.conv2 = ConvLReLU(channels, out_channels, half_plane)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+    def forward(self, x: Tensor, skip: Tensor, margin: int = 0) -> Tensor:
+        """``skip`` has a margin of two rows in a half-plane network, and ``x``, once up-sampled, too."""
+        between = 2 if self.half_plane else 0
         if self.fold and x.device.type == "cpu":
-            return self.conv2(self.conv1.upsampled(x, skip))
+            return self.conv2(self.conv1.upsampled(x, skip, between), margin)
         x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        return self.conv2(self.conv1(torch.cat((x, skip), dim=1)))
+        x = torch.cat((x, skip.to(x.dtype)), dim=1)  # under autocast a float32 skip would make all of it float32
+        return self.conv2(self.conv1(x, between), margin)
 
 
 class UNet(nn.Module):
@@ -96,6 +91,7 @@ class UNet(nn.Module):
 
     def __init__(self, width: int, out_channels: int, half_plane: bool) -> None:
         super().__init__()
+        self.half_plane = half_plane
         self.intro = ConvLReLU(3, width, half_plane)
         self.enc1 = Encoder(width, half_plane)
         self.enc2 = Encoder(width, half_plane)
@@ -109,21 +105,19 @@ class UNet(nn.Module):
         self.dec2 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
         self.dec1 = Decoder(2 * width + 3, 2 * width, out_channels, half_plane, fold=True)
 
-    def forward(self, image: Tensor) -> Tensor:
-        pool1 = self.enc1(self.intro(image))
-        pool2 = self.enc2(pool1)
-        pool3 = self.enc3(pool2)
-        pool4 = self.enc4(pool3)
-        x = self.enc6(self.enc5(pool4))
-        for decoder, skip in (
-            (self.dec5, pool4),
-            (self.dec4, pool3),
-            (self.dec3, pool2),
-            (self.dec2, pool1),
-            (self.dec1, image),
-        ):
-            x = decoder(x, skip)
-        return x
+    def forward(self, image: Tensor, margin: int = 0) -> Tensor:
+        """The features below ``margin`` zero rows: (B, out_channels, margin + H, W)."""
+        one, two = (1, 2) if self.half_plane else (0, 0)
+        if self.half_plane:
+            image = F.pad(image, (0, 0, two, 0))
+        pool1 = self.enc1(self.intro(image, two), two)
+        pool2 = self.enc2(pool1, two)
+        pool3 = self.enc3(pool2, two)
+        pool4 = self.enc4(pool3, two)
+        x = self.enc6(self.enc5(pool4, two), one)
+        for decoder, skip in ((self.dec5, pool4), (self.dec4, pool3), (self.dec3, pool2), (self.dec2, pool1)):
+            x = decoder(x, skip, one)
+        return self.dec1(x, image, margin)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from contextlib import closing, nullcontext
 import torch
 from torch import Tensor, nn
 
-from atbsn.data.patches import to_batch
+from atbsn.data.device import on_device
 from atbsn.engine.checkpoint import Checkpointer, Learner
 from atbsn.engine.finite import FiniteGuard
 from atbsn.engine.interrupt import StopSignal
@@ -55,7 +55,7 @@ class Trainer:
         checkpoint_freq: int,
         val_freq: int | None,
     ) -> None:
-        self.learner, self.model, self.batches = learner, learner.model, batches
+        self.learner, self.model, self.batches = learner, learner.model, on_device(batches, device)
         self.optimizer, self.scaler, self.ema = learner.optimizer, learner.scaler, learner.ema
         self.guard, self.checkpointer, self.run_logger, self.validate = guard, checkpointer, run_logger, validate
         self.device, self.precision = device, precision
@@ -97,10 +97,10 @@ class Trainer:
         """One optimizer step; the losses of its last micro-batch, on the device, or none if it was skipped."""
         progress = torch.full((), (iteration - 1) / self.total_iter, device=self.device)
         for micro_batch in range(1, self.accum_iter + 1):
-            raw = next(self.batches)
-            self.guard.remember(raw["index"])
+            batch, pictures = next(self.batches)
+            self.guard.remember(pictures)
             with self._gradient_exchange(micro_batch), autocast(self.precision, self.device):
-                losses = self.losses(to_batch(raw, self.device), progress)
+                losses = self.losses(batch, progress)
                 self.scaler.scale(losses["loss"] / self.accum_iter).backward()
         self.scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.parameters, self.max_norm)

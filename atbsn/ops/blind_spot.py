@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from atbsn.utils.errors import UserError
@@ -25,42 +26,109 @@ def blind_spot_shift(k: int) -> int:
 
 
 def rotate(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """``x`` (B, C, H, W) turned by 0, 90, 180 and 270 degrees; 90 and 270 are (B, C, W, H)."""
-    turned = x.transpose(2, 3)
+    """``x`` (B, C, H, W) turned by 0, 90, 180 and 270 degrees; 90 and 270 are (B, C, W, H).
+
+    All are channels last in memory if ``x`` is.
+    """
+    turned = x.transpose(2, 3).contiguous(memory_format=memory_format(x))
     return x, turned.flip(3), x.flip((2, 3)), turned.flip(2)
 
 
 def unrotate(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Turn the four parts of ``rotate`` upright again; each comes back as (B, C, H, W)."""
+    """Turn the four parts of ``rotate`` upright again; each comes back as (B, C, H, W).
+
+    A half-plane network has seen what is above, left of, below and right of a pixel. Zero rows on top of the parts
+    come to lie there.
+    """
     upright, quarter, half, three_quarters = parts
     return upright, quarter.flip(3).transpose(2, 3), half.flip((2, 3)), three_quarters.flip(2).transpose(2, 3)
 
 
-def shift_outwards(parts: Sequence[Tensor], shift: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Shift four upright parts (B, C, H, W) by ``shift`` pixels away from what they see; zeros come in.
+def shift_outwards(parts: Sequence[Tensor], shift: int, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Shift four upright parts by ``shift`` pixels away from what they see; zeros come in. No copy.
 
-    The parts of ``unrotate`` see what is above, left of, below and right of a pixel, so they move down, right,
-    up and left: the same as shifting each down before it is turned upright.
+    The parts of ``unrotate`` move down, right, up and left: the same as shifting each down before it is turned
+    upright.
+
+    Args:
+        parts: with ``margin`` zero rows or columns where they see, (B, C, margin + H, W) for what is above.
+        shift: at most ``margin``.
+
+    Returns:
+        Four of (B, C, H, W).
     """
-    if shift == 0:
-        above, left, below, right = parts
-        return above, left, below, right
-    height, width = parts[0].shape[-2:]
-    rows, columns = min(shift, height), min(shift, width)
     above, left, below, right = parts
+    height, width = left.shape[-2], above.shape[-1]
+    start = margin - shift
     return (
-        F.pad(above[..., : height - rows, :], (0, 0, rows, 0)),
-        F.pad(left[..., : width - columns], (columns, 0)),
-        F.pad(below[..., rows:, :], (0, 0, 0, rows)),
-        F.pad(right[..., columns:], (0, columns)),
+        above[..., start : start + height, :],
+        left[..., start : start + width],
+        below[..., shift : shift + height, :],
+        right[..., shift : shift + width],
     )
 
 
-def half_plane_pool(x: Tensor) -> Tensor:
+def rows_outwards(
+    parts: Sequence[Tensor], top: int, bottom: int, margin: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rows ``top`` to ``bottom`` of parts with a margin, as parts with a margin: what ``shift_outwards`` needs."""
+    above, left, below, right = parts
+    return (
+        above[..., top : bottom + margin, :],
+        left[..., top:bottom, :],
+        below[..., top : bottom + margin, :],
+        right[..., top:bottom, :],
+    )
+
+
+def half_plane_pool(x: Tensor, margin: int = 0) -> Tensor:
     """Shift ``x`` (B, C, H, W) down by one row (a zero row comes in), then 2 x 2 max-pool.
 
-    Row i of the result sees rows <= 2 i of ``x``. Done without the shifted copy: the pooling's own padding
-    puts -inf on top, so only the first row still has to be compared with the zero row.
+    Row i of the result sees rows <= 2 i of ``x``; it lies below ``margin`` zero rows. Done without the shifted copy:
+    the pooling's own padding puts -inf on top, so only the first row still has to be compared with the zero row.
     """
-    pooled = F.max_pool2d(x, 2, padding=(1, 0))[:, :, :-1]
-    return torch.cat((pooled[:, :, :1].clamp(min=0), pooled[:, :, 1:]), dim=2)
+    pooled = F.max_pool2d(x, 2, padding=(1, 0))
+    first, rest = pooled[:, :, :1].clamp(min=0), pooled[:, :, 1:-1]
+    if not margin:
+        return torch.cat((first, rest), dim=2)
+    return torch.cat((torch.zeros_like(first).expand(-1, -1, margin, -1), first, rest), dim=2)
+
+
+def leaky_relu_below(x: Tensor, slope: float, margin: int) -> Tensor:
+    """LeakyReLU of ``x`` (B, C, H, W), which it may overwrite, below ``margin`` zero rows: (B, C, margin + H, W)."""
+    if not margin:
+        return F.leaky_relu(x, slope, inplace=True)
+    if torch.compiler.is_compiling():  # fuses the two
+        return F.pad(F.leaky_relu(x, slope), (0, 0, margin, 0))
+    return _LeakyReLUBelow.apply(x, slope, margin)
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Whether ``x`` (B, C, H, W) is channels last in memory or not."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+class _LeakyReLUBelow(torch.autograd.Function):
+    """In one pass over memory, of which only the result is kept for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor, slope: float, margin: int) -> Tensor:
+        batch, channels, height, width = x.shape
+        result = torch.empty(
+            (batch, channels, margin + height, width),
+            dtype=x.dtype,
+            device=x.device,
+            memory_format=memory_format(x),
+        )
+        result[:, :, :margin] = 0
+        torch.ops.aten.leaky_relu.out(x, slope, out=result[:, :, margin:])
+        ctx.save_for_backward(result)
+        ctx.slope, ctx.margin = slope, margin
+        return result
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (result,) = ctx.saved_tensors
+        rows = slice(ctx.margin, None)
+        return torch.ops.aten.leaky_relu_backward(gradient[:, :, rows], result[:, :, rows], ctx.slope, True), None, None

@@ -89,7 +89,7 @@ def _cross_faults(options: Options) -> Iterator[str]:
         yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, options.val.metrics)}"
     for name, section in (("val", options.val), ("test", options.test)):
         if isinstance(section.tile, int) and section.overlap != "auto" and section.tile < 2 * section.overlap:
-            yield f"{name}.tile: {section.tile} is less than twice {name}.overlap ({section.overlap}); use a larger tile"
+            yield f"{name}.tile: {section.tile} is less than twice {name}.overlap ({section.overlap}); enlarge it"
     if options.network is None and options.path.pretrain_network is None:
         yield "network: missing; name an architecture, or weights that know theirs (path.pretrain_network)"
     if "train" in options.datasets and options.network is not None and options.model is not None:

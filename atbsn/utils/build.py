@@ -111,7 +111,8 @@ def _known_keys(schema: Any, location: tuple[Any, ...]) -> list[str]:
     for step in location:
         if step in schema.model_fields:
             annotation = schema.model_fields[step].annotation
-            options = [c for c in (annotation, *get_args(annotation)) if inspect.isclass(c) and issubclass(c, BaseModel)]
+            classes = filter(inspect.isclass, (annotation, *get_args(annotation)))
+            options = [cls for cls in classes if issubclass(cls, BaseModel)]
         else:  # the tag of a union: the member that has it
             options = [c for c in options if step in get_args(c.model_fields["type"].annotation)]
         if not options:

@@ -11,6 +11,7 @@ from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.constants import default_pg_timeout
 
 from atbsn.utils.errors import UserError
 
@@ -42,7 +43,7 @@ def start(
         # What is said between processes about tensors on the CPU, objects above all, never waits for a GPU.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         try:
-            distributed.init_process_group(backend, timeout=timeout)
+            _join(backend, timeout)
         except (ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
@@ -50,6 +51,21 @@ def start(
                 "MASTER_ADDR and MASTER_PORT, which the launcher sets"
             ) from error
     return device
+
+
+def _join(backend: str, timeout: timedelta | None) -> None:
+    """As ``init_process_group(backend)``, but safe when ``torchrun`` starts processes in place of dead ones.
+
+    It serves them the same store, in which the dead ones have left their addresses. So each generation has a part of
+    the store to itself, and the next one begins when all of this one have met.
+    """
+    store, own_rank, size = next(iter(distributed.rendezvous("env://", timeout=timeout or default_pg_timeout)))
+    generation = store.add("generation", 0)
+    part = distributed.PrefixStore(f"generation {generation}", store)
+    distributed.init_process_group(backend, store=part, rank=own_rank, world_size=size, timeout=timeout)
+    barrier()
+    if is_main():
+        store.add("generation", 1)
 
 
 def restarted() -> bool:

@@ -79,7 +79,9 @@ def assert_finite_files(folder, *names):
 @pytest.mark.parametrize("iteration", [4, 6])
 def test_it_stops_and_says_where_and_on_what(command, write_options, tmp_path, spoil, how, iteration):
     spoil(how, iteration)
-    options = write_options(logger={"use_tb_logger": True, "print_freq": 100}, train={"ema_decay": 0.5})
+    options = write_options(
+        logger={"use_tb_logger": True, "print_freq": 100}, train={"ema_decay": 0.5, "total_iter": 9}
+    )
     status, output = command("train.py", "-opt", options)
     assert status == 2 and "Traceback" not in output
     (message,) = re.findall(r"ERROR: (iter \d+: loss or gradient is not finite.*)", output)
@@ -201,7 +203,7 @@ def test_a_scaler_goes_on_after_a_bad_step(monkeypatch, skip):
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
     learner = Learner(model, None, optimizer, scheduler, scaler, LossMeter())
     values = iter([1.0, INF, 1.0])
-    monkeypatch.setattr("atbsn.engine.trainer.to_batch", lambda raw, device: {"noisy": torch.tensor(next(values))})
+    monkeypatch.setattr("atbsn.data.device.to_batch", lambda raw, device: {"noisy": torch.tensor(next(values))})
     batches = iter([{"index": torch.tensor([0])}] * 3)
     watch = guard(skip, scaler)
     trainer = Trainer(

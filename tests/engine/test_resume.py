@@ -183,11 +183,13 @@ def test_settings_come_from_the_options_and_changes_are_told(undisturbed):
     """What was learnt is the state's; the learning rate and the like are what the options say."""
     _, run = undisturbed("BSNModel", 0, 1)
     assert run.train(at=At("whole 4.state")).status == -9
-    run.options["train"] = run.options["train"] | {"total_iter": 20, "optim": {"type": "Adam", "lr": 1e-3}}
+    run.options["train"] = run.options["train"] | {"total_iter": 20, "optim": {"type": "Adam", "lr": 1e-3, "eps": 1e-7}}
     outcome = run.train("--auto_resume")
     assert outcome.status == 0, outcome.output
     assert "train.total_iter is 20, was 12" in outcome.output and "train.optim.lr is 0.001, was 0.003" in outcome.output
     assert "iter 5/20: loss" in outcome.output and "lr 0.000854" in outcome.output  # of the new half cosine
+    state = torch.load(run.experiment / "training_states" / "20.state", weights_only=True)
+    assert state["optimizer"]["param_groups"][0]["eps"] == 1e-7
 
 
 def test_another_set_of_pictures_is_told(undisturbed):

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atbsn.ops.blind_spot import blind_spot_shift, half_plane_pool, rotate, shift_outwards, unrotate
+from atbsn.ops.blind_spot import (
+    blind_spot_shift,
+    half_plane_pool,
+    leaky_relu_below,
+    rotate,
+    rows_outwards,
+    shift_outwards,
+    unrotate,
+)
 from atbsn.utils.errors import UserError
 
 
@@ -23,6 +31,12 @@ def test_rotations_are_clockwise_quarter_turns():
         assert torch.equal(turned, torch.rot90(x, -turns, (2, 3)))
 
 
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_rotations_keep_the_memory_format(memory_format):
+    x = torch.rand(2, 3, 4, 7).contiguous(memory_format=memory_format)
+    assert all(turned.is_contiguous(memory_format=memory_format) for turned in rotate(x))
+
+
 def test_unrotate_turns_all_upright():
     x = torch.rand(2, 3, 4, 7)
     assert all(torch.equal(part, x) for part in unrotate(rotate(x)))
@@ -33,19 +47,37 @@ def shift_down(x, rows):
     return F.pad(x, (0, 0, rows, 0))[:, :, : x.shape[2]]
 
 
-@pytest.mark.parametrize("shift", [0, 1, 2, 5, 6, 9])
-def test_shifting_outwards_is_shifting_down_before_unrotating(shift):
+def with_margin(x, margin):
+    return F.pad(x, (0, 0, margin, 0))
+
+
+@pytest.mark.parametrize(("shift", "margin"), [(0, 0), (0, 3), (1, 1), (2, 6), (5, 5), (6, 6), (9, 11)])
+def test_shifting_outwards_is_shifting_down_before_unrotating(shift, margin):
     parts = rotate(torch.rand(2, 3, 4, 7))
     expected = unrotate([shift_down(part, shift) for part in parts])
-    for shifted, part in zip(shift_outwards(unrotate(parts), shift), expected, strict=True):
+    upright = unrotate([with_margin(part, margin) for part in parts])
+    for shifted, part in zip(shift_outwards(upright, shift, margin), expected, strict=True):
         assert torch.equal(shifted, part)
+
+
+@pytest.mark.parametrize("shift", [0, 1, 3])
+@pytest.mark.parametrize(("top", "bottom"), [(0, 2), (1, 3), (2, 4), (0, 4)])
+def test_rows_of_the_shifted_need_no_other_rows(top, bottom, shift):
+    margin = 3
+    upright = unrotate([with_margin(part, margin) for part in rotate(torch.rand(2, 3, 4, 7))])
+    whole = shift_outwards(upright, shift, margin)
+    rows = shift_outwards(rows_outwards(upright, top, bottom, margin), shift, margin)
+    for part, of_rows in zip(whole, rows, strict=True):
+        assert torch.equal(of_rows, part[..., top:bottom, :])
 
 
 @pytest.mark.parametrize("sign", [-1, 1, 0])
 def test_half_plane_pool_is_a_shift_and_a_pool(sign):
     x = torch.rand(2, 3, 6, 8) + 0.1
     x = x - 0.6 if sign == 0 else x * sign
-    assert torch.equal(half_plane_pool(x), F.max_pool2d(shift_down(x, 1), 2))
+    expected = F.max_pool2d(shift_down(x, 1), 2)
+    assert torch.equal(half_plane_pool(x), expected)
+    assert torch.equal(half_plane_pool(x, margin=2), with_margin(expected, 2))
 
 
 def test_half_plane_pool_looks_at_no_later_row():
@@ -54,3 +86,14 @@ def test_half_plane_pool_looks_at_no_later_row():
         (gradient,) = torch.autograd.grad(half_plane_pool(x)[..., row, :].sum(), x)
         assert not gradient[..., 2 * row + 1 :, :].any()
         assert gradient[..., : 2 * row + 1, :].any()
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("margin", [0, 1, 2])
+def test_leaky_relu_below_zero_rows(margin, memory_format):
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=memory_format)
+    result = leaky_relu_below(x.clone(), 0.1, margin)
+    assert torch.equal(result, with_margin(F.leaky_relu(x, 0.1), margin))
+    assert result.is_contiguous(memory_format=memory_format)
+    # In place where there is no margin: the argument must not be a leaf.
+    assert torch.autograd.gradcheck(lambda y: leaky_relu_below(y * 1, 0.1, margin), x.requires_grad_())

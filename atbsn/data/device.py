@@ -1,0 +1,43 @@
+"""Batches on their way to the device, the next one while the current one is computed on."""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from atbsn.data.patches import to_batch
+
+
+def on_device(raws: Iterable[dict[str, Tensor]], device: torch.device) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+    """The batches of a loader as a method takes them (``to_batch``), each with the indices of its pictures.
+
+    A GPU copies, turns and converts a batch on a stream of its own, one batch ahead. For the copy to overlap, the
+    loader has to pin its memory.
+
+    Returns:
+        Pairs of ``{"noisy": (B, 3, P, P)}`` on ``device`` and (B,) indices on the CPU.
+    """
+    if device.type != "cuda":
+        for raw in raws:
+            yield to_batch(raw, device), raw["index"]
+        return
+    stream = torch.cuda.Stream(device)
+    ahead = None
+    for raw in raws:
+        with torch.cuda.stream(stream):
+            batch = to_batch(raw, device)
+        following = batch, raw["index"], stream.record_event()
+        if ahead is not None:
+            yield _arrived(*ahead)
+        ahead = following
+    if ahead is not None:
+        yield _arrived(*ahead)
+
+
+def _arrived(batch: dict[str, Tensor], index: Tensor, arrival: torch.cuda.Event) -> tuple[dict[str, Tensor], Tensor]:
+    """Let the current stream wait for the batch, and keep its memory until that stream has used it."""
+    stream = torch.cuda.current_stream(batch["noisy"].device)
+    stream.wait_event(arrival)
+    for tensor in batch.values():
+        tensor.record_stream(stream)
+    return batch, index
