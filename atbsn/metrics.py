@@ -95,9 +95,7 @@ def ssim(
         image, reference = (np.pad(picture, borders, mode="edge") for picture in (image, reference))
     height, width, channels = image.shape
     if min(height, width) < size:
-        raise UserError(
-            f"a picture of {height}x{width}: ssim '{protocol}' needs at least {size}x{size}; leave it out"
-        )
+        raise UserError(f"a picture of {height}x{width}: ssim '{protocol}' needs at least {size}x{size}; leave it out")
     strips = _strips(image, reference, round, clip, halo=radius)
     total = sum(float(_ssim_map(x, y, window).sum()) for x, y in strips)
     return total / ((height - 2 * radius) * (width - 2 * radius) * (1 if window.luma else channels))

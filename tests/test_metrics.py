@@ -66,9 +66,7 @@ def test_published_protocols(golden, entry, options, tolerance):
 def test_ssim_is_that_of_scikit_image(protocol, window):
     """The height needs several strips, the last one partial."""
     image, reference = pair()
-    expected = structural_similarity(
-        image, reference.astype(np.float64), data_range=255, channel_axis=2, **window
-    )
+    expected = structural_similarity(image, reference.astype(np.float64), data_range=255, channel_axis=2, **window)
     assert ssim(image, reference, protocol, round=False, clip=False) == pytest.approx(expected, abs=1e-9)
 
 

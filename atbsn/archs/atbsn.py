@@ -120,7 +120,8 @@ class ATBSN(Network):
     def _head(self, mixed: Tensor) -> Tensor:
         """Everything after ``nin_A``, whose output it overwrites."""
         x = F.leaky_relu(mixed, SLOPE, inplace=True)
-        x = in_full_precision(self.nin_C, F.leaky_relu(self.nin_B(x), SLOPE, inplace=True))
+        x = F.leaky_relu(self.nin_B(x), SLOPE, inplace=True)
+        x = in_full_precision(self.nin_C, self.nin_C.weight, x)
         return x + self.mean if self.mean else x
 
 

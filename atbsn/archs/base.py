@@ -14,13 +14,16 @@ def untiled(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return function(x)
 
 
-def in_full_precision(layer: nn.Module, x: Tensor) -> Tensor:
-    """Apply the last layer outside of autocast, in the type of its weights.
+def in_full_precision(function: Callable[..., Tensor], weight: Tensor, *inputs: Tensor) -> Tensor:
+    """Apply the last layer, a ``function`` with this ``weight``, outside of autocast, in the type of the weight.
 
     A bfloat16 grey value between 128 and 255 is rounded to a whole number, which would cost 0.03 dB.
     """
-    with torch.autocast(x.device.type, enabled=False):
-        return layer(x.to(next(layer.parameters()).dtype))
+    inputs = tuple(x.to(weight.dtype) for x in inputs)
+    if weight.device.type == "meta":  # has shapes alone, and no autocast
+        return function(*inputs)
+    with torch.autocast(weight.device.type, enabled=False):
+        return function(*inputs)
 
 
 class Network(nn.Module):

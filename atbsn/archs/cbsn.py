@@ -103,7 +103,7 @@ class CBSN(Network):
         """Everything after ``head``, (B, w, H, W) -> (B, 3, H, W)."""
         x = torch.cat((self.branch1(features, blind), self.branch2(features, blind)), dim=1)
         x = self.conv2(self.conv1(x).relu()).relu()
-        return in_full_precision(self.conv4, self.conv3(x).relu())
+        return in_full_precision(self.conv4, self.conv4.weight, self.conv3(x).relu())
 
     def denoise(self, noisy: Tensor, k: int = 3, tiled: Tiled = untiled) -> Tensor:
         """One full pass over ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.

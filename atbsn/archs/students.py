@@ -3,37 +3,47 @@
 No shifts, no rotations, no head: one pass over the picture.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atbsn.archs.base import Network
+from atbsn.archs.base import Network, in_full_precision
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
-from atbsn.ops.padding import pad_to_multiple, reflect_pad
+from atbsn.ops.padding import has_any_size, pad_to_multiple, reflect_pad
 from atbsn.ops.upsampling import upsampling_kernel
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
 
 
 class ReplicateConv(nn.Module):
-    """3x3 convolution without bias, replicate padding, then LeakyReLU 0.1."""
+    """3x3 convolution without bias, replicate padding, then LeakyReLU 0.1.
+
+    Where it gives the picture (three channels), it computes outside of autocast.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
+        self.full_precision = out_channels == 3
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="replicate", bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.conv(x), SLOPE, inplace=True)
+        return F.leaky_relu(self._apply_conv(self.conv, x), SLOPE, inplace=True)
 
     def upsampled(self, x: Tensor, skip: Tensor) -> Tensor:
         """``forward`` of the concatenation of ``x``, up-sampled x2 to twice its size, and ``skip``."""
+        return F.leaky_relu(self._apply_conv(self._conv_upsampled, x, skip), SLOPE, inplace=True)
+
+    def _conv_upsampled(self, x: Tensor, skip: Tensor) -> Tensor:
         ahead, beside = self.conv.weight.split((x.shape[1], skip.shape[1]), dim=1)
         around = (1, 1, 1, 1)
         x = F.conv_transpose2d(F.pad(x, around, mode="replicate"), upsampling_kernel(ahead), stride=2, padding=3)
-        x = x.add_(F.conv2d(F.pad(skip, around, mode="replicate"), beside))
-        return F.leaky_relu(x, SLOPE, inplace=True)
+        return x.add_(F.conv2d(F.pad(skip, around, mode="replicate"), beside))
+
+    def _apply_conv(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        return in_full_precision(function, self.conv.weight, *inputs) if self.full_precision else function(*inputs)
 
 
 class Stage(nn.Module):
@@ -50,7 +60,7 @@ class Stage(nn.Module):
         first, *others = self.children()
         if skip is None:
             x = first(x)
-        elif x.device.type == "cpu" and skip.shape[-2:] == (2 * x.shape[-2], 2 * x.shape[-1]):
+        elif _can_fold(x, skip):
             x = first.upsampled(x, skip)
         else:
             x = upsample_to(x, skip)
@@ -64,9 +74,15 @@ def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
     """Nearest-neighbour x2, zero-padded (split between the sides) where ``skip`` is larger."""
     x = F.interpolate(x, scale_factor=2.0, mode="nearest")
     rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
-    if rows or columns:
+    if has_any_size(skip) or rows or columns:
         x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))
     return x
+
+
+def _can_fold(x: Tensor, skip: Tensor) -> bool:
+    """Whether ``ReplicateConv.upsampled`` is exact, and known to be faster, for this up-sampling."""
+    exact = not has_any_size(skip) and skip.shape[-2:] == (2 * x.shape[-2], 2 * x.shape[-1])
+    return exact and x.device.type == "cpu"
 
 
 class LightStudent(Network):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atbsn.archs.base import in_full_precision
 from atbsn.ops.blind_spot import half_plane_pool, leaky_relu_below
 from atbsn.ops.upsampling import upsampling_kernel
 
@@ -20,15 +21,19 @@ class ConvLReLU(nn.Module):
     With ``half_plane`` an output row sees only input rows up to its own: the input brings two zero rows on top, and
     there are none at the bottom. So every layer is asked for the zero rows (``margin``) that the next one needs.
     Not a padding of two and two output rows too many: oneDNN has no fast backward pass for that.
+
+    Args:
+        full_precision: compute outside of autocast, for a layer whose output is the picture.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, half_plane: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, half_plane: bool, full_precision: bool = False) -> None:
         super().__init__()
-        self.half_plane = half_plane
+        self.half_plane, self.full_precision = half_plane, full_precision
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=(0, 1) if half_plane else 1)
 
     def forward(self, x: Tensor, margin: int = 0) -> Tensor:
-        return leaky_relu_below(self.conv(x), SLOPE, margin)
+        x = in_full_precision(self.conv, self.conv.weight, x) if self.full_precision else self.conv(x)
+        return leaky_relu_below(x, SLOPE, margin)
 
     def upsampled(self, x: Tensor, skip: Tensor, margin: int = 0) -> Tensor:
         """``forward`` of the concatenation of ``x``, up-sampled x2, and ``skip``: the sum of two convolutions."""
@@ -58,22 +63,22 @@ class Decoder(nn.Module):
     """Nearest-neighbour x2, concatenation (decoder, skip), two convolutions.
 
     Args:
-        fold: on the CPU, let the first convolution do the up-sampling (``ConvLReLU.upsampled``). It pays where the
-            skip has few channels.
+        last: whether this is the last one, whose skip is the picture. Having few channels, that lets the first
+            convolution do the up-sampling on the CPU (``ConvLReLU.upsampled``), where it pays.
     """
 
     def __init__(
-        self, in_channels: int, channels: int, out_channels: int, half_plane: bool, fold: bool = False
+        self, in_channels: int, channels: int, out_channels: int, half_plane: bool, last: bool = False
     ) -> None:
         super().__init__()
-        self.half_plane, self.fold = half_plane, fold
+        self.half_plane, self.last = half_plane, last
         self.conv1 = ConvLReLU(in_channels, channels, half_plane)
-        self.conv2 = ConvLReLU(channels, out_channels, half_plane)
+        self.conv2 = ConvLReLU(channels, out_channels, half_plane, full_precision=last and not half_plane)
 
     def forward(self, x: Tensor, skip: Tensor, margin: int = 0) -> Tensor:
         """``skip`` has a margin of two rows in a half-plane network, and ``x``, once up-sampled, too."""
         between = 2 if self.half_plane else 0
-        if self.fold and x.device.type == "cpu":
+        if self.last and x.device.type == "cpu":
             return self.conv2(self.conv1.upsampled(x, skip, between), margin)
         x = F.interpolate(x, scale_factor=2.0, mode="nearest")
         x = torch.cat((x, skip.to(x.dtype)), dim=1)  # under autocast a float32 skip would make all of it float32
@@ -103,7 +108,7 @@ class UNet(nn.Module):
         self.dec4 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
         self.dec3 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
         self.dec2 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
-        self.dec1 = Decoder(2 * width + 3, 2 * width, out_channels, half_plane, fold=True)
+        self.dec1 = Decoder(2 * width + 3, 2 * width, out_channels, half_plane, last=True)
 
     def forward(self, image: Tensor, margin: int = 0) -> Tensor:
         """The features below ``margin`` zero rows: (B, out_channels, margin + H, W)."""

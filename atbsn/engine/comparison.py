@@ -1,5 +1,6 @@
 """Several denoisers side by side: quality, size, arithmetic and speed."""
 
+import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class Candidate:
         labels: of the results.
         denoise: (1, 3, H, W), [0, 255], on the CPU, to the results by label.
         num_params: of the network; None where there is none.
-        kmac: thousands of multiply-adds a pixel, for all results together; None where not counted.
+        kmac: thousands of multiply-adds a pixel, for all results together; None where there is no network.
     """
 
     labels: tuple[str, ...]
@@ -61,7 +62,7 @@ def weight_candidate(
         return _candidate((name,), protocol.denoise(model), net)
     if not ks:
         k = metadata.get("k", 3)
-        return _candidate((f"{name} k={k}",), protocol.denoise(model, [k]), net)
+        return _candidate((f"{name} k={k}",), protocol.denoise(model, [k]), net, [k])
     labels = [f"{name} k={k}" for k in ks] + [f"{name} mean"] * with_mean
     family = protocol.denoise(model, list(ks))
 
@@ -69,7 +70,7 @@ def weight_candidate(
         outputs = dict(family(noisy))
         return {**outputs, "mean": torch.stack(list(outputs.values())).mean(dim=0)} if with_mean else outputs
 
-    return _candidate(tuple(labels), denoise, net)
+    return _candidate(tuple(labels), denoise, net, ks)
 
 
 def nlm_candidate(strength: float) -> Candidate:
@@ -90,6 +91,19 @@ def bm3d_candidate(sigma: float) -> Candidate:
         raise UserError("--bm3d: the optional package is not installed; pip install bm3d") from None
     label = f"BM3D sigma={sigma:g}"
     return Candidate((label,), _on_bytes(label, lambda x: bm3d_rgb(x / 255.0, sigma / 255) * 255))
+
+
+@torch.no_grad()
+def kmac_per_pixel(net: Network, ks: Sequence[int] = ()) -> float:
+    """Thousands of multiply-adds a pixel to denoise a large picture, at all blind spots ``ks`` of a network with them.
+
+    Counted from shapes, as the network is written: what a device saves by a rewrite of its own is not taken off.
+    """
+    net = copy.deepcopy(net).to("meta")
+    noisy = torch.empty(1, 3, _MEASURED_SIDE, _MEASURED_SIDE, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        net.denoise_family(noisy, ks) if len(ks) > 1 else net.denoise(noisy)
+    return counter.get_total_flops() / 2e3 / _MEASURED_SIDE**2
 
 
 def together(candidates: Sequence[Candidate]) -> Callable[[Tensor], dict[str, Tensor]]:
@@ -141,12 +155,9 @@ def write_comparison(folder: Path, table: Sequence[dict[str, Any]], metrics: Map
     return text
 
 
-def _candidate(labels: tuple[str, ...], denoise: Callable, net: Network) -> Candidate:
+def _candidate(labels: tuple[str, ...], denoise: Callable, net: Network, ks: Sequence[int] = ()) -> Candidate:
     num_params = sum(parameter.numel() for parameter in net.parameters())
-    noisy = torch.rand(1, 3, _MEASURED_SIDE, _MEASURED_SIDE)
-    with FlopCounterMode(display=False) as counter:
-        denoise(noisy)
-    return Candidate(labels, denoise, num_params, counter.get_total_flops() / 2e3 / _MEASURED_SIDE**2)
+    return Candidate(labels, denoise, num_params, kmac_per_pixel(net, ks))
 
 
 def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Callable[[Tensor], dict[str, Tensor]]:

@@ -22,9 +22,13 @@ from atbsn.utils.image import Picture, from_tensor, to_tensor, write_picture
 from atbsn.utils.log import logger, progress_bar
 from atbsn.utils.prefetch import prefetch
 
-WHOLE = 2_000_000
-"""Pixels up to which ``denoise`` takes a picture in one pass unless told otherwise."""
-DEFAULT_TILE = 512
+WHOLE = 2**18
+"""Pixels up to which ``denoise`` takes a picture in one pass unless told otherwise: less than 2 GB for any network."""
+DEFAULT_TILE = 384
+TILES_ON_GPU = 2**17
+"""Pixels that a GPU computes at once unless told otherwise: less than 1 GB for any network, float32 or not."""
+PICTURE_ON_GPU = 2**24
+"""Pixels up to which a picture is cut into tiles and put together on the GPU; larger ones stay in the CPU's memory."""
 
 
 def denoise(
@@ -42,7 +46,8 @@ def denoise(
     Args:
         image: (H, W, 3) RGB, uint8, uint16 or float, any size.
         k: blind spot, for networks that have one (0 or odd); ordinary networks leave it unused.
-        tile: side of the tiles, pixels. None: one pass up to 2 megapixels, tiles of 512 beyond.
+        tile: side of the tiles, pixels. None: one pass up to 512 x 512, beyond that tiles of 384, or of four
+            overlaps where that is more.
         overlap: pixels that neighbouring tiles share and blend over; None: as many as suit the network.
         self_ensemble: average over the eight orientations (8 times slower).
         data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
@@ -61,7 +66,7 @@ def denoise(
         raise UserError(f"image: dtype {image.dtype} is not uint8, uint16 or float; convert it")
     white = data_range or _white(image)
     if tile is None and image.shape[0] * image.shape[1] > WHOLE:
-        tile = DEFAULT_TILE
+        tile = max(DEFAULT_TILE, 4 * (net.tile_overlap if overlap is None else overlap))
     device = next(net.parameters()).device
     noisy = torch.from_numpy(image.astype(np.float32) * np.float32(255 / white)).permute(2, 0, 1)[None]
     tiler = Tiler(tile, net.tile_overlap if overlap is None else overlap, device=device)
@@ -72,9 +77,7 @@ def denoise(
     return values.astype(image.dtype)
 
 
-def run(
-    denoise: Callable[[Tensor, Tiled], Tensor], noisy: Tensor, tiler: Tiler, ensemble: bool = False
-) -> Tensor:
+def run(denoise: Callable[[Tensor, Tiled], Tensor], noisy: Tensor, tiler: Tiler, ensemble: bool = False) -> Tensor:
     """``denoise(noisy, tiler)``, over the eight orientations if asked; ``noisy`` and the result on the CPU."""
     with torch.inference_mode():
         if ensemble:
@@ -97,13 +100,17 @@ class Denoiser:
         overlap = model.net.tile_overlap if options.overlap == "auto" else options.overlap
         sizes = {"auto": max(patch_size or 256, 4 * overlap), "none": None}
         tile = sizes.get(options.tile, options.tile)
-        batch = (16 if device.type == "cuda" else 1) if options.tile_batch == "auto" else options.tile_batch
-        self.tiler = Tiler(tile, overlap, batch, device)
+        at_once = max(1, TILES_ON_GPU // tile**2) if tile and device.type == "cuda" else 1
+        self.tiler = Tiler(tile, overlap, at_once if options.tile_batch == "auto" else options.tile_batch, device)
+        if options.compile:
+            model.net.compile(dynamic=False)
         self.precision, self.device = resolve_precision(options.precision, device), device
         autocast(self.precision, device)  # a precision the device lacks is said here, before any picture
 
     def __call__(self, noisy: Tensor) -> Tensor:
-        """(B, 3, H, W), RGB, [0, 255], any size, on the CPU, to the same, denoised, not clipped."""
+        """(B, 3, H, W), RGB, [0, 255], any size, on the CPU, to the same, denoised, not clipped, on any device."""
+        if noisy.shape[-2] * noisy.shape[-1] <= PICTURE_ON_GPU:
+            noisy = noisy.to(self.device)
         with autocast(self.precision, self.device):
             return run(lambda x, tiled: self.model.denoise(x, k=self.k, tiled=tiled), noisy, self.tiler, self.ensemble)
 

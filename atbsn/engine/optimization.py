@@ -4,6 +4,7 @@ import contextlib
 import math
 from bisect import bisect_right
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import nn
@@ -64,8 +65,19 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
     return torch.autocast(device.type, dtype=_TYPES[precision])
 
 
-def resolve_precision(precision: Precision | str, device: torch.device) -> Precision:
-    """``auto``: bf16 on a GPU that computes in it, fp32 elsewhere."""
+def resolve_precision(precision: Precision | Literal["auto"], device: torch.device) -> Precision:
+    """``auto``: bf16 where the device computes in it, fp32 elsewhere."""
     if precision != "auto":
         return precision
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+    native = torch.cuda.is_bf16_supported if device.type == "cuda" else _cpu_computes_in_bf16
+    return "bf16" if device.type in ("cuda", "cpu") and native() else "fp32"
+
+
+def _cpu_computes_in_bf16() -> bool:
+    """Whether the CPU has instructions for bfloat16, and oneDNN is there to use them; emulation would be slow."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    if hasattr(torch.cpu, "get_capabilities"):
+        found = torch.cpu.get_capabilities()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())  # torch before 2.10

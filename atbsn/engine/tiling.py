@@ -48,9 +48,7 @@ class Tiler:
         if overlap < 0:
             raise UserError(f"overlap: {overlap} is negative; give 0 or more pixels")
         if tile is not None and 2 * overlap > tile:
-            raise UserError(
-                f"overlap: {overlap} is more than half of the tile, {tile}; use {tile // 2} or less"
-            )
+            raise UserError(f"overlap: {overlap} is more than half of the tile, {tile}; use {tile // 2} or less")
         if batch_size < 1:
             raise UserError(f"batch_size: {batch_size} tiles at a time is not possible; give 1 or more")
         self.tile = tile

@@ -68,9 +68,7 @@ def shift_outwards(parts: Sequence[Tensor], shift: int, margin: int) -> tuple[Te
     )
 
 
-def rows_outwards(
-    parts: Sequence[Tensor], top: int, bottom: int, margin: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def rows_outwards(parts: Sequence[Tensor], top: int, bottom: int, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Rows ``top`` to ``bottom`` of parts with a margin, as parts with a margin: what ``shift_outwards`` needs."""
     above, left, below, right = parts
     return (

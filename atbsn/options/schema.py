@@ -129,11 +129,13 @@ class Test(Section):
     overlap: NonNegativeInt | Literal["auto"] = "auto"
     """Pixels two neighbouring tiles share and blend over; auto is what suits the network."""
     tile_batch: PositiveInt | Literal["auto"] = "auto"
-    """Tiles denoised at once; auto is 16 on a GPU and 1 on the CPU."""
+    """Tiles denoised at once; auto is as many as stay below 1 GB on a GPU (two of 256 x 256) and 1 on the CPU."""
     self_ensemble: bool = False
     """Average over the eight orientations: 8 times slower, usually a little better."""
     precision: Precision | Literal["auto"] = "auto"
-    """auto is bf16 on a GPU that has it, fp32 elsewhere."""
+    """auto is bf16 where the GPU or CPU has instructions for it, fp32 elsewhere."""
+    compile: bool = False
+    """torch.compile the network: takes a minute, pays for many pictures of one size or larger than a tile."""
 
 
 class Paths(Section):

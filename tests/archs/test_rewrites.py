@@ -154,13 +154,13 @@ def test_upsampling_kernel_is_the_convolution_of_the_upsampled():
 @pytest.mark.parametrize("half_plane", [False, True])
 def test_folded_decoder_is_the_plain_one(half_plane):
     torch.manual_seed(0)
-    decoder = Decoder(6 + 3, 6, 5, half_plane, fold=True).double()
+    decoder = Decoder(6 + 3, 6, 5, half_plane, last=True).double()
     margin = 1 if half_plane else 0
     x = F.pad(torch.randn(2, 6, 8, 8, dtype=torch.float64), (0, 0, margin, 0))
     skip = F.pad(torch.randn(2, 3, 16, 16, dtype=torch.float64), (0, 0, 2 * margin, 0))
     results = {}
     for fold in (True, False):
-        decoder.fold = fold
+        decoder.last = fold
         output = decoder(x, skip, margin)
         results[fold] = output, gradients(decoder, output.square().sum())
     torch.testing.assert_close(results[True][0], results[False][0])
