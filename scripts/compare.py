@@ -4,8 +4,11 @@
 comparison.csv, comparison.md and panels to results/<name>/<set>/.
 """
 
+import sys
 from functools import partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from atbsn.engine.build import build_metrics, build_protocol, build_sets
 from atbsn.engine.commands import parse_arguments, run_command
