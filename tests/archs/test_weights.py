@@ -287,10 +287,14 @@ def test_weights_of_another_width(tmp_path, net):
     assert_same(net.state_dict(), before)
 
 
-def test_missing_weights(tmp_path, net):
-    path = tmp_path / "part.pth"
-    state = net.state_dict()
-    del state["unet.intro.conv.weight"]
-    torch.save(state, path)
-    with pytest.raises(UserError, match=r"1 missing \(unet\.intro\.conv\.weight\)"):
+@pytest.mark.parametrize("name", ["ATBSN", "StudentC", "CBSN"])
+@pytest.mark.parametrize(("missing", "more"), [(1, ""), (20, ""), (21, " and 1 more"), (33, " and 13 more")])
+def test_missing_weights_are_named(tmp_path, name, missing, more):
+    """All of them up to twenty, otherwise twenty and how many more."""
+    path, net = tmp_path / "part.pth", build({"type": name, "width": 4})
+    keys = sorted(net.state_dict())
+    torch.save({key: net.state_dict()[key] for key in keys[missing:]}, path)
+    with pytest.raises(UserError) as caught:
         load_weights(net, path)
+    said = f"this {name}: {missing} missing ({', '.join(keys[: min(missing, 20)])}{more}); give its own weights"
+    assert said in str(caught.value)

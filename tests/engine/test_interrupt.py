@@ -71,7 +71,8 @@ def assert_resumes(run: Run, reference: Run, iteration: int) -> None:
     ("act", "status", "iteration", "workers"),
     [
         (terminate, 143, 7, 2),  # nothing is due
-        (interrupt, 130, 6, 2),  # a validation
+        (interrupt, 130, 7, 2),
+        (interrupt, 130, 6, 0),  # a validation
         (terminate, 143, 5, 0),  # a line of the log
         (terminate, 143, 4, 0),  # a checkpoint
         (terminate, 143, 12, 0),  # the end
@@ -84,21 +85,26 @@ def test_a_signal_finishes_the_step_and_saves(runs, act, status, iteration, work
     message = f"{signal.Signals(status - 128).name}: finishing this iteration and saving"
     assert outcome.output.count(message) == 1  # the loaders, which were told too, say nothing
     assert "continue with --auto_resume" in outcome.output and "Traceback" not in outcome.output
+    assert not outcome.outlived
     assert_resumes(run, reference, iteration)
 
 
-def test_a_signal_during_validation(runs):
-    """The validation is finished, and then the next step."""
-    reference, run = runs()
-    assert run.train(at=At("validate", 1), act=terminate).status == 143
+@pytest.mark.parametrize(("act", "status"), [(terminate, 143), (interrupt, 130)])
+def test_a_signal_during_validation(runs, act, status):
+    """The validation is finished, and then the next step, on a batch of the loaders."""
+    reference, run = runs(workers=2)
+    outcome = run.train(at=At("validate", 1), act=act)
+    assert outcome.status == status and not outcome.outlived, outcome.output
     assert_resumes(run, reference, 7)
 
 
-def test_all_processes_stop_at_the_same_iteration(runs):
+@pytest.mark.parametrize(("act", "workers"), [(terminate_alone, 0), (terminate, 2)])
+def test_all_processes_stop_at_the_same_iteration(runs, act, workers):
     """The one that was told, the others one iteration later, together with it."""
-    reference, run = runs(processes=2)
-    outcome = run.train(at=At("step", 6, rank=1), act=terminate_alone)
+    reference, run = runs(processes=2, workers=workers)
+    outcome = run.train(at=At("step", 6, rank=1), act=act)
     assert outcome.statuses == [143, 143] and outcome.output.count("stopped by SIGTERM") == 1, outcome.output
+    assert not outcome.outlived
     assert_resumes(run, reference, 7)
 
 
@@ -163,6 +169,7 @@ def test_torchrun_passes_signals_on(runs, repository, tmp_path, number):
     _, run = runs(processes=2)
     options = {**run.options, "train": run.options["train"] | {"total_iter": 100_000}}
     options["logger"] = options["logger"] | {"print_freq": 1, "save_checkpoint_freq": 100_000}
+    options["datasets"]["train"]["num_worker_per_gpu"] = 2
     options["val"] = {}
     (tmp_path / "tiny.yml").write_text(yaml.safe_dump(options))
     process = torchrun(tmp_path, repository, repository / "train.py")

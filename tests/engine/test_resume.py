@@ -7,6 +7,7 @@ from training_runs import At, Run, assert_equal, assert_same, die_alone, scalars
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 
+TEACHER = {"type": "ATBSN", "width": 2}
 METHODS = {
     "BSNModel": {},
     "DistillModel": {
@@ -47,6 +48,8 @@ EVERYWHERE = [
     At("half net_12.pth"),
     At("half 12.state"),  # the second time, after the last validation
 ]
+AFTER_EACH_ITERATION = (1, 2, 3, 4, 5, 2, 3, 4, 5, 2, 3, 4)
+"""Steps until the kill, from 0 to begin with, then from the states of 4 and of 8."""
 SOME = [At("step", 3), At("half 4.state"), At("step", 3), At("validate", 2), At("half net_8.pth"), At("row", 3)]
 
 
@@ -57,8 +60,7 @@ def options_of(folder, method: str, workers: int) -> dict:
     options["datasets"]["train"] |= loader
     if not (folder / "teacher.pth").exists():
         torch.manual_seed(0)
-        teacher = build_arch({"type": "ATBSN", "width": 2})
-        save_weights(folder / "teacher.pth", teacher.state_dict(), {"network": {"type": "ATBSN", "width": 2}})
+        save_weights(folder / "teacher.pth", build_arch(TEACHER).state_dict(), {"network": TEACHER})
     return options
 
 
@@ -102,8 +104,9 @@ def test_killed_here_and_there(undisturbed, method, workers, processes):
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_everywhere_in_every_way(undisturbed, method, workers, processes):
     reference, run = undisturbed(method, workers, processes)
-    others = [At("step", count, rank=processes - 1) for count in (1, 2, 3, 4, 5, 6, 8)]
-    assert_same(run.killed(*others, *EVERYWHERE), reference)
+    assert_same(run.killed(*EVERYWHERE), reference)
+    _, run = undisturbed(method, workers, processes)
+    assert_same(run.killed(*(At("step", count, rank=processes - 1) for count in AFTER_EACH_ITERATION)), reference)
 
 
 @pytest.mark.long
@@ -218,6 +221,25 @@ def test_what_a_state_cannot_continue_is_refused_before_anything_is_written(undi
     outcome = run.train()
     assert outcome.status == 2 and said in outcome.output and "Traceback" not in outcome.output, outcome.output
     assert not run.experiment.exists()
+
+
+def test_a_student_keeps_its_teacher(undisturbed, tmp_path):
+    """Who it is, not where its file lies."""
+    _, run = undisturbed("DistillModel", 0, 1)
+    assert run.train(at=At("whole 4.state")).status == -9
+    state = run.experiment / "training_states" / "4.state"
+    for name, seed in (("same.pth", 0), ("other.pth", 1)):
+        torch.manual_seed(seed)
+        save_weights(tmp_path / name, build_arch(TEACHER).state_dict(), {"network": TEACHER})
+    before = {path: path.stat().st_mtime_ns for path in run.experiment.rglob("*")}
+    run.options["model"] = run.options["model"] | {"teacher": str(tmp_path / "other.pth")}
+    outcome = run.train("--auto_resume")
+    assert outcome.status == 2 and "Traceback" not in outcome.output, outcome.output
+    assert f"{state.relative_to(run.folder)}: made with other options: model.teacher.sha256 is '" in outcome.output
+    assert {path: path.stat().st_mtime_ns for path in run.experiment.rglob("*")} == before
+    run.options["model"] = run.options["model"] | {"teacher": str(tmp_path / "same.pth")}
+    outcome = run.train("--auto_resume")
+    assert outcome.status == 0 and "model.teacher.file is '" in outcome.output, outcome.output
 
 
 def test_the_torn_newest_state_is_named_and_skipped(undisturbed):

@@ -219,6 +219,15 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path, trained, state, what):
     assert not list(run.experiment.glob("*/net_*"))
 
 
+def test_weights_that_a_state_lacks_are_named(tmp_path, trained, state):
+    missing = first(state["params"])
+    del state["params"][missing]
+    save_state(tmp_path / "8.state", state)
+    run = Run(tmp_path / "run", trained.options | {"path": {"resume_state": str(tmp_path / "8.state")}})
+    outcome = run.train()
+    assert outcome.status == 2 and f'Missing key(s) in state_dict: "{missing}"' in outcome.output, outcome.output
+
+
 def test_endless_settings_are_not_printed(tmp_path, state):
     path = tmp_path / "8.state"
     save_state(path, {**state, "settings": json.dumps({"network": {"type": "x" * 10**6}, "more": list(range(10**5))})})

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -55,10 +56,11 @@ class At:
 
 @dataclass
 class Outcome:
-    """How the processes of a run ended, and what they said."""
+    """How the processes of a run ended, what they said, and whether a loader of theirs was still there."""
 
     statuses: list[int]
     output: str
+    outlived: bool
 
     @property
     def status(self) -> int:
@@ -82,13 +84,19 @@ def terminate_alone() -> None:
 
 
 def terminate() -> None:
-    """What a scheduler does before it kills: every process of the job is told."""
-    os.killpg(os.getpgid(0), signal.SIGTERM)
+    """What a scheduler does before it kills, and torchrun after it: every process of the job is told, twice."""
+    _tell_all("TERM")
+    _tell_all("TERM")
 
 
 def interrupt() -> None:
     """Ctrl-C in a terminal."""
-    os.killpg(os.getpgid(0), signal.SIGINT)
+    _tell_all("INT")
+
+
+def _tell_all(name: str) -> None:
+    """From outside: the loaders obey a SIGTERM of the training itself."""
+    subprocess.run(["sh", "-c", f"kill -s {name} -- -{os.getpgid(0)}"], check=True, start_new_session=True)
 
 
 def fill_disk() -> None:
@@ -156,8 +164,9 @@ class Run:
                 if process.exitcode is None:
                     os.killpg(process.pid, signal.SIGKILL)
                     raise TimeoutError(paths[0].read_text())
+            outlived = any(_is_group(process.pid) for process in started)
             output = "".join(path.read_text() for path in paths)
-        return Outcome([process.exitcode for process in started], output)
+        return Outcome([process.exitcode for process in started], output, outlived)
 
     def killed(self, *moments: At) -> "Run":
         """Train with a SIGKILL at each moment in turn, resuming after it, and then to the end."""
@@ -343,6 +352,15 @@ def _interrupted(original: Callable, word: str, name: str, is_due: Callable[[], 
             act()
 
     return write_atomically
+
+
+def _is_group(number: int) -> bool:
+    """Whether any process is left of a group."""
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _free_port() -> int:
