@@ -59,7 +59,7 @@ def export(net: Network, path: Path, metadata: dict[str, Any]) -> float:
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
         raise UserError(f"{', '.join(missing)}: not installed, and needed to export; pip install 'atbsn[onnx]'")
-    module = Denoising(net.cpu().eval())
+    module = Denoising(net.cpu()).eval()
     sizes = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     program = torch.onnx.export(
         module, (torch.rand(TRACED) * 255,), input_names=["noisy"], output_names=["denoised"], dynamo=True,

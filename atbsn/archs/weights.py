@@ -5,6 +5,7 @@ Nothing in a file is executed: ``.pth`` is read with ``weights_only=True``, ``.s
 
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ METADATA_KEY = "atbsn"
 """Where the metadata, as JSON, stands in a safetensors header."""
 
 _WRAPPERS = ("module.", "_orig_mod.")
+_NAMED = 20
+"""How many of the keys that do not fit a message names."""
 _STUDENT, _TEACHER = "nbsn.", "bsn."
 
 
@@ -172,7 +175,7 @@ def _check_fit(net: Network, params: dict[str, Tensor], path: str | Path) -> Non
         if params[name].shape != own[name].shape
     ]
     differences = [
-        f"{len(names)} {what} ({', '.join(sorted(names)[:6])}{', ...' if len(names) > 6 else ''})"
+        f"{len(names)} {what} ({_enumerate(sorted(names))})"
         for what, names in (
             ("missing", missing),
             ("unknown", unexpected),
@@ -185,6 +188,11 @@ def _check_fit(net: Network, params: dict[str, Tensor], path: str | Path) -> Non
             f"{path}: the weights of another network, not of this {type(net).__name__}: {'; '.join(differences)}; "
             "give its own weights, or the network's own type and width"
         )
+
+
+def _enumerate(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _check_arguments(net: Network, claimed: Any, path: str | Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -77,12 +78,25 @@ def train_loader(
 
 
 def _start_worker(worker: int) -> None:
-    """One thread a worker; Ctrl-C is the main process's to handle, and it then leaves transfers half done."""
+    """One thread a worker; signals are the main process's to handle, which then leaves transfers half done."""
     del worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on Windows and macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_with_the_main_process, daemon=True).start()
     sys.excepthook = _report_all_but_hang_ups
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
+
+
+def _end_with_the_main_process() -> None:
+    """Leave at the main process's own SIGTERM only: schedulers send theirs to every process, torchrun once more.
+
+    A worker that obeyed them would end the main process, which still has a step to finish and a state to save.
+    """
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _report_all_but_hang_ups(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from atbsn.archs.weights import save_weights
 from atbsn.engine.loggers import LossMeter
-from atbsn.engine.state import STATE, State, first_line, numbered, save_state, set_aside
+from atbsn.engine.state import STATE, State, numbered, save_state, set_aside
 from atbsn.models.base import Model
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
@@ -140,8 +140,9 @@ class Checkpointer:
                 set_rng_state(own["generators"], self.device)
                 learner.meter.load_state_dict(own["meter"], self.device)
         except Exception as error:  # nobody vouches for what is in a file
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # a line for each kind of wrong keys
             raise UserError(
-                f"{state.path}: does not fit this training ({first_line(error)}); resume from another state"
+                f"{state.path}: does not fit this training ({reason[:400]}); resume from another state"
             ) from error
         scheduler = learner.scheduler
         scheduler.last_epoch = content["iteration"]

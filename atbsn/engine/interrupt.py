@@ -19,12 +19,14 @@ class StopSignal:
 
     With several processes all stop at the same iteration. They agree on the CPU, in the background: a process says
     after an iteration whether it was asked, and learns after the next one whether any was. Nothing waits for a GPU.
+
+    A process that was asked leaves soon; until then the context's handlers stay, so that the same request, arriving
+    once more, does not cut its leaving short.
     """
 
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._since = 0.0
-        self._process = os.getpid()
         self._previous: dict[signal.Signals, object] = {}
         self._vote: tuple[Tensor, distributed.Work] | None = None
 
@@ -34,8 +36,8 @@ class StopSignal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        if self.received is None:
+            self._give_back()
         if kind is None:
             self._agreed()
 
@@ -60,13 +62,14 @@ class StopSignal:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if os.getpid() != self._process:  # a loader's process, which its trainer ends
-            signal.signal(number, signal.SIG_DFL)
-        elif self.received is None:
+        if self.received is None:
             self.received, self._since = signal.Signals(number), time.monotonic()
             if dist.is_main():  # past the log: what was interrupted may be writing to it
                 os.write(2, f"\n{self.received.name}: finishing this iteration and saving\n".encode())
         elif time.monotonic() - self._since > _ONE_REQUEST:
-            for handled, handler in self._previous.items():
-                signal.signal(handled, handler)
+            self._give_back()
             signal.raise_signal(number)
+
+    def _give_back(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)

@@ -29,8 +29,8 @@ _LAYOUT = {
     "processes": list,
 }
 """What a training state holds, and of which types."""
-_LEARNT_WITH = ("network", "model.type", "train.optim.type", "manual_seed")
-"""Settings without which what a state holds means nothing."""
+_LEARNT_WITH = ("network", "model.type", "model.teacher.sha256", "train.optim.type", "manual_seed")
+"""Settings without which what a state holds means nothing, or would be taught by someone else."""
 
 
 class State(NamedTuple):
@@ -64,7 +64,7 @@ def load_state(path: Path) -> State:
             raise ValueError(f"its {wrong[0] if wrong else 'iteration'} cannot be")
     except Exception as error:  # a damaged file can fail anywhere in the reader, with any exception
         raise UserError(
-            f"{path}: not a readable training state ({first_line(error)}); resume from another one"
+            f"{path}: not a readable training state ({_first_line(error)}); resume from another one"
         ) from None
     return State(path, content)
 
@@ -126,12 +126,6 @@ def numbered(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:
     return [(int(match[1]), path) for match, path in matches if match]
 
 
-def first_line(error: Exception) -> str:
-    """An exception in a phrase."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:160]}" if text else type(error).__name__
-
-
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Where two nested dictionaries differ: the path, and a phrase about it."""
     if isinstance(old, dict) and isinstance(new, dict):
@@ -139,3 +133,9 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif old != new:
         yield path, f"{path} is {shorten(new)}, was {shorten(old)}"
+
+
+def _first_line(error: Exception) -> str:
+    """An exception in a phrase."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:160]}" if text else type(error).__name__
