@@ -46,7 +46,7 @@ class StopSignal:
         if not distributed.is_initialized():
             return self.received is not None
         if number := self._agreed():
-            self.received = signal.Signals(number)
+            self.received, self._since = signal.Signals(number), time.monotonic()
             return True
         asked = torch.tensor(int(self.received or 0))
         self._vote = asked, distributed.all_reduce(asked, distributed.ReduceOp.MAX, async_op=True)

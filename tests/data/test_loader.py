@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from atbsn.data.loader import train_loader
 from atbsn.data.patches import PatchDataset
 from atbsn.utils.image import Picture, write_picture
 
-CTRL_C = """
+LOADER = """
 import sys
 from atbsn.data.folder import NoisyFolder
 from atbsn.data.loader import train_loader
@@ -21,11 +22,19 @@ from atbsn.data.patches import PatchDataset
 
 if __name__ == "__main__":
     loader = train_loader(PatchDataset(NoisyFolder(sys.argv[1]), 8), 2, 2, 0, 10**9)
+"""
+CTRL_C = """
     try:
         for batch in loader:
             print("ready", flush=True)
     except KeyboardInterrupt:
         sys.exit(130)
+"""
+EXIT = """
+    batches = iter(loader)
+    next(batches)
+    print("ready", flush=True)
+    sys.exit(3)
 """
 
 
@@ -88,20 +97,45 @@ def test_loading_leaves_the_global_generator_alone(patches):
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.fixture
+def start(patches, tmp_path):
+    """A function that starts a script, in a process group of its own, and waits until its loaders work."""
+
+    def start(text: str) -> subprocess.Popen:
+        script = tmp_path / "script.py"
+        script.write_text(LOADER + text)
+        root = patches.images.paths[0].parent
+        process = subprocess.Popen(
+            [sys.executable, str(script), str(root)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    return start
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and fork")
-def test_ctrl_c_leaves_no_traceback(patches, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(CTRL_C)
-    root = patches.images.paths[0].parent
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(root)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    process.stdout.readline()
+def test_workers_end_with_the_main_process(start):
+    """One that leaves in the middle of its work, and tells them by SIGTERM."""
+    process = start(EXIT)
+    try:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 3 and not errors
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, 0)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="signals and fork")
+def test_ctrl_c_leaves_no_traceback(start):
+    process = start(CTRL_C)
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: main process and workers
     _, errors = process.communicate(timeout=60)

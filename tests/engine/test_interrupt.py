@@ -129,6 +129,21 @@ def test_the_same_request_twice_is_one_and_a_later_one_kills(monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_a_request_heard_of_from_another_process_first_is_the_same_one(monkeypatch):
+    """Nodes are not told at the same moment."""
+    handler = signal.getsignal(signal.SIGTERM)
+    with StopSignal() as stop:
+        monkeypatch.setattr(module.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(stop, "_agreed", lambda: signal.SIGINT)
+        assert stop.requested()
+        try:
+            signal.raise_signal(signal.SIGINT)  # its own
+        except KeyboardInterrupt:
+            pytest.fail("taken for a second request")
+    for number, previous in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, handler)):
+        signal.signal(number, previous)  # which a process that was asked leaves as they are
+
+
 def test_handlers_are_given_back():
     before = signal.getsignal(signal.SIGTERM)
     with StopSignal():
