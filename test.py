@@ -15,7 +15,10 @@ from atbsn.utils.log import logger
 def main() -> int:
     parser = parse_arguments(__doc__)
     parser.add_argument("--input", help="a picture or a folder of pictures, instead of the sets of the option file")
-    parser.add_argument("--output", help="where the denoised pictures go (default: results/<name>/<set>)")
+    parser.add_argument(
+        "--output",
+        help="where the denoised pictures go; of several sets, each into a folder of its own (default: results/<name>)",
+    )
     arguments = parser.parse_args()
 
     options = load_options(arguments.opt, arguments.set)
@@ -33,7 +36,9 @@ def main() -> int:
     results = Path(options.path.root) / "results" / options.name
     failures = 0
     for name, images in sets.items():
-        folder = Path(arguments.output) if arguments.output else results / name
+        folder = results / name
+        if arguments.output:
+            folder = Path(arguments.output) / (name if len(sets) > 1 else "")
         failed = denoise_set(images, denoiser, folder, f"denoise {name}")
         logger.info("%s: %d pictures in %s", name, len(images) - failed, folder)
         failures += failed

@@ -6,7 +6,7 @@ megapixels, and also measures how long a training waits for its data.
 
 Naive: float32, channels first, eager, half-plane convolutions by padding and cropping, a pass for every blind spot,
 float32 from the CPU to the device at every step. Ours: as ``train.py`` and ``test.py`` run, in bfloat16 where the
-device has it, compiled on a GPU (docs/performance.md says why not on a CPU).
+device has it, on a GPU with ``train.compile`` and ``test.compile`` (docs/performance.md says why not on a CPU).
 """
 
 import argparse
@@ -36,7 +36,7 @@ from atbsn.data.loader import train_loader
 from atbsn.data.patches import PatchDataset
 from atbsn.data.preparation import Plan, prepare
 from atbsn.engine.checkpoint import Learner
-from atbsn.engine.commands import run_command
+from atbsn.engine.commands import positive, run_command
 from atbsn.engine.finite import FiniteGuard
 from atbsn.engine.inference import Denoiser
 from atbsn.engine.loggers import LossMeter
@@ -306,20 +306,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda") if gpu else ("cpu",), default="cuda" if gpu else "cpu")
     parser.add_argument("--full", action="store_true", help="published sizes; tens of minutes on a CPU")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORDS", help="cases whose name holds one of these")
-    parser.add_argument("--rounds", type=positive, default=3, help="turns of each variant (default: 3)")
+    parser.add_argument("--rounds", type=positive(int), default=3, help="turns of each variant (default: 3)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of our variants")
-    parser.add_argument("--width", type=positive, default=48, help="of AT-BSN and student C (default: 48)")
-    parser.add_argument("--cbsn_width", type=positive, default=128, help="of C-BSN (default: 128)")
+    parser.add_argument("--width", type=positive(int), default=48, help="of AT-BSN and student C (default: 48)")
+    parser.add_argument("--cbsn_width", type=positive(int), default=128, help="of C-BSN (default: 128)")
     parser.add_argument("--output", type=Path, default=Path("results/benchmark"), help="folder of the results")
     return parser.parse_args()
-
-
-def positive(text: str) -> int:
-    """A positive number of the command line."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 if __name__ == "__main__":

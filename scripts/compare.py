@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from atbsn.engine.build import build_metrics, build_protocol, build_sets
-from atbsn.engine.commands import parse_arguments, run_command
+from atbsn.engine.commands import parse_arguments, positive, run_command
 from atbsn.engine.comparison import (
     bm3d_candidate,
     comparison_table,
@@ -32,10 +32,16 @@ def main() -> None:
     parser.add_argument("weights", nargs="*", help="weight files; each knows its network")
     parser.add_argument("--k", nargs="+", type=int, default=[], help="blind spots of blind-spot networks")
     parser.add_argument("--mean", action="store_true", help="the mean over --k too")
-    parser.add_argument("--nlm", nargs="+", type=float, default=[], metavar="H", help="OpenCV non-local means")
-    parser.add_argument("--bm3d", nargs="+", type=float, default=[], metavar="SIGMA", help="CBM3D, noise levels")
+    parser.add_argument(
+        "--nlm", nargs="+", type=positive(float), default=[], metavar="H", help="OpenCV non-local means"
+    )
+    parser.add_argument(
+        "--bm3d", nargs="+", type=positive(float), default=[], metavar="SIGMA", help="CBM3D, noise levels"
+    )
     parser.add_argument("--output", help="folder of the results (default: results/<name>)")
     arguments = parser.parse_args()
+    if arguments.mean and len(arguments.k) < 2:
+        raise UserError("--mean: the mean of several blind spots; name them with --k, such as --k 0 1 3")
 
     options = load_options(arguments.opt, arguments.set)
     protocol_of = partial(build_protocol, options, dist.start(arguments.launcher, options.num_gpu))

@@ -4,7 +4,7 @@
 
 Students A, B and C, and C-BSN as it denoises (its statistics and padding included). Input ``noisy`` and output
 ``denoised`` are (B, 3, H, W), RGB, float32 in [0, 255], the output not clipped. The file is compared with the network
-in ONNX Runtime on several sizes before it gets its name. Needs ``pip install "atbsn[onnx]"``.
+in ONNX Runtime on several sizes before it gets its name. Needs ``pip install -e ".[onnx]"``.
 """
 
 import argparse
@@ -58,7 +58,7 @@ def export(net: Network, path: Path, metadata: dict[str, Any]) -> float:
         )
     missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if find_spec(name) is None]
     if missing:
-        raise UserError(f"{', '.join(missing)}: not installed, and needed to export; pip install 'atbsn[onnx]'")
+        raise UserError(f"{', '.join(missing)}: not installed, and needed to export; pip install -e '.[onnx]'")
     module = Denoising(net.cpu()).eval()
     sizes = {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     program = torch.onnx.export(

@@ -28,7 +28,7 @@ from atbsn.data.paired import PairedFolder
 from atbsn.data.polyu import PolyU
 from atbsn.data.preparation import Plan, prepare, verify
 from atbsn.data.sidd import SIDDBenchmark, SIDDMedium, SIDDValidation
-from atbsn.engine.commands import run_command
+from atbsn.engine.commands import positive, run_command
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, progress_bar
 
@@ -77,8 +77,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         command.add_argument(
             "target", type=Path, help="an LMDB if the name ends with .lmdb, else a folder of PNG files"
         )
-        command.add_argument("--size", type=positive, default=512, help="side of the patches, pixels (default: 512)")
-        command.add_argument("--stride", type=positive, help="pixels between their corners (default: half of the size)")
+        command.add_argument(
+            "--size", type=positive(int), default=512, help="side of the patches, pixels (default: 512)"
+        )
+        command.add_argument(
+            "--stride", type=positive(int), help="pixels between their corners (default: half of the size)"
+        )
         command.add_argument("--whole", action="store_true", help="do not cut; raw crops read only their rows anyway")
         command.add_argument("--codec", choices=("raw", "png"), help="of the records (default: raw in an LMDB)")
         add_workers(command)
@@ -88,7 +92,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add_workers(command)
     command = commands.add_parser("speed", help="measure how fast patches can be read", allow_abbrev=False)
     command.add_argument("dataroot", type=Path, help="an LMDB, or a folder of pictures")
-    command.add_argument("--patch_size", type=positive, default=256, help="side of a patch, pixels (default: 256)")
+    command.add_argument("--patch_size", type=positive(int), default=256, help="side of a patch, pixels (default: 256)")
     return parser.parse_args(arguments)
 
 
@@ -139,15 +143,7 @@ def speed(dataroot: Path, patch_size: int) -> None:
 
 def add_workers(command: argparse.ArgumentParser) -> None:
     workers = min(8, os.cpu_count() or 1)
-    command.add_argument("--workers", type=positive, default=workers, help=f"threads (default: {workers})")
-
-
-def positive(text: str) -> int:
-    """A positive number of the command line."""
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
+    command.add_argument("--workers", type=positive(int), default=workers, help=f"threads (default: {workers})")
 
 
 if __name__ == "__main__":

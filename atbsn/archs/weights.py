@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as shorten
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from atbsn.archs import build_arch
 from atbsn.archs.base import Network
+from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import read_tensors, write_atomically
@@ -57,6 +59,7 @@ def read_weights(path: str | Path) -> Weights:
     content = content.get("params_ema", content.get("params", content.get("state_dict", content)))
     if not _is_state_dict(content):
         raise UserError(f"{path}: holds no weights (tensors by name); give a file that training saved")
+    _check_metadata(metadata, path)
     params = {_unwrap(name): tensor for name, tensor in content.items()}
     if any(name.startswith(_STUDENT) for name in params):
         params = {name.removeprefix(_STUDENT): t for name, t in params.items() if not name.startswith(_TEACHER)}
@@ -140,6 +143,19 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             "it is damaged, or holds something other than tensors, which is never executed; give another file"
         ) from None
     return content, metadata if isinstance(metadata, dict) else {}
+
+
+def _check_metadata(metadata: dict[str, Any], path: Path) -> None:
+    """Refuse what the framework would later take at its word."""
+    patch_size = metadata.get("patch_size", 1)
+    if isinstance(patch_size, bool) or not isinstance(patch_size, int) or not 0 < patch_size < 2**16:
+        raise UserError(
+            f"{path}: its metadata say patch_size = {shorten(patch_size)}, which is no size; give another file"
+        )
+    try:
+        blind_spot_shift(metadata.get("k", 0))
+    except UserError as error:
+        raise UserError(f"{path}: its metadata are wrong: {error}") from None
 
 
 def _is_state_dict(content: Any) -> bool:

@@ -36,7 +36,7 @@ class ImageSet(ABC):
 
     @abstractmethod
     def key(self, index: int) -> str:
-        """The unique name of picture ``index``: a relative path with '/' and without extension."""
+        """The unique name of picture ``index``: a relative path with '/', without extension unless two differ in it."""
 
     @abstractmethod
     def read(self, index: int) -> Picture:
@@ -49,6 +49,11 @@ class ImageSet(ABC):
     def read_clean(self, index: int) -> Picture:
         """Read the reference of picture ``index``; only where ``has_clean``."""
         raise TypeError(f"{type(self).__name__} has no references (asked for {self.key(index)})")
+
+    def source(self, index: int) -> Path | None:
+        """The file that picture ``index`` is read from; None where it is a part of one."""
+        del index
+        return None
 
     def window(self, index: int) -> tuple[slice, slice]:
         """Rows and columns of picture ``index`` to keep once it is denoised; what is around them is only context."""

@@ -43,6 +43,9 @@ class StoredSet(ImageSet):
     def key(self, index: int) -> str:
         return self._keys[index]
 
+    def source(self, index: int) -> Path | None:
+        return self.paths[index] if self._store is None else None
+
     def read(self, index: int) -> Picture:
         return read_picture(self.paths[index]) if self._store is None else Picture(self._store.read(index))
 

@@ -184,7 +184,7 @@ def build_trainer(options: Options, device: torch.device, training: Training, ex
         train.total_iter,
     )  # fmt: skip
     guard = FiniteGuard(train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, scaler)
-    if train.compile:
+    if train.compile is True or (train.compile == "auto" and device.type == "cuda"):
         model.compile()
     loader = options.loader()
     batches = train_loader(

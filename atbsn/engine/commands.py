@@ -28,6 +28,7 @@ _REMEDIES = {
     errno.ENOMEM: "set num_worker_per_gpu lower",
 }
 _SMALLER = "set batch_size_per_gpu, patch_size, the tile or network.width lower"
+_COMPILERS = ("torch._dynamo", "torch._inductor")
 _PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
@@ -49,6 +50,18 @@ def parse_arguments(description: str) -> argparse.ArgumentParser:
     # Launchers of older torch versions pass the rank so; it is read from the environment.
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     return parser
+
+
+def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
+    """A positive number as an argument's type."""
+
+    def positive_number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ValueError(text)
+        return value
+
+    return positive_number
 
 
 def run_command(main: Callable[[], int | None]) -> None:
@@ -85,6 +98,9 @@ def _explain(error: Exception) -> tuple[int, str]:
         return 2, f"{place}{reason}; {_REMEDIES.get(error.errno, 'check the path, its permissions and the disk')}"
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in text:
         return 2, f"out of memory ({text.splitlines()[0] if text else type(error).__name__}); {_SMALLER}"
+    if type(error).__module__.startswith(_COMPILERS):
+        reason = text.splitlines()[0] if text else type(error).__name__
+        return 2, f"torch.compile failed ({reason}); set train.compile, test.compile to false or install a C++ compiler"
     if torch.distributed.is_initialized() and any(sign in text for sign in _PEER_LEFT):
         return 1, "another process of this run has ended, so this one cannot go on; see what it said"
     return 1, ""

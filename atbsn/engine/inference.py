@@ -57,14 +57,16 @@ def denoise(
         The denoised picture: shape, dtype and range of ``image``, clipped to [0, ``data_range``].
 
     Raises:
-        UserError: not an (H, W, 3) picture, or ``k``, ``tile`` or ``overlap`` out of range.
+        UserError: not an (H, W, 3) picture, or ``k``, ``tile``, ``overlap`` or ``data_range`` out of range.
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
         raise UserError(f"image: shape {image.shape} is not (H, W, 3) RGB; stack a grey picture three times")
     if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"image: dtype {image.dtype} is not uint8, uint16 or float; convert it")
-    white = data_range or _white(image)
+    if data_range is not None and not 0 < data_range < float("inf"):
+        raise UserError(f"data_range: {data_range} is no value of white; give 1.0, 255 or the like")
+    white = _white(image) if data_range is None else data_range
     if tile is None and image.shape[0] * image.shape[1] > WHOLE:
         tile = max(DEFAULT_TILE, 4 * (net.tile_overlap if overlap is None else overlap))
     device = next(net.parameters()).device
@@ -125,8 +127,13 @@ def denoise_set(images: ImageSet, denoiser: Denoiser, folder: Path, description:
         How many pictures failed, in all processes.
 
     Raises:
-        UserError: a submission does not read back as it should.
+        UserError: a picture would be written over the one it comes from, or a submission does not read back as it
+            should.
     """
+    for index in range(len(images)):
+        source = images.source(index)
+        if source is not None and _target(images, index, source.suffix, folder).resolve() == source.resolve():
+            raise UserError(f"{source}: would be overwritten by its denoised picture; give another --output")
     failures = 0
     submission = open_submission(images, folder / "submission")
     numbers = range(dist.rank(), len(images), dist.world_size())
@@ -143,8 +150,7 @@ def denoise_set(images: ImageSet, denoiser: Denoiser, folder: Path, description:
                 failures += 1
                 continue
             result = replace(picture, rgb=from_tensor(output, picture.rgb.dtype))
-            path = folder / f"{images.key(index)}{picture.suffix}"
-            written.append(writers.submit(write_picture, path, result))
+            written.append(writers.submit(write_picture, _target(images, index, picture.suffix, folder), result))
             if submission is not None:
                 written.append(writers.submit(submission.add, index, result.rgb))
             failures += _reap(written, keep=4)
@@ -155,6 +161,12 @@ def denoise_set(images: ImageSet, denoiser: Denoiser, folder: Path, description:
     elif submission is not None:
         submission.finish()
     return failures
+
+
+def _target(images: ImageSet, index: int, suffix: str, folder: Path) -> Path:
+    """Where a denoised picture goes: ``folder/<key><suffix>``, unless the key is a file name with its suffix."""
+    key, source = images.key(index), images.source(index)
+    return folder / (key if source is not None and Path(key).name == source.name else f"{key}{suffix}")
 
 
 def _read(images: ImageSet, numbers: range) -> Iterator[tuple[int, Picture | UserError]]:

@@ -96,8 +96,8 @@ class Train(Section):
     precision: Precision = "fp32"
     """Autocast type of the forward pass; weights stay float32."""
     channels_last: bool = True
-    compile: bool = False
-    """torch.compile the losses."""
+    compile: bool | Literal["auto"] = False
+    """torch.compile the losses; auto does so on a GPU (on a CPU it did not pay)."""
     skip_nonfinite: NonNegativeInt = 0
     """How many steps in a row may be skipped because loss or gradient is not finite; 0 stops at the first."""
 

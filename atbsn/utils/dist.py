@@ -153,6 +153,8 @@ def _device(launcher: Launcher, num_gpu: int | Literal["auto"]) -> torch.device:
     if num_gpu == 0 or available == 0:
         return torch.device("cpu")
     local = _local_rank() if launcher != "none" else 0
+    if launcher == "slurm" and available == 1:  # --gpus-per-task=1 shows every task its own GPU alone, as number 0
+        local = 0
     usable = available if num_gpu == "auto" else num_gpu
     if local >= usable:
         raise UserError(f"process {local} of this machine has no GPU: {usable} usable; start {usable} processes")

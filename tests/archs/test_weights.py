@@ -179,6 +179,18 @@ def test_foreign_file(tmp_path, suffix, data):
         load(path)
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize(
+    "metadata",
+    [{"patch_size": "x"}, {"patch_size": -5}, {"patch_size": True}, {"patch_size": None}, {"k": 2}, {"k": "3"}],
+)
+def test_metadata_that_cannot_be(tmp_path, net, suffix, metadata):
+    path = tmp_path / f"net{suffix}"
+    save_weights(path, net.state_dict(), metadata)
+    with pytest.raises(UserError, match=r"its metadata .*; "):
+        load(path)
+
+
 class Bomb:
     """Unpickled by an unguarded reader, it makes a folder."""
 

@@ -5,6 +5,7 @@ import os
 
 import pytest
 import torch
+from torch._inductor.exc import CppCompileError
 
 from atbsn.engine.commands import EXIT_STATUS, parse_arguments, run_command
 from atbsn.utils import dist
@@ -40,6 +41,7 @@ def ending(capsys, error: BaseException | int | None) -> tuple[int, str]:
         (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), 2, "num_worker_per_gpu"),
         (OSError("odd"), 2, "ERROR: odd; check"),
         (MemoryError(), 2, "out of memory (MemoryError); set batch_size_per_gpu"),
+        (CppCompileError(["g++"], "no such command"), 2, "set train.compile, test.compile to false"),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
             2,
@@ -110,6 +112,20 @@ def test_launchers_that_were_not_there(monkeypatch, launcher, environment, said)
     with pytest.raises(UserError) as caught:
         dist.start(launcher, 0)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("launcher", "available", "device"), [("slurm", 1, 0), ("slurm", 4, 3), ("pytorch", 4, 3), ("pytorch", 1, None)]
+)
+def test_slurm_may_show_every_task_its_own_gpu_alone(monkeypatch, launcher, available, device):
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+    if device is None:
+        with pytest.raises(UserError, match="process 3 of this machine has no GPU"):
+            dist._device(launcher, "auto")
+    else:
+        assert dist._device(launcher, "auto") == torch.device("cuda", device)
 
 
 @pytest.mark.parametrize(("count", "restarted"), [(None, False), ("0", False), ("2", True)])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 import atbsn
 from atbsn.archs.weights import read_weights
@@ -148,6 +149,7 @@ def test_test_keeps_names_depth_channels_and_folders(command, write_options, tmp
     rng = np.random.default_rng(0)
     inputs = {
         "a.png": Picture(rng.integers(0, 256, (50, 70, 3), np.uint8)),
+        "a.bmp": Picture(rng.integers(0, 256, (40, 40, 3), np.uint8), suffix=".bmp"),
         "sub/b.png": Picture(rng.integers(0, 65536, (33, 41, 3), np.uint16)),
         "sub/deep/c.tiff": Picture(rng.integers(0, 256, (9, 11, 1), np.uint8).repeat(3, 2), grey=True, suffix=".tiff"),
     }
@@ -168,6 +170,42 @@ def test_test_keeps_names_depth_channels_and_folders(command, write_options, tmp
     assert status == 0 and (tmp_path / "one" / "a.png").is_file(), output
 
 
+@pytest.mark.parametrize("one", [False, True])
+def test_test_does_not_write_over_its_input(one, command, write_options, tmp_path, assets):
+    picture = tmp_path / "in" / "a.png"
+    write_picture(picture, Picture(np.zeros((40, 40, 3), np.uint8)))
+    before = picture.read_bytes()
+    options = write_options(
+        network={"width": 8}, path={"pretrain_network": str(assets / "atbsn_width8.weights.safetensors")}
+    )
+    given = picture if one else picture.parent
+    status, output = command("test.py", "-opt", options, "--input", given, "--output", tmp_path / "in" / ".." / "in")
+    assert status == 2 and "would be overwritten" in output and "Traceback" not in output
+    assert picture.read_bytes() == before
+
+
+def test_several_sets_go_to_folders_of_their_own(command, write_options, tmp_path, assets):
+    for name in ("one", "two"):
+        write_picture(tmp_path / name / "a.png", Picture(np.zeros((40, 40, 3), np.uint8)))
+    options = write_options(
+        network={"width": 8},
+        path={"pretrain_network": str(assets / "atbsn_width8.weights.safetensors")},
+        datasets={f"test_{name}": {"type": "NoisyFolder", "dataroot": str(tmp_path / name)} for name in ("one", "two")},
+    )
+    status, output = command("test.py", "-opt", options, "--output", tmp_path / "out")
+    assert status == 0, output
+    assert (tmp_path / "out" / "test_one" / "a.png").is_file() and (tmp_path / "out" / "test_two" / "a.png").is_file()
+
+
+def test_auto_compiles_on_a_gpu_alone(command, write_options, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda *_: compiled.append(True))
+    options = write_options(train={"total_iter": 1})
+    for value, expected in (("auto", 0), ("true", 1)):
+        status, output = command("train.py", "-opt", options, "--set", f"train.compile={value}", f"name=run_{value}")
+        assert status == 0 and len(compiled) == expected, output
+
+
 def test_denoise_is_the_network(assets):
     """In one pass, tiles or not, uint8 or float, [0, 255] or [0, 1]."""
     net = atbsn.load(assets / "student_a.weights.safetensors")
@@ -184,6 +222,9 @@ def test_denoise_is_the_network(assets):
     np.testing.assert_allclose(atbsn.denoise(blind, x, k=5), y.clip(0, 255), atol=1e-3)
     with pytest.raises(ValueError, match="k = 2"):
         atbsn.denoise(blind, x, k=2)
+    for white in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="data_range"):
+            atbsn.denoise(net, noisy, data_range=white)
 
 
 @pytest.mark.parametrize(
