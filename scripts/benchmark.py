@@ -53,7 +53,7 @@ from atbsn.utils.log import logger, progress_bar
 from scripts import naive
 from scripts.measurement import Case, Variant, in_turns, measure, peak_tflops, table
 
-KS = (0, 1, 3, 5, 7, 9, 11)
+KS = naive.KS
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
-"""Malformed option files and command lines: always one message and exit status 2, never a traceback, a hang or a file.
+"""Malformed option files, command lines and weight files: always one message and exit status 2, never a traceback,
+a hang or a file.
 
-The malformed ones are mutations of every valid option file in ``options/``, drawn by Hypothesis.
+They are mutations of valid ones, drawn by Hypothesis. Option files that are valid nevertheless, commands build
+everything of, and leave before they would compute.
 """
 
 import contextlib
@@ -9,23 +11,28 @@ import io
 import math
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import cv2
+import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from atbsn.archs import build_arch
+from atbsn.archs.weights import save_weights
 from atbsn.options import load_options
 from atbsn.options.load import read_options
-from atbsn.options.schema import Options
+from atbsn.options.schema import Options, TrainLoader
 from atbsn.utils.dist import start as dist_start
 from atbsn.utils.errors import UserError
 
@@ -37,6 +44,19 @@ PATIENCE = 10.0
 TALLY: Counter[str] = Counter()
 
 COMMANDS = ("train.py", "valid.py", "test.py")
+MAX_WIDTH = 256
+"""Wider networks are not built here, for the memory they take."""
+NUMBERS = [0, 1, 2, 3, 4, 5, 9, 11, 32, 64, 96, 160, 2**31 - 1, 2**31 + 1, 2**63 - 1, 10**30 + 1]
+NUMBERS += [-1, 0.0, 0.5, 1.0, 1.5, 3e-4, 5e-324, 1e300]
+WORDS = ["ATBSN", "CBSN", "StudentA", "StudentB", "StudentC", "BSNModel", "CBSNModel", "DistillModel", "psnr", "ssim"]
+WORDS += ["multi_teacher", "mean_teacher", "region", "auto", "none", "fp32", "bf16", "fp16", "Adam", "SGD", "Constant"]
+WORDS += ["NoisyFolder", "PairedFolder", "SIDDMedium", "SIDDValidation", "DND", "PolyU", "SimulatedCamera", "lmdb"]
+WORDS += [".", "noisy", "pairs", "noisy/0.png", "atbsn.pth", "studentc.pth", "nosuch", "train", "val"]
+PLAUSIBLE = st.one_of(
+    st.none(), st.booleans(), st.sampled_from(NUMBERS), st.sampled_from(WORDS),
+    st.lists(st.sampled_from(NUMBERS), max_size=3), st.builds(lambda name: {"type": name}, st.sampled_from(WORDS)),
+)  # fmt: skip
+"""Values that are right somewhere."""
 JUNK = st.one_of(
     st.none(),
     st.booleans(),
@@ -53,6 +73,10 @@ JUNK = st.one_of(
     st.builds(lambda: {"type": "ATBSN"}),
     st.builds(lambda: {"type": ["ATBSN"]}),
 )
+METADATA = {
+    "network": {"type": "ATBSN", "width": 2, "mean": 0.0}, "k": 3, "k_train": 9, "patch_size": 32, "batch_size": 8,
+    "iteration": 100, "model": "BSNModel", "dataset": "NoisyFolder", "seed": 1,
+}  # fmt: skip
 TEXT_JUNK = st.one_of(
     st.text(max_size=6),
     st.sampled_from(
@@ -78,6 +102,45 @@ TEXT_JUNK = st.one_of(
         ]
     ),
 )
+PATHS = [
+    "",
+    ".",
+    "..",
+    "nosuch",
+    "noisy",
+    "noisy/0.png",
+    "pairs",
+    "out",
+    "a/b.lmdb",
+    "\0",
+    "-",
+    "x" * 300,
+    "arrays.npz",
+]
+PATHS += ["tiny.yml", "atbsn.pth", "studentc.pth", "damaged.safetensors", "net.onnx", "net.pth", "net.safetensors"]
+VALUES = ["0", "1", "-1", "2", "3", "64", "9" * 30, "1e400", "nan", "inf", "x", "\u2742", "1.5", "--", "--nosuch"]
+SCRIPTS = {
+    "compare.py": ["-opt", "tiny.yml", "--k", "--mean", "--nlm", "--bm3d", "--output", "--set", "name=a/b"],
+    "convert_weights.py": ["atbsn.pth", "studenta.pth", "nosuch.ckpt", "net.pth", "net.safetensors"],
+    "export_onnx.py": ["studentb.pth", "cbsn.pth", "net.onnx"],
+    "prepare_data.py": [
+        "folder", "sidd", "dnd", "check", "speed", "polyu", "paired", "prepared",
+        "--size", "--stride", "--codec", "png", "raw", "--whole", "--workers",
+    ],
+    "benchmark.py": [
+        "--device", "cpu", "cuda", "--full", "--only", "step", "GAN", "--rounds", "--precision", "bf16", "--width",
+        "--cbsn_width", "--output",
+    ],
+}  # fmt: skip
+"""Scripts, and what is said to them beside PATHS and VALUES."""
+STARTS = {
+    "compare.py": ["-opt", "tiny.yml", "studentc.pth"],
+    "convert_weights.py": ["atbsn.pth", "net.safetensors"],
+    "export_onnx.py": ["studentc.pth", "net.onnx"],
+    "prepare_data.py": ["folder", "noisy", "out.lmdb"],
+    "benchmark.py": ["--only", "student"],
+}
+"""What is right."""
 
 
 @st.composite
@@ -107,6 +170,77 @@ def structures(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
             position = draw(st.integers(0, len(str(key))))
             parent[f"{str(key)[:position]}x{str(key)[position + 1 :]}"] = parent.pop(key)
     return name, options
+
+
+def walk(value: Any, path: tuple = ()) -> Iterator[tuple]:
+    """The paths of everything in nested dictionaries and lists."""
+    yield path
+    if isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from walk(item, (*path, key))
+
+
+def at(value: Any, path: tuple) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+SEEN = defaultdict(list)
+"""The values that a key has in any file."""
+for path, value in ((path, at(options, path)) for options in VALID.values() for path in walk(options) if path):
+    SEEN[path[-1]].append(value)
+
+
+@st.composite
+def plausible(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid file whose networks are small and whose files are there, with one to three values changed."""
+    options = copy.deepcopy(VALID[draw(st.sampled_from(sorted(VALID)))])
+    options |= {"num_gpu": 0, "manual_seed": 0}
+    for name, entry in options.get("datasets", {}).items():
+        paths = {"type": "PairedFolder", "dataroot": "pairs"} if name[:3] == "val" else {"type": "NoisyFolder"}
+        loader = {key: value for key, value in entry.items() if key in TrainLoader.model_fields}
+        options["datasets"][name] = {"dataroot": "noisy", **paths, **loader}
+    if "network" in options:
+        options["network"] |= {} if options["network"]["type"] in ("StudentA", "StudentB") else {"width": 2}
+    if "teacher" in options.get("model", {}):
+        options["model"]["teacher"] = "atbsn.pth"
+    if "pretrain_network" in options.get("path", {}):
+        name = options.get("network", {"type": "ATBSN"})["type"]
+        options["path"]["pretrain_network"] = f"{name.lower()}.pth"
+    kept = (("num_gpu",), ("path", "root"))
+    places = [path for path in walk(options) if path not in kept and not isinstance(at(options, path), dict)]
+    for path in draw(st.lists(st.sampled_from(places), min_size=1, max_size=3, unique=True)):
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # another change has taken it away
+            parent, key = at(options, path[:-1]), path[-1]
+            numbers = st.sampled_from(NUMBERS)
+            same = {bool: st.booleans(), int: numbers, float: numbers}.get(type(parent[key]), st.sampled_from(WORDS))
+            kinds = [PLAUSIBLE, same, same, *[st.sampled_from(SEEN[key])] * 3]
+            parent[key] = draw(kinds[draw(st.integers(0, 5))])
+    return options
+
+
+@st.composite
+def metadata(draw: st.DrawFn) -> dict[str, Any]:
+    """What a weight file says about itself, with one to three entries changed, taken away or added."""
+    told = copy.deepcopy(METADATA)
+    for _ in range(draw(st.integers(1, 3))):
+        parent = told
+        key = draw(st.sampled_from([*METADATA, "network", "network", "k", "patch_size", "nosuch"]))
+        if key == "network" and isinstance(told.get(key), dict) and draw(st.booleans()):
+            parent, key = told[key], draw(st.sampled_from(["type", "width", "mean", "nosuch"]))
+        parent[key] = draw(st.one_of(JUNK, PLAUSIBLE))
+        if draw(st.integers(0, 4)) == 0:
+            del parent[key]
+    return told
+
+
+@st.composite
+def script_arguments(draw: st.DrawFn) -> tuple[str, list[str]]:
+    """A script, and none to three right arguments, and then some that may be wrong."""
+    script = draw(st.sampled_from(sorted(SCRIPTS)))
+    words = [st.sampled_from(SCRIPTS[script])] * 2 + [st.sampled_from(PATHS), st.sampled_from(VALUES)]
+    return script, STARTS[script][: draw(st.integers(0, 3))] + draw(st.lists(st.one_of(*words), max_size=4))
 
 
 @st.composite
@@ -147,23 +281,9 @@ def assignments(draw: st.DrawFn) -> list[str]:
     return [draw(key) + draw(separator) + draw(value) for _ in range(draw(st.integers(1, 3)))]
 
 
-def walk(value: Any, path: tuple = ()) -> Iterator[tuple]:
-    """The paths of everything in nested dictionaries and lists."""
-    yield path
-    if isinstance(value, (dict, list)):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from walk(item, (*path, key))
-
-
-def at(value: Any, path: tuple) -> Any:
-    for key in path:
-        value = value[key]
-    return value
-
-
 def load(path: Path, overrides: list[str], kind: str) -> None:
     """Options, or one message that is fit to be read; in time, and without leaving anything."""
-    before, start = sorted(path.parent.iterdir()), time.perf_counter()
+    before, start = everything(Path.cwd()), time.perf_counter()
     try:
         options = load_options(str(path), overrides)
     except UserError as error:
@@ -172,15 +292,73 @@ def load(path: Path, overrides: list[str], kind: str) -> None:
         TALLY[f"{kind}: refused"] += 1
     else:
         assert isinstance(options, Options)
-        TALLY[f"{kind}: valid"] += 1
+        TALLY[f"{kind}: {build(path, overrides, options)}"] += 1
     assert time.perf_counter() - start < PATIENCE
-    assert sorted(path.parent.iterdir()) == before
+    assert everything(Path.cwd()) == before
+
+
+def build(path: Path, overrides: list[str], options: Options) -> str:
+    """Let the command that the option file is for build everything it needs; what became of it."""
+    if options.network is not None and options.network.get("width", 0) > MAX_WIDTH:
+        return "not built"
+    script = "train.py" if options.train else "valid.py" if options.dataset_names("val") else "test.py"
+    status, output = run(script, ["-opt", str(path), *(["--set", *overrides] if overrides else [])], BUILT)
+    assert status in (0, 2) and "Traceback" not in output, (script, output)
+    return "refused while built" if status else "built"
+
+
+def everything(folder: Path) -> list[Path]:
+    """All files and folders, to see that none is added; but for locks, which nobody can remove safely."""
+    return sorted(path for path in folder.rglob("*") if path.suffix != ".lock")
+
+
+def run(script: str, arguments: list[str], stops: dict[str, Any]) -> tuple[int, str]:
+    """The exit status of a command, which ends where it comes to one of ``stops``, and what it says."""
+    said = io.StringIO()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(sys, "argv", [script, *arguments]))
+        for name, replacement in stops.items():
+            stack.enter_context(mock.patch(name, replacement))
+        stack.enter_context(contextlib.redirect_stdout(said))
+        stack.enter_context(contextlib.redirect_stderr(said))
+        ending = stack.enter_context(pytest.raises(SystemExit))
+        runpy.run_path(str(REPOSITORY / script), run_name="__main__")
+    return ending.value.code or 0, said.getvalue()
+
+
+def leave(*arguments: Any, **options: Any) -> None:
+    raise SystemExit(0)
+
+
+def start_and_leave(*arguments: Any) -> None:
+    """In place of ``dist.start``, which the commands call when their options are checked."""
+    dist_start(*arguments)
+    leave()
+
+
+CHECKED = {"atbsn.utils.dist.start": start_and_leave}
+BUILT = {
+    "atbsn.engine.experiment.Experiment": mock.MagicMock(),
+    "atbsn.engine.build.RunLogger": leave,
+    "atbsn.engine.validation.validate_sets": leave,
+    "atbsn.engine.inference.denoise_set": leave,
+}
+"""Where train.py, valid.py and test.py have built all, and would begin to write."""
+COMPUTED = {
+    "atbsn.engine.evaluator.evaluate": leave,
+    "scripts.measurement.measure": leave,
+    "scripts.measurement.peak_tflops": lambda *arguments: 1.0,
+    "time.process_time": leave,  # before prepare_data.py measures for seconds
+    "torch.onnx.export": leave,
+}
+"""Where scripts would compute for long."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An empty folder to be in; the counts of all mutations are printed when it is left."""
-    folder, old = tmp_path_factory.mktemp("fuzz"), Path.cwd()
+    folder, old = tmp_path_factory.mktemp("fuzz") / "some" / "folders" / "down", Path.cwd()  # for paths such as ../..
+    folder.mkdir(parents=True)
     os.chdir(folder)
     yield folder
     os.chdir(old)
@@ -225,6 +403,84 @@ def test_changed_assignments(folder, name, overrides):
     load(path, overrides, "--set")
 
 
+@pytest.fixture(scope="module")
+def inputs(folder: Path) -> Iterator[Path]:
+    """A folder to be in with small pictures, weights and option files; afterwards it is as it was."""
+    made = folder.parent / "inputs"
+    for index in range(2):
+        for name in ("noisy", "pairs/Noisy", "pairs/GT"):
+            (made / name).mkdir(parents=True, exist_ok=True)
+            picture = np.full((288, 272, 3), 99 + index, np.uint8)
+            cv2.imwrite(str(made / name / f"{index}.png"), picture)
+    cv2.imwrite(str(made / "small.png"), picture[:40, :48])
+    for kind in ("ATBSN", "CBSN", "StudentA", "StudentB", "StudentC"):
+        width = {} if kind in ("StudentA", "StudentB") else {"width": 2}
+        net = build_arch({"type": kind, **width})
+        save_weights(made / f"{kind.lower()}.pth", net.state_dict(), {"network": net.options})
+    (made / "damaged.safetensors").write_bytes(b"\x08" + bytes(15))
+    np.savez(made / "arrays.npz", conv0=np.zeros(3))
+    (made / "tiny.yml").write_text(yaml.safe_dump(TINY))
+    os.chdir(made)
+    yield made
+    os.chdir(folder)
+    shutil.rmtree(made)
+
+
+TINY = {
+    "name": "tiny",
+    "num_gpu": 0,
+    "path": {"pretrain_network": "told.pth"},
+    "datasets": {"val": {"type": "PairedFolder", "dataroot": "pairs"}},
+}
+
+
+@runs(120)
+@given(options=plausible())
+def test_plausible_entries(inputs, options):
+    path = inputs / "case.yml"
+    path.write_text(yaml.safe_dump(options, sort_keys=False))
+    load(path, [], "plausible entries")
+
+
+@runs(80)
+@example(told=METADATA, suffix=".safetensors")
+@example(told={**METADATA, "k": 2**63 - 1}, suffix=".pth")
+@given(told=metadata(), suffix=st.sampled_from([".pth", ".safetensors"]))
+def test_changed_metadata(inputs, told, suffix):
+    params = build_arch(METADATA["network"]).state_dict()
+    weights = inputs / f"told{suffix}"
+    save_weights(weights, params, told)
+    before = everything(Path.cwd())
+    arguments = ["-opt", "tiny.yml", "--input", "small.png", "--output", "clean"]
+    status, output = run("test.py", [*arguments, "--set", f"path.pretrain_network={weights.name}"], {})
+    assert status in (0, 2) and "Traceback" not in output, (told, output)
+    assert set(everything(Path.cwd())) - set(before) == (
+        set() if status else {inputs / "clean", inputs / "clean" / "small.png"}
+    )
+    shutil.rmtree(inputs / "clean", ignore_errors=True)
+    TALLY[f"metadata: {'refused' if status else 'valid'}"] += 1
+
+
+@runs(150)
+@example(case=("prepare_data.py", ["folder", "noisy", "."]))
+@given(case=script_arguments())
+def test_changed_arguments_of_scripts(inputs, case):
+    script, some = case
+    own = inputs.parent / "own" / "copy"
+    shutil.copytree(inputs, own)
+    os.chdir(own)
+    before, start = everything(own.parent), time.perf_counter()
+    try:
+        status, output = run(f"scripts/{script}", some, COMPUTED)
+        assert status in (0, 2) and "Traceback" not in output, (some, output)
+        assert status == 0 or everything(own.parent) == before, (some, output)
+        assert time.perf_counter() - start < PATIENCE
+    finally:
+        os.chdir(inputs)
+        shutil.rmtree(own.parent)
+    TALLY[f"{script}: {'refused' if status else 'valid'}"] += 1
+
+
 FLAGS = st.one_of(
     st.sampled_from(
         ["-opt", "--launcher", "--auto_resume", "--debug", "--set", "--local-rank", "--input", "--k", "--"]
@@ -241,30 +497,10 @@ FLAGS = st.one_of(
 @runs(150)
 @given(script=st.sampled_from(COMMANDS), arguments=st.lists(FLAGS, max_size=6))
 def test_changed_command_lines(folder, script, arguments):
-    status, output = run(script, arguments)
+    status, output = run(script, arguments, CHECKED)
     assert status in (0, 2), (script, arguments, output)
     assert "Traceback" not in output and list(folder.glob("*")) in ([], [folder / "case"]), output
     TALLY[f"command line: {'refused' if status else 'valid'}"] += 1
-
-
-def run(script: str, arguments: list[str]) -> tuple[int, str]:
-    """The exit status of a command that ends before it would compute, and what it says."""
-    said = io.StringIO()
-    with (
-        mock.patch.object(sys, "argv", [script, *arguments]),
-        mock.patch("atbsn.utils.dist.start", start_and_leave),
-        contextlib.redirect_stdout(said),
-        contextlib.redirect_stderr(said),
-        pytest.raises(SystemExit) as ending,
-    ):
-        runpy.run_path(str(REPOSITORY / script), run_name="__main__")
-    return ending.value.code or 0, said.getvalue()
-
-
-def start_and_leave(*arguments: Any) -> None:
-    """In place of ``dist.start``, which the commands call when their options are checked."""
-    dist_start(*arguments)
-    raise SystemExit(0)
 
 
 @pytest.mark.parametrize(

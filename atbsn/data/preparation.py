@@ -92,6 +92,8 @@ def prepare(images: ImageSet, target: Path, plan: Plan, num_workers: int) -> Man
     is_lmdb = target.suffix == ".lmdb"
     if plan.codec == "raw" and not is_lmdb:
         raise UserError(f"{target}: a folder holds PNG files, not raw records; end its name with .lmdb, or use png")
+    if not target.name.strip("."):
+        raise UserError(f"target: '{target}' is a folder that is there already; name the one to make")
     partial = target.with_name(f".{target.name}.partial")
     with _alone(target):
         if target.exists():

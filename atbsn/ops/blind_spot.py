@@ -5,6 +5,7 @@ s = (k + 1) / 2 rows leaves the union of the four blind to exactly the k x k squ
 """
 
 from collections.abc import Sequence
+from reprlib import repr as shorten
 
 import torch
 from torch import Tensor
@@ -13,15 +14,20 @@ from torch.nn import functional as F
 
 from atbsn.utils.errors import UserError
 
+LARGEST_BLIND_SPOT = 1023
+"""Far beyond any use; a larger one would only fill the memory with zeros."""
+
 
 def blind_spot_shift(k: int) -> int:
     """Rows to shift for blind spot ``k``: s = (k + 1) / 2, and 0 for k = 0 (not blind).
 
     Raises:
-        UserError: ``k`` is negative or even, which would silently equal k - 1.
+        UserError: ``k`` is negative, above 1023, or even, which would silently equal k - 1.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 0 or (k > 0 and k % 2 == 0):
         raise UserError(f"k = {k!r}: a blind spot is 0 (not blind) or an odd number; use 0, 1, 3, 5, 7, 9 or 11")
+    if k > LARGEST_BLIND_SPOT:
+        raise UserError(f"k = {shorten(k)}: a blind spot is at most {LARGEST_BLIND_SPOT}; use 0, 1, 3, 5, 7, 9 or 11")
     return (k + 1) // 2
 
 

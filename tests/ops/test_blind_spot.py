@@ -19,9 +19,9 @@ def test_shift_of_a_blind_spot(k, shift):
     assert blind_spot_shift(k) == shift
 
 
-@pytest.mark.parametrize("k", [-1, -2, 2, 4, 10, True, 3.0, "3", None])
+@pytest.mark.parametrize("k", [-1, -2, 2, 4, 10, 1025, 2**63 - 1, True, 3.0, "3", None])
 def test_no_blind_spot(k):
-    with pytest.raises(UserError, match=r"odd number; use 0, 1, 3"):
+    with pytest.raises(UserError, match=r"blind spot is .*; use 0, 1, 3"):
         blind_spot_shift(k)
 
 

@@ -45,3 +45,9 @@ def test_option_file_can_be_trained_from(name):
 def test_names_of_trainings_differ():
     names = [load_options(str(REPOSITORY / name)).name for name in TRAINING]
     assert len(names) == len(set(names))
+
+
+def test_bare_names_are_unique():
+    """``-opt NAME.yml`` finds a file anywhere under options/."""
+    names = [Path(name).name for name in FILES]
+    assert len(names) == len(set(names))

@@ -1,12 +1,15 @@
 """scripts/benchmark.py: every case runs in both ways, and is counted, timed and written down. No times are asserted."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from scripts.benchmark import Bench, waiting
+from atbsn.data.lmdb_store import LmdbReader
+from atbsn.data.loader import train_loader
+from scripts import benchmark
 from scripts.measurement import in_turns, working_memory
 
 CPU = torch.device("cpu")
@@ -37,16 +40,32 @@ def test_unknown_case_is_refused(command):
     assert status == 2 and "--only: GAN" in output and "Traceback" not in output
 
 
-def test_waiting_is_a_share_for_every_source(tmp_path):
-    bench = Bench(CPU, "fp32", width=2, cbsn_width=2, teacher=Path("unused"))
-    shares = waiting(bench, (2, 32), tmp_path, steps=2)
-    assert list(shares) == ["RAM", "LMDB"] and all(0 <= share < 1 for share in shares.values())
+def test_a_slow_source_is_waited_for(tmp_path, monkeypatch):
+    def crop_slowly(*arguments):
+        time.sleep(0.1)
+        return crop(*arguments)
+
+    crop = LmdbReader.crop
+    monkeypatch.setattr(LmdbReader, "crop", crop_slowly)
+    # Without workers, which read ahead: what a crop takes is waited for.
+    monkeypatch.setattr(benchmark, "train_loader", lambda *args, **kw: train_loader(*args, **{**kw, "num_workers": 0}))
+    bench = benchmark.Bench(CPU, "fp32", width=2, cbsn_width=2, teacher=Path("unused"))
+    shares = benchmark.waiting(bench, (2, 32), tmp_path, steps=2)
+    assert list(shares) == ["RAM", "LMDB"]
+    assert shares["LMDB"] > 0.5 and shares["LMDB"] > shares["RAM"]
 
 
-def test_variants_take_turns():
-    order = []
-    seconds = in_turns({"ours": lambda: order.append("A"), "naive": lambda: order.append("B")}, CPU, rounds=3)
-    assert order == list("ABABAB") and all(value >= 0 for value in seconds.values())
+def test_variants_take_turns_and_medians_count(monkeypatch):
+    clock, order = [0.0], []
+
+    def take(name, seconds):
+        order.append(name)
+        clock[0] += next(seconds)
+
+    monkeypatch.setattr("scripts.measurement.time.perf_counter", lambda: clock[0])
+    ours, naive = iter([9.0, 1.0, 2.0]), iter([4.0, 4.0, 6.0])
+    seconds = in_turns({"ours": lambda: take("A", ours), "naive": lambda: take("B", naive)}, CPU, rounds=3)
+    assert order == list("ABABAB") and seconds == {"ours": 2, "naive": 4}
 
 
 def test_working_memory_sees_what_is_freed_again():

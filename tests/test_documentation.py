@@ -1,0 +1,182 @@
+"""What the documentation names exists: option files, scripts, flags, headings; what is imported is required."""
+
+import ast
+import contextlib
+import fnmatch
+import io
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PAGES = [
+    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "datasets/README.md")),
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+]
+KNOWN = {"options.yml"} | {path.name for path in (REPOSITORY / "options").rglob("*.yml")}
+"""Option files that bare names may stand for, and the one that every training writes."""
+COMMANDS = {
+    path.name: path
+    for path in (*REPOSITORY.glob("*.py"), *(REPOSITORY / "scripts").glob("*.py"))
+    if "__main__" in path.read_text()
+}
+COMMAND = re.compile(rf"\b({'|'.join(map(re.escape, COMMANDS))})\b(?: ([\w-]+))?")
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+    "tensorflow": "tensorflow-cpu",
+    "yaml": "pyyaml",
+}
+"""Modules that are not named as what is installed for them."""
+
+
+@pytest.fixture(params=PAGES, ids=lambda path: path.relative_to(REPOSITORY).as_posix())
+def page(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def test_files_exist(page):
+    text = page.read_text()
+    for name in re.findall(r"[\w./*-]*[\w*]\.yml", text):
+        assert any(REPOSITORY.glob(name)) or fnmatch.filter(KNOWN, name), f"{name}: no such option file"
+    for name in re.findall(r"\b(?:scripts|tests|atbsn|docs)/[\w/]+\.(?:py|md)\b", text):
+        assert (REPOSITORY / name).is_file() or "/my" in name, f"{name}: no such file"
+
+
+def test_flags_are_accepted(page):
+    for flag, commands in named_flags(page.read_text()):
+        known = {name for command in commands for name in accepted(*command)}
+        assert flag in known, f"{flag}: no argument of {' or '.join(' '.join(command) for command in commands)}"
+
+
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^()\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), f"{target}: leads nowhere"
+        assert not anchor or anchor in anchors(linked.read_text()), f"{target}: no such heading"
+
+
+def test_nothing_is_left_to_fill_in(page):
+    left = re.findall(r"@[A-Z][A-Z0-9_]*@", page.read_text())
+    assert not left, left
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("`train.py --nosuch` does", [("--nosuch", [("train.py", "")])]),
+        ("`train.py` is told `--nosuch`", [("--nosuch", [("train.py", "")])]),
+        ("```bash\ntorchrun --nnodes=2 train.py \\\n  --nosuch=1\n```", [("--nosuch", [("train.py", "")])]),
+        ("```\nprepare_data.py speed X --whole\n```", [("--whole", [("prepare_data.py", "speed")])]),
+        ("`tensorboard --logdir tb_logger`, or\n\n| a |\n|---|", []),
+        ("- `valid.py` takes `--k`\n- ...", [("--k", [("valid.py", "")])]),
+        ("- `valid.py`\n- `--k`", [("--k", [(script, "") for script in COMMANDS])]),
+    ],
+)
+def test_flags_are_found(text, named):
+    assert list(named_flags(text)) == named
+
+
+def test_subcommands_accept_different_flags():
+    assert "--whole" in accepted("prepare_data.py", "sidd") and "--whole" in accepted("prepare_data.py", "")
+    assert "--whole" not in accepted("prepare_data.py", "speed") and "--k" not in accepted("train.py", "")
+
+
+def test_what_is_imported_is_required():
+    """What comes with something else may be gone, or of another version, tomorrow."""
+    required = {distribution(line) for line in (REPOSITORY / "requirements.txt").read_text().splitlines()}
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    extras = project.split("[project.optional-dependencies]")[1].split("\n[")[0]
+    optional = {distribution(text) for text in re.findall(r'"(.+?)"', extras)}
+    sources = [REPOSITORY / name for name in ("train.py", "valid.py", "test.py")]
+    sources += [path for folder in ("atbsn", "scripts") for path in (REPOSITORY / folder).rglob("*.py")]
+    found = set()
+    for path in sources:
+        for module, always in imports(ast.parse(path.read_text())):
+            name = DISTRIBUTIONS.get(module, module.replace("_", "-"))
+            assert name in (required if always else required | optional), f"{path}: {module}: {name} is not required"
+            found.add(name)
+    assert {"torch", "pillow", "annotated-types", "bm3d"} <= found  # the last one only in a function
+
+
+def named_flags(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Each flag of our commands, and the commands (script, sub-command) of which one should accept it.
+
+    Of a line of code, the command that it follows; of a paragraph, any of those that the paragraph names, or any at
+    all. What other programs are told is left out.
+    """
+    for number, part in enumerate(re.split(r"^```.*\n", text, flags=re.MULTILINE)):
+        if number % 2:  # fenced
+            for line in part.replace("\\\n", " ").splitlines():
+                yield from _after_commands(line)
+            continue
+        for paragraph in re.split(r"\n\s*\n|\n(?=- )", part):
+            names = [(script, "") for script in COMMANDS if re.search(rf"\b{re.escape(script)}\b", paragraph)]
+            for span in re.findall(r"`([^`]+)`", paragraph):
+                if span.startswith("--"):
+                    yield from ((flag, names or [(script, "") for script in COMMANDS]) for flag in FLAG.findall(span))
+                else:
+                    yield from _after_commands(span)
+
+
+def _after_commands(line: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    for flag in FLAG.finditer(line):
+        commands = list(COMMAND.finditer(line, 0, flag.start()))
+        if commands:
+            script, word = commands[-1].groups("")
+            yield flag[0], [(script, word if word in subcommands(script) else "")]
+
+
+@cache
+def accepted(script: str, subcommand: str) -> set[str]:
+    """The flags that a command's help lists; without ``subcommand`` those of all that it has."""
+    flags = set(re.findall(r"^ +(?:-\w.*?, )?(--[\w-]+)", say_help(script, subcommand), re.MULTILINE))
+    return flags.union(*(accepted(script, name) for name in ([] if subcommand else subcommands(script))))
+
+
+def subcommands(script: str) -> list[str]:
+    listed = re.search(r"\{([\w,-]+)\}\s+\.\.\.", say_help(script, ""))
+    return listed[1].split(",") if listed else []
+
+
+@cache
+def say_help(script: str, subcommand: str) -> str:
+    said = io.StringIO()
+    arguments = [script, *([subcommand] if subcommand else []), "--help"]
+    with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(said), pytest.raises(SystemExit):
+        runpy.run_path(str(COMMANDS[script]), run_name="__main__")
+    return said.getvalue()
+
+
+def anchors(text: str) -> set[str]:
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def distribution(requirement: str) -> str:
+    return re.match(r"[\w-]+", requirement)[0].lower()
+
+
+def imports(node: ast.AST, always: bool = True) -> Iterator[tuple[str, bool]]:
+    """The third-party modules that are imported in ``node``, and whether with the file or within a function."""
+    for child in ast.iter_child_nodes(node):
+        names = [alias.name for alias in child.names] if isinstance(child, ast.Import) else []
+        if isinstance(child, ast.ImportFrom):
+            names = [child.module]
+        for name in names:
+            module = name.split(".")[0]
+            if module not in sys.stdlib_module_names and module not in ("atbsn", "scripts"):
+                yield module, always
+        yield from imports(child, always and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
