@@ -58,6 +58,8 @@ def load_state(path: Path) -> State:
         raise UserError(f"{path}: no such training state; check path.resume_state")
     try:
         content = read_tensors(path)
+        if not isinstance(content, dict):
+            raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
         json.loads(content["settings"])
         wrong = [key for key, kind in _LAYOUT.items() if not isinstance(content[key], kind)]
         if wrong or content["iteration"] < 0:

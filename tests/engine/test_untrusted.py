@@ -166,7 +166,7 @@ def test_what_is_no_dictionary(tmp_path):
     path = tmp_path / "8.state"
     for content in (5, [1], torch.zeros(3), {}, "text"):
         torch.save(content, path)
-        refuses(path)
+        refuses(path, "not a readable training state")
 
 
 def claims(shape):
