@@ -119,8 +119,10 @@ def peak_tflops(device: torch.device, dtype: torch.dtype) -> float:
     """
     side = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(rows, side, device=device).to(dtype) for rows in (4 * side, side))
-    image = a.t().reshape(1, side, -1, 64).contiguous(memory_format=torch.channels_last)
-    kernels = b[:, :, None, None].contiguous(memory_format=torch.channels_last)
+    image, kernels = (
+        torch.randn(size, device=device).to(dtype=dtype, memory_format=torch.channels_last)
+        for size in ((1, side, side // 16, 64), (side, side, 1, 1))
+    )
     runs: dict[str, Run] = {"matmul": lambda: a @ b, "conv2d": lambda: torch.conv2d(image, kernels)}
     in_turns(runs, device, rounds=2)
     seconds = [in_turns(runs, device, rounds=1) for _ in range(5)]
