@@ -20,7 +20,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.base import Network
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.registry import ARCHS
-from atbsn.utils.errors import UserError
+from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.files import read_tensors, write_atomically
 
 METADATA_KEY = "atbsn"
@@ -137,9 +137,8 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
                 raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
             metadata = content.get("metadata")
     except Exception as error:  # a damaged file can fail anywhere in the readers, with any exception
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{path}: not a readable weight file ({type(error).__name__}: {reason[:160]}); "
+            f"{path}: not a readable weight file ({in_a_phrase(error)}); "
             "it is damaged, or holds something other than tensors, which is never executed; give another file"
         ) from None
     return content, metadata if isinstance(metadata, dict) else {}

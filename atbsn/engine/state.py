@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 
 from atbsn.utils import dist
-from atbsn.utils.errors import UserError
+from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.files import cannot_write, read_tensors, write_atomically
 from atbsn.utils.log import logger
 
@@ -66,7 +66,7 @@ def load_state(path: Path) -> State:
             raise ValueError(f"its {wrong[0] if wrong else 'iteration'} cannot be")
     except Exception as error:  # a damaged file can fail anywhere in the reader, with any exception
         raise UserError(
-            f"{path}: not a readable training state ({_first_line(error)}); resume from another one"
+            f"{path}: not a readable training state ({in_a_phrase(error)}); resume from another one"
         ) from None
     return State(path, content)
 
@@ -135,9 +135,3 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
     elif old != new:
         yield path, f"{path} is {shorten(new)}, was {shorten(old)}"
-
-
-def _first_line(error: Exception) -> str:
-    """An exception in a phrase."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0][:160]}" if text else type(error).__name__

@@ -6,3 +6,9 @@ class UserError(ValueError):
 
     The commands print it in one line and leave with exit status 2; from Python it is a ``ValueError``.
     """
+
+
+def in_a_phrase(error: Exception) -> str:
+    """The kind of ``error`` and the first line of what it says, for a message in one line."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:160]}" if text else type(error).__name__
