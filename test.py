@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from atbsn.data import build_dataset
-from atbsn.engine.build import build_method, build_sets
+from atbsn.engine.build import build_sets, build_test_denoiser, results_folder
 from atbsn.engine.commands import parse_arguments, run_command
-from atbsn.engine.inference import Denoiser, denoise_set
+from atbsn.engine.inference.folder import denoise_set
 from atbsn.options import load_options
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
@@ -31,12 +31,10 @@ def main() -> int:
         raise UserError(f"{arguments.opt}: datasets: no entry begins with 'test'; add one, or give --input")
     if options.path.pretrain_network is None:
         raise UserError(f"{arguments.opt}: path.pretrain_network: missing; name the weights to denoise with")
-    model, metadata = build_method(options, device)
-    denoiser = Denoiser(model.eval(), device, options.test, metadata.get("patch_size"))
-    results = Path(options.path.root) / "results" / options.name
+    denoiser = build_test_denoiser(options, device, "test")
     failures = 0
     for name, images in sets.items():
-        folder = results / name
+        folder = results_folder(options) / name
         if arguments.output:
             folder = Path(arguments.output) / (name if len(sets) > 1 else "")
         failed = denoise_set(images, denoiser, folder, f"denoise {name}")

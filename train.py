@@ -1,9 +1,9 @@
 """Train a method on noisy pictures: ``python train.py -opt options/train/train_atbsn.yml``."""
 
-from atbsn.engine.build import build_trainer, build_training, find_state, is_finished
 from atbsn.engine.commands import parse_arguments, run_command
-from atbsn.engine.experiment import Experiment
-from atbsn.engine.interrupt import StopSignal
+from atbsn.engine.training.experiment import Experiment
+from atbsn.engine.training.interrupt import StopSignal
+from atbsn.engine.training.setup import build_trainer, build_training, find_state, is_finished
 from atbsn.options import load_options
 from atbsn.utils import dist
 from atbsn.utils.log import logger
@@ -23,7 +23,7 @@ def main() -> int:
         return 0
     training = build_training(options, device, state)
     with Experiment(options, state and state.path) as experiment, StopSignal() as stop:
-        trainer = build_trainer(options, device, training, experiment)
+        trainer = build_trainer(training, experiment)
         trainer.train(stop)
     if stop.received:
         logger.info("stopped by %s, saved in %s; continue with --auto_resume", stop.received.name, experiment.states)

@@ -1,10 +1,8 @@
 """Measure a method against references: ``python valid.py -opt options/test/test_atbsn.yml --k 0 1 3``."""
 
-from pathlib import Path
-
-from atbsn.engine.build import build_method, build_protocol, build_sets
+from atbsn.engine.build import build_measuring, build_sets, build_test_denoiser, results_folder
 from atbsn.engine.commands import parse_arguments, run_command
-from atbsn.engine.validation import validate_sets
+from atbsn.engine.evaluation.validation import validate_sets
 from atbsn.options import load_options
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
@@ -23,9 +21,8 @@ def main() -> None:
         raise UserError(f"{arguments.opt}: datasets: no entry begins with 'val'; add one with references")
     if options.path.pretrain_network is None:
         raise UserError(f"{arguments.opt}: path.pretrain_network: missing; name the weights to measure")
-    model, _ = build_method(options, device)
-    folder = Path(options.path.root) / "results" / options.name
-    validate_sets(model.eval(), sets, build_protocol(options, device, model.net), options.val.k, folder)
+    denoiser = build_test_denoiser(options, device, "val")
+    validate_sets(denoiser, sets, build_measuring(options), options.val.k, results_folder(options))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ _HOMES = {
     "build_arch": "atbsn.archs",
     "load": "atbsn.archs.weights",
     "load_weights": "atbsn.archs.weights",
-    "denoise": "atbsn.engine.inference",
+    "denoise": "atbsn.engine.inference.picture",
 }
 
 __all__ = ["__version__", "build_arch", "denoise", "load", "load_weights"]
@@ -20,7 +20,7 @@ __all__ = ["__version__", "build_arch", "denoise", "load", "load_weights"]
 if TYPE_CHECKING:
     from atbsn.archs import build_arch
     from atbsn.archs.weights import load, load_weights
-    from atbsn.engine.inference import denoise
+    from atbsn.engine.inference.picture import denoise
 
 
 def __getattr__(name: str) -> Any:

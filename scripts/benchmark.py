@@ -32,24 +32,26 @@ from atbsn.archs import atbsn, build_arch, cbsn, students
 from atbsn.archs.base import Network
 from atbsn.archs.weights import save_weights
 from atbsn.data.folder import NoisyFolder
-from atbsn.data.loader import train_loader
+from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
-from atbsn.data.preparation import Plan, prepare
-from atbsn.engine.checkpoint import Learner
+from atbsn.data.store.prepare import Plan, prepare
 from atbsn.engine.commands import positive, run_command
-from atbsn.engine.finite import FiniteGuard
-from atbsn.engine.inference import Denoiser
-from atbsn.engine.loggers import LossMeter
-from atbsn.engine.optimization import autocast, build_optimizer, build_scheduler, resolve_precision
-from atbsn.engine.trainer import Trainer
+from atbsn.engine.inference.denoiser import build_denoiser
+from atbsn.engine.precision import autocast, resolve_precision
+from atbsn.engine.training.checkpoint import Learner
+from atbsn.engine.training.finite import FiniteGuard
+from atbsn.engine.training.loggers import LossMeter
+from atbsn.engine.training.optimization import build_optimizer, build_scheduler
+from atbsn.engine.training.trainer import Schedule, Trainer
 from atbsn.models.base import Model
 from atbsn.models.bsn import BSNModel
 from atbsn.models.cbsn import CBSNModel
 from atbsn.models.distill import DistillModel
-from atbsn.options.schema import Adam, Precision, Test, Train
+from atbsn.options.schema import Adam, Test, Train
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 from atbsn.utils.log import logger, progress_bar
+from atbsn.utils.types import Precision
 from scripts import naive
 from scripts.measurement import Case, Variant, in_turns, measure, peak_tflops, table
 
@@ -119,11 +121,8 @@ class Bench:
         scaler = torch.amp.GradScaler(self.device.type, enabled=False)
         guard = FiniteGuard(0, str, lambda: None, scaler)
         learner = Learner(model, None, optimizer, build_scheduler(train, optimizer), scaler, LossMeter())
-        trainer = Trainer(
-            learner, iter(batches), guard, None, None, None, device=self.device, start_iter=0, reported=True,
-            total_iter=train.total_iter, accum_iter=1, clip_grad_norm=None, precision=train.precision, print_freq=100,
-            checkpoint_freq=train.total_iter, val_freq=None,
-        )  # fmt: skip
+        schedule = Schedule(train.total_iter, precision=train.precision)
+        trainer = Trainer(learner, iter(batches), guard, None, None, None, schedule, self.device)
         return trainer, self._compiler(model)
 
     def _compiler(self, module: nn.Module) -> Callable[[], object]:
@@ -199,9 +198,9 @@ class Bench:
         noisy = torch.rand(1, 3, *size) * 255  # on the CPU, where pictures come from and go to
 
         def ours() -> Variant:
-            model = Model(net.eval().to(self.device, memory_format=torch.channels_last))
-            denoiser = Denoiser(model, self.device, Test(precision=self.precision), patch_size=None)
-            return Variant(lambda: denoiser(noisy).cpu(), self._compiler(net))
+            ours = net.eval().to(self.device, memory_format=torch.channels_last)
+            denoiser = build_denoiser(ours, self.device, Test(precision=self.precision), {})
+            return Variant(lambda: denoiser(noisy, name).cpu(), self._compiler(net))
 
         def baseline() -> Variant:
             function = getattr(plain.to(self.device), "denoise", plain)
@@ -237,10 +236,9 @@ def waiting(bench: Bench, size: tuple[int, int], folder: Path, steps: int) -> di
     sources = {"RAM": pictures, "LMDB": NoisyFolder(folder / "pictures.lmdb", "lmdb")}
     runs = {}
     for name, images in {"": pictures, **sources}.items():
-        loader = train_loader(
-            PatchDataset(images, side), batch, num_workers=4, start_iter=0, total_iter=10**6,
-            pin_memory=bench.device.type == "cuda",
-        )  # fmt: skip
+        numbers = SampleNumbers(batch_size=batch, total_iter=10**6)
+        pin_memory = bench.device.type == "cuda"
+        loader = train_loader(PatchDataset(images, side), numbers, num_workers=4, pin_memory=pin_memory)
         batches = iter(loader) if name else itertools.repeat(next(iter(loader)))
         trainer, compiler = bench.trainer(bench.bsn_model(), batches)
         compiler()

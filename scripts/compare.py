@@ -5,14 +5,16 @@ comparison.csv, comparison.md and panels to results/<name>/<set>/.
 """
 
 import sys
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from atbsn.engine.build import build_metrics, build_protocol, build_sets
+from atbsn.archs.base import Network
+from atbsn.engine.build import build_metrics, build_sets, results_folder
 from atbsn.engine.commands import parse_arguments, positive, run_command
-from atbsn.engine.comparison import (
+from atbsn.engine.evaluation.comparison import (
     bm3d_candidate,
     comparison_table,
     nlm_candidate,
@@ -20,7 +22,8 @@ from atbsn.engine.comparison import (
     weight_candidate,
     write_comparison,
 )
-from atbsn.engine.evaluator import evaluate, panel_writer
+from atbsn.engine.evaluation.evaluator import evaluate, panel_writer
+from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
 from atbsn.options import load_options
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
@@ -44,9 +47,14 @@ def main() -> None:
         raise UserError("--mean: the mean of several blind spots; name them with --k, such as --k 0 1 3")
 
     options = load_options(arguments.opt, arguments.set)
-    protocol_of = partial(build_protocol, options, dist.start(arguments.launcher, options.num_gpu))
+    device = dist.start(arguments.launcher, options.num_gpu)
+
+    def denoiser_of(net: Network, metadata: Mapping[str, Any]) -> Denoiser:
+        inference = options.inference("val")
+        return build_denoiser(net.to(device), device, inference, net.denoise_settings, metadata.get("patch_size"))
+
     metrics, sets = build_metrics(options), build_sets(options, "val")
-    candidates = [weight_candidate(path, protocol_of, arguments.k, arguments.mean) for path in arguments.weights]
+    candidates = [weight_candidate(path, denoiser_of, arguments.k, arguments.mean) for path in arguments.weights]
     candidates += [nlm_candidate(strength) for strength in arguments.nlm]
     candidates += [bm3d_candidate(sigma) for sigma in arguments.bm3d]
     labels = [label for candidate in candidates for label in candidate.labels]
@@ -55,7 +63,7 @@ def main() -> None:
             f"{len(sets)} sets named val*, {len(labels)} methods ({', '.join(labels)}): at least one of each is "
             "needed, under different names; name option file, weights or strengths accordingly"
         )
-    folder = Path(arguments.output or Path(options.path.root) / "results" / options.name)
+    folder = Path(arguments.output) if arguments.output else results_folder(options)
     for name, images in sets.items():
         on_panel = panel_writer(folder / name / "panels", side=256, columns=4)
         rows = evaluate(

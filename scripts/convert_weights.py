@@ -9,6 +9,7 @@ averaged weights ('params_ema'), these are kept. Metadata stay; the network's ty
 """
 
 import argparse
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -21,15 +22,19 @@ from zipfile import BadZipFile
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from atbsn.archs.cbsn import state_dict_from_tensorflow
+from atbsn.archs.cbsn import CBSN
 from atbsn.archs.weights import load, read_weights, save_weights
 from atbsn.engine.commands import run_command
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 FORMATS = (".pth", ".safetensors")
+
+_OPTIMISER_VARIABLE = re.compile(r"(^|/)(Adam(_\d+)?|beta[12]_power(_\d+)?|global_step)$")
+"""What TensorFlow's Adam keeps in a checkpoint beside the network."""
 
 READER = """
 import sys, numpy, tensorflow
@@ -71,6 +76,46 @@ def convert(source: str | Path, target: str | Path) -> tuple[dict[str, Tensor], 
         params, metadata = net.state_dict(), {**read_weights(source).metadata, "network": net.options}
     save_weights(target, params, metadata)
     return params, metadata
+
+
+def tensorflow_name(key: str) -> str:
+    """The authors' TensorFlow variable for a key of ``CBSN``'s state dict.
+
+    ``branch1.dilated.0.conv1.weight`` is ``DBSN/B1/DCM0/conv1/kernel``.
+    """
+    layer, kind = key.rsplit(".", 1)
+    names = {"weight": "kernel", "bias": "bias"}
+    if layer in ("branch1.conv1", "branch2.conv1"):
+        names = {"weight": "W1", "bias": "b1"}
+    scope = layer.replace("branch", "B").replace("dilated.", "DCM").replace(".", "/")
+    return f"DBSN/{scope}/{names[kind]}"
+
+
+def state_dict_from_tensorflow(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """The state dict of a ``CBSN`` from the authors' variables by name; kernels are HWIO there and OIHW here.
+
+    What the optimiser left beside them is passed over.
+
+    Raises:
+        UserError: variables are missing, unknown or of another shape; it says which.
+    """
+    variables = {name: value for name, value in variables.items() if not _OPTIMISER_VARIABLE.search(name)}
+    width = np.size(variables.get("DBSN/conv0/bias", ())) or 128
+    needed = {tensorflow_name(key): (key, value.shape) for key, value in CBSN(width).state_dict().items()}
+    state, faults = {}, []
+    for name, (key, shape) in needed.items():
+        if name not in variables:
+            faults.append(f"{name} is missing")
+            continue
+        value = torch.from_numpy(np.array(variables[name], dtype=np.float32))
+        state[key] = value.permute(3, 2, 0, 1).contiguous() if value.ndim == 4 else value
+        if state[key].shape != shape:
+            faults.append(f"{name} has shape {tuple(value.shape)}")
+    faults += [f"{name} is unknown" for name in variables if name not in needed]
+    if faults:
+        listed = ", ".join(faults[:20]) + (f" and {len(faults) - 20} more" if len(faults) > 20 else "")
+        raise UserError(f"not the variables of a C-BSN of width {width}: {listed}; give the whole network")
+    return state
 
 
 def _index_file(prefix: Path) -> Path:

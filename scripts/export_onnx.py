@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch import Tensor, nn
 
-from atbsn.archs.base import Network
+from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load_with_metadata
 from atbsn.engine.commands import run_command
 from atbsn.utils.errors import UserError
@@ -34,14 +34,14 @@ TOLERANCE = 1e-4
 
 
 class Denoising(nn.Module):
-    """``Network.denoise`` as a module."""
+    """``Network.denoise`` with what its weights were trained for, as a module."""
 
     def __init__(self, net: Network) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, noisy: Tensor) -> Tensor:
-        return self.net.denoise(noisy)
+        return self.net.denoise(noisy, **self.net.denoise_settings)
 
 
 def export(net: Network, path: Path, metadata: dict[str, Any]) -> float:
@@ -51,7 +51,7 @@ def export(net: Network, path: Path, metadata: dict[str, Any]) -> float:
         UserError: the network has a blind spot, the packages are missing, the outputs differ, or ``path`` cannot be
             written. Then there is no file.
     """
-    if net.blind_spots:
+    if isinstance(net, BlindSpotNetwork):
         raise UserError(
             f"{type(net).__name__} runs its UNet four times for every picture; distil it (options/train/distill_*.yml) "
             "and export the student"

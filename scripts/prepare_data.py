@@ -26,8 +26,8 @@ from atbsn.data.dnd import DND
 from atbsn.data.folder import NoisyFolder
 from atbsn.data.paired import PairedFolder
 from atbsn.data.polyu import PolyU
-from atbsn.data.preparation import Plan, prepare, verify
 from atbsn.data.sidd import SIDDBenchmark, SIDDMedium, SIDDValidation
+from atbsn.data.store.prepare import Plan, prepare, verify
 from atbsn.engine.commands import positive, run_command
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, progress_bar

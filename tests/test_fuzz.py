@@ -338,14 +338,14 @@ def start_and_leave(*arguments: Any) -> None:
 
 CHECKED = {"atbsn.utils.dist.start": start_and_leave}
 BUILT = {
-    "atbsn.engine.experiment.Experiment": mock.MagicMock(),
-    "atbsn.engine.build.RunLogger": leave,
-    "atbsn.engine.validation.validate_sets": leave,
-    "atbsn.engine.inference.denoise_set": leave,
+    "atbsn.engine.training.experiment.Experiment": mock.MagicMock(),
+    "atbsn.engine.training.setup.RunLogger": leave,
+    "atbsn.engine.evaluation.validation.validate_sets": leave,
+    "atbsn.engine.inference.folder.denoise_set": leave,
 }
 """Where train.py, valid.py and test.py have built all, and would begin to write."""
 COMPUTED = {
-    "atbsn.engine.evaluator.evaluate": leave,
+    "atbsn.engine.evaluation.evaluator.evaluate": leave,
     "scripts.measurement.measure": leave,
     "scripts.measurement.peak_tflops": lambda *arguments: 1.0,
     "time.process_time": leave,  # before prepare_data.py measures for seconds

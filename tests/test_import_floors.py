@@ -27,6 +27,9 @@ FLOORS = {
     "scripts": 5,
 }
 
+ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.training")
+"""Of floor 4: a room imports from those before it, and from modules beside them that import from no later one."""
+
 OPTIONAL = {"bm3d", "h5py", "lmdb", "matplotlib", "onnx", "onnxruntime", "openvino", "tensorflow", "wandb"}
 
 
@@ -72,6 +75,14 @@ def test_no_module_imports_from_above():
     assert not {module: above for module, above in found.items() if above}
 
 
+def test_no_room_imports_from_a_later_one():
+    for module, path in python_files():
+        own = next((number for number, room in enumerate(ROOMS) if module.startswith(room)), None)
+        for name in imports(path.read_text(encoding="utf-8"), module, path.name == "__init__.py"):
+            other = next((number for number, room in enumerate(ROOMS) if name.startswith(room)), None)
+            assert own is None or other is None or other <= own, (module, name)
+
+
 def test_every_file_has_a_floor():
     homes = {module: home(module) for module, _ in python_files()}
     assert [module for module, name in homes.items() if name == "atbsn"] == ["atbsn"]
@@ -85,7 +96,7 @@ def test_every_file_has_a_floor():
         ("atbsn.ops.padding", "import atbsn.archs.unet as unet"),
         ("atbsn.archs.unet", "from atbsn import models"),
         ("atbsn.archs.unet", "from ..models.bsn import BSNModel"),
-        ("atbsn.utils.build", "def f():\n    from atbsn.options import Options"),
+        ("atbsn.registry.build", "def f():\n    from atbsn.options import Options"),
         ("atbsn.data.base", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import atbsn.engine"),
         ("atbsn.models.bsn", "import atbsn"),
         ("atbsn.models.bsn", "from atbsn import denoise"),

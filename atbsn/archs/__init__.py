@@ -1,10 +1,8 @@
 """Floor 2: networks, one family a file. ``build_arch`` makes one by name."""
 
-import inspect
-
 from atbsn.archs.base import Network
 from atbsn.registry import ARCHS
-from atbsn.utils.build import build
+from atbsn.registry.build import build, with_defaults
 
 __all__ = ["build_arch"]
 
@@ -18,10 +16,5 @@ def build_arch(options: dict) -> Network:
         UserError: the name is not registered, or the class does not take these arguments.
     """
     net = build(ARCHS, options)
-    defaults = {
-        name: parameter.default
-        for name, parameter in inspect.signature(type(net)).parameters.items()
-        if parameter.default is not parameter.empty
-    }
-    net.options = {**defaults, **options}
+    net.options = with_defaults(type(net), options)
     return net

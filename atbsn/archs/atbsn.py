@@ -6,17 +6,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
+from atbsn.archs.base import BlindSpotNetwork, in_full_precision
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
 from atbsn.ops.blind_spot import blind_spot_shift, rotate, rows_outwards, shift_outwards, unrotate
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.registry import ARCHS
-from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveInt
 
 
 @ARCHS.register
-class ATBSN(Network):
+class ATBSN(BlindSpotNetwork):
     """Blind-spot network with an adjustable blind spot.
 
     ``net(noisy, k=3)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped.
@@ -31,7 +30,6 @@ class ATBSN(Network):
     """
 
     size_multiple = 32
-    blind_spots = True
 
     def __init__(self, width: PositiveInt = 48, mean: float = 0.0) -> None:
         super().__init__()
@@ -62,8 +60,7 @@ class ATBSN(Network):
         Raises:
             UserError: a ``k`` is negative or even and not 0, or ``ks`` is empty.
         """
-        if not ks:
-            raise UserError("ks is empty: name at least one blind spot, such as (0, 1, 3)")
+        self.check_holes(ks)
         shifts = [blind_spot_shift(k) for k in ks]
         margin = max(shifts)
         parts = self._features(noisy, margin)
@@ -79,13 +76,6 @@ class ATBSN(Network):
             ]
             pictures.append(torch.cat(blocks, dim=-2))
         return _crop(torch.cat(pictures, dim=1), noisy)
-
-    def denoise(self, noisy: Tensor, k: int = 3, tiled: Tiled = untiled) -> Tensor:
-        return tiled(lambda tile: self(tile, k=k), noisy)
-
-    def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled) -> Tensor:
-        """As ``denoise``, for every blind spot of ``ks``: (K, B, 3, H, W)."""
-        return tiled(lambda tile: self.forward_teachers(tile, ks), noisy)
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

@@ -1,24 +1,17 @@
 """C-BSN: one network, blind or not as it is asked (Jang et al., ICCV 2023, arXiv 2304.09507)."""
 
-import re
-from collections.abc import Mapping
 from math import prod
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
 from atbsn.ops.padding import reflect_pad
 from atbsn.registry import ARCHS
-from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveInt
 
 PADDING = 32
 """Pixels of reflection around a picture to denoise; the receptive radius is 2 + 9 * 3 = 29."""
-
-_OPTIMISER_VARIABLE = re.compile(r"(^|/)(Adam(_\d+)?|beta[12]_power(_\d+)?|global_step)$")
-"""What TensorFlow's Adam keeps in a checkpoint beside the network."""
 
 
 class SwitchableConv2d(nn.Conv2d):
@@ -105,12 +98,11 @@ class CBSN(Network):
         x = self.conv2(self.conv1(x).relu()).relu()
         return in_full_precision(self.conv4, self.conv4.weight, self.conv3(x).relu())
 
-    def denoise(self, noisy: Tensor, k: int = 3, tiled: Tiled = untiled) -> Tensor:
+    def denoise(self, noisy: Tensor, tiled: Tiled = untiled) -> Tensor:
         """One full pass over ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
 
         The statistics are those of the whole picture, also when the network runs tile by tile.
         """
-        del k
         height, width = noisy.shape[-2:]
         x, mean, scale = standardise(noisy)
         x = reflect_pad(x, PADDING, PADDING, PADDING, PADDING)
@@ -137,46 +129,6 @@ def standardise(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # The floor is put on the variance: the root of a variance of zero has no gradient.
     scale = variance.clamp(min=255.0**2 / prod(y.shape[2:])).sqrt()
     return (y - mean) / scale, mean, scale
-
-
-def tensorflow_name(key: str) -> str:
-    """The authors' TensorFlow variable for a key of ``CBSN``'s state dict.
-
-    ``branch1.dilated.0.conv1.weight`` is ``DBSN/B1/DCM0/conv1/kernel``.
-    """
-    layer, kind = key.rsplit(".", 1)
-    names = {"weight": "kernel", "bias": "bias"}
-    if layer in ("branch1.conv1", "branch2.conv1"):
-        names = {"weight": "W1", "bias": "b1"}
-    scope = layer.replace("branch", "B").replace("dilated.", "DCM").replace(".", "/")
-    return f"DBSN/{scope}/{names[kind]}"
-
-
-def state_dict_from_tensorflow(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The state dict of a ``CBSN`` from the authors' variables by name; kernels are HWIO there and OIHW here.
-
-    What the optimiser left beside them is passed over.
-
-    Raises:
-        UserError: variables are missing, unknown or of another shape; it says which.
-    """
-    variables = {name: value for name, value in variables.items() if not _OPTIMISER_VARIABLE.search(name)}
-    width = np.size(variables.get("DBSN/conv0/bias", ())) or 128
-    needed = {tensorflow_name(key): (key, value.shape) for key, value in CBSN(width).state_dict().items()}
-    state, faults = {}, []
-    for name, (key, shape) in needed.items():
-        if name not in variables:
-            faults.append(f"{name} is missing")
-            continue
-        value = torch.from_numpy(np.array(variables[name], dtype=np.float32))
-        state[key] = value.permute(3, 2, 0, 1).contiguous() if value.ndim == 4 else value
-        if state[key].shape != shape:
-            faults.append(f"{name} has shape {tuple(value.shape)}")
-    faults += [f"{name} is unknown" for name in variables if name not in needed]
-    if faults:
-        listed = ", ".join(faults[:20]) + (f" and {len(faults) - 20} more" if len(faults) > 20 else "")
-        raise UserError(f"not the variables of a C-BSN of width {width}: {listed}; give the whole network")
-    return state
 
 
 def _he_init(module: nn.Module) -> None:

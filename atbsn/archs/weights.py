@@ -38,7 +38,8 @@ class Weights:
 
     Attributes:
         params: the state dict; of the averaged weights (``params_ema``) where the file has them.
-        metadata: ``network`` (type and arguments), ``k``, ``iteration``, ``dataset`` ...; empty in bare files.
+        metadata: ``network`` (type and arguments), ``denoise`` (keywords of ``Network.denoise`` that they were trained
+            for; only ``k`` in older files), ``iteration``, ``dataset`` ...; empty in bare files.
     """
 
     params: dict[str, Tensor]
@@ -69,6 +70,8 @@ def read_weights(path: str | Path) -> Weights:
 def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     """Load the weights in ``path`` into ``net``; returns the file's metadata.
 
+    ``net.denoise_settings`` are then those of the file.
+
     Raises:
         UserError: the file cannot be read, or belongs to another network (which keys or shapes differ).
     """
@@ -76,6 +79,7 @@ def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     _check_fit(net, weights.params, path)
     _check_arguments(net, weights.metadata.get("network"), path)
     net.load_state_dict(weights.params)
+    net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
     return weights.metadata
 
 
@@ -96,7 +100,22 @@ def load_with_metadata(path: str | Path) -> tuple[Network, dict[str, Any]]:
         _check_fit(_build_claimed(options, path), weights.params, path)
     net = build_arch(options)
     net.load_state_dict(weights.params)
+    net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
     return net.eval(), weights.metadata
+
+
+def network_class(path: str | Path) -> type[Network]:
+    """The class of the network in ``path``, which is read but not built.
+
+    Raises:
+        UserError: as ``load``.
+    """
+    weights = read_weights(path)
+    options = weights.metadata.get("network") or _recognise(weights.params, path)
+    name = options.get("type") if isinstance(options, dict) else None
+    if not isinstance(name, str) or name not in ARCHS:
+        raise UserError(f"{path}: its metadata name no network ({shorten(name)}); give another file")
+    return ARCHS.get(name)
 
 
 def save_weights(
@@ -151,10 +170,20 @@ def _check_metadata(metadata: dict[str, Any], path: Path) -> None:
         raise UserError(
             f"{path}: its metadata say patch_size = {shorten(patch_size)}, which is no size; give another file"
         )
+
+
+def _denoise_settings(net_class: type[Network], metadata: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    """Keywords of ``denoise`` that the weights were trained for; older files have nothing but ``k``."""
+    old = {"k": metadata["k"]} if "k" in metadata and "k" in net_class.denoise_keywords() else {}
+    settings = metadata.get("denoise", old)
     try:
-        blind_spot_shift(metadata.get("k", 0))
+        if "denoise" not in metadata:
+            blind_spot_shift(metadata.get("k", 0))
+        if not isinstance(settings, dict):
+            raise UserError(f"denoise: {shorten(settings)}: not a mapping")
+        return net_class.check_denoise(settings)
     except UserError as error:
-        raise UserError(f"{path}: its metadata are wrong: {error}") from None
+        raise UserError(f"{path}: its metadata are wrong: {error}; give another file") from None
 
 
 def _is_state_dict(content: Any) -> bool:
@@ -212,7 +241,7 @@ def _enumerate(names: Sequence[str]) -> str:
 
 def _check_arguments(net: Network, claimed: Any, path: str | Path) -> None:
     """Refuse weights made with arguments that leave no trace in the shapes, such as another ``mean``."""
-    own = getattr(net, "options", None)
+    own = net.options
     if own is None or not isinstance(claimed, dict):
         return
     different = [

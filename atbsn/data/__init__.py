@@ -5,7 +5,7 @@ from typing import Any
 
 from atbsn.data.base import ImageSet
 from atbsn.registry import DATASETS
-from atbsn.utils.build import build
+from atbsn.registry.build import build
 
 __all__ = ["build_dataset"]
 

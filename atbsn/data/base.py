@@ -26,7 +26,7 @@ class ImageSet(ABC):
 
     has_clean: bool = False
     submission: str | None = None
-    """The benchmark that ``test.py`` writes a submission for, by its name in ``atbsn.engine.submission``."""
+    """The benchmark that ``test.py`` writes a submission for, by its name in ``atbsn.engine.inference.submission``."""
 
     _decoded: list[np.ndarray] | None = None
 
@@ -40,7 +40,7 @@ class ImageSet(ABC):
 
     @abstractmethod
     def read(self, index: int) -> Picture:
-        """Read noisy picture ``index`` from its file, with all that is needed to write its like."""
+        """Read noisy picture ``index`` from its file, with all that is needed to write a picture of the same kind."""
 
     @abstractmethod
     def size(self, index: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from atbsn.data.base import ImageSet
-from atbsn.data.lmdb_store import LmdbReader
+from atbsn.data.store.lmdb import LmdbReader
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, image_paths, picture_size, read_picture

@@ -9,6 +9,7 @@ from types import TracebackType
 
 import cv2
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
 from atbsn.data.patches import PatchDataset
@@ -19,10 +20,21 @@ class SampleNumbers(Sampler[list[int]]):
 
     Micro-batch m of all ranks together takes the samples [mG, (m + 1)G), G = ``batch_size * world_size``;
     each rank takes its contiguous part. An iteration is ``accumulate`` micro-batches.
+
+    Args:
+        batch_size: patches a rank and micro-batch.
+        start_iter: iterations already done; a resumed run continues the very same samples.
     """
 
     def __init__(
-        self, batch_size: int, start_iter: int, total_iter: int, accumulate: int, rank: int, world_size: int
+        self,
+        *,
+        batch_size: int,
+        total_iter: int,
+        start_iter: int = 0,
+        accumulate: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.batch_size = batch_size
         self.micro_batches = range(start_iter * accumulate, total_iter * accumulate)
@@ -39,30 +51,19 @@ class SampleNumbers(Sampler[list[int]]):
 
 
 def train_loader(
-    patches: PatchDataset,
-    batch_size: int,
-    num_workers: int,
-    start_iter: int,
-    total_iter: int,
-    accumulate: int = 1,
-    rank: int = 0,
-    world_size: int = 1,
-    pin_memory: bool = False,
-) -> DataLoader:
-    """A loader of exactly ``(total_iter - start_iter) * accumulate`` batches, for one pass over it.
+    patches: PatchDataset, numbers: SampleNumbers, *, num_workers: int, pin_memory: bool = False
+) -> DataLoader[dict[str, Tensor]]:
+    """A loader of one batch for each entry of ``numbers``, for one pass over it.
 
     Batches are ``{"noisy": (B, P, P, 3) uint8, "orientation": (B,), "index": (B,)}``, for ``to_batch``. They
     do not depend on the number of workers; their union over an iteration does not depend on how ranks, batch
     size and accumulation share the same number of samples.
 
     Args:
-        batch_size: patches a rank and micro-batch.
         num_workers: processes a rank; 0 loads in this process.
-        start_iter: iterations already done; a resumed run continues the very same samples.
         pin_memory: for copies to a GPU that overlap with work on it.
     """
     num_workers = min(num_workers, os.cpu_count() or 1)  # more would only take turns; batches are the same
-    numbers = SampleNumbers(batch_size, start_iter, total_iter, accumulate, rank, world_size)
     # Forked workers share the decoded pictures; elsewhere each worker gets a copy.
     context = "fork" if num_workers > 0 and sys.platform == "linux" else None
     return DataLoader(

@@ -1,11 +1,11 @@
-"""Floor 3: training methods, one a file: which networks, which losses, how it denoises."""
+"""Floor 3: training methods, one a file: which networks, which losses."""
 
 from typing import Any
 
 from atbsn.archs.base import Network
 from atbsn.models.base import Model
 from atbsn.registry import MODELS
-from atbsn.utils.build import build
+from atbsn.registry.build import build
 
 __all__ = ["build_model"]
 

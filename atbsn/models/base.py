@@ -1,18 +1,22 @@
-"""What a training method is: which networks, which losses, how it denoises."""
+"""What a training method is: which networks, which losses."""
 
-from typing import Any
+import hashlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from atbsn.archs.base import Network, Tiled, untiled
+from atbsn.archs.base import Network
+
+N = TypeVar("N", bound=Network)
 
 
 class Model(nn.Module):
     """Base of all training methods.
 
-    A method never sees optimizers, files, loggers or metrics. Its trainable network is ``self.net``: the one
-    that is optimised, averaged and saved. Calling the method gives its losses, so that
-    ``DistributedDataParallel`` and ``torch.compile`` wrap the method as a whole.
+    A method never sees optimizers, files, loggers or metrics, and denoises nothing: its network does. Its trainable
+    network is ``self.net``: the one that is optimised, averaged and saved. Calling the method gives its losses, so
+    that ``DistributedDataParallel`` and ``torch.compile`` wrap the method as a whole.
 
     Args:
         net: the network to train.
@@ -20,11 +24,27 @@ class Model(nn.Module):
 
     def __init__(self, net: Network) -> None:
         super().__init__()
+        self.frozen: list[Network] = []
         self.net = net
 
     @classmethod
+    def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
+        """Raise a ``UserError`` that names the option if the method cannot train such a network, or not so.
+
+        Called for option files before anything is built, and by the constructors of methods that have such rules.
+
+        Args:
+            arguments: the method's own, defaults included.
+        """
+        del net_class, arguments
+
+    @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
-        """Training patches must be a multiple of this many pixels, given the method's own arguments."""
+        """Training patches must be a multiple of this many pixels.
+
+        Args:
+            arguments: the method's own, defaults included.
+        """
         del arguments
         return net_class.size_multiple
 
@@ -43,16 +63,46 @@ class Model(nn.Module):
     def forward(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         return self.losses(batch, progress)
 
-    def denoise(self, noisy: Tensor, k: int | None = None, tiled: Tiled = untiled) -> Tensor:
-        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], as the method does at test time; not clipped.
+    def denoise_settings(self) -> dict[str, Any]:
+        """Keywords of the network's ``denoise`` that it is trained for; they travel with the weights.
 
-        Args:
-            k: another blind spot than the method's own, for networks that have one.
-            tiled: how the network is laid over the picture; see ``Network.denoise``.
+        They lie over the network's defaults and under ``test.denoise`` of an option file.
         """
-        own = {} if k is None else {"k": k}
-        return self.net.denoise(noisy, tiled=tiled, **own)
+        return {}
 
     def metadata(self) -> dict[str, Any]:
         """What the weight file should say about the method, in plain values."""
         return {}
+
+    def keep_frozen(self, network: N) -> N:
+        """Keep a helper, such as a teacher: ``self.teacher = self.keep_frozen(load(path))``.
+
+        It is in evaluation mode, and no sub-module: neither trained, saved nor synchronised between processes, but it
+        follows the method to its device, type and memory format. A resumed training must have the same.
+        """
+        self.frozen.append(network.requires_grad_(False).eval())
+        return network
+
+    def frozen_sha256(self) -> list[str]:
+        """A checksum of each helper's weights, in the order in which they were kept."""
+        return [_checksum(network) for network in self.frozen]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if any(value is network for network in self.__dict__.get("frozen", ())):
+            object.__setattr__(self, name, value)  # past nn.Module, which would make a sub-module of it
+        else:
+            super().__setattr__(name, value)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Model":
+        """Every conversion (to, cuda, bfloat16, channels-last, ...) comes through here; take the helpers along."""
+        for network in self.frozen:
+            network._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+
+def _checksum(network: Network) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()

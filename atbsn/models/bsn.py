@@ -1,12 +1,13 @@
 """AT-BSN's own training (arXiv 2303.16783, section 3): an L1 loss through a large blind spot."""
 
+from typing import Any
+
 from torch import Tensor
 
-from atbsn.archs.base import Network, Tiled, untiled
+from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.models.base import Model
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import BlindSpot
 
 
 @MODELS.register
@@ -17,20 +18,34 @@ class BSNModel(Model):
         net: a blind-spot network.
         k_train: blind spot while training, large enough that the noise at its rim tells nothing about the pixel.
         k_test: blind spot while denoising.
+
+    Raises:
+        UserError: ``net`` has no blind spot, or not these.
     """
 
-    def __init__(self, net: Network, k_train: BlindSpot = 9, k_test: BlindSpot = 3) -> None:
-        if not net.blind_spots:
-            raise UserError(f"BSNModel: {type(net).__name__} has no blind spot to train; use ATBSN")
+    net: BlindSpotNetwork
+
+    def __init__(self, net: Network, k_train: int = 9, k_test: int = 3) -> None:
         super().__init__(net)
+        self.check_network(type(net), {"k_train": k_train, "k_test": k_test})
         self.k_train, self.k_test = k_train, k_test
+
+    @classmethod
+    def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
+        if not issubclass(net_class, BlindSpotNetwork):
+            raise UserError(f"network.type: {net_class.__name__} has no blind spot for BSNModel; use ATBSN")
+        for name in ("k_train", "k_test"):
+            try:
+                net_class.check_hole(arguments[name])
+            except UserError as error:
+                raise UserError(f"model.{name}: {arguments[name]}: {error}") from None
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
         return {"loss": (self.net(noisy, k=self.k_train) - noisy).abs().mean()}
 
-    def denoise(self, noisy: Tensor, k: int | None = None, tiled: Tiled = untiled) -> Tensor:
-        return super().denoise(noisy, k=self.k_test if k is None else k, tiled=tiled)
+    def denoise_settings(self) -> dict[str, Any]:
+        return {"k": self.k_test}
 
-    def metadata(self) -> dict[str, object]:
+    def metadata(self) -> dict[str, Any]:
         return {"k_train": self.k_train, "k": self.k_test}

@@ -16,9 +16,6 @@ from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveInt
 
-STRIDE_TRAIN, STRIDE_INV = 5, 2
-"""The published b of S2B_b and i of RS_i."""
-
 
 @MODELS.register
 class CBSNModel(Model):
@@ -46,24 +43,29 @@ class CBSNModel(Model):
         UserError: ``net`` is not a ``CBSN``.
     """
 
+    net: CBSN
+
     def __init__(
         self,
         net: Network,
-        stride_train: PositiveInt = STRIDE_TRAIN,
-        stride_inv: PositiveInt = STRIDE_INV,
+        stride_train: PositiveInt = 5,
+        stride_inv: PositiveInt = 2,
         ramp: Annotated[float, Gt(0), Le(1)] = 0.4,
         weight_inv: Annotated[float, Gt(1)] = 2.0,
     ) -> None:
         super().__init__(net)
-        if not isinstance(net, CBSN):
-            raise UserError(f"network.type: {type(net).__name__} cannot switch its blind spot off; use CBSN")
+        self.check_network(type(net), {})
         self.stride_train, self.stride_inv = stride_train, stride_inv
         self.ramp, self.weight_inv = ramp, weight_inv
 
     @classmethod
+    def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
+        if not issubclass(net_class, CBSN):
+            raise UserError(f"network.type: {net_class.__name__} cannot switch its blind spot off; use CBSN")
+
+    @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
-        strides = arguments.get("stride_train", STRIDE_TRAIN), arguments.get("stride_inv", STRIDE_INV)
-        return lcm(net_class.size_multiple, *strides)
+        return lcm(net_class.size_multiple, arguments["stride_train"], arguments["stride_inv"])
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         x, _, _ = standardise(batch["noisy"])

@@ -1,37 +1,24 @@
 """Distilling the family of AT-BSN's teachers into one ordinary network (arXiv 2303.16783, section 4)."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import lcm
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import AfterValidator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from atbsn.archs.atbsn import ATBSN
-from atbsn.archs.base import Network
+from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.students import StudentC
-from atbsn.archs.weights import load
+from atbsn.archs.weights import load, network_class
 from atbsn.models.base import Model
-from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.ops.padding import reflect_pad
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import BlindSpot, NonNegativeFloat
-
-
-def _check_ks(ks: Sequence[int]) -> Sequence[int]:
-    """Raise unless ``ks`` names a family of teachers. Option files are checked with it before anything is built."""
-    if not ks:
-        raise UserError("ks is empty: name at least one blind spot, such as [0, 1, 3, 5, 7, 9, 11]")
-    for k in ks:
-        blind_spot_shift(k)
-    if len(set(ks)) < len(ks):
-        raise UserError(f"ks = {list(ks)}: a blind spot counts once; use {sorted(set(ks))}")
-    return ks
+from atbsn.utils.types import NonNegativeFloat
 
 
 @MODELS.register
@@ -44,62 +31,71 @@ class DistillModel(Model):
         mean_teacher     mean |N(y) - sg mean_k F(y; k)|
         region           mean (1 - a) |N(y) - sg F(y; k_flat)| + mean a |N(y) - sg F(y; k_texture)|
 
-    All F(y; k) come from one feature pass. The teacher is no sub-module: it is neither trained, saved nor
-    synchronised between processes, but it follows the method to its device, type and memory format.
+    All F(y; k) come from one ``forward_teachers``: in an ATBSN, one feature pass.
 
     ``region`` is an ablation; the larger of its two blind spots is for flat pixels. The weight a of texture is
     SASS's (Li et al., CVPR 2023), applied to AT-BSN's teachers: ``texture_weight``.
 
     Args:
         net: the student.
-        teacher: weight file of an ATBSN.
+        teacher: weight file of a blind-spot network.
         ks: blind spots of the teachers; the default is the published set for SIDD, [0, 1, 3, 5, 7, 9] that for DND.
             ``region`` takes two: [0, 9].
-        transfer: start from the teacher's UNet, all of it but dec1. By default StudentC does, and others do not:
+        transfer: start from an ATBSN teacher's UNet, all of it but dec1. By default StudentC does, and others do not:
             their layers are not the teacher's.
         flat_std: local standard deviation below which a pixel tends to flat (``region``).
         texture_std: local standard deviation above which a pixel tends to texture (``region``).
 
     Raises:
-        UserError: ``teacher`` cannot be read or is not an ATBSN; the student has a blind spot, or cannot take over
-            the teacher's weights; ``ks`` is empty, repeats itself or has an even number.
+        UserError: ``teacher`` cannot be read or has no blind spot; the student has one, or cannot take over the
+            teacher's weights; ``ks`` is empty, repeats itself or names a blind spot that the teacher does not take.
     """
 
-    teacher: ATBSN
+    teacher: BlindSpotNetwork
 
     def __init__(
         self,
         net: Network,
         teacher: str,
-        ks: Annotated[Sequence[BlindSpot], AfterValidator(_check_ks)] = (0, 1, 3, 5, 7, 9, 11),
+        ks: Sequence[int] = (0, 1, 3, 5, 7, 9, 11),
         loss: Literal["multi_teacher", "mean_teacher", "region"] = "multi_teacher",
         transfer: bool | None = None,
         flat_std: NonNegativeFloat = 1.0,
         texture_std: NonNegativeFloat = 5.0,
     ) -> None:
         super().__init__(net)
-        if net.blind_spots:
-            raise UserError(
-                f"network.type: {type(net).__name__} has a blind spot, a student has none; use StudentA, B or C"
-            )
-        if loss == "region" and len(ks) != 2:
-            raise UserError(f"model.ks: {list(ks)}: region takes two, for texture and for flat; use [0, 9]")
-        if flat_std > texture_std:
-            raise UserError(f"model.flat_std: {flat_std} exceeds texture_std = {texture_std}; lower it")
-        self.ks = tuple(_check_ks(ks))
-        self.loss = loss
-        self.flat_std, self.texture_std = flat_std, texture_std
-
+        arguments = {"ks": ks, "loss": loss, "flat_std": flat_std, "texture_std": texture_std}
+        self.check_network(type(net), arguments)
         self.teacher_file = Path(teacher)
-        # Past nn.Module's own __setattr__, which would make the teacher a sub-module.
-        object.__setattr__(self, "teacher", _load_teacher(self.teacher_file))
+        self.teacher = self.keep_frozen(_load_teacher(self.teacher_file))
+        _check_holes(type(self.teacher), ks)
         self.teacher_sha256 = hashlib.sha256(self.teacher_file.read_bytes()).hexdigest()
-        if transfer or (transfer is None and isinstance(net, StudentC)):
+        self.ks, self.loss = tuple(ks), loss
+        self.flat_std, self.texture_std = flat_std, texture_std
+        if transfer or (transfer is None and isinstance(net, StudentC) and isinstance(self.teacher, ATBSN)):
             transfer_weights(self.teacher, net)
 
     @classmethod
+    def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
+        if issubclass(net_class, BlindSpotNetwork):
+            raise UserError(
+                f"network.type: {net_class.__name__} has a blind spot, a student has none; use StudentA, B or C"
+            )
+        ks = arguments["ks"]
+        if len(set(ks)) < len(ks):
+            raise UserError(f"model.ks: {list(ks)}: a blind spot counts once; use {sorted(set(ks))}")
+        if "teacher" in arguments:
+            _check_holes(_teacher_class(arguments["teacher"]), ks)
+        if arguments["loss"] == "region" and len(ks) != 2:
+            raise UserError(f"model.ks: {list(ks)}: region takes two, for texture and for flat; use [0, 9]")
+        if arguments["flat_std"] > arguments["texture_std"]:
+            raise UserError(
+                f"model.flat_std: {arguments['flat_std']} exceeds texture_std = {arguments['texture_std']}; lower it"
+            )
+
+    @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
-        return lcm(net_class.size_multiple, ATBSN.size_multiple)
+        return lcm(net_class.size_multiple, _teacher_class(arguments["teacher"]).size_multiple)
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
@@ -123,11 +119,6 @@ class DistillModel(Model):
         weight = texture_weight(flat, self.flat_std, self.texture_std)
         return ((1 - weight) * (output - flat).abs() + weight * (output - texture).abs()).mean()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-        """Every conversion (to, cuda, bfloat16, channels-last, ...) comes through here; take the teacher along."""
-        self.teacher._apply(fn, recurse)
-        return super()._apply(fn, recurse)
-
 
 def texture_weight(picture: Tensor, flat_std: float, texture_std: float) -> Tensor:
     """How textured each pixel of ``picture`` is: (B, 3, H, W), [0, 255] -> (B, 1, H, W) in (0, 1).
@@ -143,12 +134,17 @@ def texture_weight(picture: Tensor, flat_std: float, texture_std: float) -> Tens
     return torch.sigmoid((std - flat_std).clamp(max=0) + (std - texture_std).clamp(min=0))
 
 
-def transfer_weights(teacher: ATBSN, student: Network) -> None:
-    """Copy the teacher's UNet, all but dec1 (whose output is another), into student C.
+def transfer_weights(teacher: BlindSpotNetwork, student: Network) -> None:
+    """Copy an ATBSN teacher's UNet, all but dec1 (whose output is another), into student C.
 
     Raises:
-        UserError: ``student`` is not a StudentC, or has another width or mean than the teacher.
+        UserError: ``teacher`` is not an ATBSN, or ``student`` is not a StudentC, or has another width or mean.
     """
+    if not isinstance(teacher, ATBSN):
+        raise UserError(
+            f"model.transfer: the teacher is a {type(teacher).__name__}, whose layers no student has; "
+            "use an ATBSN, or transfer: false"
+        )
     if not isinstance(student, StudentC):
         raise UserError(
             f"model.transfer: {type(student).__name__} has other layers than the teacher; "
@@ -167,12 +163,28 @@ def transfer_weights(teacher: ATBSN, student: Network) -> None:
     student.unet.load_state_dict(kept, strict=False)
 
 
-def _load_teacher(path: Path) -> ATBSN:
-    """The frozen network in ``path``, in evaluation mode."""
+def _load_teacher(path: Path) -> BlindSpotNetwork:
+    """The network in ``path``."""
     teacher = load(path)
-    if not isinstance(teacher, ATBSN):
+    if not isinstance(teacher, BlindSpotNetwork):
         raise UserError(
-            f"model.teacher: {path}: holds a {type(teacher).__name__}, but only an ATBSN has blind spots to choose "
-            "from; give the weights of the teacher"
+            f"model.teacher: {path}: holds a {type(teacher).__name__}, which has no blind spots to choose "
+            "from; give the weights of a teacher, such as an ATBSN"
         )
-    return teacher.requires_grad_(False)
+    return teacher
+
+
+def _teacher_class(path: str) -> type[BlindSpotNetwork]:
+    """The class of the teacher in ``path``; the published one as long as there is no such file."""
+    try:
+        found = network_class(path)
+    except UserError:  # said in full when the teacher is loaded
+        return ATBSN
+    return found if issubclass(found, BlindSpotNetwork) else ATBSN
+
+
+def _check_holes(teacher: type[BlindSpotNetwork], ks: Sequence[int]) -> None:
+    try:
+        teacher.check_holes(ks)
+    except UserError as error:
+        raise UserError(f"model.ks: {error}") from None

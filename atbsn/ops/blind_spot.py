@@ -6,8 +6,10 @@ s = (k + 1) / 2 rows leaves the union of the four blind to exactly the k x k squ
 
 from collections.abc import Sequence
 from reprlib import repr as shorten
+from typing import Annotated
 
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
@@ -29,6 +31,15 @@ def blind_spot_shift(k: int) -> int:
     if k > LARGEST_BLIND_SPOT:
         raise UserError(f"k = {shorten(k)}: a blind spot is at most {LARGEST_BLIND_SPOT}; use 0, 1, 3, 5, 7, 9 or 11")
     return (k + 1) // 2
+
+
+def _check_blind_spot(k: int) -> int:
+    blind_spot_shift(k)
+    return k
+
+
+BlindSpot = Annotated[int, AfterValidator(_check_blind_spot)]
+"""A blind spot k, 0 or odd, as the type of a constructor argument."""
 
 
 def rotate(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from atbsn.metrics import build_metric
 from atbsn.options.schema import CosineAnnealing, Options, TrainLoader
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
-from atbsn.utils.build import check_arguments, describe_faults
+from atbsn.registry.build import check_arguments, describe_faults, with_defaults
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
@@ -87,25 +87,50 @@ def _cross_faults(options: Options) -> Iterator[str]:
     best = options.val.best_metric
     if best is not None and best not in options.val.metrics:
         yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, options.val.metrics)}"
-    for name, section in (("val", options.val), ("test", options.test)):
-        if isinstance(section.tile, int) and section.overlap != "auto" and section.tile < 2 * section.overlap:
-            yield f"{name}.tile: {section.tile} is less than twice {name}.overlap ({section.overlap}); enlarge it"
+    for kind in ("val", "test"):
+        found = options.inference(kind)
+        if isinstance(found.tile, int) and isinstance(found.overlap, int) and found.tile < 2 * found.overlap:
+            fault = f"{kind}.tile: {found.tile} is less than twice {kind}.overlap ({found.overlap}); enlarge it"
+            if kind == "test" or (options.val.tile, options.val.overlap) != (None, None):
+                yield fault
     if options.network is None and options.path.pretrain_network is None:
         yield "network: missing; name an architecture, or weights that know theirs (path.pretrain_network)"
-    if "train" in options.datasets and options.network is not None and options.model is not None:
-        yield from _patch_faults(options)
+    if options.network is not None:
+        yield from _hole_faults(options, ARCHS.get(options.network["type"]))
+    if options.network is not None and options.model is not None:
+        yield from _method_faults(options, options.network["type"], options.model)
 
 
-def _patch_faults(options: Options) -> Iterator[str]:
+def _hole_faults(options: Options, network: Any) -> Iterator[str]:
+    """Blind spots that the network does not take, if it has any to choose."""
+    named = [("test.k", options.test.k), *(("val.k", k) for k in options.val.k or ())]
+    for path, k in named if hasattr(network, "check_hole") else ():
+        try:
+            if k is not None:
+                network.check_hole(k)
+        except UserError as error:
+            yield f"{path}: {k}: {error}"
+
+
+def _method_faults(options: Options, network: str, model: dict[str, Any]) -> Iterator[str]:
+    """Whether the method can train the network, and with patches of this size."""
+    method, net_class = MODELS.get(model["type"]), ARCHS.get(network)
+    arguments = with_defaults(method, {key: value for key, value in model.items() if key != "type"})
+    try:
+        method.check_network(net_class, arguments)
+    except UserError as error:
+        yield str(error)
+        return
+    if "train" not in options.datasets:
+        return
     size = options.loader().patch_size
-    arguments = {key: value for key, value in options.model.items() if key != "type"}
-    multiple = MODELS.get(options.model["type"]).patch_multiple(ARCHS.get(options.network["type"]), arguments)
+    multiple = method.patch_multiple(net_class, arguments)
     if size % multiple:
         below, above = size // multiple * multiple, (size // multiple + 1) * multiple
         remedy = f"{below} or {above}" if below else str(above)
         yield (
-            f"datasets.train.patch_size: {size} is not a multiple of {multiple}, which {options.network['type']} "
-            f"with {options.model['type']} needs; use {remedy}"
+            f"datasets.train.patch_size: {size} is not a multiple of {multiple}, which {network} "
+            f"with {model['type']} needs; use {remedy}"
         )
 
 

@@ -8,12 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from atbsn.utils.types import BlindSpot, Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from atbsn.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Precision
 
 Component = dict[str, Any]
 """``{"type": registered name, argument: value, ...}``"""
-
-Precision = Literal["fp32", "bf16", "fp16"]
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """How much of a running mean stays at each step."""
@@ -111,18 +109,23 @@ class Val(Section):
     """Named metrics; each states its protocol."""
     best_metric: str | None = None
     """The metric whose best value chooses models/net_best.pth; none is kept without it."""
-    k: list[BlindSpot] | None = None
-    """Blind spots valid.py compares, in one feature pass; the method's own without it."""
-    tile: PositiveInt | None = None
-    """Side of the tiles, pixels; the whole picture at once without it."""
-    overlap: NonNegativeInt | Literal["auto"] = "auto"
-    precision: Precision = "fp32"
-    """Type of the forward pass."""
+    k: list[NonNegativeInt] | None = None
+    """Blind spots valid.py compares, in one feature pass; the one that test.py takes without it."""
+    tile: PositiveInt | Literal["auto", "none"] | None = None
+    overlap: NonNegativeInt | Literal["auto"] | None = None
+    precision: Precision | Literal["auto"] | None = None
+    """How validation differs from ``test``, whose settings hold without these."""
+    denoise: dict[str, Any] = {}
+    """Laid over ``test.denoise`` for validation."""
 
 
 class Test(Section):
-    k: BlindSpot | None = None
-    """Blind spot to denoise with; the method's own without it."""
+    """How pictures are denoised, by test.py, valid.py, compare.py and the validation in training alike."""
+
+    denoise: dict[str, Any] = {}
+    """Keywords of the network's ``denoise``, such as k or strength, laid over what the weights were trained for."""
+    k: NonNegativeInt | None = None
+    """Short for denoise.k, the blind spot to denoise with."""
     tile: PositiveInt | Literal["auto", "none"] = "auto"
     """Side of the tiles, pixels; auto is the training patch (256 if unknown) but at least four overlaps, none the
     whole picture."""
@@ -185,6 +188,18 @@ class Options(Section):
         """The data set part of ``datasets.<name>``: its type and constructor arguments."""
         loader = TrainLoader.model_fields if name == "train" else ()
         return {key: value for key, value in self.datasets[name].items() if key not in loader}
+
+    def inference(self, kind: Literal["val", "test"]) -> Test:
+        """How pictures are denoised for test.py or for validation: ``test``, with what ``val`` says laid over it."""
+        if kind == "test":
+            return self.test
+        changes: dict[str, Any] = {"denoise": {**self.test.denoise, **self.val.denoise}}
+        if "k" in self.val.denoise:
+            changes["k"] = None
+        for name in ("tile", "overlap", "precision"):
+            if getattr(self.val, name) is not None:
+                changes[name] = getattr(self.val, name)
+        return self.test.model_copy(update=changes)
 
     def dataset_names(self, kind: Literal["val", "test"]) -> list[str]:
         """The data sets for validation or for test.py, in the order of the file."""

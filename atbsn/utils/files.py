@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written aside, flushed to disk, renamed. And files nobody vouches for."""
+"""Files that are either whole or not there: written aside, flushed to disk, renamed. And reading files of others."""
 
 import contextlib
 import errno

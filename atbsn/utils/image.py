@@ -24,7 +24,7 @@ _KINDS = "PNG, JPEG, TIFF, BMP or WebP"
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture, upright, with what is needed to write its like.
+    """A decoded picture, upright, with what is needed to write a picture of the same kind.
 
     Attributes:
         rgb: (H, W, 3), uint8, or uint16 from 16-bit files, or float32 in [0, 255].

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from atbsn.archs import build_arch
-from atbsn.archs.cbsn import CBSN, standardise, state_dict_from_tensorflow, tensorflow_name
-from atbsn.engine.tiling import Tiler
+from atbsn.archs.cbsn import CBSN, standardise
+from atbsn.engine.inference.tiling import Tiler
 from atbsn.ops.subsample import batch_to_space, space_to_batch
-from atbsn.utils.errors import UserError
+from scripts.convert_weights import state_dict_from_tensorflow
 
 
 def golden(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Tensor]]:
@@ -149,45 +149,6 @@ def test_denoise_in_tiles_uses_the_whole_pictures_statistics(small):
     noisy = ramp + torch.randn(1, 3, 60, 300, dtype=torch.float64)
     tiled = small.denoise(noisy, tiled=Tiler(tile=256, overlap=120))
     torch.testing.assert_close(tiled, small.denoise(noisy))
-
-
-def test_variable_names():
-    assert tensorflow_name("conv0.weight") == "DBSN/conv0/kernel"
-    assert tensorflow_name("branch2.conv1.weight") == "DBSN/B2/conv1/W1"
-    assert tensorflow_name("branch1.conv1.bias") == "DBSN/B1/conv1/b1"
-    assert tensorflow_name("branch1.dilated.8.conv1.bias") == "DBSN/B1/DCM8/conv1/bias"
-
-
-def test_what_the_optimiser_left_is_passed_over(assets):
-    variables, _ = golden(assets, "cbsn_width8")
-    state = state_dict_from_tensorflow(variables)
-    for name in list(variables):
-        variables[f"{name}/Adam"] = variables[f"{name}/Adam_1"] = np.zeros(1)
-    variables |= {"beta1_power": np.float32(0.5), "beta2_power": np.float32(0.5), "global_step": np.int64(9)}
-    with_adam = state_dict_from_tensorflow(variables)
-    assert with_adam.keys() == state.keys()
-    assert all(torch.equal(with_adam[key], state[key]) for key in state)
-
-
-def test_missing_unknown_and_misshapen_variables_are_named(assets):
-    variables, _ = golden(assets, "cbsn_width8")
-    del variables["DBSN/B2/conv1/W1"], variables["DBSN/conv4/bias"]
-    variables["DBSN/conv9/bias"] = np.zeros(3)
-    variables["DBSN/conv2/kernel"] = np.zeros((1, 1, 8, 63))
-    with pytest.raises(UserError) as caught:
-        state_dict_from_tensorflow(variables)
-    for fault in (
-        "DBSN/B2/conv1/W1 is missing",
-        "DBSN/conv4/bias is missing",
-        "DBSN/conv9/bias is unknown",
-        "DBSN/conv2/kernel has shape (1, 1, 8, 63)",
-    ):
-        assert fault in str(caught.value)
-
-
-def test_variables_of_something_else():
-    with pytest.raises(UserError, match=r"DBSN/conv0/kernel is missing.* and 79 more"):
-        state_dict_from_tensorflow({"global": np.zeros(1)})
 
 
 def test_bf16_stays_near_float32():

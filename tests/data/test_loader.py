@@ -10,18 +10,19 @@ import pytest
 import torch
 
 from atbsn.data.folder import NoisyFolder
-from atbsn.data.loader import train_loader
+from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
 from atbsn.utils.image import Picture, write_picture
 
 LOADER = """
 import sys
 from atbsn.data.folder import NoisyFolder
-from atbsn.data.loader import train_loader
+from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
 
 if __name__ == "__main__":
-    loader = train_loader(PatchDataset(NoisyFolder(sys.argv[1]), 8), 2, 2, 0, 10**9)
+    numbers = SampleNumbers(batch_size=2, total_iter=10**9)
+    loader = train_loader(PatchDataset(NoisyFolder(sys.argv[1]), 8), numbers, num_workers=2)
 """
 CTRL_C = """
     try:
@@ -48,7 +49,8 @@ def patches(tmp_path_factory) -> PatchDataset:
 
 
 def load(patches: PatchDataset, batch_size: int, num_workers: int = 0, start: int = 0, stop: int = 6, **kwargs):
-    return list(train_loader(patches, batch_size, num_workers, start, stop, **kwargs))
+    numbers = SampleNumbers(batch_size=batch_size, start_iter=start, total_iter=stop, **kwargs)
+    return list(train_loader(patches, numbers, num_workers=num_workers))
 
 
 def same(first: list[dict], second: list[dict]) -> bool:

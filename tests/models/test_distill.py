@@ -14,7 +14,7 @@ import atbsn
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.students import StudentA, StudentB, StudentC
 from atbsn.archs.weights import save_weights
-from atbsn.engine.build import build_method
+from atbsn.engine.build import build_method, build_network
 from atbsn.models import build_model
 from atbsn.models.distill import DistillModel, texture_weight
 from atbsn.options import load_options
@@ -151,12 +151,6 @@ def test_one_feature_pass_whatever_the_loss(teacher):
         model = DistillModel(student(), teacher, loss=loss)
         alone = cost(lambda model=model: model.net(given["noisy"]))
         assert cost(lambda model=model: model(given, PROGRESS)) == family + alone
-
-
-def test_denoising_is_the_students(teacher):
-    model, noisy = DistillModel(student(), teacher), batch()["noisy"]
-    with torch.no_grad():
-        assert torch.equal(model.denoise(noisy), model.net(noisy))
 
 
 # --- the teacher stays apart -------------------------------------------------------------------------------
@@ -298,7 +292,8 @@ def test_weights_that_are_given_stay(teacher, tmp_path):
     }
     (tmp_path / "given.yml").write_text(yaml.safe_dump(options))
     for overrides in ([], ["network=null"]):
-        model, _ = build_method(load_options(str(tmp_path / "given.yml"), overrides), torch.device("cpu"))
+        loaded = load_options(str(tmp_path / "given.yml"), overrides)
+        model = build_method(loaded, build_network(loaded)[0])
         expected = atbsn.load(given).state_dict()
         assert all(torch.equal(tensor, expected[name]) for name, tensor in model.net.state_dict().items())
 
@@ -321,9 +316,10 @@ def test_students_file_holds_the_student_alone(teacher, tmp_path):
     assert found["metadata"]["teacher"]["ks"] == list(KS)
 
 
-def test_patches_suit_teacher_and_student():
-    assert DistillModel.patch_multiple(StudentA, {}) == 32
-    assert DistillModel.patch_multiple(StudentC, {}) == 32
+def test_patches_suit_teacher_and_student(teacher):
+    for net in (StudentA, StudentC):
+        assert DistillModel.patch_multiple(net, {"teacher": teacher}) == 32
+        assert DistillModel.patch_multiple(net, {"teacher": "not trained yet.pth"}) == 32
 
 
 def test_missing_teacher(tmp_path):
@@ -356,7 +352,7 @@ def test_bad_ks(teacher, message, ks):
     with pytest.raises(UserError, match=message):
         DistillModel(student(), teacher, ks)
     options = {"type": "DistillModel", "teacher": teacher, "ks": ks}
-    with pytest.raises(UserError, match=rf"DistillModel\.ks.*: {message}"):
+    with pytest.raises(UserError, match=rf"model\.ks: .*{message}|model\.ks: {message}"):
         build_model(options, student())
 
 

@@ -136,7 +136,7 @@ def test_long_values_are_cut():
 
 
 def test_the_dump_of_options_can_be_loaded_again(tmp_path):
-    from atbsn.engine.experiment import dump_options
+    from atbsn.engine.training.experiment import dump_options
 
     options = check_options(VALID, "x.yml")
     path = tmp_path / "options.yml"

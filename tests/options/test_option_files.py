@@ -7,7 +7,7 @@ import torch
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
-from atbsn.engine.build import build_method
+from atbsn.engine.build import build_method, build_network, build_test_denoiser
 from atbsn.options import load_options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -26,8 +26,12 @@ def test_option_file_builds_its_network_and_method(name, tmp_path, monkeypatch):
         _leave_weights(options.model["teacher"], {"type": "ATBSN", **arguments})
     if options.path.pretrain_network is not None:
         _leave_weights(options.path.pretrain_network, network)
-    model, _ = build_method(options, torch.device("cpu"))
-    assert sum(parameter.numel() for parameter in model.net.parameters()) > 0
+    net, _ = build_network(options)
+    if options.model is not None:
+        assert build_method(options, net).net is net
+    assert sum(parameter.numel() for parameter in net.parameters()) > 0
+    for kind in ("val", "test"):
+        build_test_denoiser(options, torch.device("cpu"), kind)
 
 
 def _leave_weights(path, network):

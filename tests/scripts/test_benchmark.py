@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from atbsn.data.lmdb_store import LmdbReader
 from atbsn.data.loader import train_loader
+from atbsn.data.store.lmdb import LmdbReader
 from scripts import benchmark
 from scripts.measurement import in_turns, working_memory
 

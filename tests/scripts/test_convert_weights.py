@@ -13,6 +13,7 @@ import torch
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load, read_weights, save_weights
 from atbsn.utils.errors import UserError
+from scripts.convert_weights import state_dict_from_tensorflow, tensorflow_name
 
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs tensorflow")
 
@@ -132,3 +133,48 @@ def test_as_a_command_from_anywhere(repository, assets, tmp_path):
     failed = run("no.npz", "out.pth")
     assert failed.returncode == 2
     assert "no.npz" in failed.stdout + failed.stderr and "Traceback" not in failed.stderr
+
+
+def read_variables(assets: Path) -> dict[str, np.ndarray]:
+    """The authors' variables by name."""
+    with np.load(assets / "cbsn_width8.weights.npz") as weights:
+        return {key.replace("__", "/"): weights[key] for key in weights.files}
+
+
+def test_variable_names():
+    assert tensorflow_name("conv0.weight") == "DBSN/conv0/kernel"
+    assert tensorflow_name("branch2.conv1.weight") == "DBSN/B2/conv1/W1"
+    assert tensorflow_name("branch1.conv1.bias") == "DBSN/B1/conv1/b1"
+    assert tensorflow_name("branch1.dilated.8.conv1.bias") == "DBSN/B1/DCM8/conv1/bias"
+
+
+def test_what_the_optimiser_left_is_passed_over(assets):
+    variables = read_variables(assets)
+    state = state_dict_from_tensorflow(variables)
+    for name in list(variables):
+        variables[f"{name}/Adam"] = variables[f"{name}/Adam_1"] = np.zeros(1)
+    variables |= {"beta1_power": np.float32(0.5), "beta2_power": np.float32(0.5), "global_step": np.int64(9)}
+    with_adam = state_dict_from_tensorflow(variables)
+    assert with_adam.keys() == state.keys()
+    assert all(torch.equal(with_adam[key], state[key]) for key in state)
+
+
+def test_missing_unknown_and_misshapen_variables_are_named(assets):
+    variables = read_variables(assets)
+    del variables["DBSN/B2/conv1/W1"], variables["DBSN/conv4/bias"]
+    variables["DBSN/conv9/bias"] = np.zeros(3)
+    variables["DBSN/conv2/kernel"] = np.zeros((1, 1, 8, 63))
+    with pytest.raises(UserError) as caught:
+        state_dict_from_tensorflow(variables)
+    for fault in (
+        "DBSN/B2/conv1/W1 is missing",
+        "DBSN/conv4/bias is missing",
+        "DBSN/conv9/bias is unknown",
+        "DBSN/conv2/kernel has shape (1, 1, 8, 63)",
+    ):
+        assert fault in str(caught.value)
+
+
+def test_variables_of_something_else():
+    with pytest.raises(UserError, match=r"DBSN/conv0/kernel is missing.* and 79 more"):
+        state_dict_from_tensorflow({"global": np.zeros(1)})

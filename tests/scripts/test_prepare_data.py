@@ -228,7 +228,7 @@ def test_a_full_disk(script, pictures, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_does_not_read_back_is_not_kept(script, pictures, tmp_path, monkeypatch, name):
     with monkeypatch.context() as patch:
-        patch.setattr("atbsn.data.preparation.zlib", SimpleNamespace(crc32=lambda record: 1))
+        patch.setattr("atbsn.data.store.prepare.zlib", SimpleNamespace(crc32=lambda record: 1))
         with pytest.raises(UserError, match=r"a_0000_0000 and 45 more: not as written; check the disk"):
             script.main(arguments(tmp_path / name))
     assert not (tmp_path / name).exists() and not (tmp_path / f".{name}.partial").exists()

@@ -1,0 +1,84 @@
+"""Patches as PNG files in a folder with a manifest: what ``lmdb_store`` does, for people who want to see files."""
+
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from atbsn.data.store.manifest import Manifest, Tile, png_fits, target_fault
+from atbsn.utils.errors import UserError
+
+MANIFEST, JOURNAL = "manifest.json", "journal"
+
+
+class FolderReader:
+    """A prepared folder.
+
+    Args:
+        folder: with ``manifest.json``.
+
+    Raises:
+        UserError: no manifest there, or one that cannot be trusted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, path = folder, folder / MANIFEST
+        if not path.is_file():
+            raise UserError(f"{folder}: no {MANIFEST} in it; make the set with python scripts/prepare_data.py")
+        self.manifest = Manifest.from_json(path.read_bytes(), str(path))
+
+    def is_sound(self, number: int) -> bool:
+        """Whether the file of patch ``number`` is as it was written."""
+        patch = self.manifest.patches[number]
+        try:
+            data = (self.folder / f"{patch.key}.png").read_bytes()
+        except OSError:
+            return False
+        return png_fits(data, patch) and zlib.crc32(data) == patch.crc32
+
+
+class FolderWriter:
+    """Fills a folder picture by picture, with a note of each that is done.
+
+    Args:
+        folder: made if it is not there; continued if it is.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def done(self) -> dict[int, list[int]]:
+        """The pictures done so far: the CRC-32 of each of their patches."""
+        path, found = self.folder / JOURNAL, {}
+        for line in path.read_text().splitlines() if path.is_file() else []:
+            try:
+                picture, crc32s = json.loads(line)
+            except ValueError:  # torn by an interruption
+                continue
+            found[picture] = crc32s
+        return found
+
+    def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], crc32s: Sequence[int]) -> None:
+        """Write the patches of one picture, and then the note."""
+        try:
+            for tile, record in zip(tiles, records, strict=True):
+                path = self.folder / f"{tile.key}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(record)
+            with (self.folder / JOURNAL).open("a") as file:
+                file.write("\n" + json.dumps([picture, crc32s]))
+        except OSError as error:
+            raise target_fault(self.folder, error) from error
+
+    def finish(self, manifest: Manifest) -> None:
+        """Bring all files to disk; one by one as they come would take many times longer."""
+        del manifest
+        if hasattr(os, "sync"):
+            os.sync()
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,246 @@
+"""Patches in an LMDB: reading them from any number of processes, and writing them so that a torn one cannot pass."""
+
+import json
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import cv2
+import numpy as np
+
+from atbsn.data.store.manifest import Codec, Manifest, Tile, png_fits, target_fault
+from atbsn.utils.errors import UserError
+
+if TYPE_CHECKING:
+    import lmdb
+
+_MANIFEST = b"manifest"
+_JOURNAL = b"done/"
+_FIRST_MAP_SIZE = 2**30
+_STRIP = 64
+"""Rows of a raw record. py-lmdb reads all of a record that it hands out, so a raw patch is several of them."""
+_PREPARE = "make it with python scripts/prepare_data.py"
+
+_environments: "WeakValueDictionary[tuple[int, str], lmdb.Environment]" = WeakValueDictionary()
+_opening = threading.Lock()
+
+
+def record_key(number: int, strip: int = 0) -> bytes:
+    """The LMDB key of a strip of patch ``number``; the order of keys is the order of numbers."""
+    return b"%08d/%05d" % (number, strip)
+
+
+class LmdbReader:
+    """Patches of an LMDB that ``scripts/prepare_data.py`` made.
+
+    Safe with threads, after a fork and after pickling: each process opens the file itself, at its first read.
+    Nothing is locked or written, so the folder may be read-only.
+
+    Args:
+        path: folder with ``data.mdb``.
+
+    Raises:
+        UserError: no LMDB there, truncated, unfinished, or made by another tool.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).resolve()
+        self._opened: tuple[int, lmdb.Environment] | None = None
+        with self._transaction() as transaction:
+            text = transaction.get(_MANIFEST)
+            if text is None:
+                raise UserError(f"{path}: without a manifest: an LMDB of another tool, or unfinished; {_PREPARE}")
+            self.manifest = Manifest.from_json(bytes(text), str(path))
+
+    def __len__(self) -> int:
+        return len(self.manifest.patches)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_opened": None}
+
+    def read(self, number: int) -> np.ndarray:
+        """Patch ``number``, (H, W, 3) uint8 RGB."""
+        _, height, width, _ = self.manifest.patches[number]
+        return self._pixels(number, 0, 0, height, width)
+
+    def crop(self, number: int, top: int, left: int, size: int) -> np.ndarray:
+        """A (size, size, 3) uint8 RGB crop of patch ``number``; of a raw one, only the strips it meets are read."""
+        return self._pixels(number, top, left, size, size)
+
+    def is_sound(self, number: int) -> bool:
+        """Whether all of patch ``number`` is as it was written."""
+        patch = self.manifest.patches[number]
+        crc32 = 0
+        with self._transaction() as transaction:
+            if self.manifest.codec == "png":
+                record = self._record(transaction, number, 0)
+                return png_fits(record, patch) and zlib.crc32(record) == patch.crc32
+            for strip in range(-(-patch.height // _STRIP)):
+                crc32 = zlib.crc32(self._strip(transaction, number, strip), crc32)
+        return crc32 == patch.crc32
+
+    def _pixels(self, number: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+        bottom, right = top + height, left + width
+        with self._transaction() as transaction:
+            if self.manifest.codec == "png":
+                return self._decode(transaction, number)[top:bottom, left:right]
+            pixels = np.empty((height, width, 3), np.uint8)
+            for strip in range(top // _STRIP, -(-bottom // _STRIP)):
+                first = strip * _STRIP
+                start, stop = max(top, first), min(bottom, first + _STRIP)
+                part = self._strip(transaction, number, strip)
+                pixels[start - top : stop - top] = part[start - first : stop - first, left:right]
+        return pixels
+
+    def _decode(self, transaction: "lmdb.Transaction", number: int) -> np.ndarray:
+        _, height, width, _ = self.manifest.patches[number]
+        record = self._record(transaction, number, 0)
+        pixels = cv2.imdecode(np.frombuffer(record, np.uint8), cv2.IMREAD_COLOR) if len(record) else None
+        if pixels is None or pixels.shape != (height, width, 3):
+            raise self._damaged(number)
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+
+    def _strip(self, transaction: "lmdb.Transaction", number: int, strip: int) -> np.ndarray:
+        """A view of (rows, W, 3) pixels, valid within the transaction."""
+        _, height, width, _ = self.manifest.patches[number]
+        rows = min(_STRIP, height - strip * _STRIP)
+        record = self._record(transaction, number, strip)
+        if len(record) != rows * width * 3:
+            raise self._damaged(number)
+        return np.frombuffer(record, np.uint8).reshape(rows, width, 3)
+
+    def _record(self, transaction: "lmdb.Transaction", number: int, strip: int) -> memoryview:
+        record = transaction.get(record_key(number, strip))
+        if record is None:
+            raise self._damaged(number)
+        return record
+
+    @contextmanager
+    def _transaction(self) -> Iterator["lmdb.Transaction"]:
+        process = os.getpid()
+        if self._opened is None or self._opened[0] != process:
+            self._opened = process, _environment(self.path)
+        with self._opened[1].begin(buffers=True) as transaction:
+            yield transaction
+
+    def _damaged(self, number: int) -> UserError:
+        key = self.manifest.patches[number].key
+        return UserError(f"{self.path}: patch {number} ({key}) is damaged or missing; prepare the set again")
+
+
+class LmdbWriter:
+    """Fills an LMDB picture by picture; what a picture brings is committed as a whole, with a note that it is done.
+
+    Args:
+        folder: made if it is not there; continued if it is.
+        codec: of the records that come.
+
+    Raises:
+        UserError: the disk is full or cannot be written.
+    """
+
+    def __init__(self, folder: Path, codec: Codec) -> None:
+        lmdb = _package(folder)
+        self._error, self._full = lmdb.Error, lmdb.MapFullError
+        self.folder, self.codec = folder, codec
+        with self._writing():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._env = lmdb.open(str(folder), map_size=_FIRST_MAP_SIZE, meminit=False)
+        _check_whole(folder, self._env)
+
+    def done(self) -> dict[int, list[int]]:
+        """The pictures done so far: the CRC-32 of each of their patches."""
+        with self._env.begin() as transaction, transaction.cursor() as cursor:
+            found = {}
+            cursor.set_range(_JOURNAL)
+            for key, value in cursor:
+                if not key.startswith(_JOURNAL):
+                    break
+                found[int(key.removeprefix(_JOURNAL))] = json.loads(value)
+            return found
+
+    def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], crc32s: Sequence[int]) -> None:
+        """Add the patches of one picture, durably: all of them and the note or, if this fails, nothing."""
+
+        def write(transaction: "lmdb.Transaction") -> None:
+            for tile, record in zip(tiles, records, strict=True):
+                length = _STRIP * tile.width * 3 if self.codec == "raw" else len(record)
+                for strip, start in enumerate(range(0, len(record), length)):
+                    transaction.put(record_key(tile.number, strip), memoryview(record)[start : start + length])
+            transaction.put(_JOURNAL + b"%08d" % picture, json.dumps(crc32s).encode())
+
+        self._commit(write)
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest, without which no reader takes the file."""
+        self._commit(lambda transaction: transaction.put(_MANIFEST, manifest.to_json().encode()))
+
+    def close(self) -> None:
+        self._env.close()
+        (self.folder / "lock.mdb").unlink(missing_ok=True)  # readers do not lock
+
+    def _commit(self, write: Callable[["lmdb.Transaction"], None]) -> None:
+        with self._writing():
+            while True:
+                try:
+                    with self._env.begin(write=True) as transaction:
+                        return write(transaction)
+                except self._full:
+                    self._env.set_mapsize(2 * self._env.info()["map_size"])
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._error, OSError) as error:
+            raise target_fault(self.folder, error) from error
+
+
+def _environment(path: Path) -> "lmdb.Environment":
+    """This process's environment of ``path``. LMDB allows one, and not the use of one inherited through a fork."""
+    key = (os.getpid(), str(path))
+    with _opening:
+        environment = _environments.get(key)
+        if environment is None:
+            for (process, opened), inherited in list(_environments.items()):
+                if process != key[0] and opened == key[1]:
+                    inherited.close()
+            environment = _environments[key] = _open(path)
+        return environment
+
+
+def _open(path: Path) -> "lmdb.Environment":
+    lmdb = _package(path)
+    if not (path / "data.mdb").is_file():
+        raise UserError(f"{path}: no LMDB (no data.mdb in it); {_PREPARE}")
+    try:
+        environment = lmdb.open(str(path), readonly=True, lock=False, readahead=False, meminit=False)
+    except lmdb.Error as error:
+        raise UserError(f"{path}: cannot be read as an LMDB ({error}); {_PREPARE}") from None
+    _check_whole(path, environment)
+    return environment
+
+
+def _check_whole(path: Path, environment: "lmdb.Environment") -> None:
+    """Reading beyond the end of the file would kill the process."""
+    size, needed = (
+        (path / "data.mdb").stat().st_size,
+        (environment.info()["last_pgno"] + 1) * environment.stat()["psize"],
+    )
+    if size < needed:
+        environment.close()
+        raise UserError(f"{path}: truncated: {size:,} of {needed:,} bytes; copy it again, or remove and prepare it")
+
+
+def _package(path: Path) -> ModuleType:
+    try:
+        import lmdb
+    except ImportError:
+        raise UserError(f"{path}: an LMDB needs the package lmdb; pip install lmdb") from None
+    return lmdb

@@ -1,0 +1,128 @@
+"""What a prepared set of patches holds: written last, so that a set with a manifest is complete."""
+
+import hashlib
+import json
+import shutil
+import struct
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal, NamedTuple
+
+from atbsn.utils.errors import UserError
+
+Codec = Literal["raw", "png"]
+"""How a record is kept: the (H, W, 3) uint8 RGB bytes themselves, or as a PNG file."""
+
+FORMAT, VERSION = "atbsn-patches", 1
+
+
+class Patch(NamedTuple):
+    """One record.
+
+    Attributes:
+        key: relative path with '/' and without extension.
+        height: pixels.
+        width: pixels.
+        crc32: of the record as it is kept.
+    """
+
+    key: str
+    height: int
+    width: int
+    crc32: int
+
+
+class Tile(NamedTuple):
+    """Where a patch is cut from its picture, with its number and key in the set."""
+
+    number: int
+    key: str
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All patches of a prepared set, in order.
+
+    Attributes:
+        codec: how records are kept.
+        size: side of the patches, pixels; None: whole pictures.
+        stride: pixels between the corners of neighbouring patches; None: whole pictures.
+        plan: digest of the source pictures and of the above: the same plan gives the same set.
+        patches: in the order of their numbers.
+    """
+
+    codec: Codec
+    size: int | None
+    stride: int | None
+    plan: str
+    patches: list[Patch]
+
+    def to_json(self) -> str:
+        """One line a patch, with count and checksum before them."""
+        facts = {
+            "format": FORMAT, "version": VERSION, "codec": self.codec, "size": self.size, "stride": self.stride,
+            "plan": self.plan, "count": len(self.patches), "checksum": _checksum(self.patches),
+        }  # fmt: skip
+        rows = ",\n".join(json.dumps(patch) for patch in self.patches)
+        return f'{json.dumps(facts)[:-1]}, "patches": [\n{rows}\n]}}\n'
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: str) -> "Manifest":
+        """The manifest in ``text``.
+
+        Raises:
+            UserError: not one of ours or of this version, altered, or it names a path outside of the set.
+        """
+        facts = _parse(text, source)
+        if facts["version"] != VERSION:
+            raise UserError(f"{source}: version {facts['version']}, but this program reads {VERSION}; prepare it again")
+        try:
+            patches = [Patch(*row) for row in facts["patches"]]
+            altered = len(patches) != facts["count"] or _checksum(patches) != facts["checksum"]
+            manifest = cls(facts["codec"], facts["size"], facts["stride"], facts["plan"], patches)
+        except (KeyError, TypeError):
+            altered = True
+        if altered:
+            raise UserError(f"{source}: its list of patches does not match its checksum; prepare the set again")
+        outside = [patch.key for patch in patches if not _is_inside(patch.key)]
+        if outside:
+            raise UserError(f"{source}: '{outside[0]}' leads out of the set; do not use it, prepare your own")
+        return manifest
+
+
+def png_fits(data: memoryview | bytes, patch: Patch) -> bool:
+    """Whether ``data`` begins as a PNG of the size of ``patch``."""
+    return bytes(data[1:4]) == b"PNG" and bytes(data[16:24]) == struct.pack(">II", patch.width, patch.height)
+
+
+def target_fault(folder: Path, error: Exception) -> UserError:
+    """What to say where a set cannot be written; an LMDB does not tell a full disk from a broken one."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    reason, free = getattr(error, "strerror", None) or error, shutil.disk_usage(there).free / 1e6
+    return UserError(
+        f"{folder}: cannot be written ({reason}; {free:,.0f} MB are free there); free some space or choose another "
+        "disk, and run the same command again: it continues"
+    )
+
+
+def _parse(text: str | bytes, source: str) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise UserError(f"{source}: not a manifest of scripts/prepare_data.py; prepare the set with it")
+    return facts
+
+
+def _checksum(patches: list[Patch]) -> str:
+    return hashlib.sha256(json.dumps(patches).encode()).hexdigest()
+
+
+def _is_inside(key: str) -> bool:
+    posix, windows = PurePosixPath(key), PureWindowsPath(key)
+    return bool(key) and not (windows.anchor or posix.is_absolute() or ".." in windows.parts)

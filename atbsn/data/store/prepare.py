@@ -1,0 +1,202 @@
+"""From big noisy pictures to patches in a folder or an LMDB: in parallel, resumable, verified.
+
+Everything is built in ``.<name>.partial`` beside the target, picture by picture, each noted as done once its
+patches are written. Only a complete and verified set gets the target's name.
+"""
+
+import hashlib
+import json
+import shutil
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from itertools import count, product
+from pathlib import Path
+
+import cv2
+import numpy as np
+from filelock import FileLock, Timeout
+
+from atbsn.data.base import ImageSet
+from atbsn.data.store.folder import JOURNAL, MANIFEST, FolderReader, FolderWriter
+from atbsn.data.store.lmdb import LmdbReader, LmdbWriter
+from atbsn.data.store.manifest import Codec, Manifest, Patch, Tile, target_fault
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_text
+from atbsn.utils.log import logger, progress_bar
+from atbsn.utils.prefetch import prefetch
+
+_PLAN = "plan"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which patches are cut, and how they are kept.
+
+    Attributes:
+        codec: how records are kept.
+        size: side of the patches, pixels; None: whole pictures. A smaller picture is one patch.
+        stride: pixels between the corners of neighbouring patches; the last ones are shifted inwards, so that
+            every pixel is in a patch.
+        tiles: of every picture.
+    """
+
+    codec: Codec
+    size: int | None
+    stride: int | None
+    tiles: list[list[Tile]]
+
+    @classmethod
+    def make(cls, images: ImageSet, size: int | None, stride: int | None, codec: Codec) -> "Plan":
+        """The plan for ``images``.
+
+        Raises:
+            UserError: size or stride is out of range.
+        """
+        if size is not None and not (stride and 1 <= stride <= size):
+            raise UserError(f"stride: {stride} with patches of {size}: pixels between them are lost; use 1 to {size}")
+        numbers = count()
+        tiles = []
+        for index in range(len(images)):
+            height, width = images.size(index)
+            extent = min(height, size or height), min(width, size or width)
+            corners = product(_starts(height, size, stride), _starts(width, size, stride))
+            tiles.append([Tile(next(numbers), _key(images.key(index), size, *at), *at, *extent) for at in corners])
+        return cls(codec, size, stride, tiles)
+
+    def digest(self) -> str:
+        """Sources of other names or sizes, or other options, give another digest."""
+        return hashlib.sha256(json.dumps([self.codec, self.size, self.stride, self.tiles]).encode()).hexdigest()
+
+    def manifest(self, crc32s: dict[int, list[int]]) -> Manifest:
+        """What the set holds, given the checksums of every picture's patches."""
+        patches = [
+            Patch(tile.key, tile.height, tile.width, crc32)
+            for picture, tiles in enumerate(self.tiles)
+            for tile, crc32 in zip(tiles, crc32s[picture], strict=True)
+        ]
+        return Manifest(self.codec, self.size, self.stride, self.digest(), patches)
+
+
+def prepare(images: ImageSet, target: Path, plan: Plan, num_workers: int) -> Manifest:
+    """Make ``target`` of ``images``: an LMDB if its name ends with ``.lmdb``, else a folder of PNG files.
+
+    Continues what an interrupted call with the same plan has left. ``num_workers`` threads decode and encode:
+    the codecs release the interpreter's lock, so they run side by side.
+
+    Raises:
+        UserError: a picture cannot be read, the disk is full, ``target`` is something else already, or what was
+            written does not read back as it was.
+    """
+    is_lmdb = target.suffix == ".lmdb"
+    if plan.codec == "raw" and not is_lmdb:
+        raise UserError(f"{target}: a folder holds PNG files, not raw records; end its name with .lmdb, or use png")
+    if not target.name.strip("."):
+        raise UserError(f"target: '{target}' is a folder that is there already; name the one to make")
+    partial = target.with_name(f".{target.name}.partial")
+    with _alone(target):
+        if target.exists():
+            return _check_same(target, plan, num_workers)
+        _open_partial(partial, plan)
+        with closing(LmdbWriter(partial, plan.codec) if is_lmdb else FolderWriter(partial)) as writer:
+            _fill(writer, images, plan, num_workers)
+            manifest = plan.manifest(writer.done())
+            writer.finish(manifest)
+        write_text(partial / MANIFEST, manifest.to_json())
+        try:
+            verify(partial, num_workers)
+        except UserError:
+            shutil.rmtree(partial)  # what is noted as done is not what is on disk: there is nothing to continue
+            raise
+        for name in (_PLAN, JOURNAL):
+            (partial / name).unlink(missing_ok=True)
+        partial.rename(target)
+    return manifest
+
+
+def verify(target: Path, num_workers: int) -> Manifest:
+    """Read a prepared set back completely: every patch is there, of its size, with its checksum.
+
+    Raises:
+        UserError: something is missing or altered, or ``target`` is no prepared set.
+    """
+    reader = _open(target)
+    manifest = reader.manifest
+    total = len(manifest.patches)
+    checks = progress_bar(prefetch(reader.is_sound, range(total), num_workers), "verify", total, unit="patch")
+    damaged = [patch.key for patch, sound in zip(manifest.patches, checks, strict=True) if not sound]
+    if damaged:
+        more = f" and {len(damaged) - 1} more" if len(damaged) > 1 else ""
+        raise UserError(f"{target}: {damaged[0]}{more}: not as written; check the disk and prepare the set again")
+    return manifest
+
+
+def _fill(writer: LmdbWriter | FolderWriter, images: ImageSet, plan: Plan, num_workers: int) -> None:
+    """Write the patches of every picture that is not done yet."""
+
+    def encode(picture: int) -> tuple[int, list[bytes], list[int]]:
+        rgb = images.read(picture).rgb8()
+        parts = (rgb[t.top : t.top + t.height, t.left : t.left + t.width] for t in plan.tiles[picture])
+        records = [_encode(part, plan.codec) for part in parts]
+        return picture, records, [zlib.crc32(record) for record in records]
+
+    done = writer.done()
+    todo = [picture for picture in range(len(images)) if picture not in done]
+    if done:
+        logger.info("continuing: %d of %d pictures are done", len(done), len(images))
+    with progress_bar(prefetch(encode, todo, num_workers), "prepare", len(todo), unit="image") as bar:
+        for picture, records, crc32s in bar:
+            writer.put(picture, plan.tiles[picture], records, crc32s)
+
+
+def _encode(pixels: np.ndarray, codec: Codec) -> bytes:
+    if codec == "raw":
+        return pixels.tobytes()
+    _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    return data.tobytes()
+
+
+def _key(picture: str, size: int | None, top: int, left: int) -> str:
+    return picture if size is None else f"{picture}_{top:04d}_{left:04d}"
+
+
+def _starts(length: int, size: int | None, stride: int | None) -> list[int]:
+    if size is None or length <= size:
+        return [0]
+    return [*range(0, length - size, stride), length - size]
+
+
+def _open(target: Path) -> LmdbReader | FolderReader:
+    return LmdbReader(target) if (target / "data.mdb").is_file() else FolderReader(target)
+
+
+def _check_same(target: Path, plan: Plan, num_workers: int) -> Manifest:
+    if _open(target).manifest.plan != plan.digest():
+        raise UserError(f"{target}: made from other pictures or with other options; remove it, or choose another name")
+    logger.info("%s: is there already; verifying it", target)
+    return verify(target, num_workers)
+
+
+def _open_partial(partial: Path, plan: Plan) -> None:
+    """Keep what is there if it is of the same plan."""
+    try:
+        note = partial / _PLAN
+        if partial.exists() and not (note.is_file() and note.read_text() == plan.digest()):
+            logger.info("%s: left by a run with other pictures or options; starting anew", partial)
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise target_fault(partial, error) from error
+    write_text(note, plan.digest())
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Two runs must not fill one target; the system frees the lock when its holder ends, however it ends."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"{target}: another run is preparing it; wait for it, or choose another name") from None

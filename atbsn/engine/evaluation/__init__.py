@@ -1,0 +1,1 @@
+"""Measuring denoisers: metrics a picture, means, groups, panels, comparisons."""

@@ -1,0 +1,119 @@
+"""Validation: every picture denoised once, measured, averaged over pictures, the same for any number of processes."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from atbsn.data.base import ImageSet
+from atbsn.engine.evaluation.panels import panel
+from atbsn.metrics import Metric
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_text
+from atbsn.utils.image import Picture, to_tensor, write_picture
+from atbsn.utils.log import progress_bar
+from atbsn.utils.prefetch import prefetch
+from atbsn.utils.tables import format_csv
+
+Row = dict[str, Any]
+"""One picture denoised in one way: ``index``, ``image``, ``method``, a value for each metric, and the groups."""
+
+Denoise = Callable[[Tensor, str], Mapping[str, Tensor]]
+"""(1, 3, H, W) in [0, 255], and its name, to one or more denoised versions of it, by label."""
+
+OnPanel = Callable[[str, Mapping[str, np.ndarray]], None]
+"""Given the name of a picture and its versions, (H, W, 3) uint8 RGB, by caption."""
+
+
+def evaluate(
+    images: ImageSet,
+    denoise: Denoise,
+    metrics: Mapping[str, Metric],
+    description: str,
+    with_noisy: bool = False,
+    num_panels: int = 0,
+    on_panel: OnPanel | None = None,
+) -> list[Row]:
+    """Measure ``denoise`` on every picture of ``images``, shared between the processes.
+
+    Args:
+        metrics: by name.
+        description: for the progress bar.
+        with_noisy: measure the noisy pictures too, as method "noisy".
+        num_panels: how many pictures, the first ones, are given to ``on_panel``: noisy, denoised and reference.
+
+    Returns:
+        The rows of all pictures, in the order of the set, on every process.
+
+    Raises:
+        UserError: the set has no references.
+    """
+    if not images.has_clean:
+        raise UserError(
+            f"{type(images).__name__} has no references to validate against; use test.py to denoise it, or name a "
+            "set with references"
+        )
+    numbers = range(dist.rank(), len(images), dist.world_size())
+    pairs = prefetch(lambda index: (index, images.read(index), images.read_clean(index)), numbers)
+    rows: list[Row] = []
+    for index, noisy, clean in progress_bar(pairs, description, total=len(numbers), unit="image"):
+        outputs = _denoised(denoise, noisy, images.key(index))
+        reference = _as_array(to_tensor(clean.rgb))
+        measured = {"noisy": _as_array(to_tensor(noisy.rgb)), **outputs} if with_noisy else outputs
+        for label, output in measured.items():
+            values = {name: metric(output, reference) for name, metric in metrics.items()}
+            rows.append({"index": index, "image": images.key(index), "method": label, **values, **images.groups(index)})
+        if index < num_panels and on_panel is not None:
+            shown = {label: Picture(output).rgb8() for label, output in outputs.items()}
+            on_panel(images.key(index), {"noisy": noisy.rgb8(), **shown, "reference": clean.rgb8()})
+    gathered = [row for part in dist.gather(rows) for row in part]
+    return sorted(gathered, key=lambda row: row["index"])
+
+
+def means(rows: Iterable[Row], metrics: Iterable[str]) -> dict[str, dict[str, float]]:
+    """The mean over pictures of each metric, by method: ``{method: {metric: value}}``."""
+    by_method: dict[str, list[Row]] = {}
+    for row in rows:
+        by_method.setdefault(row["method"], []).append(row)
+    return {
+        method: {name: float(np.mean([row[name] for row in part])) for name in metrics}
+        for method, part in by_method.items()
+    }
+
+
+def format_table(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str, Metric]) -> str:
+    """The mean table for a console, with the protocol of every metric below it."""
+    names = list(metrics)
+    width = max([len(method) for method in table] + [8])
+    lines = [f"{'':{width}} " + " ".join(f"{name:>12}" for name in names)]
+    for method, values in table.items():
+        lines.append(f"{method:{width}} " + " ".join(f"{values[name]:12.4f}" for name in names))
+    lines += [f"  {name}: {metric.protocol}" for name, metric in metrics.items()]
+    return "\n".join(lines)
+
+
+def write_rows(path: Path, rows: list[Row], metrics: Mapping[str, Metric]) -> None:
+    """One line a picture and method as CSV; the header names the protocol of every metric."""
+    if not rows or not dist.is_main():
+        return
+    titles = {name: f"{name} [{metric.protocol}]" for name, metric in metrics.items()}
+    renamed = [{titles.get(key, key): value for key, value in row.items() if key != "index"} for row in rows]
+    write_text(path, format_csv(renamed[0], renamed))
+
+
+def panel_writer(folder: Path, side: int = 512, columns: int | None = None) -> OnPanel:
+    """Saves panels as ``folder/<image>.png``; see ``panel``."""
+    return lambda key, pictures: write_picture(folder / f"{key}.png", Picture(panel(pictures, side, columns)))
+
+
+def _denoised(denoise: Denoise, noisy: Picture, key: str) -> dict[str, np.ndarray]:
+    outputs = denoise(to_tensor(noisy.rgb)[None], key)
+    return {label: _as_array(output[0]) for label, output in outputs.items()}
+
+
+def _as_array(output: Tensor) -> np.ndarray:
+    """(3, H, W) to (H, W, 3) float32, neither clipped nor rounded: the metric's protocol says what happens."""
+    return output.permute(1, 2, 0).float().cpu().numpy()

@@ -1,0 +1,64 @@
+"""Means over groups of pictures, such as one phone's or one ISO's: where a method is good, and where not."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from atbsn.engine.evaluation.evaluator import Row, means
+from atbsn.metrics import Metric
+from atbsn.utils import dist
+from atbsn.utils.files import write_text
+from atbsn.utils.tables import format_csv
+
+_OWN = {"index", "image", "method"}
+
+
+def group_means(rows: list[Row], metrics: Iterable[str]) -> list[dict[str, Any]]:
+    """The mean of each metric over the pictures of each group and method.
+
+    Args:
+        rows: of ``evaluate``; whatever they have beside its own entries and ``metrics`` is a label of a group.
+
+    Returns:
+        Entries ``group`` ("iso"), ``value`` ("800"), ``method``, ``pictures`` and the metrics, in order.
+    """
+    metrics = list(metrics)
+    members: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        for label in row.keys() - _OWN - set(metrics):
+            members.setdefault((label, row[label]), []).append(row)
+    return [
+        {"group": label, "value": value, "method": method, "pictures": _count(part, method), **values}
+        for (label, value), part in sorted(members.items(), key=lambda item: _order(*item[0]))
+        for method, values in means(part, metrics).items()
+    ]
+
+
+def format_groups(entries: list[dict[str, Any]], metrics: Iterable[str]) -> str:
+    """The means for a console, a line a group and method."""
+    metrics = list(metrics)
+    names = [f"{entry['group']} {entry['value']}" for entry in entries]
+    width, column = max(map(len, names)), max(len(entry["method"]) for entry in entries)
+    lines = [f"{'':{width}}  {'':{column}}  pictures " + " ".join(f"{name:>12}" for name in metrics)]
+    for name, entry in zip(names, entries, strict=True):
+        values = " ".join(f"{entry[metric]:12.4f}" for metric in metrics)
+        lines.append(f"{name:{width}}  {entry['method']:{column}}  {entry['pictures']:8d} {values}")
+    return "\n".join(lines)
+
+
+def write_groups(path: Path, entries: list[dict[str, Any]], metrics: Mapping[str, Metric]) -> None:
+    """One line a group and method as CSV; the header names the protocol of every metric."""
+    if not entries or not dist.is_main():
+        return
+    titles = {name: f"{name} [{metric.protocol}]" for name, metric in metrics.items()}
+    renamed = [{titles.get(key, key): value for key, value in entry.items()} for entry in entries]
+    write_text(path, format_csv(renamed[0], renamed))
+
+
+def _count(rows: list[Row], method: str) -> int:
+    return sum(row["method"] == method for row in rows)
+
+
+def _order(label: str, value: str) -> tuple[str, bool, int, str]:
+    """Numbers by their size, before names."""
+    return label, not value.isdecimal(), int(value) if value.isdecimal() else 0, value

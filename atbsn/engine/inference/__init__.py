@@ -1,0 +1,1 @@
+"""From noisy pictures to clean ones: the denoiser, its tiles, folders of files, submissions."""

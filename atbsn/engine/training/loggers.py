@@ -1,0 +1,173 @@
+"""Where numbers go: the console, ``metrics.csv`` and TensorBoard. Only rank 0 writes."""
+
+import contextlib
+import csv
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import cannot_write, write_text
+from atbsn.utils.log import logger
+from atbsn.utils.tables import format_csv
+
+COLUMNS = ("iteration", "dataset", "weights", "metric", "value", "protocol")
+
+
+class LossMeter:
+    """Means of the losses since they were last read, summed on the device: no synchronisation between prints."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add the losses of one step (scalars); none if it was skipped."""
+        if not losses:
+            return
+        for name, value in losses.items():
+            value = value.detach().float()
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
+        self._count += 1
+
+    def read(self) -> dict[str, float]:
+        """The means over the steps and over all processes; starts anew. Synchronises."""
+        if not self._count:
+            return {}
+        means = dist.mean_(torch.stack(list(self._sums.values())) / self._count).tolist()
+        means = dict(zip(self._sums, means, strict=True))
+        self._sums, self._count = {}, 0
+        return means
+
+    def state_dict(self) -> dict[str, Any]:
+        """What this process has summed up."""
+        return {"sums": {name: value.cpu() for name, value in self._sums.items()}, "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on summing up from ``state_dict``."""
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._count = state["count"]
+
+
+class RunLogger:
+    """The numbers of one training run.
+
+    Args:
+        folder: where ``metrics.csv`` is.
+        tensorboard: folder of the TensorBoard events; none are written without it.
+        first_iter: the first iteration whose numbers will come; those that an interrupted run left of it and of
+            later ones are dropped, since they come again.
+
+    Raises:
+        UserError: ``metrics.csv`` was changed by someone else, or a folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, tensorboard: Path | None, first_iter: int) -> None:
+        self._csv, self._tensorboard = folder / "metrics.csv", tensorboard
+        self._rows: list[dict[str, Any]] = []
+        self._writer = None
+        self._clock, self._clock_iter = time.perf_counter(), first_iter - 1
+        dist.on_main(lambda: self._open(first_iter))
+
+    def _open(self, first_iter: int) -> None:
+        rows = _read_rows(self._csv)
+        self._rows = [row for row in rows if row["iteration"] < first_iter]
+        if len(self._rows) < len(rows):
+            write_text(self._csv, format_csv(COLUMNS, self._rows))
+        if self._tensorboard is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            with self._events():
+                self._writer = SummaryWriter(str(self._tensorboard), purge_step=first_iter)
+
+    def log_losses(self, iteration: int, total_iter: int, losses: dict[str, float], lr: float) -> None:
+        """One line on the console (losses, learning rate, it/s, time left) and the TensorBoard curves."""
+        now = time.perf_counter()
+        speed = (iteration - self._clock_iter) / max(now - self._clock, 1e-9)
+        self._clock, self._clock_iter = now, iteration
+        eta = time.strftime("%H:%M:%S", time.gmtime((total_iter - iteration) / speed)) if speed else "?"
+        days = int((total_iter - iteration) / speed // 86400) if speed else 0
+        values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        logger.info(
+            "iter %d/%d: %s, lr %.3g, %.2f it/s, eta %s%s",
+            iteration, total_iter, values, lr, speed, f"{days} d " if days else "", eta,
+        )  # fmt: skip
+        self._scalars(iteration, {f"train/{name}": value for name, value in losses.items()} | {"train/lr": lr})
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what is done inside (a validation, say) out of the it/s."""
+        start = time.perf_counter()
+        yield
+        self._clock += time.perf_counter() - start
+
+    def log_metrics(self, iteration: int, dataset: str, weights: str, table: Iterable[dict[str, Any]]) -> None:
+        """Rows of ``metric``, ``value`` and ``protocol`` for one data set and one set of weights."""
+        for entry in table:
+            self._rows.append({"iteration": iteration, "dataset": dataset, "weights": weights, **entry})
+            self._scalars(iteration, {f"{dataset}/{weights}/{entry['metric']}": entry["value"]})
+            logger.info(
+                "iter %d: %s, %s: %s %.4f [%s]",
+                iteration, dataset, weights, entry["metric"], entry["value"], entry["protocol"],
+            )  # fmt: skip
+        dist.on_main(lambda: write_text(self._csv, format_csv(COLUMNS, self._rows)))
+
+    def log_panel(self, iteration: int, name: str, panel: np.ndarray) -> None:
+        """An (H, W, 3) uint8 RGB picture for TensorBoard."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.add_image(name, panel, iteration, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Bring everything to disk: called before a state is saved, so that a resumed run loses nothing.
+
+        Raises:
+            UserError: it cannot be written; nor could it at any time since the last ``flush``.
+        """
+        dist.on_main(self._flush)
+
+    def close(self) -> None:
+        """Write what is left, where that is possible."""
+        if self._writer is not None:
+            with contextlib.suppress(OSError):
+                self._writer.close()
+
+    def _flush(self) -> None:
+        if self._writer is not None:
+            with self._events():
+                self._writer.flush()
+
+    def _scalars(self, iteration: int, values: dict[str, float]) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(OSError):  # ``flush`` raises it again, on all processes
+                for name, value in values.items():
+                    self._writer.add_scalar(name, value, iteration)
+
+    @contextlib.contextmanager
+    def _events(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self._tensorboard, error) from error
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if tuple(reader.fieldnames or ()) != COLUMNS or any(None in (*row, *row.values()) for row in rows):
+            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
+        for row in rows:
+            row["iteration"] = int(row["iteration"])
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be continued ({error}); move it away or restore it") from error
+    return rows

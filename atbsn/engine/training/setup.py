@@ -1,0 +1,232 @@
+"""From checked options to a training. Nothing is written here but by ``build_trainer``."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import torch
+
+from atbsn.data import build_dataset
+from atbsn.data.base import ImageSet
+from atbsn.data.loader import SampleNumbers, train_loader
+from atbsn.data.patches import PatchDataset
+from atbsn.engine.build import build_measuring, build_method, build_network, build_sets
+from atbsn.engine.evaluation.validation import Measuring
+from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
+from atbsn.engine.precision import autocast
+from atbsn.engine.training.checkpoint import Checkpointer, Learner
+from atbsn.engine.training.experiment import Experiment
+from atbsn.engine.training.finite import FiniteGuard
+from atbsn.engine.training.loggers import LossMeter, RunLogger
+from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
+from atbsn.engine.training.state import State, compare_settings, load_state, newest_state
+from atbsn.engine.training.trainer import Schedule, Trainer
+from atbsn.engine.training.validation import TrainingValidation
+from atbsn.models.base import Model
+from atbsn.options import Options
+from atbsn.options.schema import Component, Train
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger
+from atbsn.utils.seed import draw_seed, seed_everything
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a training is made of before its folder is opened.
+
+    Attributes:
+        network, method, train: the sections of the options that a training must have.
+        settings: what shapes it, for a resumed run to compare.
+        state: what it continues from.
+    """
+
+    options: Options
+    network: Component
+    method: Component
+    train: Train
+    device: torch.device
+    seed: int
+    model: Model
+    patches: PatchDataset
+    val_sets: dict[str, ImageSet]
+    denoiser: Denoiser
+    measuring: Measuring
+    settings: dict[str, Any]
+    state: State | None
+
+    @property
+    def start_iter(self) -> int:
+        """Iterations already done."""
+        return 0 if self.state is None else self.state.content["iteration"]
+
+    @property
+    def reported(self) -> bool:
+        """Whether the last of them has been logged and validated."""
+        return True if self.state is None else self.state.content["reported"]
+
+
+def find_state(options: Options, auto_resume: bool) -> State | None:
+    """The training state to continue from: with ``auto_resume`` the run's newest readable one, else the one named.
+
+    A process that ``torchrun`` starts in place of one that died resumes without being told.
+
+    Raises:
+        UserError: the state that is named, or every state of the run, cannot be read.
+    """
+    named = None if options.path.resume_state is None else Path(options.path.resume_state)
+    if not auto_resume and not dist.restarted():
+        return None if named is None else load_state(named)
+    newest: State | None = None
+
+    def look() -> None:  # rank 0 alone: elsewhere a file may not be visible yet
+        nonlocal newest
+        newest = newest_state(Path(options.path.root) / "experiments" / options.name / "training_states")
+
+    dist.on_main(look)
+    path = dist.broadcast(None if newest is None else newest.path) or named
+    if path is None:
+        logger.info("no training state of '%s' yet; starting anew", options.name)
+        return None
+    logger.info("resuming from %s", path)
+    return load_state(path) if newest is None else newest
+
+
+def is_finished(state: State, options: Options) -> bool:
+    """Whether nothing is left to do after ``state``."""
+    left = options.train.total_iter - state.content["iteration"] if options.train is not None else 1
+    return left < 0 or (left == 0 and state.content["reported"])
+
+
+def build_training(options: Options, device: torch.device, state: State | None) -> Training:
+    """Method, patches, denoiser and validation sets; reads much, writes nothing.
+
+    Raises:
+        UserError: 'train' or 'datasets.train' is missing, anything they name cannot be had, or ``state`` belongs to
+            another training.
+    """
+    train, network, method = options.train, options.network, options.model
+    if train is None or network is None or method is None or "train" not in options.datasets:
+        needed = {
+            "train": train, "datasets.train": options.datasets.get("train"), "network": network, "model": method,
+        }  # fmt: skip
+        missing = ", ".join(key for key, value in needed.items() if value is None)
+        raise UserError(f"{options.name}: {missing}: missing; training needs it (see options/base/)")
+    autocast(train.precision, device)
+    seed = options.manual_seed
+    if seed is None:
+        seed = dist.broadcast(draw_seed()) if state is None else state.content["seed"]
+    seed_everything(seed)
+    net, _ = build_network(options)
+    model = build_method(options, net).to(device)
+    loader = options.loader()
+    denoiser = build_denoiser(net, device, options.inference("val"), model.denoise_settings(), loader.patch_size)
+    val_sets = build_sets(options, "val") if options.val.val_freq else {}
+    if options.val.val_freq and not val_sets:
+        logger.info("nothing is validated: no entry of datasets begins with 'val'")
+    for name, images in val_sets.items():
+        if not images.has_clean:
+            raise UserError(f"datasets.{name}: {type(images).__name__} has no references; name a set that has")
+    images = build_dataset(options.dataset("train"))
+    patches = PatchDataset(images, loader.patch_size, loader.use_flip, loader.use_rot, seed)
+    settings = _settings(options, train, method, model, patches)
+    if state is not None:
+        compare_settings(state, settings)
+    return Training(
+        options, network, method, train, device, seed, model, patches, val_sets, denoiser, build_measuring(options),
+        settings, state,
+    )  # fmt: skip
+
+
+def build_trainer(training: Training, experiment: Experiment) -> Trainer:
+    """The training loop with everything it calls, continued from the state if there is one."""
+    options, train, model, device = training.options, training.train, training.model, training.device
+    if train.channels_last:
+        model.to(memory_format=torch.channels_last)
+    checkpointer = _build_checkpointer(training, experiment)
+    learner = _build_learner(training)
+    seed_everything(training.seed + dist.rank())
+    if training.state is not None:
+        checkpointer.restore(training.state, learner)
+    logger.info(
+        "%s: %s with %s, %s parameters, on %d x %s, seed %d, iterations %d to %d",
+        options.name, training.method["type"], training.network["type"],
+        f"{sum(p.numel() for p in model.net.parameters()):,}", dist.world_size(), device.type, training.seed,
+        training.start_iter, train.total_iter,
+    )  # fmt: skip
+    run_logger = RunLogger(
+        experiment.folder, experiment.tensorboard if options.logger.use_tb_logger else None,
+        training.start_iter + 1 if training.reported else training.start_iter,
+    )  # fmt: skip
+    validate = TrainingValidation(
+        training.denoiser, learner.ema, training.val_sets, training.measuring, options.val.best_metric, run_logger,
+        experiment.visualization, train.total_iter,
+    )  # fmt: skip
+    guard = FiniteGuard(train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, learner.scaler)
+    if train.compile is True or (train.compile == "auto" and device.type == "cuda"):
+        model.compile()
+    schedule = Schedule(
+        train.total_iter, training.start_iter, training.reported, train.accum_iter, train.clip_grad_norm,
+        train.precision, options.logger.print_freq, options.logger.save_checkpoint_freq,
+        options.val.val_freq if training.val_sets else None,
+    )  # fmt: skip
+    batches = iter(_build_loader(training))
+    return Trainer(learner, batches, guard, checkpointer, run_logger, validate, schedule, device)
+
+
+def _build_learner(training: Training) -> Learner:
+    train, net = training.train, training.model.net
+    optimizer = build_optimizer(train, net)
+    scaler = torch.amp.GradScaler(training.device.type, enabled=train.precision == "fp16")
+    return Learner(
+        training.model, build_ema(train, net), optimizer, build_scheduler(train, optimizer), scaler, LossMeter()
+    )
+
+
+def _build_loader(training: Training) -> torch.utils.data.DataLoader[dict[str, torch.Tensor]]:
+    loader, train = training.options.loader(), training.train
+    numbers = SampleNumbers(
+        batch_size=loader.batch_size_per_gpu, start_iter=training.start_iter, total_iter=train.total_iter,
+        accumulate=train.accum_iter, rank=dist.rank(), world_size=dist.world_size(),
+    )  # fmt: skip
+    pin_memory = training.device.type == "cuda"
+    return train_loader(training.patches, numbers, num_workers=loader.num_worker_per_gpu, pin_memory=pin_memory)
+
+
+def _build_checkpointer(training: Training, experiment: Experiment) -> Checkpointer:
+    options, model = training.options, training.model
+    loader, best, metrics = options.loader(), options.val.best_metric, training.measuring.metrics
+    metadata = {
+        "network": model.net.options,
+        "model": training.method["type"],
+        "denoise": model.denoise_settings(),
+        **model.metadata(),
+        "dataset": options.datasets["train"]["type"],
+        "patch_size": loader.patch_size,
+        "batch_size": loader.batch_size_per_gpu * dist.world_size() * training.train.accum_iter,
+        "seed": training.seed,
+    }
+    rule = None if best is None else f"{metrics[best].protocol} on {next(iter(training.val_sets), None)}"
+    higher = best is None or metrics[best].higher_is_better
+    return Checkpointer(
+        experiment.models, experiment.states, metadata, training.settings, training.device, rule, higher,
+        options.logger.keep_last,
+    )  # fmt: skip
+
+
+def _settings(options: Options, train: Train, method: Component, model: Model, patches: PatchDataset) -> dict[str, Any]:
+    """What shapes a training, in plain values: a resumed run is compared with the one it continues."""
+    names = "\n".join(patches.images.key(index) for index in range(len(patches)))
+    pictures = f"{len(patches)} (checksum of their names {crc32(names.encode()):08x})"
+    data = {key: value for key, value in options.datasets["train"].items() if key != "num_worker_per_gpu"}
+    settings = {
+        "manual_seed": patches.seed,
+        "network": model.net.options,
+        "model": {**method, **model.metadata(), "frozen_sha256": model.frozen_sha256()},
+        "datasets.train": {**data, "pictures": pictures},
+        "train": train.model_dump(mode="json"),
+        "processes": dist.world_size(),
+    }
+    return json.loads(json.dumps(settings))

@@ -1,0 +1,141 @@
+"""Training states: files a run continues from. Nothing in them is executed, and nothing is taken on trust."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from reprlib import repr as shorten
+from typing import Any, NamedTuple
+
+import torch
+
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError, in_a_phrase
+from atbsn.utils.files import cannot_write, read_tensors, write_atomically
+from atbsn.utils.log import logger
+
+STATE = re.compile(r"(\d+)\.state")
+_LAYOUT = {
+    "iteration": int,
+    "reported": bool,
+    "seed": int,
+    "settings": str,
+    "params": dict,
+    "ema": (dict, type(None)),
+    "optimizer": dict,
+    "scaler": dict,
+    "best_score": (float, type(None)),
+    "processes": list,
+}
+"""What a training state holds, and of which types."""
+_LEARNT_WITH = re.compile(r"network|model\.type|model\..*sha256$|train\.optim\.type|manual_seed")
+"""Settings that must be as they were: with others, the weights in a state mean nothing, or helpers such as a teacher,
+of which checksums are kept, are not the ones that the training began with."""
+
+
+class State(NamedTuple):
+    """A training state and the file it was read from."""
+
+    path: Path
+    content: dict[str, Any]
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a training state: tensors, numbers and strings in lists and dictionaries, nothing else."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def load_state(path: Path) -> State:
+    """Read a training state; nothing in it is executed.
+
+    Raises:
+        UserError: the file is missing, torn, or not a training state.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such training state; check path.resume_state")
+    try:
+        content = read_tensors(path)
+        if not isinstance(content, dict):
+            raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
+        json.loads(content["settings"])
+        wrong = [key for key, kind in _LAYOUT.items() if not isinstance(content[key], kind)]
+        if wrong or content["iteration"] < 0:
+            raise ValueError(f"its {wrong[0] if wrong else 'iteration'} cannot be")
+    except Exception as error:  # a damaged file can fail anywhere in the reader, with any exception
+        raise UserError(
+            f"{path}: not a readable training state ({in_a_phrase(error)}); resume from another one"
+        ) from None
+    return State(path, content)
+
+
+def newest_state(folder: Path) -> State | None:
+    """The newest readable state in ``folder``, or None if there is no state at all; torn ones are named and skipped.
+
+    Raises:
+        UserError: there are states, but none can be read: training anew would not be what anyone wants.
+    """
+    paths = [path for _, path in sorted(numbered(folder, STATE), reverse=True)]
+    for path in paths:
+        try:
+            return load_state(path)
+        except UserError as error:
+            logger.warning("skipped: %s", error)
+    if paths:
+        raise UserError(
+            f"{folder}: none of the {len(paths)} training states can be read; mend the disk, or train anew by leaving "
+            "--auto_resume out"
+        )
+    return None
+
+
+def compare_settings(state: State, settings: dict[str, Any]) -> None:
+    """Log which settings a resumed run does not share with the one it continues.
+
+    Raises:
+        UserError: settings differ without which the state means nothing.
+    """
+    written = json.loads(state.content["settings"])
+    differences = list(_differences(written, settings))
+    averages = (state.content["ema"] is not None, bool(settings["train"]["ema_decay"]))
+    older = {"model.frozen_sha256"} - {f"model.{key}" for key in written["model"]}  # states of before it was kept
+    differences = [(path, text) for path, text in differences if path not in older]
+    fatal = [text for path, text in differences if _LEARNT_WITH.match(path)]
+    fatal += [text for path, text in differences if path == "train.ema_decay" and averages[0] != averages[1]]
+    if fatal:
+        raise UserError(
+            f"{state.path}: made with other options: {'; '.join(fatal)}; resume with its own, or train anew under "
+            "another name (--set name=...)"
+        )
+    if differences and dist.is_main():
+        changes = "; ".join(text for _, text in differences)
+        logger.warning("other options than until iteration %d: %s", state.content["iteration"], changes)
+
+
+def set_aside(states: Path, iteration: int) -> None:
+    """Rename states beyond ``iteration``, unreadable or given up, so that none is taken for this run's."""
+    for number, path in numbered(states, STATE):
+        if number > iteration:
+            try:
+                target = path.replace(path.with_name(f"{path.name}.set_aside"))
+            except OSError as error:
+                raise cannot_write(path, error) from error
+            logger.warning("%s: beyond iteration %d, which is continued from; renamed %s", path, iteration, target.name)
+
+
+def numbered(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:
+    """The files in ``folder`` whose names match ``pattern``, with the number in them."""
+    matches = ((pattern.fullmatch(path.name), path) for path in folder.glob("*"))
+    return [(int(match[1]), path) for match, path in matches if match]
+
+
+def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Where two nested dictionaries differ: the path, and a phrase about it."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*map(str, old), *new}):
+            yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)
+    elif old != new:
+        yield path, f"{path} is {shorten(new)}, was {shorten(old)}"

@@ -1,0 +1,161 @@
+"""The training loop: fetch, step, log, save, validate. Nothing of any method is in here."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from atbsn.data.device import on_device
+from atbsn.engine.precision import autocast
+from atbsn.engine.training.checkpoint import Checkpointer, Learner
+from atbsn.engine.training.finite import FiniteGuard
+from atbsn.engine.training.interrupt import StopSignal
+from atbsn.engine.training.loggers import RunLogger
+from atbsn.utils.log import logger, progress_bar
+from atbsn.utils.types import Precision
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how often and in which steps.
+
+    Attributes:
+        start_iter: iterations already done.
+        reported: whether the last of them has been logged and validated.
+        total_iter: iterations in all.
+        accum_iter: micro-batches an iteration.
+        clip_grad_norm: largest norm of the gradient, or None.
+        precision: type of the forward pass.
+        print_freq, checkpoint_freq, val_freq: iterations between; ``val_freq`` may be None.
+    """
+
+    total_iter: int
+    start_iter: int = 0
+    reported: bool = True
+    accum_iter: int = 1
+    clip_grad_norm: float | None = None
+    precision: Precision = "fp32"
+    print_freq: int = 100
+    checkpoint_freq: int = 2000
+    val_freq: int | None = None
+
+
+class Trainer:
+    """Trains ``model.net`` for a given number of iterations.
+
+    Args:
+        learner: the method, its optimizer, and whatever else changes.
+        batches: raw micro-batches of ``atbsn.data.loader``, ``accum_iter`` for every iteration that is left.
+        guard: stops, or skips, when a loss or gradient is not finite.
+        checkpointer: writes weights and states.
+        run_logger: writes numbers.
+        validate: called with the iteration; returns the value of the metric that chooses ``net_best``, if any.
+        schedule: how long and how often.
+        device: where it computes.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        batches: Iterator[dict[str, Tensor]],
+        guard: FiniteGuard,
+        checkpointer: Checkpointer,
+        run_logger: RunLogger,
+        validate: Callable[[int], float | None],
+        schedule: Schedule,
+        device: torch.device,
+    ) -> None:
+        self.learner, self.model, self.batches = learner, learner.model, on_device(batches, device)
+        self.optimizer, self.scaler, self.ema = learner.optimizer, learner.scaler, learner.ema
+        self.guard, self.checkpointer, self.run_logger, self.validate = guard, checkpointer, run_logger, validate
+        self.schedule, self.device = schedule, device
+        self.max_norm = schedule.clip_grad_norm or float("inf")
+        self.parameters = [parameter for parameter in self.model.net.parameters() if parameter.requires_grad]
+        self.replica: nn.Module = self.model  # what computes the losses: with several processes, one of them
+        if torch.distributed.is_initialized():
+            ids = [device.index] if device.type == "cuda" else None
+            self.replica = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
+
+    def train(self, stop: StopSignal) -> None:
+        """Run to the last iteration, or until ``stop`` is raised; the state is saved either way."""
+        self.model.train()
+        numbers = range(self.schedule.start_iter + 1, self.schedule.total_iter + 1)
+        with closing(self.run_logger), progress_bar(numbers, "train") as bar:
+            if not self.schedule.reported:
+                self.report(self.schedule.start_iter)
+            for iteration in bar:
+                self.learner.meter.add(self.step(iteration))
+                if stop.requested():
+                    self.save(iteration, reported=False)
+                    break
+                self.report(iteration)
+
+    def report(self, iteration: int) -> None:
+        """Validate, log and save, each where it is due.
+
+        If the run is killed in the middle of it, the resumed run does all of it again.
+        """
+        if self._is_due(iteration, self.schedule.val_freq):
+            if self._is_due(iteration, self.schedule.checkpoint_freq):
+                self.save(iteration, reported=False)
+            self.validation(iteration)
+        if self._is_due(iteration, self.schedule.print_freq):
+            self.log(iteration)
+        if self._is_due(iteration, self.schedule.checkpoint_freq):
+            self.save(iteration)
+
+    def step(self, iteration: int) -> dict[str, Tensor]:
+        """One optimizer step; the losses of its last micro-batch, on the device, or none if it was skipped."""
+        progress = torch.full((), (iteration - 1) / self.schedule.total_iter, device=self.device)
+        for micro_batch in range(1, self.schedule.accum_iter + 1):
+            batch, pictures = next(self.batches)
+            self.guard.remember(pictures)
+            with self._gradient_exchange(micro_batch), autocast(self.schedule.precision, self.device):
+                losses = self.replica(batch, progress)
+                self.scaler.scale(losses["loss"] / self.schedule.accum_iter).backward()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
+        passes = self.guard.passes(iteration, losses["loss"], norm)
+        if passes:
+            self.scaler.step(self.optimizer)
+            if self.ema is not None:
+                self.ema.update_parameters(self.model.net)
+        self.scaler.update()
+        self.learner.scheduler.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return losses if passes else {}
+
+    def log(self, iteration: int) -> None:
+        """Write the mean losses since the last time."""
+        self.guard.settle()
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.run_logger.log_losses(iteration, self.schedule.total_iter, self.learner.meter.read(), lr)
+
+    def validation(self, iteration: int) -> None:
+        """Validate, and keep the weights if they are the best so far."""
+        self.guard.settle()
+        with self.run_logger.paused():
+            self.model.eval()
+            score = self.validate(iteration)
+            self.model.train()
+            if score is not None:
+                self.checkpointer.keep_best(iteration, score, self.learner)
+
+    def save(self, iteration: int, reported: bool = True) -> None:
+        """Write weights and state, and only then remove old ones."""
+        self.guard.settle()
+        with self.run_logger.paused():
+            self.run_logger.flush()
+            self.checkpointer.save(iteration, self.learner, reported)
+        logger.info("iter %d: saved %s", iteration, self.checkpointer.latest)
+
+    def _is_due(self, iteration: int, frequency: int | None) -> bool:
+        return frequency is not None and (iteration % frequency == 0 or iteration == self.schedule.total_iter)
+
+    def _gradient_exchange(self, micro_batch: int) -> AbstractContextManager[object]:
+        """Processes exchange gradients only at the last micro-batch of an iteration."""
+        if micro_batch < self.schedule.accum_iter and isinstance(self.replica, nn.parallel.DistributedDataParallel):
+            return self.replica.no_sync()
+        return nullcontext()

@@ -1,0 +1,85 @@
+"""Validation while training: the weights and their average, to the log and as panels."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from atbsn.data.base import ImageSet
+from atbsn.engine.evaluation.evaluator import evaluate, format_table, means
+from atbsn.engine.evaluation.panels import panel
+from atbsn.engine.evaluation.validation import Measuring, labelled
+from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.training.loggers import RunLogger
+from atbsn.utils.image import Picture, write_picture
+from atbsn.utils.log import logger
+
+
+class TrainingValidation:
+    """Called by the trainer: validates the weights and their average, logs, saves panels.
+
+    Args:
+        denoiser: the network as it is used on pictures.
+        ema: the average of its weights, if there is one; it is validated too.
+        sets: by the name of the options; the first one chooses ``net_best``.
+        best_metric: name of the metric that chooses, or None.
+        visualization: panels go to ``visualization/<image>/<iteration>.png``.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        ema: AveragedModel | None,
+        sets: Mapping[str, ImageSet],
+        measuring: Measuring,
+        best_metric: str | None,
+        run_logger: RunLogger,
+        visualization: Path,
+        total_iter: int,
+    ) -> None:
+        self.denoiser, self.ema, self.sets, self.measuring = denoiser, ema, sets, measuring
+        self.best_metric, self.run_logger, self.visualization = best_metric, run_logger, visualization
+        self.total_iter = total_iter
+
+    def __call__(self, iteration: int) -> float | None:
+        """Validate; the value that chooses ``net_best`` (of the averaged weights where there are any).
+
+        No random number of the training is used up, whatever the network does.
+        """
+        device = self.denoiser.device
+        score = None
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            for position, (name, images) in enumerate(self.sets.items()):
+                values = self._validate(iteration, name, images, "net", self.denoiser)
+                if self.ema is not None:
+                    averaged = self.denoiser.of(self.ema.module.eval())
+                    values = self._validate(iteration, name, images, "ema", averaged)
+                if position == 0 and self.best_metric is not None:
+                    score = values[self.best_metric]
+        return score
+
+    def _validate(
+        self, iteration: int, name: str, images: ImageSet, weights: str, denoiser: Denoiser
+    ) -> dict[str, float]:
+        def save_panel(key: str, pictures: Mapping[str, np.ndarray]) -> None:
+            shown = panel(pictures)
+            write_picture(self.visualization / key / f"{iteration}.png", Picture(shown))
+            self.run_logger.log_panel(iteration, f"{name}/{key}", shown)
+
+        metrics = self.measuring.metrics
+        last = iteration == self.total_iter
+        rows = evaluate(
+            images, labelled(denoiser), metrics, f"validate {name}", with_noisy=last,
+            num_panels=self.measuring.num_panels, on_panel=save_panel,
+        )  # fmt: skip
+        table = means(rows, metrics)
+        entries = [
+            {"metric": metric, "value": value, "protocol": metrics[metric].protocol}
+            for metric, value in table["denoised"].items()
+        ]
+        self.run_logger.log_metrics(iteration, name, weights, entries)
+        if last:
+            logger.info("%s (%s), mean of %d pictures:\n%s", name, weights, len(images), format_table(table, metrics))
+        return table["denoised"]

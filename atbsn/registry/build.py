@@ -1,0 +1,144 @@
+"""From ``{"type": name, argument: value, ...}`` to an object, with the arguments checked first."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from reprlib import repr as shorten
+from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from atbsn.registry import Registry
+from atbsn.utils.errors import UserError
+from atbsn.utils.suggest import did_you_mean
+
+
+def build(registry: Registry, options: Mapping[str, Any], **given: Any) -> Any:
+    """Build the entry ``options["type"]`` of ``registry`` from the other options.
+
+    Args:
+        given: arguments that do not come from options, such as an already built network.
+
+    Raises:
+        UserError: no such entry, or its constructor does not take these arguments.
+    """
+    arguments = dict(options)
+    name = arguments.pop("type", None)
+    if name is None:
+        raise UserError(f"{dict(options)}: 'type' is missing; name a {registry.kind}: {', '.join(registry)}")
+    cls = registry.get(name)
+    try:
+        arguments = check_arguments(cls, arguments, exclude=tuple(given))
+    except UserError as error:
+        raise UserError("; ".join(f"{name}.{fault}" for fault in str(error).splitlines())) from None
+    return cls(**given, **arguments)
+
+
+def check_arguments(
+    function: Callable[..., Any], arguments: Mapping[str, Any], exclude: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """``arguments`` converted to the types ``function`` (a class: its constructor) declares; only those given.
+
+    Types are strict, as in JSON: ``"8"`` and ``true`` are no numbers, a list may stand for a tuple.
+
+    Args:
+        exclude: parameters of ``function`` that are not for the user to give.
+
+    Raises:
+        UserError: one line for every fault.
+    """
+    schema = _arguments_schema(function, exclude)
+    try:
+        checked = schema.model_validate_json(json.dumps(dict(arguments), default=_plain))
+    except ValidationError as error:
+        raise UserError("\n".join(describe_faults(error, schema, arguments))) from None
+    return {name: getattr(checked, name) for name in checked.model_fields_set}
+
+
+def parameter_names(function: Callable[..., Any], exclude: tuple[str, ...] = ()) -> list[str]:
+    """The names that ``check_arguments`` knows of ``function``, in its order."""
+    return list(_arguments_schema(function, exclude).model_fields)
+
+
+def with_defaults(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """``arguments`` beside the defaults of the parameters of ``function`` (a class: its constructor) not among them."""
+    defaults = {
+        name: parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    return {**defaults, **arguments}
+
+
+def describe_faults(
+    error: ValidationError, schema: type[BaseModel], data: Mapping[str, Any], prefix: str = ""
+) -> list[str]:
+    """One line a fault: path, value, rule and remedy.
+
+    Args:
+        schema: what ``data`` was validated against.
+        prefix: put before each path.
+    """
+    faults: dict[str, dict[str, None]] = {}
+    for fault in error.errors():
+        subject, rule = _describe(fault, schema, data, prefix)
+        faults.setdefault(subject, {})[rule] = None
+    return sorted(f"{subject}: {', or '.join(rules)}" for subject, rules in faults.items())  # a union has several rules
+
+
+@lru_cache(maxsize=256)
+def _arguments_schema(function: Callable[..., Any], exclude: tuple[str, ...]) -> type[BaseModel]:
+    hints = get_type_hints(function.__init__ if inspect.isclass(function) else function, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name not in exclude and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[name] = (hints.get(name, Any), default)
+    config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+    return create_model(f"{function.__name__}Arguments", __config__=config, **fields)
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python's; anything else that JSON does not have as its text."""
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else str(value)
+
+
+def _describe(fault: Any, schema: type[BaseModel], data: Mapping[str, Any], prefix: str) -> tuple[str, str]:
+    """What is wrong (path, and value if there is one), and which rule it breaks."""
+    location = _without_tags(fault["loc"], data, keep_last=fault["type"] == "missing")
+    path = prefix + ".".join(str(part) for part in location)
+    if fault["type"] == "extra_forbidden":
+        return path, f"unknown key; {did_you_mean(str(fault['loc'][-1]), _known_keys(schema, fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return path, "missing; this key is required"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{path}: {shorten(fault['input'])}", f"{message[0].lower()}{message[1:]}"
+
+
+def _without_tags(location: tuple[Any, ...], data: Any, keep_last: bool) -> list[Any]:
+    """``location`` without the steps that pydantic adds for unions, which are no keys of ``data``."""
+    path = []
+    for position, step in enumerate(location):
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            if not (keep_last and position == len(location) - 1):
+                continue
+        path.append(step)
+    return path
+
+
+def _known_keys(schema: Any, location: tuple[Any, ...]) -> list[str]:
+    """The keys that ``schema`` knows at ``location``, followed through nested models."""
+    for step in location:
+        if step in schema.model_fields:
+            annotation = schema.model_fields[step].annotation
+            classes = filter(inspect.isclass, (annotation, *get_args(annotation)))
+            options = [cls for cls in classes if issubclass(cls, BaseModel)]
+        else:  # the tag of a union: the member that has it
+            options = [c for c in options if step in get_args(c.model_fields["type"].annotation)]
+        if not options:
+            return []
+        schema = options[0]
+    return list(schema.model_fields)

@@ -1,0 +1,177 @@
+"""The one denoiser: its settings and their order, random numbers, strength, precision, compilation."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounter
+
+import atbsn
+from atbsn.archs import build_arch
+from atbsn.archs.base import BlindSpotNetwork, seeded, untiled
+from atbsn.archs.weights import save_weights
+from atbsn.engine.inference.denoiser import build_denoiser
+from atbsn.engine.precision import resolve_precision
+from atbsn.options.schema import Test as Options
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import from_tensor, to_tensor
+from atbsn.utils.types import PositiveFloat
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("capabilities", "precision"), [({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32")])
+def test_auto_is_bf16_where_the_cpu_has_it(capabilities, precision, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert resolve_precision("auto", CPU) == precision
+    assert resolve_precision("fp32", CPU) == "fp32"
+
+
+@pytest.mark.parametrize("name", ["StudentC", "CBSN"])
+def test_compiled_once_for_all_tiles_and_pictures(name, monkeypatch):
+    counter = CompileCounter()
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda net, **how: compile_module(net, backend=counter, **how))
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    net = build_arch({"type": name, "width": 2}).eval()
+    options = {"tile": 64, "overlap": 16, "precision": "fp32"}
+    plain = build_denoiser(copy.deepcopy(net), CPU, Options(**options), {})
+    net.compile(dynamic=False)
+    compiled = build_denoiser(net, CPU, Options(**options), {})
+    for size in ((96, 160), (130, 64)):
+        noisy = torch.rand(1, 3, *size) * 255
+        torch.testing.assert_close(compiled(noisy, "a"), plain(noisy, "a"))
+    assert counter.frame_count == 1
+
+
+class Dithering(BlindSpotNetwork):
+    """A random refinement and a keyword of its own, in the smallest network with a hole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, noisy, k=3):
+        return noisy * self.scale + k
+
+    def denoise(self, noisy, tiled=untiled, *, k: int = 3, amount: PositiveFloat = 1.0, generator=None):
+        generator = seeded(generator, noisy)
+        return super().denoise(noisy, tiled, k=k) + amount * torch.rand(noisy.shape, generator=generator)
+
+
+def of(net, options=None, **trained_for):
+    return build_denoiser(net, CPU, Options(precision="fp32", **(options or {})), trained_for)
+
+
+def picture():
+    return torch.rand(1, 3, 12, 14, generator=torch.Generator().manual_seed(1)) * 255
+
+
+def test_settings_lie_over_one_another():
+    """The network's defaults, what the weights were trained for, test.denoise, test.k."""
+    net, noisy = Dithering(), picture()
+    for options, trained_for, expected in (
+        ({}, {}, {"k": 3, "amount": 1.0}),
+        ({}, {"k": 5, "amount": 2.0}, {"k": 5, "amount": 2.0}),
+        ({"denoise": {"k": 7}}, {"k": 5, "amount": 2.0}, {"k": 7, "amount": 2.0}),
+        ({"denoise": {"k": 7, "amount": 3}, "k": 9}, {"k": 5, "amount": 2.0}, {"k": 9, "amount": 3.0}),
+    ):
+        result = of(net, options, **trained_for)(noisy, "")
+        assert torch.equal(result, net.denoise(noisy, **expected))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("StudentA", {"k": 7}, "k = 7: StudentA has no blind spot to choose; leave k out"),
+        ("StudentA", {"amount": 7}, "amount: not a setting of StudentA.denoise; it has strength"),
+        ("ATBSN", {"kk": 7}, "kk: not a setting of ATBSN.denoise; it has k, strength"),
+        ("ATBSN", {"k": 4}, "k = 4: a blind spot is 0"),
+        ("ATBSN", {"k": "3"}, "ATBSN.denoise: k: '3': input should be a valid integer"),
+        ("ATBSN", {"strength": 2.5}, "strength: 2.5: input should be less than or equal to 2"),
+        ("ATBSN", {"generator": 1}, "generator: not a setting"),
+        ("ATBSN", {"tiled": 1}, "tiled: not a setting"),
+    ],
+)
+def test_a_wrong_setting_is_said(name, settings, said):
+    net = build_arch({"type": name})
+    with pytest.raises(UserError, match=re.escape(said)):
+        of(net, {"denoise": settings})
+    with pytest.raises(UserError, match=re.escape(said)):
+        atbsn.denoise(net, np.zeros((8, 8, 3), np.uint8), **settings)
+
+
+def test_what_is_drawn_depends_on_the_pictures_name_alone():
+    denoiser, noisy = of(Dithering()), picture()
+    state = torch.get_rng_state()
+    first, other, again = denoiser(noisy, "a"), denoiser(noisy, "b"), denoiser(noisy, "a")
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert torch.equal(torch.get_rng_state(), state)
+    family = denoiser.family([1, 3])(noisy, "a")
+    assert torch.equal(family[1], first)
+    assert torch.equal(denoiser.family([3])(noisy, "a")[0], first), "other blind spots change nothing"
+    image = noisy[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(atbsn.denoise(denoiser.net, image), atbsn.denoise(denoiser.net, image))
+
+
+def test_a_family_is_the_denoiser_at_each_blind_spot():
+    torch.manual_seed(0)
+    net, noisy = build_arch({"type": "ATBSN", "width": 2}).eval(), picture()
+    denoiser = of(net, {"denoise": {"strength": 0.5}})
+    family = denoiser.family([0, 1, 5])(noisy, "a")
+    for k, output in zip((0, 1, 5), family, strict=True):
+        expected = of(net, {"denoise": {"strength": 0.5, "k": k}})(noisy, "a")
+        torch.testing.assert_close(output, expected)
+    with pytest.raises(UserError, match="StudentA has no blind spot to choose"):
+        of(build_arch({"type": "StudentA"})).family([1])
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_strength_is_how_much_is_taken_off(ensemble):
+    torch.manual_seed(0)
+    net, noisy = build_arch({"type": "StudentA"}).eval(), picture()
+    results = [
+        of(net, {"denoise": {"strength": s}, "self_ensemble": ensemble})(noisy, "a") for s in (0.0, 0.5, 1.0, 2.0)
+    ]
+    nothing, half, all_, twice = results
+    assert torch.equal(nothing, noisy)
+    torch.testing.assert_close(half, (noisy + all_) / 2)
+    torch.testing.assert_close(twice, 2 * all_ - noisy)
+    assert torch.equal(all_, of(net, {"self_ensemble": ensemble})(noisy, "a"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_without_strength_the_picture_stays_to_the_bit(dtype, tmp_path):
+    net = build_arch({"type": "StudentA"}).eval()
+    rng = np.random.default_rng(0)
+    integer = np.issubdtype(dtype, np.integer)
+    image = rng.integers(0, np.iinfo(dtype).max + 1, (9, 11, 3)) if integer else rng.normal(size=(9, 11, 3))
+    image = image.astype(dtype)
+    result = atbsn.denoise(net, image, strength=0)
+    assert result.dtype == dtype and np.array_equal(result, image) and result is not image
+    if integer:
+        tensor = of(net, {"denoise": {"strength": 0}})(to_tensor(image)[None], "a")
+        assert np.array_equal(from_tensor(tensor[0], dtype), image)
+
+
+def test_loaded_weights_remember_their_settings(tmp_path):
+    torch.manual_seed(0)
+    net, image = build_arch({"type": "ATBSN", "width": 2}), np.full((8, 8, 3), 99, np.uint8)
+    for metadata in (
+        {"denoise": {"k": 7}},
+        {"k": 7, "k_train": 9, "model": "BSNModel"},
+    ):  # as in version 0.1
+        save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options, **metadata})
+        loaded = atbsn.load(tmp_path / "net.pth")
+        assert loaded.denoise_settings == {"k": 7}
+        assert np.array_equal(atbsn.denoise(loaded, image), atbsn.denoise(net, image, k=7))
+        assert np.array_equal(atbsn.denoise(loaded, image, 1), atbsn.denoise(net, image, k=1))
+    for wrong, said in (({"denoise": {"pd": 2}}, "pd: unknown key"), ({"denoise": 3}, "not a mapping")):
+        save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options, **wrong})
+        with pytest.raises(UserError, match=f"its metadata are wrong: .*{said}"):
+            atbsn.load(tmp_path / "net.pth")

@@ -1,0 +1,176 @@
+"""Tiles are seamless, the eight orientations are averaged upright."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from atbsn.engine.inference.tiling import Tiler, self_ensemble
+from atbsn.utils.errors import UserError
+
+
+def picture(height, width, batch=1, channels=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(batch, channels, height, width, generator=generator) * 255
+
+
+def same_bits(a, b):
+    return a.shape == b.shape and torch.equal(a.view(torch.int32), b.view(torch.int32))
+
+
+@pytest.fixture
+def network():
+    """Three zero-padded 3x3 convolutions: looks 3 pixels around."""
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3, padding=1),
+        nn.Conv2d(4, 2, 3, padding=1),
+    ]
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_identity_is_exact(seed):
+    rng = random.Random(seed)
+    tile = rng.randint(1, 24)
+    overlap = 0 if seed % 4 == 0 else rng.randint(0, tile // 2)
+    x = picture(rng.randint(1, 80), rng.randint(1, 80), batch=rng.randint(1, 2), seed=seed)
+    tiler = Tiler(tile, overlap, batch_size=rng.randint(1, 5))
+    assert same_bits(tiler(lambda tiles: tiles, x), x)
+
+
+@pytest.mark.parametrize("size", [(61, 90), (32, 70), (20, 90), (64, 33), (31, 9)])
+def test_equals_the_untiled_result(network, size):
+    """Everywhere, the borders of the picture included, since 3 <= 12 // 4."""
+    x = picture(*size, batch=2)
+    with torch.no_grad():
+        expected = network(x)
+    assert torch.allclose(Tiler(32, 12, batch_size=3)(network, x), expected, atol=1e-4)
+
+
+def test_too_little_overlap_is_seen(network):
+    x = picture(61, 90)
+    with torch.no_grad():
+        expected = network(x)
+    assert not torch.allclose(Tiler(32, 0)(network, x), expected, atol=0.1)
+
+
+def test_neighbours_fade_linearly():
+    """Tiles at 0 and 36 share 28 columns: 7 of the first, 14 of both, 7 of the second."""
+    calls = iter(range(2))
+    out = Tiler(64, 24)(lambda tiles: torch.full_like(tiles, next(calls)), picture(64, 100))
+    fade = (torch.arange(14) + 0.5) / 14
+    expected = torch.cat([torch.zeros(43), fade, torch.ones(43)])
+    assert torch.allclose(out, expected.expand_as(out), atol=1e-6)
+
+
+def test_teachers_and_channels():
+    """(K, B, C', H, W) of (B, C, H, W)."""
+    x = picture(40, 70, batch=2)
+
+    def teachers(tiles):
+        return torch.stack([tiles[:, :2], 3 * tiles[:, 1:], -tiles[:, :2]])
+
+    out = Tiler(16, 4, batch_size=4)(teachers, x)
+    assert out.shape == (3, 2, 2, 40, 70)
+    assert torch.equal(out, teachers(x))
+
+
+def test_every_batch_has_one_shape():
+    """(40, 20) in tiles of (16, 16) is 4 x 2 tiles: batches of three, the last one filled up."""
+    seen = []
+
+    def spy(tiles):
+        seen.append(tuple(tiles.shape))
+        return tiles
+
+    Tiler(16, 8, batch_size=3)(spy, picture(40, 20))
+    assert seen == [(3, 3, 16, 16)] * 3
+    seen.clear()
+    Tiler(16, 8, batch_size=100)(spy, picture(40, 20))
+    assert seen == [(8, 3, 16, 16)]
+
+
+@pytest.mark.parametrize(("tile", "size"), [(None, (70, 50)), (70, (70, 50)), (512, (70, 50))])
+def test_a_small_picture_is_done_in_one_go(tile, size):
+    seen = []
+
+    def spy(x):
+        seen.append(tuple(x.shape[-2:]))
+        return x + 1
+
+    x = picture(*size)
+    assert torch.equal(Tiler(tile, 8)(spy, x), x + 1)
+    assert seen == [size]
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+def test_dtype_is_that_of_the_picture_and_no_graph_is_kept(network, tile):
+    out = Tiler(tile, 4)(lambda tiles: network(tiles).bfloat16(), picture(30, 40))
+    assert out.dtype == torch.float32
+    assert not out.requires_grad
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_tiles_visit_the_device(network, batch_size):
+    x = picture(200, 333)
+    with torch.no_grad():
+        expected = network(x)
+    on_device = network.cuda()
+    tiler = Tiler(64, 16, batch_size=batch_size, device="cuda")
+    assert same_bits(tiler(lambda tiles: tiles, x), x)
+    out = tiler(on_device, x)
+    assert out.device.type == "cpu"
+    assert torch.allclose(out, expected, atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"tile": 0, "overlap": 0}, "tile: 0"),
+        ({"tile": 32, "overlap": -1}, "overlap: -1"),
+        ({"tile": 32, "overlap": 17}, "use 16 or less"),
+        ({"tile": 32, "overlap": 4, "batch_size": 0}, "batch_size: 0"),
+    ],
+)
+def test_wrong_values(arguments, message):
+    with pytest.raises(UserError, match=message):
+        Tiler(**arguments)
+
+
+def ramp(x):
+    """A function that depends on the position, and so on the orientation."""
+    height, width = x.shape[-2:]
+    return x * torch.linspace(0, 1, width) + 50 * torch.linspace(0, 1, height).square()[:, None]
+
+
+def test_self_ensemble_of_the_identity_is_exact():
+    x = picture(9, 14)
+    before = x.clone()
+    assert same_bits(self_ensemble(lambda turned: turned, x), x)
+    assert torch.equal(x, before)
+
+
+def test_self_ensemble_is_the_mean_over_flips_and_rotations():
+    x = picture(9, 14, batch=2)
+    outputs = []
+    for turns in range(4):
+        outputs.append(torch.rot90(ramp(torch.rot90(x, turns, (2, 3))), -turns, (2, 3)))
+        flipped = torch.rot90(x.flip(3), turns, (2, 3))
+        outputs.append(torch.rot90(ramp(flipped), -turns, (2, 3)).flip(3))
+    assert torch.allclose(self_ensemble(ramp, x), torch.stack(outputs).mean(0), atol=1e-3)
+
+
+def test_self_ensemble_of_teachers_through_tiles():
+    def teachers(x):
+        return torch.stack([ramp(x), ramp(x)[:, [2, 1, 0]]])
+
+    x = picture(40, 23)
+    tiler = Tiler(None, 0)
+    out = self_ensemble(lambda turned: tiler(teachers, turned), x)
+    assert out.shape == (2, 1, 3, 40, 23)
+    assert torch.allclose(out[1], self_ensemble(ramp, x)[:, [2, 1, 0]], atol=1e-3)
