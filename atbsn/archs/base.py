@@ -1,5 +1,6 @@
 """What every network of the framework offers beside ``forward``."""
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,9 +14,6 @@ from atbsn.utils.errors import UserError
 
 Tiled = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """``tiled(function, x)`` applies ``function`` to ``x`` (B, C, H, W), at once or tile by tile."""
-
-RESERVED = ("self", "noisy", "tiled", "generator")
-"""Parameters of ``Network.denoise`` that are not for the user to give."""
 
 
 def untiled(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -87,7 +85,7 @@ class Network(nn.Module):
     @classmethod
     def denoise_keywords(cls) -> list[str]:
         """The settings of ``denoise`` that a user may give."""
-        return parameter_names(cls.denoise, RESERVED)
+        return parameter_names(cls.denoise, cls._reserved())
 
     @classmethod
     def check_denoise(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,13 +94,24 @@ class Network(nn.Module):
         Raises:
             UserError: one line for every keyword that ``denoise`` does not have or value that it does not take.
         """
-        return check_arguments(cls.denoise, settings, RESERVED)
+        return check_arguments(cls.denoise, settings, cls._reserved())
+
+    @classmethod
+    def draws(cls) -> bool:
+        """Whether ``denoise`` draws random numbers."""
+        return "generator" in inspect.signature(cls.denoise).parameters
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         """The constructor arguments of a bare state dict with these key names and shapes; None if not ours."""
         del shapes
         return None
+
+    @classmethod
+    def _reserved(cls) -> tuple[str, ...]:
+        """Parameters of ``denoise`` that are not for the user to give."""
+        parameters = inspect.signature(cls.denoise).parameters.values()
+        return ("generator", *(each.name for each in parameters if each.kind != inspect.Parameter.KEYWORD_ONLY))
 
 
 class BlindSpotNetwork(Network, ABC):

@@ -1,6 +1,5 @@
 """The one way from a noisy picture to a clean one: for test.py, valid.py, compare.py, atbsn.denoise and in training."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -93,7 +92,7 @@ class Denoiser:
     def _run(self, function: Callable[..., Tensor], noisy: Tensor, key: str, finishing: dict[str, Any]) -> Tensor:
         if noisy.shape[-2] * noisy.shape[-1] <= PICTURE_ON_GPU:
             noisy = noisy.to(self.device)
-        if "generator" in inspect.signature(self.net.denoise).parameters:
+        if self.net.draws():
             function = partial(function, generator=torch.Generator(noisy.device).manual_seed(crc32(key.encode())))
         with torch.inference_mode(), autocast(self.precision, self.device):
             if self.self_ensemble:

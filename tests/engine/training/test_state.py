@@ -1,0 +1,58 @@
+"""Which settings a resumed training must share with the one it continues."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from atbsn.engine.training.state import State, compare_settings
+from atbsn.utils.errors import UserError
+
+SETTINGS = {
+    "manual_seed": 0,
+    "network": {"type": "StudentC", "width": 4},
+    "model": {"type": "DistillModel", "ks": [0, 1], "teacher": {"sha256": "aa"}, "frozen_sha256": ["bb"]},
+    "train": {"optim": {"type": "Adam", "lr": 0.1}, "ema_decay": 0.0},
+}
+
+
+def changed(*path, to):
+    settings = copy.deepcopy(SETTINGS)
+    section = settings
+    for step in path[:-1]:
+        section = section[step]
+    section[path[-1]] = to
+    return settings
+
+
+def compare(old, new=SETTINGS):
+    compare_settings(State(Path("9.state"), {"settings": json.dumps(old), "ema": None, "iteration": 9}), new)
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        changed("model", "frozen_sha256", to=["cc"]),
+        changed("model", "frozen_sha256", to=[]),
+        changed("model", "teacher", "sha256", to="cc"),
+        changed("model", "type", to="BSNModel"),
+        changed("network", "width", to=8),
+        changed("train", "optim", "type", to="SGD"),
+        changed("manual_seed", to=1),
+    ],
+)
+def test_other_helpers_networks_and_seeds_are_refused(old):
+    with pytest.raises(UserError, match=r"9\.state: made with other options: .*; resume with its own"):
+        compare(old)
+
+
+@pytest.mark.parametrize("old", [SETTINGS, changed("model", "ks", to=[0]), changed("train", "optim", "lr", to=0.2)])
+def test_other_settings_are_only_said(old):
+    compare(old)
+
+
+def test_states_of_before_helpers_had_checksums_load():
+    old = copy.deepcopy(SETTINGS)
+    del old["model"]["frozen_sha256"]
+    compare(old)
