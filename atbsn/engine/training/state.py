@@ -101,8 +101,9 @@ def compare_settings(state: State, settings: dict[str, Any]) -> None:
     written = json.loads(state.content["settings"])
     differences = list(_differences(written, settings))
     averages = (state.content["ema"] is not None, bool(settings["train"]["ema_decay"]))
-    older = {"model.frozen_sha256"} - {f"model.{key}" for key in written["model"]}  # states of before it was kept
-    differences = [(path, text) for path, text in differences if path not in older]
+    model = written.get("model") if isinstance(written, dict) else None
+    if isinstance(model, dict) and "frozen_sha256" not in model:  # a state of version 0.1
+        differences = [(path, text) for path, text in differences if path != "model.frozen_sha256"]
     fatal = [text for path, text in differences if _LEARNT_WITH.match(path)]
     fatal += [text for path, text in differences if path == "train.ema_decay" and averages[0] != averages[1]]
     if fatal:

@@ -235,7 +235,8 @@ def test_a_student_keeps_its_teacher(undisturbed, tmp_path):
     run.options["model"] = run.options["model"] | {"teacher": str(tmp_path / "other.pth")}
     outcome = run.train("--auto_resume")
     assert outcome.status == 2 and "Traceback" not in outcome.output, outcome.output
-    assert f"{state.relative_to(run.folder)}: made with other options: model.teacher.sha256 is '" in outcome.output
+    assert f"{state.relative_to(run.folder)}: made with other options: model.frozen_sha256 is ['" in outcome.output
+    assert "; model.teacher.sha256 is '" in outcome.output
     assert {path: path.stat().st_mtime_ns for path in run.experiment.rglob("*")} == before
     run.options["model"] = run.options["model"] | {"teacher": str(tmp_path / "same.pth")}
     outcome = run.train("--auto_resume")
