@@ -1,0 +1,100 @@
+"""A fast ordinary network for photographs: a U-Net of residual blocks that gives the noise."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Annotated
+
+import torch
+from annotated_types import MinLen
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atbsn.archs.base import Network, in_full_precision
+from atbsn.ops.padding import pad_to_multiple
+from atbsn.registry import ARCHS
+from atbsn.utils.types import NonNegativeInt, PositiveInt
+
+GREY, SPAN, STEP = 127.5, 64.0, 32.0
+"""The network sees (y - GREY) / SPAN and gives the correction in units of STEP."""
+
+
+class ResidualBlock(nn.Module):
+    """x + 3x3(ReLU(3x3(x)))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        for conv, std in ((self.conv1, (2 / (9 * width)) ** 0.5), (self.conv2, 0.1 / width**0.5)):
+            nn.init.normal_(conv.weight, std=std)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+
+
+@ARCHS.register
+class PhotoNet(Network):
+    """U-Net of residual blocks at half resolution and below; the output is the input plus a correction.
+
+    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size (padded to a multiple by reflection) -> the same
+    shape, not clipped. Each 2 x 2 pixels are 12 channels (as in FFDNet, Zhang et al., arXiv 1710.04026), so that most
+    of the arithmetic is done at a quarter of the pixels. The last layer starts at zero: untrained, it is the identity.
+
+    Args:
+        widths: channels at 1/2, 1/4, 1/8, ... of the resolution; the default has 1,210,444 parameters and
+            100,000 multiply-adds a pixel.
+        blocks: residual blocks before each down-sampling, and as many after the up-sampling that answers it.
+        middle_blocks: residual blocks at the lowest resolution.
+    """
+
+    size_multiple = 8
+    tile_overlap = 64
+
+    def __init__(
+        self,
+        widths: Annotated[Sequence[PositiveInt], MinLen(1)] = (48, 64, 96),
+        blocks: PositiveInt = 2,
+        middle_blocks: NonNegativeInt = 4,
+    ) -> None:
+        super().__init__()
+        self.multiple = 2 ** len(widths)
+        self.head = nn.Conv2d(12, widths[0], 3, padding=1)
+        pairs = list(pairwise(widths))
+        self.encoders = nn.ModuleList(_chain(width, blocks) for width, _ in pairs)
+        self.down = nn.ModuleList(nn.Conv2d(above, below, 2, stride=2) for above, below in pairs)
+        self.middle = _chain(widths[-1], middle_blocks)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(below, above, 2, stride=2) for above, below in pairs)
+        self.decoders = nn.ModuleList(_chain(width, blocks) for width, _ in pairs)
+        self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
+        nn.init.zeros_(self.tail.weight)
+        nn.init.zeros_(self.tail.bias)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        height, width = noisy.shape[-2:]
+        cells = F.pixel_unshuffle((pad_to_multiple(noisy, self.multiple) - GREY) / SPAN, 2)
+        x = self.head(cells.contiguous(memory_format=torch.channels_last))
+        skips = []
+        for encoder, down in zip(self.encoders, self.down, strict=True):
+            skips.append(encoder(x))
+            x = down(skips[-1])
+        x = self.middle(x)
+        for decoder, up, skip in zip(reversed(self.decoders), reversed(self.up), reversed(skips), strict=True):
+            x = decoder(up(x) + skip)
+        correction = F.pixel_shuffle(in_full_precision(self.tail, self.tail.weight, x), 2)
+        return noisy + STEP * correction[..., :height, :width]
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        if "tail.weight" not in shapes or "head.weight" not in shapes or shapes["head.weight"][1] != 12:
+            return None
+        levels = sum(key.startswith("down.") and key.endswith(".weight") for key in shapes)
+        return {
+            "widths": [shapes["head.weight"][0], *(shapes[f"down.{level}.weight"][0] for level in range(levels))],
+            "blocks": sum(key.startswith("encoders.0.") and key.endswith("conv1.weight") for key in shapes) or 1,
+            "middle_blocks": sum(key.startswith("middle.") and key.endswith("conv1.weight") for key in shapes),
+        }
+
+
+def _chain(width: int, blocks: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(width) for _ in range(blocks)))

@@ -1,0 +1,72 @@
+"""Nearly clean pictures out of noisy ones: reduced in size, which averages the noise away."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+from annotated_types import Ge, Le, MinLen
+
+from atbsn.data.base import ImageSet
+from atbsn.data.folder import relative_keys
+from atbsn.registry import DATASETS
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
+
+Factor = Annotated[float, Ge(1), Le(16)]
+
+
+@DATASETS.register
+class ReducedFolder(ImageSet):
+    """Every picture of a folder, made smaller by each of ``factors`` (area averaging).
+
+    Averaging f x f pixels divides the standard deviation of independent noise by f, and of a camera's correlated
+    noise by less, while the detail a pixel grows: what is left is clean enough to put noise on and to learn from
+    (``RenoiseModel``). A file is one picture of the set a factor.
+
+    Args:
+        dataroot: a folder, searched recursively, or one picture file.
+        factors: by which height and width are divided, 1 to 16.
+        min_side: pictures that would have a shorter side than this are left out, pixels.
+
+    Raises:
+        UserError: nothing there, or no picture is large enough.
+    """
+
+    def __init__(
+        self,
+        dataroot: str | Path,
+        factors: Annotated[Sequence[Factor], MinLen(1)] = (2.5, 3.0, 4.0),
+        min_side: Annotated[int, Ge(1)] = 128,
+    ) -> None:
+        root = Path(dataroot)
+        paths = image_paths(root)
+        keys = relative_keys(paths, root if root.is_dir() else root.parent)
+        every = [(path, key, factor) for path, key in zip(paths, keys, strict=True) for factor in factors]
+        self._entries = [entry for entry in every if min(_reduced(picture_size(entry[0]), entry[2])) >= min_side]
+        if not self._entries:
+            raise UserError(
+                f"{root}: no picture keeps {min_side} pixels a side; give larger pictures or smaller factors"
+            )
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def key(self, index: int) -> str:
+        _, key, factor = self._entries[index]
+        return f"{key}@{factor:g}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        path, _, factor = self._entries[index]
+        return _reduced(picture_size(path), factor)
+
+    def read(self, index: int) -> Picture:
+        path, _, factor = self._entries[index]
+        rgb = read_picture(path).rgb8()
+        height, width = _reduced(rgb.shape[:2], factor)
+        return Picture(np.ascontiguousarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)))
+
+
+def _reduced(size: Sequence[int], factor: float) -> tuple[int, int]:
+    return max(1, int(size[0] / factor)), max(1, int(size[1] / factor))

@@ -1,0 +1,78 @@
+"""Learning from noise that is put on: pictures that are clean enough, and cameras drawn at random."""
+
+from math import lcm
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Gt
+from torch import Tensor
+
+from atbsn.archs.base import Network
+from atbsn.archs.weights import load
+from atbsn.models.base import Model
+from atbsn.noise.camera import RandomCamera
+from atbsn.registry import MODELS
+from atbsn.utils.types import Fraction, NonNegativeFloat
+
+
+@MODELS.register
+class RenoiseModel(Model):
+    """Put a random camera's noise on nearly clean pictures, and take it off again.
+
+    With x a patch of a picture that is clean enough (``ReducedFolder``), and y what ``RandomCamera`` makes of it::
+
+        psnr    mean over pictures of log(1 + mean (N(y) - x)^2) / 2
+        l1      mean |N(y) - x|
+
+    ``psnr`` weighs every picture by what its own PSNR would gain, so that weak noise counts as much as strong.
+
+    With a ``teacher``, the noisy pictures themselves are cleaned by it first, at full size, and x is what it makes of
+    them: so the network learns what these pictures show.
+
+    Args:
+        net: an ordinary network.
+        teacher: weight file of the network that cleans the pictures first; without it they are clean enough.
+        loss: ``psnr`` or ``l1``.
+        shot_noise: range of the variance of a raw value of 1, drawn log-uniformly.
+        processed: part of the cameras that smooth their noise.
+        compressed: part of the pictures that are saved as JPEG.
+        softened: part of the pictures that are blurred before the noise.
+        demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        teacher: str | None = None,
+        loss: Literal["psnr", "l1"] = "psnr",
+        shot_noise: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (7e-5, 3e-2),
+        processed: Fraction = 0.65,
+        compressed: Fraction = 0.5,
+        softened: Fraction = 0.6,
+        demosaicing: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = (
+            0.45,
+            0.45,
+            0,
+            0.1,
+        ),
+    ) -> None:
+        super().__init__(net)
+        self.loss = loss
+        self.camera = RandomCamera(shot_noise, processed, compressed, softened, demosaicing)
+        object.__setattr__(self, "teacher", None if teacher is None else load(teacher).requires_grad_(False).eval())
+
+    @classmethod
+    def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
+        return lcm(net_class.size_multiple, RandomCamera.size_multiple)
+
+    def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
+        pictures = batch["noisy"]
+        if self.teacher is not None:
+            with torch.no_grad():
+                pictures = self.teacher(pictures).float().clamp(0, 255)
+        noisy, clean = self.camera(pictures)
+        error = self.net(noisy).float() - clean
+        if self.loss == "l1":
+            return {"loss": error.abs().mean()}
+        mse = error.square().mean(dim=(1, 2, 3))
+        return {"loss": (mse + 1).log().mean() / 2, "mse": mse.mean().detach()}

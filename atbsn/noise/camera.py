@@ -1,0 +1,222 @@
+"""Cameras drawn at random: what they do to a clean picture, from the sensor's noise to the JPEG.
+
+The pipeline is that of Brooks et al. ("Unprocessing images for learned raw denoising", CVPR 2019), but only the noise
+goes through mosaic and demosaicing, so that the clean picture keeps its sharpness, and what cameras do to their noise
+afterwards (smoothing of luma and colour, compression) is drawn too.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from atbsn.noise.jpeg import jpeg, mix_channels, to_rgb, to_ycbcr
+
+_CROSS = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
+_SQUARE = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
+"""Bilinear interpolation of the pixels a mosaic has of green, and of red or blue."""
+_ALONG = torch.tensor([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]])
+_MALVAR = (
+    torch.stack(
+        (
+            torch.tensor([[0, 0, -1.0, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]),
+            torch.tensor(
+                [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]
+            ),
+            _ALONG,
+            _ALONG.T,
+        )
+    )[:, None]
+    / 8
+)
+"""Malvar's filters: green at red or blue; red at blue and blue at red; a colour at green, along; across."""
+_RADIUS = 4
+"""Of the Gaussian kernels, pixels."""
+
+
+class RandomCamera:
+    """``noisy, clean = camera(pictures)``: every picture of a batch taken by another camera, in another light.
+
+    ``pictures`` (B, 3, H, W), RGB, float in [0, 255], H and W multiples of 16 -> two of the same shape and range; the
+    noisy ones are whole numbers. For each picture are drawn
+
+    - the softness of the lens, exposure, light and tone curve, which change the clean picture too;
+    - white balance and colour matrix, and a raw noise of variance a x + b, x the raw value in [0, 1] (Foi et al., IEEE
+      TIP 2008), on a Bayer mosaic that is demosaiced bilinearly or along edges, or on three sensors;
+    - whether luma and colour of the noise are smoothed, the colour at half resolution, and how much of it stays;
+    - whether it is saved as a JPEG, of which quality, with or without chroma subsampling.
+
+    All is drawn from PyTorch's generator of the device where the pictures are.
+
+    Args:
+        shot_noise: range of a, drawn log-uniformly.
+        processed: part of the cameras that smooth their noise.
+        compressed: part of the pictures that are saved as JPEG.
+        softened: part of the pictures that are blurred before the noise.
+        demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
+    """
+
+    size_multiple = 16
+    """Of the height and width of the pictures: a chroma block of a JPEG."""
+
+    def __init__(
+        self,
+        shot_noise: Sequence[float] = (7e-5, 3e-2),
+        processed: float = 0.65,
+        compressed: float = 0.5,
+        softened: float = 0.6,
+        demosaicing: Sequence[float] = (0.45, 0.45, 0.0, 0.1),
+    ) -> None:
+        self.shot_noise, self.processed, self.compressed = tuple(shot_noise), processed, compressed
+        self.softened = softened
+        self.demosaicing = [sum(demosaicing[: place + 1]) / sum(demosaicing) for place in range(3)]
+
+    @torch.no_grad()
+    def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        linear = self._light(pictures)
+        tone = _draw_tone(pictures)
+        clean = tone(linear)
+        difference = to_ycbcr(tone(linear + self._raw_noise(linear)) - clean)
+        noisy = (clean + to_rgb(self._smoothed(difference))).clamp(0, 1) * 255
+        quality = 75 + 25 * _uniform(pictures, 0, 1).flatten().sqrt()
+        compressed = jpeg(noisy, quality, _chance(pictures, 0.5).flatten())
+        noisy = torch.where(_chance(pictures, self.compressed), compressed, noisy)
+        return (noisy + 0.5).floor().clamp(0, 255), clean * 255
+
+    def _light(self, pictures: Tensor) -> Tensor:
+        """What falls on the sensor, in linear sRGB, [0, 1]."""
+        # A reduced picture is sharper than any lens and demosaicing leave one at full size.
+        softness = _uniform(pictures, 0, 1.1) * _chance(pictures, self.softened)
+        srgb = gaussian_blur(pictures / 255, softness.flatten(1).expand(-1, 3))
+        linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+        light = [_log_uniform(pictures, 0.8, 1.25), torch.ones_like(pictures[:, :1, :1, :1])]
+        light.append(_log_uniform(pictures, 0.8, 1.25))
+        return (linear * _log_uniform(pictures, 0.25, 1.5) * torch.cat(light, dim=1)).clamp(0, 1)
+
+    def _raw_noise(self, linear: Tensor) -> Tensor:
+        """The noise of the sensor, demosaiced, balanced and in linear sRGB."""
+        saturation = _uniform(linear, 0, 0.55).flatten(1)[..., None]
+        identity = torch.eye(3, device=linear.device)
+        matrix = identity * (1 + saturation) - saturation / 2 * (1 - identity)
+        one = torch.ones_like(linear[:, :1, :1, :1])
+        balance = torch.cat((_log_uniform(linear, 1.2, 2.6), one, _log_uniform(linear, 1.2, 2.6)), dim=1)
+        camera = mix_channels(linear, torch.linalg.inv(matrix)).clamp(0, 1) / balance
+        bayer = bayer_pattern(linear)
+        raw = (camera * bayer).sum(dim=1, keepdim=True)
+        shot = _log_uniform(linear, *self.shot_noise)
+        read = shot.square() * _log_uniform(linear, 0.02, 8)
+        noise = torch.randn_like(raw) * (shot * raw + read).sqrt()
+        banding = torch.randn_like(raw[..., :1]) * read.sqrt() * 0.15
+        noise = noise + banding * _chance(linear, 0.2)
+        three_sensors = torch.randn_like(camera) * (shot * camera + read).sqrt() * 0.8
+        kind, (first, second, third) = _uniform(linear, 0, 1), self.demosaicing
+        demosaiced = torch.where(kind < first, demosaic_bilinear(noise, bayer), demosaic_edges(noise, bayer))
+        if third > second:
+            demosaiced = torch.where(kind < second, demosaiced, demosaic_malvar(noise, bayer))
+        return mix_channels(torch.where(kind < third, demosaiced, three_sensors) * balance, matrix)
+
+    def _smoothed(self, difference: Tensor) -> Tensor:
+        """The noise, in luma and colour differences, after the camera's own smoothing."""
+        active = _chance(difference, self.processed)
+        luma_std, colour_std = _uniform(difference, 0, 1.2) * active, _uniform(difference, 0, 2.4) * active
+        luma, colour = difference[:, :1], difference[:, 1:]
+        smooth = gaussian_blur(luma, luma_std.flatten(1))
+        half = gaussian_blur(F.avg_pool2d(colour, 2), colour_std.flatten(1).expand(-1, 2))
+        coarse = F.interpolate(half, scale_factor=2.0, mode="bilinear")
+        luma = smooth + _uniform(difference, 0, 1).square() / 2 * (luma - smooth)
+        kept = _uniform(difference, 0, 1).square() / 2
+        colour = torch.where(colour_std > 0.15, coarse + kept * (colour - coarse), colour)
+        # A camera that smooths more had more to smooth: what is left is not always less.
+        luma_gain = 1 + active * (_uniform(difference, 0.7, 1.2) - 1)
+        colour_gain = 1 + active * (_uniform(difference, 0.4, 1.1) - 1)
+        return torch.cat((luma * (1 + 0.8 * luma_std) * luma_gain, colour * (1 + 1.2 * colour_std) * colour_gain), 1)
+
+
+def gaussian_blur(x: Tensor, std: Tensor) -> Tensor:
+    """Blur every channel of every picture of ``x`` (B, C, H, W) by its own ``std`` (B, C), pixels; about 0: not."""
+    places = torch.arange(-_RADIUS, _RADIUS + 1, device=x.device, dtype=x.dtype)
+    kernel = torch.exp(-places.square() / (2 * std.clamp(min=0.05).square()[..., None]))
+    kernel = (kernel / kernel.sum(dim=-1, keepdim=True)).reshape(-1, 1, 1, 2 * _RADIUS + 1)
+    planes = F.pad(x.reshape(1, -1, *x.shape[-2:]), (_RADIUS,) * 4, mode="reflect")
+    planes = F.conv2d(planes, kernel, groups=len(kernel))
+    return F.conv2d(planes, kernel.transpose(2, 3), groups=len(kernel)).reshape(x.shape)
+
+
+class _Tone:
+    """A tone curve a picture: sRGB's gamma, another exponent on it, and an S-curve mixed in."""
+
+    def __init__(self, exponent: Tensor, contrast: Tensor) -> None:
+        self.exponent, self.contrast = exponent, contrast
+
+    def __call__(self, linear: Tensor) -> Tensor:
+        linear = linear.clamp(0, 1)
+        srgb = torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
+        srgb = srgb.clamp(0, 1) ** self.exponent
+        return torch.lerp(srgb, srgb.square() * (3 - 2 * srgb), self.contrast)
+
+
+def _draw_tone(x: Tensor) -> _Tone:
+    return _Tone(_uniform(x, 0.85, 1.2), _uniform(x, 0, 0.6) * _chance(x, 0.6))
+
+
+def bayer_pattern(x: Tensor) -> Tensor:
+    """(B, 3, H, W): 1 where a pixel of the mosaic has this colour; the pattern is RGGB or its mirror image."""
+    bayer = torch.zeros_like(x)
+    bayer[:, 0, 0::2, 0::2] = bayer[:, 2, 1::2, 1::2] = 1
+    bayer[:, 1, 0::2, 1::2] = bayer[:, 1, 1::2, 0::2] = 1
+    return torch.where(_chance(x, 0.5), bayer, bayer.flip(-1))
+
+
+def demosaic_bilinear(raw: Tensor, bayer: Tensor) -> Tensor:
+    kernel = torch.stack((_SQUARE, _CROSS, _SQUARE))[:, None].to(raw)
+    return F.conv2d(F.pad(raw * bayer, (1,) * 4, mode="reflect"), kernel, groups=3)
+
+
+def demosaic_edges(raw: Tensor, bayer: Tensor) -> Tensor:
+    """Green with the Laplacian of the pixel's own colour, red and blue by constant difference to it."""
+    red, green, blue = bayer.split(1, dim=1)
+    around = F.pad(raw, (2,) * 4, mode="reflect")
+    own = (
+        around[..., :-4, 2:-2] + around[..., 4:, 2:-2] + around[..., 2:-2, :-4] + around[..., 2:-2, 4:]
+    ) / 4  # fmt: skip
+    interpolated = _interpolate(raw * green, _CROSS) + (raw - own) / 2
+    full = torch.where(green > 0, raw, interpolated)
+    others = (full + _interpolate((raw - full) * colour, _SQUARE) for colour in (red, blue))
+    first, last = others
+    return torch.cat((first, full, last), dim=1)
+
+
+def demosaic_malvar(raw: Tensor, bayer: Tensor) -> Tensor:
+    """Gradient-corrected linear interpolation (Malvar, He and Cutler, ICASSP 2004), as MATLAB's ``demosaic`` is."""
+    at_green, at_red, along, across = F.conv2d(F.pad(raw, (2,) * 4, mode="reflect"), _MALVAR.to(raw)).split(1, dim=1)
+    red, green, blue = bayer.split(1, dim=1)
+    # Green pixels with red neighbours to the left and right lie in red rows, the others in blue rows.
+    red_rows = (green * (F.pad(red, (1, 1, 0, 0))[..., :-2] + F.pad(red, (1, 1, 0, 0))[..., 2:])).clamp(max=1)
+    blue_rows = green - red_rows
+    return torch.cat(
+        (
+            red * raw + blue * at_red + red_rows * along + blue_rows * across,
+            green * raw + (1 - green) * at_green,
+            blue * raw + red * at_red + blue_rows * along + red_rows * across,
+        ),
+        dim=1,
+    )
+
+
+def _interpolate(x: Tensor, kernel: Tensor) -> Tensor:
+    return F.conv2d(F.pad(x, (1,) * 4, mode="reflect"), kernel[None, None].to(x))
+
+
+def _uniform(x: Tensor, low: float, high: float) -> Tensor:
+    """One number a picture: (B, 1, 1, 1)."""
+    return torch.rand(len(x), 1, 1, 1, device=x.device) * (high - low) + low
+
+
+def _log_uniform(x: Tensor, low: float, high: float) -> Tensor:
+    return torch.exp(_uniform(x, math.log(low), math.log(high)))
+
+
+def _chance(x: Tensor, probability: float) -> Tensor:
+    return _uniform(x, 0, 1) < probability
