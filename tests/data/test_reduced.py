@@ -40,3 +40,12 @@ def test_pictures_that_would_be_too_small_are_left_out_and_none_at_all_is_an_err
     assert [images.key(index) for index in range(len(images))] == ["1@2"]
     with pytest.raises(UserError, match="no picture keeps 200 pixels a side; give larger pictures or smaller factors"):
         build_dataset({"type": "ReducedFolder", "dataroot": str(root), "factors": [2], "min_side": 200})
+
+
+def test_non_local_means_take_noise_off_first(tmp_path: Path) -> None:
+    root = str(folder(tmp_path, (128, 128)))
+    plain, smooth = (
+        build_dataset({"type": "ReducedFolder", "dataroot": root, "factors": [2], "min_side": 32, "nlm": nlm})
+        for nlm in (0, 30)
+    )
+    assert smooth.read(0).rgb8().std() < plain.read(0).rgb8().std() / 2
