@@ -1,1 +1,7 @@
-"""Floor 2: models of camera noise, estimated from noisy pictures or drawn at random."""
+"""Noise models: estimated from noisy pictures alone, sampled at any size, saved with weights."""
+
+from atbsn.noise.estimation import estimate, from_residual
+from atbsn.noise.model import NoiseModel
+from atbsn.noise.report import describe, picture
+
+__all__ = ["NoiseModel", "describe", "estimate", "from_residual", "picture"]

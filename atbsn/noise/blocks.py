@@ -1,0 +1,128 @@
+"""Small blocks of many pictures, and what a plane fitted to them does to their noise."""
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atbsn.noise.sampling import REACH
+
+SIDE = 16
+"""Side of a block, pixels."""
+_PIXELS = SIDE * SIDE
+_STRATA = 16
+"""Intensities over which the kept blocks of a picture are spread evenly."""
+
+
+class BlockStore:
+    """A bounded number of blocks of any number of pictures.
+
+    Each picture may keep ``per_picture`` blocks, spread evenly over its intensities. When ``capacity`` is exceeded, a
+    random half of every picture's is dropped, and later pictures keep half as many.
+
+    Attributes:
+        pictures: number of pictures added.
+    """
+
+    def __init__(self, capacity: int = 32768, per_picture: int = 4096, seed: int = 0) -> None:
+        self._capacity = capacity
+        self._per_picture = per_picture
+        self._rng = np.random.default_rng(seed)
+        self._noise: list[Tensor] = []
+        self._means: list[Tensor] = []
+        self._owner: list[int] = []
+        self.pictures = 0
+
+    def add(self, noisy: Tensor, base: Tensor | None = None) -> None:
+        """Take blocks of ``noisy`` (3, H, W), [0, 255], or of the noise ``noisy - base`` at the intensities of ``base``.
+
+        Blocks that are nearly all black or white in every channel tell nothing and are left out.
+        """
+        blocks = _cut(noisy)
+        means = blocks.mean(2) if base is None else _cut(base).mean(2)
+        extreme = ((blocks <= 0) | (blocks >= 255)).float().mean(2)
+        chosen = self._spread(means.mean(1), (extreme < 0.9).any(1))
+        noise = blocks[chosen] if base is None else blocks[chosen] - _cut(base)[chosen]
+        noise = torch.where(extreme[chosen].unsqueeze(2) < 0.9, noise, torch.nan)
+        self._noise.append(noise.half())
+        self._means.append(means[chosen])
+        self._owner.append(self.pictures)
+        self.pictures += 1
+        while sum(map(len, self._means)) > self._capacity and self._per_picture > 1:
+            self._thin()
+
+    def _spread(self, intensity: Tensor, usable: Tensor) -> np.ndarray:
+        """Indices of at most ``per_picture`` usable blocks: as many as there are of rare intensities, few of common."""
+        indices = self._rng.permutation(np.flatnonzero(usable.numpy()))
+        if len(indices) <= self._per_picture:
+            return np.sort(indices)
+        stratum = (intensity.numpy()[indices] * (_STRATA / 256)).astype(int)
+        order = np.argsort(stratum, kind="stable")
+        rank = np.empty(len(indices), int)
+        starts = np.searchsorted(stratum[order], np.arange(_STRATA))
+        rank[order] = np.arange(len(indices)) - starts[stratum[order]]
+        return np.sort(indices[np.argsort(rank, kind="stable")[: self._per_picture]])
+
+    def _thin(self) -> None:
+        self._per_picture = max(1, self._per_picture // 2)
+        for index, means in enumerate(self._means):
+            kept = np.sort(self._rng.permutation(len(means))[: max(1, len(means) // 2)])
+            self._means[index], self._noise[index] = means[kept], self._noise[index][kept]
+
+    def blocks(self) -> tuple[Tensor, Tensor, Tensor]:
+        """All blocks (N, 3, 256), NaN where a channel is black or white; their means (N, 3); their picture (N,)."""
+        owner = torch.repeat_interleave(torch.tensor(self._owner), torch.tensor([len(means) for means in self._means]))
+        return torch.cat(self._noise), torch.cat(self._means), owner
+
+
+def _cut(picture: Tensor) -> Tensor:
+    """(3, H, W) to the (N, 3, 256) blocks that fit side by side."""
+    _, height, width = picture.shape
+    whole = picture[:, : height // SIDE * SIDE, : width // SIDE * SIDE].float()
+    blocks = whole.unflatten(2, (-1, SIDE)).unflatten(1, (-1, SIDE))
+    return blocks.permute(1, 3, 0, 2, 4).reshape(-1, 3, _PIXELS)
+
+
+def without_plane(blocks: Tensor) -> Tensor:
+    """(..., 256) blocks less the plane that fits them best."""
+    basis = _plane().to(blocks)
+    return blocks - (blocks @ basis) @ basis.T
+
+
+@cache
+def _plane() -> Tensor:
+    """(256, 3) orthonormal constant and two slopes."""
+    slope = torch.arange(SIDE) - (SIDE - 1) / 2
+    down, across = torch.meshgrid(slope, slope, indexing="ij")
+    basis = torch.stack([torch.ones(SIDE, SIDE), down, across]).flatten(1).T
+    return basis / basis.norm(dim=0)
+
+
+def lag_products(noise: Tensor) -> Tensor:
+    """(N, 3, 256) blocks to the sums (3, 3, 9, 9) of noise_i(p) noise_j(p + d) over all blocks, made even in d."""
+    padded = 2 * SIDE
+    transformed = torch.fft.rfft2(noise.view(-1, 3, SIDE, SIDE), s=(padded, padded))
+    power = torch.einsum("nihw,njhw->ijhw", transformed.conj(), transformed)
+    lags = torch.arange(-REACH, REACH + 1) % padded
+    sums = torch.fft.irfft2(power, s=(padded, padded))[:, :, lags[:, None], lags[None]]
+    return (sums + sums.flip(2, 3)) / 2
+
+
+@cache
+def plane_response() -> Tensor:
+    """What ``without_plane`` does to a covariance: (81, 81), measured sums = response @ true covariance, one block.
+
+    Entry [d, e] is the sum over p of (P T_e P)[p, p + d], where T_e has ones at lag +e or -e (half each) and P takes
+    the plane off. Noise that is correlated over more than ``REACH`` pixels is not seen by it.
+    """
+    count = 2 * REACH + 1
+    shifts = torch.zeros(count * count, _PIXELS, _PIXELS, dtype=torch.float64)
+    row, column = torch.arange(_PIXELS) // SIDE, torch.arange(_PIXELS) % SIDE
+    for index in range(count * count):
+        down, across = index // count - REACH, index % count - REACH
+        shifts[index] = (row + down == row[:, None]).mul(column + across == column[:, None]).double()
+    basis = _plane().double()
+    keep = torch.eye(_PIXELS, dtype=torch.float64) - basis @ basis.T
+    even = (shifts + shifts.mT) / 2
+    return torch.einsum("dpq,epq->de", even, keep @ even @ keep)

@@ -1,0 +1,57 @@
+"""What black and white cut off a Gaussian, and how strong it was before."""
+
+import math
+
+import torch
+from torch import Tensor
+
+WHITE = 255.0
+
+
+def moments_after_clipping(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of min(max(x, 0), 255) for Gaussian x."""
+    deviation = deviation.clamp(min=1e-6)
+    low, high = -mean / deviation, (WHITE - mean) / deviation
+    inside = _cdf(high) - _cdf(low)
+    first = inside * mean + deviation * (_pdf(low) - _pdf(high)) + WHITE * _cdf(-high)
+    second = inside * (mean**2 + deviation**2) + WHITE**2 * _cdf(-high)
+    second = second + deviation * (mean * _pdf(low) - (mean + WHITE) * _pdf(high))
+    return first, (second - first**2).clamp(min=0).sqrt()
+
+
+def unclipped_levels(seen: Tensor, steps: int = 40) -> Tensor:
+    """Levels as they are seen to the levels before clipping.
+
+    Args:
+        seen: (3, N) standard deviations after clipping, against the mean after clipping, N equally spaced means.
+
+    Returns:
+        (3, N) deviations against the mean before clipping, such that clipped Gaussian noise has the level that
+        ``seen`` says at the mean it then has. Found by bisection; at most 4 times what is seen.
+    """
+    count = seen.shape[1]
+    mean = torch.linspace(0, WHITE, count, dtype=torch.float64, device=seen.device).expand(3, -1)
+    curve = seen.double()
+    low, high = torch.zeros_like(curve), curve.max(dim=1, keepdim=True).values.expand_as(curve) * 4
+    for _ in range(steps):
+        middle = (low + high) / 2
+        first, deviation = moments_after_clipping(mean, middle)
+        too_strong = deviation > interpolate(curve, first)
+        low, high = torch.where(too_strong, low, middle), torch.where(too_strong, middle, high)
+    return ((low + high) / 2).to(seen.dtype)
+
+
+def interpolate(values: Tensor, x: Tensor) -> Tensor:
+    """Piecewise linear in x, [0, 255]: ``values`` (3, N) at equally spaced points, ``x`` (3, M) -> (3, M)."""
+    position = x.clamp(0, WHITE) * ((values.shape[1] - 1) / WHITE)
+    left = position.long().clamp(max=values.shape[1] - 2)
+    part = position - left
+    return values.gather(1, left) * (1 - part) + values.gather(1, left + 1) * part
+
+
+def _pdf(x: Tensor) -> Tensor:
+    return torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+
+
+def _cdf(x: Tensor) -> Tensor:
+    return torch.special.ndtr(x)

@@ -1,0 +1,211 @@
+"""Estimate a noise model from noisy pictures alone, or from what a denoiser took off them."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from atbsn.noise.blocks import SIDE, BlockStore, lag_products, plane_response, without_plane
+from atbsn.noise.model import KNOTS, NoiseModel
+from atbsn.noise.sampling import REACH, spectrum
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import to_tensor
+
+_QUANTISATION = 1 / 12
+"""Variance that rounding to whole grey values adds, and the least a block is taken to have."""
+_MINIMUM_BLOCKS = 8
+_ROUGHNESS, _SLOPE, _COLOUR = 0.25, 1.0, 0.25
+"""Prior standard deviations, of log variances: second and first differences between neighbouring knots, and first
+differences of a channel against the mean of the three. They decide only where there are few blocks."""
+_USUAL_EXCESS, _USUAL_CHANCE = 1.5, 0.2
+"""Prior centres: how much texture adds to a log variance, and what chance does."""
+_GAIN = 1.0
+"""Prior standard deviation of the log variance of a picture against all."""
+_LOG_OUTLIER = math.log(1e-3 / 10)
+_MOST_KURTOSIS = 12.0
+_CENTRE = (2 * REACH + 1) ** 2 // 2
+
+
+def estimate(pictures: Iterable[np.ndarray | Tensor], seed: int = 0) -> NoiseModel:
+    """The noise model of ``pictures``, without any clean one.
+
+    Every picture is cut into 16 x 16 blocks less a plane. The log variance of a block of mean m is taken to be
+    log level(m)^2 + the picture's gain + the chance of a finite sample (Gaussian), plus, for the unknown share of
+    blocks with texture, something positive (exponential): level, gains, shares and spreads are those of
+    the greatest likelihood, with a smooth level. So neither flatness has to be chosen by a threshold, nor does the choice of
+    the flattest bias the level. The correlation is that of the blocks without texture, put right for
+    what the plane took away.
+
+    Args:
+        pictures: (H, W, 3) uint8, uint16 or float32 arrays as ``read_picture`` gives, or (3, H, W) tensors in
+            [0, 255]; read once, one at a time; at most 32,768 blocks (50 MB) are kept.
+        seed: of the choice of blocks.
+
+    Raises:
+        UserError: there are fewer than 8 usable blocks.
+    """
+    store = BlockStore(seed=seed)
+    for picture in pictures:
+        store.add(_as_tensor(picture))
+    return _fit(store)
+
+
+def from_residual(pairs: Iterable[tuple[np.ndarray | Tensor, np.ndarray | Tensor]], seed: int = 0) -> NoiseModel:
+    """The noise model of ``noisy - denoised`` for (noisy, denoised) pairs, at the intensities of ``denoised``.
+
+    For strong noise, which hides what is flat. Detail that the denoiser lost counts as texture does in ``estimate``;
+    noise that it left in the picture is missing from the model.
+
+    Args and errors are those of ``estimate``.
+    """
+    store = BlockStore(seed=seed)
+    for noisy, denoised in pairs:
+        store.add(_as_tensor(noisy), _as_tensor(denoised))
+    return _fit(store)
+
+
+def _as_tensor(picture: np.ndarray | Tensor) -> Tensor:
+    tensor = picture.detach().cpu() if isinstance(picture, Tensor) else to_tensor(picture)
+    if tensor.dim() != 3 or tensor.shape[0] != 3:
+        raise UserError(f"picture of shape {tuple(picture.shape)}: an (H, W, 3) array or a (3, H, W) tensor is needed")
+    return tensor
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The maximum of the likelihood.
+
+    Attributes:
+        knots: (3, KNOTS) log variance of a block without texture.
+        gains: (pictures,) log variance of a picture against all.
+        chance: standard deviation of the log variance of a block without texture.
+        expected: (N, 3) log variance that each block would have without texture.
+        flat: (N, 3) probability that it has none; 0 where it is black or white.
+    """
+
+    knots: Tensor
+    gains: Tensor
+    chance: float
+    expected: Tensor
+    flat: Tensor
+
+
+def _fit(store: BlockStore) -> NoiseModel:
+    if not store.pictures:
+        raise UserError("no picture to estimate noise from; give at least one")
+    blocks, means, owner = store.blocks()
+    blocks = without_plane(blocks.float())
+    variance = blocks.square().mean(2).clamp(min=_QUANTISATION)
+    if variance.isfinite().any(1).sum() < _MINIMUM_BLOCKS:
+        raise UserError(
+            f"{store.pictures} pictures with fewer than {_MINIMUM_BLOCKS} blocks of {SIDE} x {SIDE} pixels "
+            "between black and white; give larger pictures or more of them"
+        )
+    fit = _most_likely(variance.log().double(), means.double(), owner, store.pictures)
+    covariance = _covariance(blocks, fit)
+    correlation = _valid(covariance)
+    model = NoiseModel()
+    kept = (plane_response() @ correlation.flatten(2).unsqueeze(3)).squeeze(3)[..., _CENTRE].diagonal() / SIDE**2
+    model.levels.copy_((fit.knots + fit.chance**2 / 2 - kept.log()[:, None]).div(2).exp())
+    model.correlation.copy_(correlation)
+    swell = max(0.0, fit.chance**2 - _chance(correlation) ** 2) / 4
+    model.kurtosis.fill_(min(3 * math.exp(4 * swell), _MOST_KURTOSIS))
+    model.spread.fill_(fit.gains.std(correction=0) / 2)
+    return model
+
+
+def _most_likely(observed: Tensor, means: Tensor, owner: Tensor, pictures: int) -> _Fit:
+    """Fit ``observed`` (N, 3) log variances of blocks with these ``means`` (N, 3), from picture ``owner`` (N,)."""
+    valid = observed.isfinite()
+    seen = torch.where(valid, observed, 0.0)
+    position = (means.clamp(0, 255) * ((KNOTS - 1) / 255)).clamp(max=KNOTS - 1.001)
+    left = position.long()
+    part = position - left
+    start = seen.masked_fill(~valid, torch.nan).nanquantile(0.3, dim=0)
+    knots = start[:, None].repeat(1, KNOTS).requires_grad_()
+    gains = torch.zeros(pictures, dtype=torch.float64).requires_grad_()
+    shape = torch.tensor([0.0, math.log(_USUAL_EXCESS), math.log(_USUAL_CHANCE)], dtype=torch.float64).requires_grad_()
+
+    def expected() -> Tensor:
+        curve = knots.T
+        level = curve.gather(0, left) * (1 - part) + curve.gather(0, left + 1) * part
+        return level + gains[owner, None]
+
+    def likelihoods() -> tuple[Tensor, Tensor]:
+        share = torch.nn.functional.logsigmoid(torch.stack([shape[0], -shape[0]]))
+        rate, chance = torch.exp(-shape[1]), shape[2].exp()
+        off = seen - expected()
+        flat = -((off / chance) ** 2) / 2 - shape[2] - math.log(math.sqrt(2 * math.pi))
+        textured = -shape[1] - rate * off + (rate * chance) ** 2 / 2
+        textured = textured + torch.special.log_ndtr(off / chance - rate * chance)
+        return share[0] + flat, share[1] + textured
+
+    def objective() -> Tensor:
+        flat, textured = likelihoods()
+        both = torch.logaddexp(torch.logaddexp(flat, textured), torch.full_like(flat, _LOG_OUTLIER))
+        slopes = knots.diff(dim=1)
+        prior = (slopes.diff(dim=1) / _ROUGHNESS).square().sum() + (slopes / _SLOPE).square().sum()
+        prior = prior + ((slopes - slopes.mean(0)) / _COLOUR).square().sum() + (gains / _GAIN).square().sum()
+        prior = prior + ((shape[1] - math.log(_USUAL_EXCESS)) / 0.5).square()
+        prior = prior + ((shape[2] - math.log(_USUAL_CHANCE)) / 0.5).square() + (shape[0] / 3).square()
+        return prior / 2 - both[valid].sum()
+
+    optimizer = torch.optim.LBFGS([knots, gains, shape], max_iter=150, history_size=20, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = objective()
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    with torch.no_grad():
+        flat, textured = likelihoods()
+        knots += gains.mean()
+        gains -= gains.mean()
+        return _Fit(
+            knots.detach(),
+            gains.detach(),
+            float(shape[2].exp()),
+            expected(),
+            torch.sigmoid(flat - textured).masked_fill(~valid, 0),
+        )
+
+
+def _covariance(blocks: Tensor, fit: _Fit) -> Tensor:
+    """(3, 3, 9, 9) covariance of the blocks without texture, each brought to level 1, before the plane was taken off."""
+    flat = (fit.flat > 0.5).all(1)
+    if flat.sum() < _MINIMUM_BLOCKS:
+        flat = fit.flat.sum(1) >= fit.flat.sum(1).sort(descending=True).values[:_MINIMUM_BLOCKS][-1]
+    noise = blocks[flat].nan_to_num(0) * (-fit.expected[flat] / 2).exp().unsqueeze(2).float()
+    sums = lag_products(noise).double() / len(noise)
+    response = torch.linalg.pinv(plane_response())
+    covariance = (response @ sums.flatten(2).unsqueeze(3)).squeeze(3).view_as(sums)
+    return covariance
+
+
+def _valid(covariance: Tensor) -> Tensor:
+    """The nearest correlation that noise can have: variances 1, no negative power, nothing beyond REACH."""
+    side = 4 * (2 * REACH + 1)
+    lags = torch.arange(-REACH, REACH + 1) % side
+    for _ in range(30):
+        deviation = covariance[..., REACH, REACH].diagonal().clamp(min=1e-6).sqrt()
+        covariance = covariance / (deviation[:, None] * deviation)[:, :, None, None]
+        values, vectors = torch.linalg.eigh(spectrum(covariance, side, side))
+        power = (vectors * values.clamp(min=1e-3).unsqueeze(-2)) @ vectors.mT
+        torus = torch.fft.irfft2(power.permute(2, 3, 0, 1).to(torch.complex128), s=(side, side))
+        covariance = torus[:, :, lags[:, None], lags[None]]
+    deviation = covariance[..., REACH, REACH].diagonal().sqrt()
+    return covariance / (deviation[:, None] * deviation)[:, :, None, None]
+
+
+def _chance(correlation: Tensor) -> float:
+    """Standard deviation of the log variance of a block of Gaussian noise with this correlation."""
+    reach = torch.arange(-REACH, REACH + 1)
+    overlap = (SIDE - reach.abs()[:, None]) * (SIDE - reach.abs())
+    squares = correlation.diagonal().permute(2, 0, 1).square() * overlap / SIDE**4
+    return math.sqrt(2 * float(squares.sum((1, 2)).mean()))
