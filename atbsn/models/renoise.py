@@ -37,6 +37,7 @@ class RenoiseModel(Model):
         processed: part of the cameras that smooth their noise.
         compressed: part of the pictures that are saved as JPEG.
         softened: part of the pictures that are blurred before the noise.
+        softness: range of the standard deviation of that blur, pixels.
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
     """
 
@@ -48,7 +49,8 @@ class RenoiseModel(Model):
         shot_noise: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (7e-5, 3e-2),
         processed: Fraction = 0.65,
         compressed: Fraction = 0.5,
-        softened: Fraction = 0.6,
+        softened: Fraction = 0.75,
+        softness: tuple[NonNegativeFloat, NonNegativeFloat] = (0.4, 1.6),
         demosaicing: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = (
             0.45,
             0.45,
@@ -58,8 +60,8 @@ class RenoiseModel(Model):
     ) -> None:
         super().__init__(net)
         self.loss = loss
-        self.camera = RandomCamera(shot_noise, processed, compressed, softened, demosaicing)
-        object.__setattr__(self, "teacher", None if teacher is None else load(teacher).requires_grad_(False).eval())
+        self.camera = RandomCamera(shot_noise, processed, compressed, softened, softness, demosaicing)
+        self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 
     @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:

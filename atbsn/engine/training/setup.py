@@ -28,7 +28,7 @@ from atbsn.models.base import Model
 from atbsn.options import Options
 from atbsn.options.schema import Component, Train
 from atbsn.utils import dist
-from atbsn.utils.errors import UserError
+from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.log import logger
 from atbsn.utils.seed import draw_seed, seed_everything
 
@@ -131,6 +131,10 @@ def build_training(options: Options, device: torch.device, state: State | None) 
             raise UserError(f"datasets.{name}: {type(images).__name__} has no references; name a set that has")
     images = build_dataset(options.dataset("train"))
     patches = PatchDataset(images, loader.patch_size, loader.use_flip, loader.use_rot, seed)
+    if state is None:
+        model.prepare(images, seed)
+    else:
+        _restore_method(model, state)
     settings = _settings(options, train, method, model, patches)
     if state is not None:
         compare_settings(state, settings)
@@ -174,6 +178,13 @@ def build_trainer(training: Training, experiment: Experiment) -> Trainer:
     )  # fmt: skip
     batches = iter(_build_loader(training))
     return Trainer(learner, batches, guard, checkpointer, run_logger, validate, schedule, device)
+
+
+def _restore_method(model: Model, state: State) -> None:
+    try:
+        model.load_own_state(state.content.get("method", {}))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{state.path}: does not fit {type(model).__name__} ({in_a_phrase(error)})") from None
 
 
 def _build_learner(training: Training) -> Learner:
