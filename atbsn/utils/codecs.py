@@ -6,6 +6,7 @@ reduces 16-bit colour to 8 bits, so there it only checks the data, and OpenCV de
 
 import io
 from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,7 +31,7 @@ def decode(data: bytes, suffix: str = "") -> Decoded:
         RefusedError: several pictures in it, too large, colours or depths that are not ours, a library is missing.
         Exception: whatever the decoder raises, ValueError for other kinds.
     """
-    kind = _kind(data[:_HEAD], suffix)
+    kind = _kind(data, suffix)
     if kind == "RAW":
         return raw.decode(data)
     if kind == "HEIF":
@@ -40,8 +41,6 @@ def decode(data: bytes, suffix: str = "") -> Decoded:
         return found._replace(metadata=replace(found.metadata, exif=block))
     file = io.BytesIO(data)
     image = _open(file, kind)
-    if tiff.is_dng(image):
-        return raw.decode(data)
     metadata, orientation = _metadata(image, file)
     samples, warning = (_decode16(image, data), None) if _is_16bit(image, data) else _decode8(image)
     if image.mode == "CMYK":
@@ -51,15 +50,13 @@ def decode(data: bytes, suffix: str = "") -> Decoded:
 
 def read_size(path: Path, file: BinaryIO) -> tuple[int, int]:
     """Upright height and width from the header of ``path``, opened as ``file``; refuses what ``decode`` refuses."""
-    kind = _kind(file.read(_HEAD), path.suffix.lower())
-    file.seek(0)
+    with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        kind = _kind(data, path.suffix.lower())
     if kind == "RAW":
         return raw.read_size(path)
     if kind == "HEIF":
         return heif.read_size(file)
     image = _open(file, kind)
-    if tiff.is_dng(image):
-        return raw.read_size(path)
     width, height = image.size
     return (width, height) if _orientation(image, file) >= 5 else (height, width)
 
@@ -92,11 +89,11 @@ def encode(samples: np.ndarray, suffix: str, picture: Metadata, quality: int | N
     return file.getvalue()
 
 
-def _kind(head: bytes, suffix: str) -> str | None:
+def _kind(data: bytes | mmap, suffix: str) -> str | None:
     """``"RAW"``, ``"HEIF"`` or ``"AVIF"``; None: what Pillow reads, or nothing."""
-    if suffix in formats.RAW or head[4:12] == b"ftypcrx ":
+    if suffix in formats.RAW or data[4:12] == b"ftypcrx " or tiff.is_dng(data):
         return "RAW"
-    return heif.kind(head)
+    return heif.kind(data[:_HEAD])
 
 
 def _open(file: BinaryIO, kind: str | None) -> Image.Image:
@@ -110,8 +107,7 @@ def _open(file: BinaryIO, kind: str | None) -> Image.Image:
         raise RefusedError(str(error).split(",")[0], "make it smaller or cut it up") from error
     check_pixels(*image.size)
     if image.format == "TIFF":
-        if not tiff.is_dng(image):
-            tiff.check_pages(image)
+        tiff.check_pages(image)
     elif image.format in ("JPEG", "MPO"):
         jpeg.check_frames(image)
     else:

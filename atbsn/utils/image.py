@@ -192,7 +192,7 @@ def _reading(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise UserError(f"{path}: too large for the memory that is left; make it smaller or cut it up") from error
     except Exception as error:  # decoders raise nearly anything on corrupt data
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = f"not a {KINDS} file, or a corrupt one"
         raise UserError(f"{path}: cannot be read as a picture ({reason}); repair or remove it") from error

@@ -6,6 +6,7 @@ by offsets that only the maker knows; libraries that decode and encode a block b
 
 import struct
 from collections.abc import Iterable
+from mmap import mmap
 from typing import NamedTuple
 
 PREFIX = b"Exif\0\0"
@@ -44,7 +45,7 @@ class Directories:
         ValueError: no TIFF structure.
     """
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(self, data: bytes | memoryview | mmap) -> None:
         if data[:2] not in (b"II", b"MM") or len(data) < 8:
             raise ValueError("no TIFF structure")
         self.data, self.order = data, "<" if data[:2] == b"II" else ">"
@@ -128,6 +129,18 @@ def upright(block: bytes | None, transposed: bool = False) -> bytes | None:
     return PREFIX + bytes(data)
 
 
+def without_orientation(block: bytes) -> bytes:
+    """The block byte for byte, but with the tag of the orientation gone from its first directory."""
+    directories = Directories(block.removeprefix(PREFIX))
+    entries, behind = directories.read(directories.first)
+    data = bytearray(directories.data)
+    for position in [entry.position for entry in entries if entry.tag == ORIENTATION][:1]:
+        data[position : behind + 4] = data[position + 12 : behind + 4] + bytes(12)
+        count = directories.number("H", directories.first) - 1
+        struct.pack_into(directories.order + "H", data, directories.first, count)
+    return PREFIX + bytes(data)
+
+
 def collect(data: bytes, maker_notes: bool = True) -> tuple[bytes | None, dict[int, bytes]]:
     """An EXIF block of what a TIFF or RAW file says of the picture, and its XMP, IPTC and Photoshop tags."""
     try:
@@ -136,19 +149,19 @@ def collect(data: bytes, maker_notes: bool = True) -> tuple[bytes | None, dict[i
     except ValueError:
         return None, {}
     beside = {entry.tag: entry.value for entry in entries if entry.tag in (XMP, IPTC, PHOTOSHOP)}
-    if not maker_notes:
-        entries = tuple(
-            entry._replace(children=tuple(child for child in entry.children if child.tag != _MAKER_NOTE))
-            if entry.tag == EXIF and entry.children is not None
-            else entry
-            for entry in entries
-        )
-    return block(entries, directories.order), beside
+    return block(entries, directories.order, maker_notes), beside
 
 
-def block(entries: Iterable[Entry], order: str) -> bytes | None:
+def block(entries: Iterable[Entry], order: str, maker_notes: bool = True) -> bytes | None:
     """A new EXIF block of those ``entries`` that say something of the picture; their values are of byte ``order``."""
     kept = [entry for entry in entries if entry.tag in _KEPT and entry.count]
+    if not maker_notes:
+        kept = [
+            entry._replace(children=tuple(child for child in entry.children if child.tag != _MAKER_NOTE))
+            if entry.children is not None
+            else entry
+            for entry in kept
+        ]
     if not kept:
         return None
     header = b"II*\0\x08\0\0\0" if order == "<" else b"MM\0*\0\0\0\x08"
@@ -209,8 +222,9 @@ def _drop_thumbnail(directories: Directories, data: bytearray, entries: tuple[En
     used = behind + 4
     levels = [entries]
     for level in levels:
-        used = max([used, *(max(entry.end, entry.position + 12) + 4 * (entry is level[-1]) for entry in level)])
+        used = max([used, *(entry.end for entry in level), *(entry.position + 16 for entry in level)])  # 16: 4 behind
         levels += [entry.children for entry in level if entry.children]
+    used += used % 2
     if second >= used and (start >= used or not length):
         del data[used:]
     elif length and used > start:

@@ -30,7 +30,7 @@ class Coding(NamedTuple):
     Attributes:
         format: Pillow's name of the format: ``"JPEG"``, ``"WEBP"``, ``"HEIF"``, ``"AVIF"``.
         tables: JPEG's quantisation tables, 64 numbers each in rows, one for each component or for luma and chroma.
-        subsampling: of JPEG's chroma: 0 none, 1 halved along rows, 2 halved both ways.
+        subsampling: of the chroma of JPEG and HEIC: 0 none, 1 halved along rows, 2 halved both ways.
         progressive: JPEG in several scans.
         lossless: WebP without loss.
         colours: HEIF's colour primaries, transfer and matrix, where there is no ICC profile.

@@ -20,12 +20,11 @@ _GAMMA = (2.4, 12.92)  # sRGB's curve
 
 def decode(data: bytes) -> Decoded:
     """Develop to sRGB of 16 bits, with the camera's white balance, as bright as it was exposed."""
-    import rawpy
-
+    library = _library()
     with _open(io.BytesIO(data)) as raw:
         samples = raw.postprocess(
             use_camera_wb=True,
-            output_color=rawpy.ColorSpace.sRGB,
+            output_color=library.ColorSpace.sRGB,
             output_bps=16,
             gamma=_GAMMA,
             no_auto_bright=True,
@@ -43,18 +42,23 @@ def read_size(path: Path) -> tuple[int, int]:
 
 @contextmanager
 def _open(file: Any) -> Iterator[Any]:
+    library = _library()
+    try:
+        with library.imread(file) as raw:
+            check_pixels(raw.sizes.raw_width, raw.sizes.raw_height)
+            yield raw
+    except (library.LibRawError, library.NotSupportedError) as error:
+        reason = error.args[0] if error.args else ""
+        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise ValueError(reason or type(error).__name__) from error
+
+
+def _library() -> Any:
     try:
         import rawpy
     except ImportError:
         raise missing("camera RAW", "rawpy") from None
-    try:
-        with rawpy.imread(file) as raw:
-            check_pixels(raw.sizes.raw_width, raw.sizes.raw_height)
-            yield raw
-    except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
-        reason = error.args[0] if error.args else ""
-        reason = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
-        raise ValueError(reason or type(error).__name__) from error
+    return rawpy
 
 
 def _exif(data: bytes) -> bytes | None:
@@ -92,4 +96,4 @@ def _canon(data: bytes) -> bytes | None:
             entries += [entry for entry in found if entry.children is None]
         elif directories.order == order:
             entries.append(exif.Entry(tag, 4, 1, bytes(4), tuple(found)))
-    return exif.block(entries, order)
+    return exif.block(entries, order, maker_notes=False)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from mmap import mmap
 
 import numpy as np
 import tifffile
@@ -15,9 +16,13 @@ _BITS, _SAMPLE_FORMAT, _SUBFILE, _ICC, _DNG = 258, 339, 254, 34675, 50706
 _MOST_PAGES = 1000  # enough to know that it is no photograph
 
 
-def is_dng(image: Image.Image) -> bool:
-    """A RAW file by another name; its first directory is only a thumbnail."""
-    return image.format == "TIFF" and _DNG in image.tag_v2
+def is_dng(data: bytes | mmap) -> bool:
+    """A RAW file by another name; its first directory is a mosaic or a thumbnail."""
+    try:
+        directories = exif.Directories(data)
+        return any(entry.tag == _DNG for entry in directories.read(directories.first)[0])
+    except ValueError:
+        return False
 
 
 def is_16bit(image: Image.Image) -> bool:
@@ -68,6 +73,8 @@ def encode(samples: np.ndarray, picture: Metadata) -> bytes:
         _ICC: (7, picture.icc),
     }
     found |= {tag: exif.Entry(tag, kind, len(value), value) for tag, (kind, value) in beside.items() if value}
+    if samples.dtype == np.uint16 and samples.shape[2] == 2:  # which hardly any program reads
+        samples = samples[..., [0, 0, 0, 1]]
     channels = samples.shape[2]
     file = io.BytesIO()
     tifffile.imwrite(
