@@ -1,6 +1,7 @@
 """C-BSN: one network, blind or not as it is asked (Jang et al., ICCV 2023, arXiv 2304.09507)."""
 
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +109,10 @@ class CBSN(Network):
         x = reflect_pad(x, PADDING, PADDING, PADDING, PADDING)
         x = tiled(lambda tile: self(tile, blind=False), x)
         return x[..., PADDING : PADDING + height, PADDING : PADDING + width] * scale + mean
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4}
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

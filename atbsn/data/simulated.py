@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zlib import crc32
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from atbsn.data.base import ImageSet
-from atbsn.data.folder import relative_keys
+from atbsn.data.folder import relative_keys, write_examples
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
@@ -93,6 +93,11 @@ class SimulatedCamera(ImageSet):
         self.read_noise = read_noise
         self.jpeg_quality = jpeg_quality
         self.seed = seed
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        write_examples(folder, "one", "two")
+        return {"dataroot": str(folder)}
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -47,6 +48,12 @@ class Model(nn.Module):
         """
         del arguments
         return net_class.size_multiple
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        """Arguments with which the tests of all methods build it; what they need to have is written to ``folder``."""
+        del folder
+        return {}
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         """The losses of one batch.

@@ -10,6 +10,7 @@ from atbsn.metrics import build_metric
 from atbsn.options.schema import CosineAnnealing, Options, TrainLoader
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
 from atbsn.registry.build import check_arguments, describe_faults, with_defaults
+from atbsn.registry.plugins import load_plugin
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
@@ -20,7 +21,7 @@ def check_options(raw: dict[str, Any], source: str) -> Options:
     Raises:
         UserError: one line for every fault: path, value, rule, remedy.
     """
-    faults = list(_schema_faults(raw))
+    faults = [*_plugin_faults(raw), *_schema_faults(raw)]
     faults += [
         fault for path, registry, entry in _components(raw) for fault in _component_faults(path, registry, entry)
     ]
@@ -31,6 +32,16 @@ def check_options(raw: dict[str, Any], source: str) -> Options:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise UserError(f"{source}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
     return options
+
+
+def _plugin_faults(raw: dict[str, Any]) -> Iterator[str]:
+    """Loads the plugins, so that the classes they register are known from here on."""
+    plugins = raw.get("plugins")
+    for number, path in enumerate(plugins if isinstance(plugins, list) else ()):
+        try:
+            load_plugin(str(path))
+        except UserError as error:
+            yield f"plugins.{number}: {error}"
 
 
 def _schema_faults(raw: dict[str, Any]) -> Iterator[str]:

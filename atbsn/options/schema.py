@@ -167,6 +167,8 @@ class Options(Section):
     """GPUs a machine must have and use: auto takes what is there, 0 the CPU."""
     manual_seed: NonNegativeInt | None = None
     """Seed of everything random; drawn and logged without it."""
+    plugins: list[str] = []
+    """Python files, from the current folder, that register networks, data sets or methods of your own. They are run."""
     datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Component] = {}
     """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by test.py."""
     network: Component | None = None
