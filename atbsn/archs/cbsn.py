@@ -18,13 +18,15 @@ PADDING = 32
 class SwitchableConv2d(nn.Conv2d):
     """'Same' convolution that leaves out the centre tap of its kernel when it is asked to be blind."""
 
+    mask: Tensor
+
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
         mask = torch.ones(1, 1, kernel_size, kernel_size)
         mask[..., kernel_size // 2, kernel_size // 2] = 0
         self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x: Tensor, blind: bool) -> Tensor:
+    def forward(self, x: Tensor, blind: bool = False) -> Tensor:
         return self._conv_forward(x, self.weight * self.mask if blind else self.weight, self.bias)
 
 
@@ -141,4 +143,5 @@ def _he_init(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -51,7 +51,7 @@ def _schema_faults(raw: dict[str, Any]) -> Iterator[str]:
         yield from describe_faults(error, Options, raw)
 
 
-def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry, Any]]:
+def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry[Any], Any]]:
     for path, registry in (("network", ARCHS), ("model", MODELS)):
         if raw.get(path) is not None:
             yield path, registry, raw[path]
@@ -60,7 +60,7 @@ def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry, Any]]:
             yield f"datasets.{name}", DATASETS, entry
 
 
-def _component_faults(path: str, registry: Registry, entry: Any) -> Iterator[str]:
+def _component_faults(path: str, registry: Registry[Any], entry: Any) -> Iterator[str]:
     """Faults of ``{type: ..., argument: ...}`` against the signature of the class it names."""
     if not isinstance(entry, dict):
         return  # the schema has said so

@@ -64,6 +64,7 @@ class Registry(Generic[T]):
         self._scanned = True
 
 
-ARCHS = Registry("architecture", "atbsn.archs")
-DATASETS = Registry("data set", "atbsn.data")
-MODELS = Registry("model (training method)", "atbsn.models")
+# Of which class the entries are is known on higher floors alone; the builders there say it.
+ARCHS: Registry[Any] = Registry("architecture", "atbsn.archs")
+DATASETS: Registry[Any] = Registry("data set", "atbsn.data")
+MODELS: Registry[Any] = Registry("model (training method)", "atbsn.models")

@@ -8,12 +8,13 @@ import io
 import os
 import struct
 import zlib
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import cv2
 import numpy as np
 import tifffile
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 MAX_PIXELS = 2**28
 """Larger pictures (268 megapixels) are refused: a small file can claim any size and exhaust the memory."""
@@ -23,7 +24,7 @@ _ORIENTATION = ExifTags.Base.Orientation
 _IFDS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # Description, camera, resolution, software, date, author, rights. The rest describes the old file's bytes.
 _KEPT_TAGS = (270, 271, 272, 282, 283, 296, 305, 306, 315, 33432, *_IFDS)
-_SAVE_OPTIONS = {
+_SAVE_OPTIONS: dict[str, dict[str, Any]] = {
     ".jpg": {"format": "JPEG", "quality": 98, "subsampling": 0},
     ".png": {"format": "PNG"},
     ".bmp": {"format": "BMP"},
@@ -71,7 +72,7 @@ def encode(samples: np.ndarray, suffix: str, icc: bytes | None, exif: bytes | No
         return _encode16_png(samples, icc, exif)
     file = io.BytesIO()
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    metadata = {"icc_profile": icc, "exif": exif} if suffix != ".bmp" else {}
+    metadata: dict[str, Any] = {"icc_profile": icc, "exif": exif} if suffix != ".bmp" else {}
     image.save(file, **_SAVE_OPTIONS[suffix], **{key: value for key, value in metadata.items() if value})
     return file.getvalue()
 
@@ -87,7 +88,7 @@ def _open(file: BinaryIO) -> Image.Image:
 def _is_16bit(image: Image.Image, data: bytes) -> bool:
     if image.format == "PNG":
         return data[24] == 16  # the bit depth in IHDR
-    if image.format != "TIFF":
+    if not isinstance(image, TiffImageFile):
         return False
     bits, sample_format = set(image.tag_v2.get(258, (1,))), set(image.tag_v2.get(339, (1,)))
     if sample_format != {1} or bits not in ({1}, {8}, {16}):
@@ -187,7 +188,8 @@ def _encode_tiff(samples: np.ndarray, icc: bytes | None, exif: bytes | None) -> 
     file = io.BytesIO()
     channels = samples.shape[2]
     tags = Image.Exif()
-    tags.load(exif)
+    if exif is not None:
+        tags.load(exif)
     tifffile.imwrite(
         file,
         samples[..., 0] if channels == 1 else samples,

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from atbsn.archs.base import Network
 from atbsn.data.base import ImageSet
 from atbsn.engine.evaluation.evaluator import evaluate, format_table, means
 from atbsn.engine.evaluation.panels import panel
@@ -54,7 +56,7 @@ class TrainingValidation:
             for position, (name, images) in enumerate(self.sets.items()):
                 values = self._validate(iteration, name, images, "net", self.denoiser)
                 if self.ema is not None:
-                    averaged = self.denoiser.of(self.ema.module.eval())
+                    averaged = self.denoiser.of(cast(Network, self.ema.module).eval())
                     values = self._validate(iteration, name, images, "ema", averaged)
                 if position == 0 and self.best_metric is not None:
                     score = values[self.best_metric]
