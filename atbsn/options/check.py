@@ -15,8 +15,12 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
 
-def check_options(raw: dict[str, Any], source: str) -> Options:
+def check_options(raw: dict[str, Any], source: str, needs_network: bool = True) -> Options:
     """Check ``raw`` against the schema and against the signatures of the classes it names.
+
+    Args:
+        source: the name of the file, for messages.
+        needs_network: whether a network, or weights that know theirs, must be named.
 
     Raises:
         UserError: one line for every fault: path, value, rule, remedy.
@@ -27,7 +31,7 @@ def check_options(raw: dict[str, Any], source: str) -> Options:
     ]
     if not faults:
         options = Options.model_validate_json(_as_json(raw))
-        faults = list(_cross_faults(options))
+        faults = list(_cross_faults(options, needs_network))
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise UserError(f"{source}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
@@ -85,7 +89,7 @@ def _component_faults(path: str, registry: Registry[Any], entry: Any) -> Iterato
         yield from (f"{path}.{fault}" for fault in str(error).splitlines())
 
 
-def _cross_faults(options: Options) -> Iterator[str]:
+def _cross_faults(options: Options, needs_network: bool) -> Iterator[str]:
     """Rules between sections."""
     for name, metric in options.val.metrics.items():
         try:
@@ -104,7 +108,7 @@ def _cross_faults(options: Options) -> Iterator[str]:
             fault = f"{kind}.tile: {found.tile} is less than twice {kind}.overlap ({found.overlap}); enlarge it"
             if kind == "test" or (options.val.tile, options.val.overlap) != (None, None):
                 yield fault
-    if options.network is None and options.path.pretrain_network is None:
+    if needs_network and options.network is None and options.path.pretrain_network is None:
         yield "network: missing; name an architecture, or weights that know theirs (path.pretrain_network)"
     if options.network is not None:
         yield from _hole_faults(options, ARCHS.get(options.network["type"]))

@@ -105,6 +105,8 @@ class Val(Section):
     """Iterations between validations during training; none without it."""
     save_img: NonNegativeInt = 0
     """How many panels (noisy | denoised | reference) to save a data set."""
+    limit: PositiveInt | None = None
+    """How many pictures of each set to measure, spread over it; all without it."""
     metrics: dict[str, Component] = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
     """Named metrics; each states its protocol."""
     best_metric: str | None = None
