@@ -19,7 +19,7 @@ def main() -> int:
     device = dist.start(arguments.launcher, options.num_gpu)
     state = find_state(options, arguments.auto_resume)
     if state is not None and is_finished(state, options):
-        logger.info("finished: %s is the last of %d iterations", state.path, options.train.total_iter)
+        logger.info("finished: %s is the last of its iterations", state.path)
         return 0
     training = build_training(options, device, state)
     with Experiment(options, state and state.path) as experiment, StopSignal() as stop:

@@ -22,7 +22,8 @@ def main() -> None:
     if options.path.pretrain_network is None:
         raise UserError(f"{arguments.opt}: path.pretrain_network: missing; name the weights to measure")
     denoiser = build_test_denoiser(options, device, "val")
-    validate_sets(denoiser, sets, build_measuring(options), options.val.k, results_folder(options))
+    measuring, weights = build_measuring(options), options.path.pretrain_network
+    validate_sets(denoiser, sets, measuring, options.val.k, results_folder(options), weights)
 
 
 if __name__ == "__main__":

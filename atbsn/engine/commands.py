@@ -21,7 +21,7 @@ exit status:
 """
 """Schedulers and torchrun restart what did not end with 0: a stopped training must not look like a finished one."""
 
-_REMEDIES = {
+_REMEDIES: dict[int | None, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
     errno.EMFILE: "allow more open files (ulimit -n), or set num_worker_per_gpu lower",
     errno.EAGAIN: "allow more processes (ulimit -u), or set num_worker_per_gpu lower",

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -67,6 +68,12 @@ class Model(nn.Module):
     def load_own_state(self, state: dict[str, Tensor]) -> None:
         """Take over ``own_state`` of the training that is resumed."""
         self.load_state_dict(state, strict=False)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        """Arguments with which the tests of all methods build it; what they need to have is written to ``folder``."""
+        del folder
+        return {}
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         """The losses of one batch.

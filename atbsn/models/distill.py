@@ -1,6 +1,7 @@
 """Distilling the family of AT-BSN's teachers into one ordinary network (arXiv 2303.16783, section 4)."""
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from math import lcm
 from pathlib import Path
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from atbsn.archs import build_arch
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.students import StudentC
-from atbsn.archs.weights import load, network_class
+from atbsn.archs.weights import load, network_class, save_weights
 from atbsn.models.base import Model
 from atbsn.ops.padding import reflect_pad
 from atbsn.registry import MODELS
@@ -76,10 +78,22 @@ class DistillModel(Model):
             transfer_weights(self.teacher, net)
 
     @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        teacher = build_arch({"type": "ATBSN", **ATBSN.example()})
+        save_weights(folder / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
+        return {"teacher": str(folder / "teacher.pth"), "ks": [0, 3]}
+
+    @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if issubclass(net_class, BlindSpotNetwork):
             raise UserError(
                 f"network.type: {net_class.__name__} has a blind spot, a student has none; use StudentA, B or C"
+            )
+        _, *others = list(inspect.signature(net_class.forward).parameters.values())[1:]
+        needed = [each.name for each in others if each.default is each.empty]
+        if needed:
+            raise UserError(
+                f"network.type: {net_class.__name__} needs {', '.join(needed)} beside the picture; use StudentA, B or C"
             )
         ks = arguments["ks"]
         if len(set(ks)) < len(ks):

@@ -1,6 +1,7 @@
 """Option files: YAML with inheritance and overrides, as plain dictionaries."""
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ _MAX_VALUES, _MAX_DEPTH, _MAX_LENGTH = 10_000, 20, 4096
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which ``3e-4`` is a number, ``010`` and dates are text, and a key is text and stands once."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag == f"{_TAG}merge":
@@ -126,7 +127,7 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     for key, value in over.items():
         inherited = merged.get(key)
         both = isinstance(inherited, dict) and isinstance(value, dict)
-        merged[key] = merge(inherited, value) if both else value
+        merged[key] = merge(inherited or {}, value) if both else value
     return merged
 
 

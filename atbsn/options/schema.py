@@ -105,6 +105,8 @@ class Val(Section):
     """Iterations between validations during training; none without it."""
     save_img: NonNegativeInt = 0
     """How many panels (noisy | denoised | reference) to save a data set."""
+    limit: PositiveInt | None = None
+    """How many pictures of each set to measure, spread over it; all without it."""
     metrics: dict[str, Component] = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
     """Named metrics; each states its protocol."""
     best_metric: str | None = None
@@ -167,6 +169,8 @@ class Options(Section):
     """GPUs a machine must have and use: auto takes what is there, 0 the CPU."""
     manual_seed: NonNegativeInt | None = None
     """Seed of everything random; drawn and logged without it."""
+    plugins: list[str] = []
+    """Python files, from the current folder, that register networks, data sets or methods of your own. They are run."""
     datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Component] = {}
     """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by test.py."""
     network: Component | None = None

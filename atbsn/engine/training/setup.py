@@ -214,6 +214,7 @@ def _build_checkpointer(training: Training, experiment: Experiment) -> Checkpoin
         "model": training.method["type"],
         "denoise": model.denoise_settings(),
         **model.metadata(),
+        **({"frozen_sha256": model.frozen_sha256()} if model.frozen else {}),
         "dataset": options.datasets["train"]["type"],
         "patch_size": loader.patch_size,
         "batch_size": loader.batch_size_per_gpu * dist.world_size() * training.train.accum_iter,
