@@ -151,7 +151,7 @@ class UNet(nn.Module):
 
 def blind_pass(net: nn.Module, y: Tensor) -> Tensor:
     """Blind2Unblind's h: a pass for each of the sixteen positions of a 4 x 4 cell."""
-    kernel = torch.tensor([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]], device=y.device).expand(3, 1, 3, 3) / 6
+    kernel = torch.tensor([[0.5, 1, 0.5], [1, 0, 1], [0.5, 1, 0.5]]).to(y).expand(3, 1, 3, 3) / 6
     smooth = F.conv2d(y, kernel, padding=1, groups=3)
     output = torch.zeros_like(y)
     for position in range(16):
@@ -168,7 +168,7 @@ def apbsn_loss(net: APBSN, noisy: Tensor) -> Tensor:
 def sdap_loss(net: SDAP, noisy: Tensor) -> Tensor:
     y = noisy / 255
     batch, _, height, width = y.shape
-    subs = [torch.empty(batch, 3, height // 5, width // 5, device=y.device) for _ in range(25)]
+    subs = [y.new_empty(batch, 3, height // 5, width // 5) for _ in range(25)]
     for number in range(batch):
         for row in range(height // 5):
             for column in range(width // 5):
