@@ -118,8 +118,8 @@ class UNet(Network):
         """Blind2Unblind's h, of the same shape: what the network makes of each pixel without seeing it.
 
         Sixteen masked copies of a picture (``masked_copies``) go through the network, four at once unless a gradient
-        is needed. Where H and W are multiples of 32, an output sees neither its own pixel nor those that are masked with
-        it, every fourth down and across.
+        is needed. Where H and W are multiples of 32, an output sees neither its own pixel nor those that are masked
+        with it, every fourth down and across.
         """
         image = pad_to_multiple(noisy, self.size_multiple)
         copies = masked_copies(image)

@@ -3,12 +3,12 @@
 import golden
 import pytest
 import torch
-from atbsn.engine.inference.tiling import Tiler
 from torch import Tensor
 
 from atbsn.archs import build_arch
 from atbsn.archs.apbsn import APBSN, MARGIN, SDAP
 from atbsn.archs.dbsn import DBSNl
+from atbsn.engine.inference.tiling import Tiler
 from atbsn.ops.mosaic import mosaic
 from atbsn.ops.refinement import random_replacing_refinement
 from atbsn.ops.subsample import space_to_batch

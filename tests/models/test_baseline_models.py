@@ -3,7 +3,6 @@
 import golden
 import pytest
 import torch
-from atbsn.registry.build import build
 from torch import Tensor
 
 from atbsn.archs import build_arch
@@ -16,6 +15,7 @@ from atbsn.models.sdap import SDAPModel
 from atbsn.ops.neighbours import draw_neighbours
 from atbsn.ops.permutation import draw_permutations
 from atbsn.registry import MODELS
+from atbsn.registry.build import build
 from atbsn.utils.errors import UserError
 
 START, END = torch.tensor(0.0), torch.tensor(1.0)
