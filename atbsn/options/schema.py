@@ -161,8 +161,8 @@ class Logger(Section):
 class Options(Section):
     """The options of a run, checked. See ``options/base/*.yml`` for examples."""
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-    """Names the folder of the run; letters, digits, '_', '-' and '.'."""
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
+    """Names the folder of the run; letters, digits, '_', '-' and '.', and '/' for a folder in a folder."""
     num_gpu: NonNegativeInt | Literal["auto"] = "auto"
     """GPUs a machine must have and use: auto takes what is there, 0 the CPU."""
     manual_seed: NonNegativeInt | None = None
