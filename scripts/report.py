@@ -1,7 +1,7 @@
 """Tables and figures of runs and sweeps: ``python scripts/report.py experiments/fig_s4 --figures heatmap k``.
 
-Takes sweeps (experiments/<sweep>), runs (experiments/<name>; they are told apart by the options in which they differ, and
-their seeds are averaged) and results (results/<name>). Writes a table for each data set, and the figures, as PNG and PDF.
+Takes sweeps (experiments/<sweep>), runs (experiments/<name>; told apart by the options in which they differ, seeds
+are averaged) and results (results/<name>). Writes a table for each data set, and the figures as PNG and PDF.
 """
 
 import argparse

@@ -8,8 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from filelock import FileLock, Timeout
 
@@ -23,6 +22,7 @@ from atbsn.options.load import find_option_file, parse_yaml
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 EXIT_STATUS = """\
 exit status:
   0      every point is done
@@ -66,9 +66,7 @@ def main() -> int:
         with FileLock(folder / ".sweep.lock", timeout=1):
             return Scheduler(points, Ledger(folder, points), launcher, REPOSITORY).run()
     except Timeout:
-        raise UserError(
-            f"{folder}: this sweep is running already; wait for it, or give the other another name"
-        ) from None
+        raise UserError(f"{folder}: this sweep is running already; wait for it, or give it another name") from None
 
 
 def _parameters(assignments: list[str]) -> dict[str, object]:

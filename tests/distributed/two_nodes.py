@@ -70,8 +70,9 @@ class TwoNodes:
     ) -> subprocess.Popen:
         """``torchrun`` with one process on this node, of a job of two nodes that meet at node 0."""
         command = [
-            sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1", f"--max-restarts={restarts}",
-            "--rdzv_backend=c10d", f"--rdzv_endpoint={ADDRESSES[0]}:{_PORT}", "--rdzv_id=test",
+            sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1",
+            f"--max-restarts={restarts}", "--rdzv_backend=c10d", "--rdzv_id=test",
+            f"--rdzv_endpoint={ADDRESSES[0]}:{_PORT}",
             f"--rdzv_conf=is_host={int(node == 0)},read_timeout=20", f"--local_addr={ADDRESSES[node]}",
             "--monitor-interval=0.5", *arguments,
         ]  # fmt: skip
@@ -116,7 +117,8 @@ def timed(function, repeats=30):
         d.barrier(); start = time.perf_counter(); function(); seconds.append(time.perf_counter() - start)
     return median(seconds[3:]) * 1e3
 small, gradient = torch.zeros(1), torch.zeros(1_268_547)
-lines = [("one number", timed(lambda: d.all_reduce(small))), ("the gradient, 5.07 MB", timed(lambda: d.all_reduce(gradient)))]
+lines = [("one number", timed(lambda: d.all_reduce(small)))]
+lines += [("the gradient, 5.07 MB", timed(lambda: d.all_reduce(gradient)))]
 from atbsn import build_arch
 torch.manual_seed(0)
 net = build_arch({{"type": "ATBSN", "width": 48}}).to(memory_format=torch.channels_last)

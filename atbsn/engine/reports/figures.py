@@ -81,10 +81,10 @@ def _heatmap(axes: Any, values: _Selection) -> None:
     axes.set(xlabel="k at test", ylabel="k at training")
     low, high = min(means.values()), max(means.values())
     for (row, column), mean in means.items():
-        bright = mean > (low + high) / 2
+        text = f"{mean:.2f}" if high > 2 else f"{mean:.3f}"
         axes.text(
-            columns.index(column), rows.index(row), f"{mean:.2f}" if high > 2 else f"{mean:.3f}", ha="center", va="center",
-            fontsize=8, color="black" if bright else "white", fontweight="bold" if mean == high else "normal",
+            columns.index(column), rows.index(row), text, ha="center", va="center", fontsize=8,
+            color="black" if mean > (low + high) / 2 else "white", fontweight="bold" if mean == high else "normal",
         )  # fmt: skip
     axes.figure.colorbar(image, ax=axes)
 

@@ -21,9 +21,9 @@ Axis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Label, Any], F
 class _Step(Section):
     base: str | None = None
     """Option file, relative to the sweep file."""
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
     """Laid over the option file in every point: ``a.b: value``."""
-    grid: dict[str, Axis] = {}
+    grid: dict[str, Axis] = Field(default={})
     """Every combination is a point. A key is an option, or ``set.NAME``, whose labelled values are several options."""
     stage: Label | None = None
     """Folder of these points inside that of the sweep."""
@@ -51,14 +51,14 @@ class Training(_Step):
 
     weights: str | None = None
     """The option that takes the weights of the training this one follows on, such as ``model.teacher``."""
-    then: list[Then] = []
+    then: list[Then] = Field(default=[])
 
 
 class Sweep(Training):
     """The whole file: one training, or several as ``trainings``."""
 
     name: Label
-    trainings: list[Training] = []
+    trainings: list[Training] = Field(default=[])
 
 
 Then.model_rebuild()
@@ -101,16 +101,12 @@ def _structure_faults(sweep: Sweep) -> list[str]:
     faults = []
     if sweep.trainings and (sweep.base or sweep.grid or sweep.options or sweep.then):
         faults.append("trainings: stands beside base, grid, options or then; put these into its entries")
-    if sweep.weights is not None:
-        faults.append("weights: the first training follows on no other; use options: {path.pretrain_network: FILE}")
     for index, training in enumerate(trainings(sweep)):
         place = f"trainings.{index}." if sweep.trainings else ""
         if training.base is None:
             faults.append(f"{place}base: missing; name the option file that is trained from, such as ../train/x.yml")
-        if sweep.trainings and training.weights is not None:
-            faults.append(
-                f"{place}weights: this training follows on no other; use options: {{path.pretrain_network: FILE}}"
-            )
+        if training.weights is not None:
+            faults.append(f"{place}weights: it follows on no training; use options: {{path.pretrain_network: FILE}}")
         faults += _then_faults(training, place)
         faults += _grid_faults(training, place, ())
     return faults
@@ -134,7 +130,7 @@ def _then_faults(training: Training, place: str) -> list[str]:
             step = getattr(then, kind)
             if step is not None and step.mean and (kind == "valid" or (step.k is None and "k" not in step.grid)):
                 faults.append(
-                    f"{here}.{kind}.mean: the mean over k is compare's, with k named; use compare and k: [0, 1, 3]"
+                    f"{here}.{kind}.mean: compare gives it, of the k that are named; use compare, k: [0, 1, 3]"
                 )
     return faults
 

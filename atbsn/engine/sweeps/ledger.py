@@ -14,8 +14,9 @@ FILE = "sweep.json"
 class Ledger:
     """The state of every point, written at every change.
 
-    An entry has the point's ``kind``, ``name``, ``stage``, ``axes``, ``seed``, ``needs``, ``folder``, ``weights``, ``log`` and
-    ``digest``; ``status`` (waiting, running, done, failed, stopped), ``seconds`` over all its starts, ``cores``, and ``reason``.
+    An entry has the point's ``kind``, ``name``, ``stage``, ``axes``, ``seed``, ``needs``, ``folder``, ``weights``,
+    ``log`` and ``digest``; ``status`` (waiting, running, done, failed, stopped), ``seconds`` over all its starts,
+    ``cores`` and ``reason``.
 
     Raises:
         UserError: the file cannot be read, or a point was begun with other options than it has now.
@@ -47,9 +48,8 @@ class Ledger:
             }  # fmt: skip
         if faults:
             lines = "\n".join(f"  {fault}" for fault in faults)
-            raise UserError(
-                f"{self.path}: {len(faults)} fault(s); remove these folders, or give the sweep another name\n{lines}"
-            )
+            remedy = "remove these folders, or give the sweep another name"
+            raise UserError(f"{self.path}: {len(faults)} fault(s); {remedy}\n{lines}")
         kept = {point.id for point in points}
         self.entries = {key: entry for key, entry in self.entries.items() if key in kept}
 

@@ -152,9 +152,8 @@ class _Collector:
         """Two points cannot share a folder, nor can a sweep have two roots."""
         for (kind, name), count in self.taken.items():
             if count > 1:
-                self._fault(
-                    f"{kind} {name}", f"{count} points of this name; give their steps a stage, or their values labels"
-                )
+                remedy = "give their steps a stage, or their values labels"
+                self._fault(f"{kind} {name}", f"{count} points of this name; {remedy}")
         roots = sorted({point.options.path.root for point in self.points})
         if len(roots) > 1:
             self._fault(self.name, f"path.root: {', '.join(roots)}; one for all points")
