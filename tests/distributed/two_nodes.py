@@ -15,6 +15,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
 _PORT = 29400
+_TCP_RETRIES = 5
+"""About 13 seconds."""
 
 
 class TwoNodes:
@@ -42,6 +44,8 @@ class TwoNodes:
                 _ip("-n", name, "address", "add", f"{address}/24", "dev", "cable")
                 _ip("-n", name, "link", "set", "cable", "up")
                 _ip("-n", name, "link", "set", "lo", "up")
+                # Linux sends an unanswered packet again for 15 minutes; torchrun waits as long for a node that is gone.
+                _ip("netns", "exec", name, "sh", "-c", f"echo {_TCP_RETRIES} > /proc/sys/net/ipv4/tcp_retries2")
         except subprocess.CalledProcessError as error:
             self.__exit__()
             raise OSError(f"network namespaces are not allowed here: {error.stderr.strip()}") from None

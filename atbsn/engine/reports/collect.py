@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -88,7 +88,15 @@ def _sweep(folder: Path) -> Iterator[Value]:
         pattern = "*/metrics.csv" if entry["kind"] == "valid" else "*/comparison.csv"
         for table in sorted(Path(entry["folder"]).glob(pattern)):
             minutes = _core_minutes(entries, entry["needs"])
-            yield from _results(table, name, axes, seed, Path(entry["weights"]), minutes)
+            for value in _results(table, name, axes, seed, Path(entry["weights"]), minutes):
+                yield _alone(value) if entry["kind"] == "compare" else value
+
+
+def _alone(value: Value) -> Value:
+    """One blind spot is the same in every family it was measured in; only the mean is the family's."""
+    if not value.method.startswith("k="):
+        return value
+    return replace(value, axes=tuple(axis for axis in value.axes if axis[0] != "k"))
 
 
 def _without_seed(entry: dict[str, Any]) -> tuple[tuple[tuple[str, str], ...], str]:

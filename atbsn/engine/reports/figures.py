@@ -16,6 +16,8 @@ from atbsn.utils.files import write_atomically
 
 Kind = Literal["heatmap", "k", "curves", "macs"]
 KINDS: tuple[str, ...] = get_args(Kind)
+_SIZES = {"macs": (8.0, 4.2)}
+_MARKERS = "osd^v<>PX*"
 _HOLE = re.compile(r"k=(\d+)")
 _Selection = Sequence[Value]
 
@@ -37,7 +39,7 @@ def draw(kind: str, values: Sequence[Value], folder: Path) -> list[Path]:
     for dataset, metric, protocol in dict.fromkeys((v.dataset, v.metric, v.protocol) for v in values):
         chosen = [v for v in values if (v.dataset, v.metric, v.protocol) == (dataset, metric, protocol)]
         for name, paint in _PAINTERS[kind]:
-            figure, axes = pyplot.subplots(figsize=(5.2, 3.9), layout="constrained")
+            figure, axes = pyplot.subplots(figsize=_SIZES.get(kind, (5.2, 3.9)), layout="constrained")
             try:
                 paint(axes, chosen)
             except _NothingToDrawError as error:
@@ -150,12 +152,14 @@ def _scatter(
             points.setdefault(f"{_name(value)} {value.method}", []).append((place, value))
     if not points:
         raise _NothingToDrawError(missing)
-    for name, part in points.items():
+    for index, (name, part) in enumerate(points.items()):
         cell, place = cell_of([value for _, value in part]), fmean(place for place, _ in part)
-        axes.errorbar(place, cell.mean, yerr=cell.spread, marker="o", markersize=4, capsize=2, linestyle="none")
-        axes.annotate(name, (place, cell.mean), fontsize=6, xytext=(3, 3), textcoords="offset points")
+        marker = _MARKERS[index // 10 % len(_MARKERS)]  # ten colours before the next marker
+        axes.errorbar(
+            place, cell.mean, yerr=cell.spread, marker=marker, markersize=4, capsize=2, linestyle="none", label=name
+        )
     axes.set(xscale="log", xlabel=title, ylabel=values[0].metric)
-    axes.margins(x=0.15)
+    axes.figure.legend(fontsize=6, loc="outside right upper")
 
 
 _KMACS: dict[tuple[Path, str], float] = {}

@@ -131,7 +131,7 @@ def _texts(table: Table, plus_minus: str, bold: str) -> list[list[str]]:
                 texts.append("")
                 continue
             text = f"{cell.mean:.{digits}f}"
-            if cell.mean == best[column]:
+            if best[column] is not None and text == f"{best[column]:.{digits}f}":
                 text = bold.format(text)
             texts.append(text if cell.spread is None else f"{text} {plus_minus} {cell.spread:.{digits}f}")
         seeds = max((cell.num for cell in cells.values()), default=0) if method != "noisy" else ""
