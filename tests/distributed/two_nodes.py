@@ -72,7 +72,11 @@ class TwoNodes:
     def torchrun(
         self, node: int, arguments: list[str], folder: Path, log: Path, restarts: int = 0, **environment: str
     ) -> subprocess.Popen:
-        """``torchrun`` with one process on this node, of a job of two nodes that meet at node 0."""
+        """``torchrun`` with one process on this node, of a job of two nodes that meet at node 0.
+
+        Torch 2.15 keeps the address of the first meeting on the nodes that live on, and a node that comes back
+        waits for it in vain, unless TORCH_DISABLE_SHARE_RDZV_TCP_STORE is set.
+        """
         command = [
             sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc_per_node=1",
             f"--max-restarts={restarts}", "--rdzv_backend=c10d", "--rdzv_id=test",
@@ -80,7 +84,7 @@ class TwoNodes:
             f"--rdzv_conf=is_host={int(node == 0)},read_timeout=20", f"--local_addr={ADDRESSES[node]}",
             "--monitor-interval=0.5", *arguments,
         ]  # fmt: skip
-        return self.start(node, command, folder, log, **environment)
+        return self.start(node, command, folder, log, TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1", **environment)
 
     def cut(self) -> None:
         """Pull the cable: packets vanish, and nobody is told."""
