@@ -34,7 +34,8 @@ class ReducedFolder(ImageSet):
     Args:
         dataroot: a folder, searched recursively, or one picture file.
         factors: by which height and width are divided, 1 to 16.
-        nlm: strength h of OpenCV's non-local means on the picture as it is, grey levels; twice that for colour. 0: none.
+        nlm: strength h of OpenCV's non-local means on the picture as it is, grey levels; twice that for colour; 0:
+            none.
         min_side: pictures that would have a shorter side than this are left out, pixels.
 
     Raises:

@@ -31,12 +31,12 @@ class RecorruptModel(Model):
         recorrupt    y1 = y + a n',  y2 = y - n' / a          mean w (N(y1) - y2)^2,  w = a^2 / (1 + a^2)
         renoise      x' = teacher(y),  y1 = x' + n'           log(1 + mean (N(y1) - x')^2) / 2
 
-    In ``recorrupt`` the noise of y1 and of y2 is uncorrelated when n' has the covariance of n, so that squared error has
-    its minimum at the mean of x given y1. No blind spot is asked for, so weak noise is no obstacle. a is drawn for every
-    patch: the noise of y1 is sqrt(1 + a^2) times that of y, so one network learns weak noise and strong.
+    In ``recorrupt`` the noise of y1 and of y2 is uncorrelated when n' has the covariance of n, so that squared error
+    has its minimum at the mean of x given y1. No blind spot is asked for, so weak noise is no obstacle. a is drawn for
+    every patch: the noise of y1 is sqrt(1 + a^2) times that of y, so one network learns weak noise and strong.
 
-    In ``renoise`` the noise is the one that the teacher took off (y - teacher(y)), which is the better estimate where the
-    noise is strong and hides what is flat. The network that comes out may be the next teacher.
+    In ``renoise`` the noise is the one that the teacher took off (y - teacher(y)), which is the better estimate where
+    the noise is strong and hides what is flat. The network that comes out may be the next teacher.
 
     The noise model is estimated when a training begins, travels in its state and with the weights
     (``metadata["noise"]``).
