@@ -43,7 +43,8 @@ def estimate(pictures: Iterable[np.ndarray | Tensor], seed: int = 0) -> NoiseMod
     chance of a finite sample; with, they are larger by something positive (exponential). Levels, gains, the share
     of texture and both spreads are those of the greatest likelihood, levels being smooth; the ratio of the coarse
     energy to the fine tells texture that is weaker than the noise. So no threshold decides what is flat, and choosing
-    the flattest blocks does not bias the level. The correlation is that of the blocks without texture, put right for the plane.
+    the flattest blocks does not bias the level. The correlation is that of the blocks without texture, put right for
+    the plane.
 
     It sees noise as it is where pictures are flat. Cameras that smooth flat places leave more of it on texture.
 
