@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import BlindSpotNetwork, Tiled, in_full_precision, untiled
 from atbsn.ops.blind_spot import LARGEST_BLIND_SPOT, rotate, rows_outwards, shift_outwards, unrotate
-from atbsn.ops.padding import reflect_pad
+from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveInt
@@ -143,11 +143,11 @@ class TMBSN(BlindSpotNetwork):
         Args:
             k: radius of the hole; 4 is the published one for SIDD.
         """
-        return _crop(tiled(lambda tile: self(tile, k), _pad(noisy)))
+        return surrounded(lambda x: tiled(lambda tile: self(tile, k), x), noisy, PADDING)
 
     def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled) -> Tensor:
         """As ``denoise``, for every hole of ``ks``: (K, B, 3, H, W)."""
-        return _crop(tiled(lambda tile: self.forward_teachers(tile, ks), _pad(noisy)))
+        return surrounded(lambda x: tiled(lambda tile: self.forward_teachers(tile, ks), x), noisy, PADDING)
 
     @classmethod
     def check_hole(cls, k: int) -> None:
@@ -212,16 +212,6 @@ class TMBSN(BlindSpotNetwork):
 def _concatenate(first: Tensor, second: Tensor) -> Tensor:
     """The channels of both (B, C, H, W), channels last in memory whatever they are."""
     return torch.cat([part.permute(0, 2, 3, 1) for part in (first, second)], dim=-1).permute(0, 3, 1, 2)
-
-
-def _pad(noisy: Tensor) -> Tensor:
-    return reflect_pad(noisy, PADDING, PADDING, PADDING, PADDING)
-
-
-def _crop(output: Tensor) -> Tensor:
-    """Take off what ``_pad`` added."""
-    height, width = output.shape[-2:]
-    return output[..., PADDING : height - PADDING, PADDING : width - PADDING]
 
 
 def _block_pixels(device: torch.device) -> int:
