@@ -19,7 +19,8 @@ PADDING = 16
 class APRBSN(ATBSN):
     """``ATBSN`` that computes on [0, 1], as APR-RD trains it: the biases, and how fast they learn, have that scale.
 
-    ``net(noisy, k)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped. k = 2 s - 1
+    ``net(noisy, k)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped.
+    k = 2 s - 1
     is the published shift s.
 
     A file of the authors has AT-BSN's keys and shapes, so it has to be named: ``network: {type: APRBSN}``.
@@ -38,7 +39,7 @@ class APRBSN(ATBSN):
         return super().forward_teachers(noisy / WHITE, ks) * WHITE
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: int = 1) -> Tensor:
-        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels all around; the same shape, not clipped.
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
 
         Args:
             k: the blind spot, odd, or 0 for none; 1 is the published one.

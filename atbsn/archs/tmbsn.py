@@ -138,7 +138,7 @@ class TMBSN(BlindSpotNetwork):
         return torch.cat(pictures, dim=1)
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: int = 4) -> Tensor:
-        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels all around; the same shape, not clipped.
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
 
         Args:
             k: radius of the hole; 4 is the published one for SIDD.
