@@ -1,6 +1,6 @@
 """Transformer blocks of Restormer (Zamir et al., arXiv 2111.09881) with dilated depthwise convolutions, bias-free.
 
-Dilation d keeps a blind spot: what such a block mixes lies a multiple of d apart. Only the attention maps, which are sums
+Dilation d keeps a blind spot: what such a block mixes lies a multiple of d apart. Only the attention maps, sums
 over all pixels, see everything.
 """
 
