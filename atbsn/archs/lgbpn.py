@@ -59,18 +59,25 @@ class PatchMaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", counts.float(), persistent=False)
 
     def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        """With ``scale`` r, tap (i, j) reads at (r i, r j), bilinearly. As the places between pixels are the same
-        everywhere, that is one ordinary convolution with a smaller kernel."""
-        weight, reach, dilation = self.weight * self.mask, self.kernel_size[0] // 2, 1
-        if scale != 1:
-            taps = scale * torch.arange(-reach, reach + 1, device=x.device, dtype=weight.dtype)
-            reach = ceil(scale * reach)
-            places = torch.arange(-reach, reach + 1, device=x.device, dtype=weight.dtype)
-            share = (1 - (taps - places[:, None]).abs()).clamp(min=0)
-            weight = share @ weight @ share.T
-        elif self.step > 1:
-            weight, dilation = weight[:, :, :: self.step, :: self.step], self.step
-        return F.conv2d(reflect_pad(x, reach, reach, reach, reach), weight, self.bias, dilation=dilation)
+        kernel, dilation = self.kernel(scale)
+        reach = kernel.shape[-1] // 2 * dilation
+        return F.conv2d(reflect_pad(x, reach, reach, reach, reach), kernel, self.bias, dilation=dilation)
+
+    def kernel(self, scale: float) -> tuple[Tensor, int]:
+        """The weight that an ordinary convolution has to have at this ``scale``, and its dilation.
+
+        At scale r, tap (i, j) reads at (r i, r j), bilinearly. The places between pixels are the same everywhere, so
+        the taps can share themselves out to the pixels around them beforehand.
+        """
+        weight = self.weight * self.mask
+        if scale == 1:
+            return weight[:, :, :: self.step, :: self.step], self.step
+        reach = self.kernel_size[0] // 2
+        taps = scale * torch.arange(-reach, reach + 1, device=weight.device, dtype=weight.dtype)
+        reach = ceil(scale * reach)
+        places = torch.arange(-reach, reach + 1, device=weight.device, dtype=weight.dtype)
+        share = (1 - (taps - places[:, None]).abs()).clamp(min=0)
+        return share @ weight @ share.T, 1
 
 
 class DilatedModule(nn.Module):
