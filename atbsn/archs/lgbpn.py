@@ -135,9 +135,10 @@ class LGBPN(Network):
     smaller, and random replacing refinement follows.
 
     How blind it is: inside a picture, ``net(noisy)`` misses |dy| + |dx| <= 4 but for the attention maps, which are sums
-    over all pixels (a relative gradient of 1e-5). Within 5 pixels of the border it is not blind: reflection puts the
-    pixel itself under an open tap, for a tenth of the pixels of a 120 x 120 patch. Zeros there would cure it; the
-    reflection is kept, because the published weights and figures come with it.
+    over all pixels (a relative gradient of 1e-5), and for what comes from the next tile of the mosaic (1e-13 at
+    120 x 120; never the pixel itself). Within 5 pixels of the border it is not blind: reflection puts the pixel itself
+    under an open tap, for a tenth of the pixels of a 120 x 120 patch. Zeros there would cure it; the reflection is
+    kept, because the published weights and figures come with it.
 
     Args:
         width: channels of a branch; 128 has 4,558,879 parameters, of which 3,409,951 are not masked.
