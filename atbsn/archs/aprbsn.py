@@ -1,6 +1,7 @@
 """APR-RD's teacher: AT-BSN's network on the scale of [0, 1] (AAAI 2025)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -46,7 +47,7 @@ class APRBSN(ATBSN):
         """
         return surrounded(lambda x: tiled(lambda tile: self(tile, k=k), x), noisy, PADDING)
 
-    def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled) -> Tensor:
+    def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled, **how: Any) -> Tensor:
         """As ``denoise``, for every blind spot of ``ks``: (K, B, 3, H, W)."""
         return surrounded(lambda x: tiled(lambda tile: self.forward_teachers(tile, ks), x), noisy, PADDING)
 

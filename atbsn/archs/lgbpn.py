@@ -1,5 +1,6 @@
 """LG-BPN: a local and a global branch behind patch-masked convolutions (Wang et al., CVPR 2023, arXiv 2304.00534)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -8,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
+from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
 from atbsn.archs.restormer import TransformerBlock
+from atbsn.ops.mosaic import mosaic, unmosaic
 from atbsn.ops.padding import pad_to_multiple, reflect_pad
-from atbsn.ops.pixel_shuffle_down import pd_mosaic, pd_mosaic_inverse
-from atbsn.ops.refinement import random_replacing
+from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
 from atbsn.ops.subsample import batch_to_space, space_to_batch
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
@@ -24,9 +25,6 @@ DIAMOND = 4
 LOCAL_STRIDE, LOCAL_PAD = 4, 2
 GLOBAL_STRIDE = 5
 """PD in training; the tiles of the global branch have no border."""
-
-REFINE_PAD = 2
-"""Pixels of reflection around a picture that is refined."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class Branch(nn.Module):
         height, width = x.shape[-2:]
         x = self.Maskconv(pad_to_multiple(x, stride), 1.0 if scale is None else scale)
         if scale is None:
-            x = pd_mosaic_inverse(self.body(pd_mosaic(x, stride, self.pad_train)), stride, self.pad_train)
+            x = unmosaic(self.body(mosaic(x, stride, self.pad_train)), stride, self.pad_train)
         else:
             x = batch_to_space(surrounded(self.body, space_to_batch(x, stride), self.pad_test), stride)
         return x[..., :height, :width]
@@ -147,6 +145,7 @@ class LGBPN(Network):
         num_blocks: transformer blocks of the global branch.
     """
 
+    blind_forward = True
     size_multiple = 20  # both strides of PD
     tile_overlap = 64
 
@@ -209,17 +208,25 @@ class LGBPN(Network):
             p: how many values are noisy in each of them.
         """
         once = tiled(lambda tile: self.forward_scaled(tile, TEST[preset]), noisy)
-        if generator is None:
-            generator = torch.Generator(noisy.device).manual_seed(0)
+        if not refine:
+            return once
+        masks = replacement_masks(noisy, refine, p, seeded(generator, noisy))
+        return self.refine(noisy, once, masks, tiled, preset)
 
-        def refined(mixture: Tensor) -> Tensor:
-            return tiled(lambda tile: self.refine(tile, preset), mixture)
+    def refine(
+        self,
+        noisy: Tensor,
+        estimate: Tensor,
+        masks: Iterable[Tensor],
+        tiled: Tiled = untiled,
+        preset: Literal["sidd", "dnd"] = "sidd",
+    ) -> Tensor:
+        """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
 
-        return random_replacing(once, noisy, refined, refine, p, generator=generator)
+        def one_pass(mixture: Tensor) -> Tensor:
+            return tiled(lambda tile: self.forward_scaled(tile, REFINE[preset]), mixture)
 
-    def refine(self, mixture: Tensor, preset: Literal["sidd", "dnd"] = "sidd") -> Tensor:
-        """The pass of the refinement, over what is partly denoised, (B, 3, H, W) -> the same shape."""
-        return surrounded(lambda x: self.forward_scaled(x, REFINE[preset]), mixture, REFINE_PAD)
+        return random_replacing_refinement(one_pass, noisy, estimate, masks)
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

@@ -1,15 +1,17 @@
 """PUCA: a UNet of gated blocks behind a masked convolution, blind through patch-unshuffle (NeurIPS 2023)."""
 
+from collections.abc import Iterable
+from functools import partial
 from itertools import count
 
 import torch
 from torch import Tensor, nn
 
-from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
+from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
+from atbsn.ops.mosaic import mosaic, unmosaic
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.patch_unshuffle import patch_shuffle, patch_unshuffle
-from atbsn.ops.pixel_shuffle_down import pd_mosaic, pd_mosaic_inverse
-from atbsn.ops.refinement import random_replacing
+from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
 from atbsn.utils.types import Fraction, NonNegativeInt, PositiveInt
@@ -90,6 +92,7 @@ class PUCA(Network):
         dec_blocks: blocks of the two levels on the way up.
     """
 
+    blind_forward = True
     size_multiple = 8  # two patch-unshuffles, and the strides of PD
     tile_overlap = 64
 
@@ -125,13 +128,13 @@ class PUCA(Network):
         """A pass over a PD mosaic of this ``stride`` (1, 2, 4 or 8), (B, 3, H, W) -> the same shape."""
         height, width = noisy.shape[-2:]
         x = self.intro(pad_to_multiple(noisy, self.size_multiple))
-        x = pd_mosaic_inverse(self.body(pd_mosaic(x, stride, PAD)), stride, PAD)
+        x = unmosaic(self.body(mosaic(x, stride, PAD)), stride, PAD)
         return self._tail(x)[..., :height, :width]
 
-    def refine(self, mixture: Tensor) -> Tensor:
-        """The pass of the refinement, over what is partly denoised, (B, 3, H, W) -> the same shape."""
-        height, width = mixture.shape[-2:]
-        x = self.intro(pad_to_multiple(mixture, self.size_multiple))
+    def forward_whole(self, noisy: Tensor) -> Tensor:
+        """The pass of the refinement, without PD, (B, 3, H, W) -> the same shape."""
+        height, width = noisy.shape[-2:]
+        x = self.intro(pad_to_multiple(noisy, self.size_multiple))
         return self._tail(surrounded(self.body, x, REFINE_PAD))[..., :height, :width]
 
     def body(self, x: Tensor) -> Tensor:
@@ -165,9 +168,14 @@ class PUCA(Network):
             p: how many values are noisy in each of them.
         """
         once = tiled(lambda tile: self.forward_strided(tile, STRIDE_TEST), noisy)
-        if generator is None:
-            generator = torch.Generator(noisy.device).manual_seed(0)
-        return random_replacing(once, noisy, lambda x: tiled(self.refine, x), refine, p, generator=generator)
+        if not refine:
+            return once
+        return self.refine(noisy, once, replacement_masks(noisy, refine, p, seeded(generator, noisy)), tiled)
+
+    def refine(self, noisy: Tensor, estimate: Tensor, masks: Iterable[Tensor], tiled: Tiled = untiled) -> Tensor:
+        """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
+        one_pass = partial(tiled, self.forward_whole)
+        return random_replacing_refinement(one_pass, noisy, estimate, masks, margin=0)
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

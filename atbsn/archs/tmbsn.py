@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from reprlib import repr as shorten
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,10 +119,7 @@ class TMBSN(BlindSpotNetwork):
         Raises:
             UserError: a ``k`` is no whole number from 0 to 1023, or ``ks`` is empty.
         """
-        if not ks:
-            raise UserError("ks is empty: name at least one hole, such as (2, 3, 4, 5, 6)")
-        for k in ks:
-            self.check_hole(k)
+        self.check_holes(ks)
         margin = max(ks)
         parts = self._features(noisy, margin)
         height, width = noisy.shape[-2:]
@@ -145,7 +143,7 @@ class TMBSN(BlindSpotNetwork):
         """
         return surrounded(lambda x: tiled(lambda tile: self(tile, k), x), noisy, PADDING)
 
-    def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled) -> Tensor:
+    def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled, **how: Any) -> Tensor:
         """As ``denoise``, for every hole of ``ks``: (K, B, 3, H, W)."""
         return surrounded(lambda x: tiled(lambda tile: self.forward_teachers(tile, ks), x), noisy, PADDING)
 

@@ -10,7 +10,7 @@ from atbsn.models.base import Model
 from atbsn.ops.adjacent import draw_pairs, replace_adjacent
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import NonNegativeFloat, NonNegativeInt
+from atbsn.utils.types import NonNegativeFloat
 
 
 @MODELS.register
@@ -36,19 +36,28 @@ class APRRDModel(Model):
         UserError: ``net`` has no such hole.
     """
 
+    net: BlindSpotNetwork
+
     def __init__(
         self,
         net: Network,
-        k_train: NonNegativeInt = 9,
-        k_test: NonNegativeInt = 1,
+        k_train: int = 9,
+        k_test: int = 1,
         weight_reg: NonNegativeFloat = 4.0,
     ) -> None:
         super().__init__(net)
-        if not isinstance(net, BlindSpotNetwork):
-            raise UserError(f"network.type: {type(net).__name__} has no blind spot; use APRBSN")
-        for k in (k_train, k_test):
-            net.check_hole(k)
+        self.check_network(type(net), {"k_train": k_train, "k_test": k_test})
         self.k_train, self.k_test, self.weight_reg = k_train, k_test, weight_reg
+
+    @classmethod
+    def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
+        if not issubclass(net_class, BlindSpotNetwork):
+            raise UserError(f"network.type: {net_class.__name__} has no blind spot; use APRBSN")
+        for name in ("k_train", "k_test"):
+            try:
+                net_class.check_hole(arguments[name])
+            except UserError as error:
+                raise UserError(f"model.{name}: {arguments[name]}: {error}") from None
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         return self.pair_losses(batch["noisy"], draw_pairs(batch["noisy"]))
