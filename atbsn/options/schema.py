@@ -53,9 +53,11 @@ class SGD(Section):
 
 
 class CosineAnnealing(Section):
-    """From lr to eta_min along half a cosine over total_iter, changed every iteration."""
+    """From lr to eta_min along half a cosine over total_iter, or what hold leaves of it, changed every iteration."""
 
     type: Literal["CosineAnnealing"]
+    hold: NonNegativeInt = 0
+    """Iterations at lr before the cosine begins."""
     eta_min: NonNegativeFloat = 0.0
 
 
