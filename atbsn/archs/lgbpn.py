@@ -243,7 +243,10 @@ class LGBPN(Network):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' files say ``bsn.`` before each name, and store masks and copies of the masked kernels."""
+        """The authors' state dict, below ``bsn.`` and with masks and copies of the masked kernels, as ours.
+
+        None if it is ours already or another network's.
+        """
         left_out = ("Maskconv.mask", "Maskconv.test_conv.")
         kept = {
             name.removeprefix("bsn."): tensor
@@ -251,7 +254,7 @@ class LGBPN(Network):
             if not any(part in name for part in left_out)
         }
         shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
-        return None if cls.recognise(shapes) is None else kept
+        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
 
     def _tail(self, near: Tensor, far: Tensor) -> Tensor:
         x = self.tail[:-1](torch.cat((near, far), dim=1))

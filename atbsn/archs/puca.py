@@ -194,10 +194,10 @@ class PUCA(Network):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' files say ``bsn.`` before each name, and store the mask."""
+        """The authors' state dict, below ``bsn.`` and with a mask, as ours; None if it is ours already or another's."""
         kept = {name.removeprefix("bsn."): tensor for name, tensor in state.items() if not name.endswith(".mask")}
         shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
-        return None if cls.recognise(shapes) is None else kept
+        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
 
     def _tail(self, x: Tensor) -> Tensor:
         return in_full_precision(self.tail[-1], self.tail[-1].weight, self.tail[:-1](x))

@@ -166,10 +166,10 @@ class TMBSN(BlindSpotNetwork):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' files are ours but for the masks they store."""
-        kept = {name: tensor for name, tensor in state.items() if not name.endswith(".mask")}
+        """The authors' state dict, which stores masks, as ours; None if it is ours already or another network's."""
+        kept = {name.removeprefix("bsn."): tensor for name, tensor in state.items() if not name.endswith(".mask")}
         shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
-        return None if cls.recognise(shapes) is None else kept
+        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
 
     def _features(self, noisy: Tensor, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pairs of the four rotations' features, upright, by where they go, with a margin of zeros where they see.
