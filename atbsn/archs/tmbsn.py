@@ -111,7 +111,8 @@ class TMBSN(BlindSpotNetwork):
             UserError: ``k`` is no whole number from 0 to 1023.
         """
         self.check_hole(k)
-        return self._outputs(self._features(noisy, margin=k), (k,), margin=k)[0]
+        parts = shift_outwards(self._features(noisy, margin=k), k, margin=k)
+        return self._head(F.conv2d(_concatenate(*parts), torch.cat(self._slices(), dim=1), self.nin_A.bias))
 
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (2, 3, 4, 5, 6)) -> Tensor:
         """Denoise with every hole of ``ks`` in one feature pass: (B, 3, H, W) -> (K, B, 3, H, W).
@@ -194,22 +195,28 @@ class TMBSN(BlindSpotNetwork):
 
     def _outputs(self, parts: Sequence[Tensor], ks: Sequence[int], margin: int) -> Tensor:
         """The outputs for all ``ks`` of pairs that have a margin: (K, B, 3, H, W)."""
-        own, turned = self.nin_A.weight.unflatten(1, (4, 2, -1)).unbind(2)  # (8w, 4, w): moved down and moved left
-        weights = [torch.cat((own[:, turn], turned[:, (turn + 1) % 4]), dim=1) for turn in range(4)]
         biases = (self.nin_A.bias, None, None, None)
-        mixed = [F.conv2d(*each) for each in zip(parts, weights, biases, strict=True)]
+        mixed = [F.conv2d(*each) for each in zip(parts, self._slices(), biases, strict=True)]
         outputs = []
         for k in ks:
             down, right, up, left = shift_outwards(mixed, k, margin)
-            x = (down + right).add_(up).add_(left).relu_()
-            x = self.nin_B(x).relu_()
-            outputs.append(in_full_precision(self.nin_C, self.nin_C.weight, x) * WHITE)
+            outputs.append(self._head((down + right).add_(up).add_(left)))
         return torch.stack(outputs)
 
+    def _slices(self) -> list[Tensor]:
+        """The weight of ``nin_A`` in the order of the pairs of ``_features``: four of (8w, 2w, 1, 1)."""
+        down, left = self.nin_A.weight.unflatten(1, (4, 2, -1)).unbind(2)  # of every rotation, (8w, 4, w, 1, 1)
+        return [torch.cat((down[:, turn], left[:, (turn + 1) % 4]), dim=1) for turn in range(4)]
 
-def _concatenate(first: Tensor, second: Tensor) -> Tensor:
-    """The channels of both (B, C, H, W), channels last in memory whatever they are."""
-    return torch.cat([part.permute(0, 2, 3, 1) for part in (first, second)], dim=-1).permute(0, 3, 1, 2)
+    def _head(self, mixed: Tensor) -> Tensor:
+        """Everything after ``nin_A``, whose output it overwrites."""
+        x = self.nin_B(mixed.relu_()).relu_()
+        return in_full_precision(self.nin_C, self.nin_C.weight, x) * WHITE
+
+
+def _concatenate(*parts: Tensor) -> Tensor:
+    """The channels of all (B, C, H, W), one after the other, channels last in memory whatever they are."""
+    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], dim=-1).permute(0, 3, 1, 2)
 
 
 def _block_pixels(device: torch.device) -> int:
