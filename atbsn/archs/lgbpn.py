@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -227,6 +227,10 @@ class LGBPN(Network):
             return tiled(lambda tile: self.forward_scaled(tile, REFINE[preset]), mixture)
 
         return random_replacing_refinement(one_pass, noisy, estimate, masks)
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "num_modules": 1, "head_width": 4, "num_blocks": 1}
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from functools import partial
 from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -176,6 +177,10 @@ class PUCA(Network):
         """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
         one_pass = partial(tiled, self.forward_whole)
         return random_replacing_refinement(one_pass, noisy, estimate, masks, margin=0)
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "enc_blocks": [1, 1], "middle_blocks": 1, "dec_blocks": [1, 1]}
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

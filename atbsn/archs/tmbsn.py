@@ -157,6 +157,10 @@ class TMBSN(BlindSpotNetwork):
             )
 
     @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "num_blocks": 1}
+
+    @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         if "nin_A.weight" not in shapes or "unet.RIR_blocks.0.conv_out.weight" not in shapes:
             return None
