@@ -49,6 +49,8 @@ class PatchMaskedConv2d(nn.Conv2d):
         step: only every ``step``-th tap from the centre counts, and none of the diamond around it.
     """
 
+    mask: Tensor
+
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, step: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size)
         self.step = step

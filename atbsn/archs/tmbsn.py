@@ -31,6 +31,8 @@ class TriangularConv2d(nn.Conv2d):
     Its output sees the offsets (dy, dx) with dy <= dx, and so does any chain of them.
     """
 
+    mask: Tensor
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
         self.register_buffer("mask", torch.ones(3, 3).triu(), persistent=False)
