@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class PatchMaskedConv2d(nn.Conv2d):
     Args:
         step: only every ``step``-th tap from the centre counts, and none of the diamond around it.
     """
+
+    mask: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, step: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size)
@@ -227,6 +229,10 @@ class LGBPN(Network):
             return tiled(lambda tile: self.forward_scaled(tile, REFINE[preset]), mixture)
 
         return random_replacing_refinement(one_pass, noisy, estimate, masks)
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "num_modules": 1, "head_width": 4, "num_blocks": 1}
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
