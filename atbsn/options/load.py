@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from atbsn.options.schema import TrainLoader
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
@@ -119,10 +120,11 @@ def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """``over`` laid over ``base``: mappings merge, everything else replaces.
 
-    So does a mapping of another ``type``: the arguments of one class mean nothing to another.
+    So does a mapping of another ``type``: the arguments of one class mean nothing to another. What belongs to the
+    loader of ``datasets.train``, and to no class, stays.
     """
     if "type" in base and over.get("type", base["type"]) != base["type"]:
-        return over
+        return {key: base[key] for key in TrainLoader.model_fields if key in base} | over
     merged = dict(base)
     for key, value in over.items():
         inherited = merged.get(key)
