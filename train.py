@@ -16,7 +16,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     options = load_options(arguments.opt, arguments.set, arguments.debug)
-    device = dist.start(arguments.launcher, options.num_gpu)
+    device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
     state = find_state(options, arguments.auto_resume)
     if state is not None and is_finished(state, options):
         logger.info("finished: %s is the last of its iterations", state.path)

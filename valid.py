@@ -15,7 +15,7 @@ def main() -> None:
 
     overrides = arguments.set + ([f"val.k=[{', '.join(arguments.k)}]"] if arguments.k else [])
     options = load_options(arguments.opt, overrides)
-    device = dist.start(arguments.launcher, options.num_gpu)
+    device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
     sets = build_sets(options, "val")
     if not sets:
         raise UserError(f"{arguments.opt}: datasets: no entry begins with 'val'; add one with references")

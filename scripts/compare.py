@@ -47,7 +47,7 @@ def main() -> None:
         raise UserError("--mean: the mean of several blind spots; name them with --k, such as --k 0 1 3")
 
     options = load_options(arguments.opt, arguments.set, needs_network=False)
-    device = dist.start(arguments.launcher, options.num_gpu)
+    device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
 
     def denoiser_of(net: Network, metadata: Mapping[str, Any]) -> Denoiser:
         inference = options.inference("val")

@@ -163,10 +163,12 @@ class Logger(Section):
 class Options(Section):
     """The options of a run, checked. See ``options/base/*.yml`` for examples."""
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-    """Names the folder of the run; letters, digits, '_', '-' and '.'."""
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
+    """Names the folder of the run; letters, digits, '_', '-' and '.', and '/' for a folder in a folder."""
     num_gpu: NonNegativeInt | Literal["auto"] = "auto"
     """GPUs a machine must have and use: auto takes what is there, 0 the CPU."""
+    dist_timeout: PositiveInt | None = None
+    """Seconds a process waits for the others of its run before it gives up; without it torch's 1800."""
     manual_seed: NonNegativeInt | None = None
     """Seed of everything random; drawn and logged without it."""
     plugins: list[str] = []

@@ -71,13 +71,14 @@ class Training:
 def find_state(options: Options, auto_resume: bool) -> State | None:
     """The training state to continue from: with ``auto_resume`` the run's newest readable one, else the one named.
 
-    A process that ``torchrun`` starts in place of one that died resumes without being told.
+    Processes that ``torchrun`` starts in place of ones that died resume without being told: all of them where any is
+    such, for on a machine that came back they are the first of a new ``torchrun``.
 
     Raises:
         UserError: the state that is named, or every state of the run, cannot be read.
     """
     named = None if options.path.resume_state is None else Path(options.path.resume_state)
-    if not auto_resume and not dist.restarted():
+    if not auto_resume and not any(dist.gather(dist.restarted())):
         return None if named is None else load_state(named)
     newest: State | None = None
 
