@@ -38,7 +38,7 @@ from atbsn.utils.dist import start as dist_start
 from atbsn.utils.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FILES = sorted(path for path in (REPOSITORY / "options").rglob("*.yml") if path.parent.name != "base")
+FILES = sorted(path for path in (REPOSITORY / "options").rglob("*.yml") if path.parent.name not in ("base", "sweeps"))
 VALID = {path.name: read_options(path) for path in FILES}
 PATIENCE = 10.0
 """Seconds that no input may take."""

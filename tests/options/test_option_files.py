@@ -12,7 +12,7 @@ from atbsn.options import load_options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "options").rglob("*.yml"))
-COMPLETE = [name for name in FILES if not name.startswith("options/base/")]
+COMPLETE = [name for name in FILES if not name.startswith(("options/base/", "options/sweeps/"))]
 TRAINING = [name for name in COMPLETE if name.startswith("options/train/")]
 
 

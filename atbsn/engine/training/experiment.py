@@ -39,7 +39,7 @@ class Experiment:
         self.states = self.folder / "training_states"
         self.visualization = self.folder / "visualization"
         # The system frees this lock when its holder ends, however it ends: it cannot go stale.
-        self._lock = FileLock(self.folder.parent / f".{options.name}.lock")
+        self._lock = FileLock(self.folder.parent / f".{self.folder.name}.lock")
         continued = resumed is not None and resumed.resolve().parent == self.states.resolve()
         dist.on_main(lambda: self._open(options, continued))
 
