@@ -24,8 +24,8 @@ def photo_denoiser(net: Network, **settings: Any) -> Denoiser:
     """The denoiser of the command and of the page, on the device where ``net`` is.
 
     Args:
-        settings: keywords of the network's ``denoise`` (such as ``k``) and ``strength``, laid over those that its weights
-            were trained for.
+        settings: keywords of the network's ``denoise`` (such as ``k``) and ``strength``, laid over those that its
+            weights were trained for.
 
     Raises:
         UserError: a setting that the network does not have or take.
