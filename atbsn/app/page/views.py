@@ -1,11 +1,11 @@
 """What the page shows of a picture: raw samples, so that the browser can blend them exactly and at once.
 
 A view is (H, W, 3), RGB, little-endian int16, in units of 1/64 grey value, not clipped. So noisy + strength (clean -
-noisy), rounded and clipped in the browser, is what the server gives; in one of a hundred samples it rounds the other way.
+noisy), rounded and clipped in the browser, is what the server gives; one of a hundred samples is rounded the other way.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -33,13 +33,13 @@ class Region:
     height: int
 
     @classmethod
-    def within(cls, values: Sequence[Any], facts: Mapping[str, Any]) -> "Region":
+    def within(cls, values: Any, facts: Mapping[str, Any]) -> "Region":
         """The region of ``[left, top, width, height]``, of at most the loupe's size, moved into the picture.
 
         Raises:
             UserError: these are not four whole numbers.
         """
-        if len(values) != 4 or not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        if not isinstance(values, list) or len(values) != 4 or not all(type(value) is int for value in values):
             raise UserError(f"region {values}: left, top, width and height in whole pixels are needed")
         left, top, width, height = values
         width = max(1, min(width, LOUPE, facts["width"]))

@@ -71,10 +71,9 @@ async function choose(id) {
   current = picture;
   list();
   document.body.classList.remove("empty");
-  $("controls").disabled = false;
-  $("download").textContent = `Download ${picture.result}`;
+  $("controls").disabled = $("adapt-start").disabled = false;
   $("facts").textContent =
-    `${picture.width} × ${picture.height}, ${picture.bits} bits` + (picture.grey ? ", grey" : "") +
+    `${picture.result}: ${picture.width} × ${picture.height}, ${picture.bits} bits` + (picture.grey ? ", grey" : "") +
     (picture.view[0] < picture.width ? `; shown at ${picture.view[0]} × ${picture.view[1]}, the loupe at 1:1` : "");
   stage.show(picture);
   loupe.show(picture);
@@ -90,7 +89,8 @@ async function drop(id) {
   if (current?.id === id) {
     current = null;
     $("noise").hidden = true;
-    $("controls").disabled = true;
+    $("controls").disabled = $("adapt-start").disabled = true;
+    $("facts").textContent = "";
     const next = pictures.keys().next();
     if (next.done) {
       document.body.classList.add("empty");
