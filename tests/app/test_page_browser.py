@@ -13,12 +13,10 @@ from page_support import blind_network, write_photo
 from atbsn.app.clean import clean_picture, photo_denoiser
 from atbsn.utils.image import from_tensor, read_picture, to_tensor, write_picture
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-if not CHROMIUM or not DRIVER:
-    pytest.skip("needs chromium and chromium-driver", allow_module_level=True)
-uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("starlette")
+pytest.importorskip("uvicorn")
 pytest.importorskip("selenium")
+import uvicorn
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -28,6 +26,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 from atbsn.app.page.application import Page
 from atbsn.app.page.studio import Limits, Studio
 
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs chromium and chromium-driver")
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,800"
