@@ -1,4 +1,4 @@
-"""Synthetic noise: levels within 10 %, lag-1 correlation within 0.05. Real and simulated pictures: as each test says."""
+"""Synthetic noise: levels within 10 %, lag-1 correlation within 0.05. Real pictures: as each test says."""
 
 import re
 from pathlib import Path
