@@ -76,6 +76,7 @@ class RecorruptModel(Model):
         self.noise = NoiseModel()
         self.each = nn.ModuleDict()
         self.register_buffer("nearly_clean", torch.zeros(0, dtype=torch.bool))
+        self.mixed = False
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
@@ -96,7 +97,7 @@ class RecorruptModel(Model):
         flags = [images.nearly_clean(index) for index in range(len(images))]
         noisy = [index for index, flag in enumerate(flags) if not flag]
         device = self.noise.levels.device
-        self.nearly_clean = torch.tensor(flags, device=device)
+        self.nearly_clean, self.mixed = torch.tensor(flags, device=device), any(flags)
         if not noisy:
             raise UserError(f"{images.key(0)}: all pictures are nearly clean; RecorruptModel needs noisy ones")
         self.noise = self._estimated(_crops(images, noisy, self.num_crops, seed), seed).to(device)
@@ -106,12 +107,13 @@ class RecorruptModel(Model):
                 self.each[str(index)] = self._estimated(crops, seed).to(device)
 
     def load_own_state(self, state: dict[str, Tensor]) -> None:
-        for name in state:
-            if name.startswith("each."):
-                self.each.setdefault(name.split(".")[1], NoiseModel()) if False else self._have(name.split(".")[1])
+        device = self.noise.levels.device
+        for name in sorted({name.split(".")[1] for name in state if name.startswith("each.")}):
+            self.each[name] = NoiseModel().to(device)
         if "nearly_clean" in state:
-            self.nearly_clean = torch.zeros_like(state["nearly_clean"], device=self.noise.levels.device)
+            self.nearly_clean = state["nearly_clean"].to(device)
         super().load_own_state(state)
+        self.mixed = bool(self.nearly_clean.any())
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
@@ -125,17 +127,52 @@ class RecorruptModel(Model):
                 target = self.teacher(noisy).float().clamp(0, 255)
             noise = alpha * self._noise(target, batch["index"], clipped=False)
             given = (target + noise).clamp(0, 255).round()
-        from_clean = self.nearly_clean[batch["index"].to(noisy.device)] if len(self.nearly_clean) else None
-        if from_clean is not None and not self._all_noisy:
-            taken, clean = self.camera(noisy)
-            where = from_clean[:, None, None, None]
-            given, target = torch.where(where, taken, given), torch.where(where, clean, target)
+        if self.mixed:
+            clean = self.nearly_clean[batch["index"].to(noisy.device)]
+            taken, original = self.camera(noisy)
+            given = torch.where(clean[:, None, None, None], taken, given)
+            target = torch.where(clean[:, None, None, None], original, target)
         mse = (self.net(given).float() - target).square().mean(dim=(1, 2, 3))
-        logarithm = (mse + 1).log() / 2
-        if self.teacher is not None:
-            return {"loss": logarithm.mean(), "mse": mse.mean().detach()}
-        variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
-        loss = self.weight * mse / variance
-        if from_clean is not None and not self._all_noisy:
-            loss = torch.where(from_clean, logarithm, loss)
+        loss = (mse + 1).log() / 2
+        if self.teacher is None:
+            variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
+            recorrupted = self.weight * mse / variance
+            loss = torch.where(clean, loss, recorrupted) if self.mixed else recorrupted
         return {"loss": loss.mean(), "mse": mse.mean().detach()}
+
+    def metadata(self) -> dict[str, Any]:
+        return {"noise": self.noise.to_dict()}
+
+    def _noise(self, around: Tensor, index: Tensor, clipped: bool) -> Tensor:
+        """The noise of patches of the pictures ``index`` (on the CPU) with the local means ``around``."""
+        if not self.each:
+            return self.noise.sample(around, clipped=clipped)
+        names = [str(number) for number in index.tolist()]
+        models = [self.each[name] if name in self.each else self.noise for name in names]
+        return torch.cat(
+            [model.sample(patch[None], clipped=clipped) for model, patch in zip(models, around, strict=True)]
+        )
+
+    def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
+        if self.teacher is None:
+            return estimate(crops, seed)
+        return from_residual(((crop, self._cleaned(crop)) for crop in crops), seed)
+
+    @torch.no_grad()
+    def _cleaned(self, crop: np.ndarray) -> Tensor:
+        assert self.teacher is not None
+        device = next(self.teacher.parameters()).device
+        return self.teacher.denoise(to_tensor(crop)[None].to(device))[0].clamp(0, 255).cpu()
+
+
+def _crops(images: ImageSet, indices: list[int], number: int, seed: int) -> list[np.ndarray]:
+    """Random crops of at most 256 x 256 pixels, as many from each of the pictures ``indices`` as can be, in order."""
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(np.arange(max(number, len(indices))) % len(indices))[:number])
+    crops = []
+    for index in (indices[int(position)] for position in chosen):
+        height, width = images.size(index)
+        side = min(256, height, width)
+        top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
+        crops.append(images.crop(index, top, left, side))
+    return crops
