@@ -47,7 +47,9 @@ def test_files_exist(page):
     text = page.read_text()
     for name in re.findall(r"[\w./*-]*[\w*]\.yml", text):
         known = KNOWN | set(re.findall(r"^```yaml\n# (\S+)$", text, re.MULTILINE))  # or written out on the page
-        assert any(REPOSITORY.glob(name)) or fnmatch.filter(known, name), f"{name}: no such option file"
+        assert any(REPOSITORY.glob(name.replace("../", "**/"))) or fnmatch.filter(known, name), (
+            f"{name}: no such option file"
+        )
     for name in re.findall(r"\b(?:scripts|tests|atbsn|docs)/[\w/]+\.(?:py|md)\b", text):
         assert (REPOSITORY / name).is_file() or "/my" in name, f"{name}: no such file"
 
