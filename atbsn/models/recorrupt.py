@@ -1,7 +1,7 @@
 """Recorrupted-to-Recorrupted (Pang et al., CVPR 2021) with noise models estimated from the noisy pictures alone."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -47,29 +47,27 @@ class RecorruptModel(Model):
 
     Args:
         net: an ordinary network.
-        teacher: weight file of an ordinary network, for ``renoise`` alone.
-        loss: ``recorrupt`` or ``renoise``; by default ``renoise`` if there is a teacher.
+        teacher: weight file of an ordinary network; with it the loss is ``renoise``, without ``recorrupt``.
         alpha: range of a, drawn log-uniformly.
         weight: of the patches of noisy pictures against those of nearly clean ones.
         num_crops: crops of 256 x 256 pixels (or less) that the model of all pictures is estimated from.
         own_models: sets of at most so many noisy pictures get a noise model for each; others one for all.
 
     Raises:
-        UserError: the network has a blind spot, or ``renoise`` has no teacher, or ``recorrupt`` one.
+        UserError: the network has a blind spot, or the range of ``alpha`` is none.
     """
 
     def __init__(
         self,
         net: Network,
         teacher: str | None = None,
-        loss: Literal["recorrupt", "renoise"] | None = None,
         alpha: tuple[Alpha, Alpha] = (0.5, 2.0),
         weight: PositiveFloat = 1.0,
         num_crops: PositiveInt = 256,
         own_models: NonNegativeInt = 64,
     ) -> None:
         super().__init__(net)
-        self.check_network(type(net), {"teacher": teacher, "loss": loss, "alpha": alpha})
+        self.check_network(type(net), {"alpha": alpha})
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
         self.alpha, self.weight, self.num_crops, self.own_models = alpha, weight, num_crops, own_models
         self.camera = RandomCamera()
@@ -82,10 +80,6 @@ class RecorruptModel(Model):
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if issubclass(net_class, BlindSpotNetwork):
             raise UserError(f"network.type: {net_class.__name__} has a blind spot, which is not needed; use PhotoNet")
-        if arguments["loss"] == "renoise" and arguments["teacher"] is None:
-            raise UserError("model.teacher: missing; renoise needs the weights of a network that denoises")
-        if arguments["loss"] == "recorrupt" and arguments["teacher"] is not None:
-            raise UserError("model.teacher: recorrupt has none; leave it out, or use loss: renoise")
         if arguments["alpha"][0] > arguments["alpha"][1]:
             raise UserError(f"model.alpha: {list(arguments['alpha'])} is no range; exchange the two")
 
@@ -148,10 +142,9 @@ class RecorruptModel(Model):
         if not self.each:
             return self.noise.sample(around, clipped=clipped)
         names = [str(number) for number in index.tolist()]
-        models = [self.each[name] if name in self.each else self.noise for name in names]
-        return torch.cat(
-            [model.sample(patch[None], clipped=clipped) for model, patch in zip(models, around, strict=True)]
-        )
+        models = [self.each[name] if name in self.each else self.noise for name in names]  # noqa: SIM401 (no get)
+        patches = zip(models, around.split(1), strict=True)
+        return torch.cat([model.sample(patch, clipped=clipped) for model, patch in patches])
 
     def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
         if self.teacher is None:
