@@ -142,9 +142,13 @@ class RecorruptModel(Model):
         if not self.each:
             return self.noise.sample(around, clipped=clipped)
         names = [str(number) for number in index.tolist()]
-        models = [self.each[name] if name in self.each else self.noise for name in names]  # noqa: SIM401 (no get)
-        patches = zip(models, around.split(1), strict=True)
-        return torch.cat([model.sample(patch, clipped=clipped) for model, patch in patches])
+        patches = zip(names, around.split(1), strict=True)
+        return torch.cat([self._model_of(name).sample(patch, clipped=clipped) for name, patch in patches])
+
+    def _model_of(self, name: str) -> NoiseModel:
+        model = self.each[name] if name in self.each else self.noise  # noqa: SIM401 (a ModuleDict has no get)
+        assert isinstance(model, NoiseModel)
+        return model
 
     def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
         if self.teacher is None:
