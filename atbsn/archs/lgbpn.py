@@ -263,5 +263,6 @@ class LGBPN(Network):
         return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
 
     def _tail(self, near: Tensor, far: Tensor) -> Tensor:
-        x = self.tail[:-1](torch.cat((near, far), dim=1))
-        return in_full_precision(self.tail[-1], self.tail[-1].weight, x)
+        last = self.tail[-1]
+        assert isinstance(last, nn.Conv2d)
+        return in_full_precision(last, last.weight, self.tail[:-1](torch.cat((near, far), dim=1)))

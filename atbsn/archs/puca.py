@@ -193,7 +193,9 @@ class PUCA(Network):
         return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
 
     def _tail(self, x: Tensor) -> Tensor:
-        return in_full_precision(self.tail[-1], self.tail[-1].weight, self.tail[:-1](x))
+        last = self.tail[-1]
+        assert isinstance(last, nn.Conv2d)
+        return in_full_precision(last, last.weight, self.tail[:-1](x))
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:
