@@ -107,6 +107,7 @@ def lgbpn_pass(net: LGBPN, noisy: Tensor, strides: tuple[int, int], scales: tupl
     branches = []
     for branch, stride, scale, pad in zip((net.branch1, net.branch2), strides, scales, (2, 7), strict=True):
         conv = branch.Maskconv
+        assert conv.bias is not None
         features = sampled_conv(x, conv.weight, conv.bias, conv.mask, scale)
         output = torch.empty_like(features)
         for a in range(stride):

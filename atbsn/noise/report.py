@@ -46,7 +46,8 @@ def picture(model: NoiseModel) -> "Figure":
     except ImportError:
         raise UserError("the picture of a noise model needs matplotlib; pip install matplotlib") from None
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
+    columns = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
+    left, right = (figure.add_subfigure(columns[0, column]) for column in range(2))
     axes = left.subplots()
     intensities = torch.arange(256.0)
     for channel, (name, colour) in enumerate(_COLOURS.items()):

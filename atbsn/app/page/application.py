@@ -62,7 +62,7 @@ class Page:
             Route(own + "/files/{file}", self._of_session(self.file), methods=["GET"]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
-        handlers = {
+        handlers: dict[Any, Any] = {
             UserError: partial(_answer_error, 400),
             BusyError: partial(_answer_error, 429),
             HTTPException: _answer_http_error,
