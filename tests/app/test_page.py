@@ -158,7 +158,10 @@ def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(serve, studen
     part = visitor.computed(f"pictures/{picture['id']}/view", region=list(area.values()))
     whole = photo_denoiser(student)(to_tensor(rgb)[None], "a.png")[0].permute(1, 2, 0).numpy()
     after = visitor.view(part["views"][""], 100, 200)
-    assert np.abs(after - whole[110:210, 1000:1200]).max() < 0.05
+    off = np.abs(after - whole[110:210, 1000:1200])  # in bfloat16, where the tiles' borders lie changes the rounding
+    assert off.mean() < 0.3
+    assert off.max() < 3
+    assert np.abs(after - whole[110:210, 1001:1201]).mean() > 2
 
 
 def test_regions_are_moved_into_the_picture(serve, student, tmp_path):

@@ -73,8 +73,8 @@ async function choose(id) {
   document.body.classList.remove("empty");
   $("controls").disabled = $("adapt-start").disabled = false;
   $("facts").textContent =
-    `${picture.result}: ${picture.width} × ${picture.height}, ${picture.bits} bits` + (picture.grey ? ", grey" : "") +
-    (picture.view[0] < picture.width ? `; shown at ${picture.view[0]} × ${picture.view[1]}, the loupe at 1:1` : "");
+    `${picture.result}: ${picture.width}\u00a0×\u00a0${picture.height}, ${picture.bits} bits` + (picture.grey ? ", grey" : "") +
+    (picture.view[0] < picture.width ? `; shown at ${picture.view[0]}\u00a0×\u00a0${picture.view[1]}, the loupe at full size` : "");
   stage.show(picture);
   loupe.show(picture);
   repaint();
