@@ -216,7 +216,7 @@ async def _receive(request: Request, upload: Upload, most: int) -> None:
     """Write the body to the disk as it comes."""
     too_large = UserError(f"{upload.name}: larger than the limit of {most / 1e6:g} MB; make it smaller")
     length = request.headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > most:
+    if not (length.isascii() and length.isdecimal() and len(length) < 16) or int(length) > most:
         raise too_large
     received = 0
     with upload.path.open("xb") as file:

@@ -125,7 +125,10 @@ async function refresh() {
   const picture = current;
   const wanted = settings();
   const key = JSON.stringify(wanted);
-  if (picture.wanted === key) return;
+  if (picture.wanted === key) {
+    if (picture.cleans.size) say(ready());
+    return;
+  }
   picture.wanted = key;
   loupe.refresh();
   try {
@@ -133,7 +136,11 @@ async function refresh() {
     const result = await api.follow(job, (state) => {
       if (picture === current && !reading) say(api.inWords(state, "Denoising"), state.share);
     });
-    if (result === null || picture.wanted !== key) return;
+    if (picture.wanted !== key) return;
+    if (result === null) { // another picture was looked at meanwhile
+      picture.wanted = null;
+      return;
+    }
     const cleans = new Map();
     const names = Object.keys(result.views).sort((a, b) => (b === holeName()) - (a === holeName()));
     for (const name of names) { // the one that is shown first, the others so that the slider finds them
