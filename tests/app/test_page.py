@@ -161,7 +161,7 @@ def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(serve, studen
     off = np.abs(after - whole[110:210, 1000:1200])  # in bfloat16, where the tiles' borders lie changes the rounding
     assert off.mean() < 0.3
     assert off.max() < 3
-    assert np.abs(after - whole[110:210, 1001:1201]).mean() > 2
+    assert np.abs(after - whole[110:210, 1001:1201]).mean() > 1
 
 
 def test_regions_are_moved_into_the_picture(serve, student, tmp_path):
