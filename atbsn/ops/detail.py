@@ -2,17 +2,15 @@
 
 import math
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from atbsn.ops.padding import pad_to_multiple, reflect_pad
+from atbsn.ops.cosines import SIDE, STRIDE, dct_blocks, from_opponent, overlap_add, pooled_energy, to_opponent
+from atbsn.ops.padding import reflect_pad
 
-SIDE, STRIDE = 8, 4
-"""Side of the DCT blocks and their distance, pixels: every pixel lies in four of them."""
 COARSE = 4
 """Pixels that are averaged, each way, for what is wide."""
 FEWEST = 256
@@ -29,6 +27,7 @@ _MEDIAN_OF_SQUARE = 0.4549
 """Of a squared standard normal number."""
 
 
+@torch.no_grad()
 def return_detail(noisy: Tensor, clean: Tensor, amount: float | Literal["auto"]) -> Tensor:
     """``clean`` with the part of the residual noisy - clean that stands out of the picture's own noise.
 
@@ -52,10 +51,12 @@ def return_detail(noisy: Tensor, clean: Tensor, amount: float | Literal["auto"])
         return clean
     pictures = clean.reshape(-1, *clean.shape[-3:])
     inputs = noisy.expand_as(clean).reshape(pictures.shape)
-    result = [_of_picture(y, x, amount, _STRIP) for y, x in zip(inputs, pictures, strict=True)]
+    with torch.autocast(clean.device.type, enabled=False):
+        result = [_of_picture(y, x, amount, _STRIP) for y, x in zip(inputs, pictures, strict=True)]
     return torch.stack(result).reshape(clean.shape)
 
 
+@torch.no_grad()
 def left_in(noisy: Tensor, clean: Tensor) -> float:
     """How much noise a network left in ``clean``: (3, H, W) each, [0, 255]; nan where nothing can be said.
 
@@ -63,14 +64,14 @@ def left_in(noisy: Tensor, clean: Tensor) -> float:
     the blocks where ``clean`` is flattest. It is 0 where the network takes all of the noise off, a / (1 - a) where it
     leaves the share a of it, and negative where it takes off more than there was.
     """
-    noise = _Noise.estimate(noisy[None].float() - clean[None].float(), clean[None].float(), _kept(1, noisy.device))
+    noise = _Noise.estimate(noisy[None].float(), clean[None].float(), _kept(1, clean.device))
     return math.nan if noise is None else noise.left_in
 
 
 def _of_picture(noisy: Tensor, clean: Tensor, amount: float | Literal["auto"], strip: int) -> Tensor:
     """(3, H, W) to (3, H, W), computed in strips of about ``strip`` pixels."""
     y, x = noisy[None].float(), clean[None].float()
-    fine = _Noise.estimate(y - x, x, _kept(1, x.device))
+    fine = _Noise.estimate(y, x, _kept(1, x.device))
     if fine is None or (amount == "auto" and not abs(fine.left_in) <= LEFT_IN):
         return clean
     share = 1.0 if amount == "auto" else amount
@@ -90,8 +91,8 @@ def _of_picture(noisy: Tensor, clean: Tensor, amount: float | Literal["auto"], s
 
 def _wide(noisy: Tensor, clean: Tensor) -> Tensor | None:
     """What stands out of the residual averaged over 4 x 4 pixels, at that size."""
-    y, x = (F.avg_pool2d(pad_to_multiple(whole, COARSE), COARSE) for whole in (noisy, clean))
-    noise = _Noise.estimate(y - x, x, _kept(0, x.device))
+    y, x = (F.avg_pool2d(whole, COARSE, ceil_mode=True) for whole in (noisy, clean))
+    noise = _Noise.estimate(y, x, _kept(0, x.device))
     return None if noise is None else noise.significant(_framed(y - x), _framed(x))[..., STRIDE:-STRIDE, :]
 
 
@@ -133,20 +134,20 @@ class _Noise:
     left_in: float
 
     @classmethod
-    def estimate(cls, residual: Tensor, clean: Tensor, kept: Tensor) -> "_Noise | None":
+    def estimate(cls, noisy: Tensor, clean: Tensor, kept: Tensor) -> "_Noise | None":
         """From (1, 3, H, W) each; None where there are too few blocks."""
-        height, width = residual.shape[-2:]
+        height, width = clean.shape[-2:]
         if ((height - SIDE) // STRIDE + 1) * ((width - SIDE) // STRIDE + 1) < FEWEST or min(height, width) < SIDE:
             return None
         every = max(1, math.ceil(math.sqrt(height * width / STRIDE**2 / _SAMPLE)))
-        energy, content = (_blocks(_opponent(x), STRIDE * every).flatten(2) for x in (residual, clean))
+        energy, content = _sample(noisy, clean, STRIDE * every)
         mean = content[0, 0] / (SIDE * math.sqrt(3))
         flat = _flattest(_bin(mean), content[:, 1:].square().sum(dim=(0, 1)))
         energy, content, bins = energy[:, :, flat], content[:, :, flat], _bin(mean[flat])
         squares = energy.square()
         level, spectrum = _levels_and_spectrum(squares, bins)
         over = 1 / (level[:, bins].unsqueeze(1) * spectrum.unsqueeze(2))
-        pooled = _pool(squares.mul(over).unsqueeze(-1)).squeeze(-1)[:, kept]
+        pooled = pooled_energy(squares.mul(over).unsqueeze(-1)).squeeze(-1)[:, kept]
         bar = torch.stack([_quantile(channel.flatten(), _TAIL) for channel in pooled])
         weight = over.clamp_max(1e4)[:, kept]
         numbers = (energy[:, kept] * content[:, kept] * weight).sum(), (squares[:, kept] * weight).sum()
@@ -158,14 +159,24 @@ class _Noise:
         height, width = residual.shape[-2:]
         down, right = -height % STRIDE, STRIDE + -width % STRIDE
         residual, clean = (reflect_pad(x, STRIDE, right, 0, down) for x in (residual, clean))
-        blocks = _blocks(_opponent(residual), STRIDE)
+        blocks = dct_blocks(to_opponent(residual))
         mean = F.avg_pool2d(clean.mean(dim=1), SIDE, STRIDE)
         variance = _interpolated(self.level, mean[0]).unsqueeze(1) * self.spectrum[:, :, None, None]
-        over = _pool(blocks.square() / variance)
+        over = pooled_energy(blocks.square() / variance)
         share = (1 - self.bar.view(3, 1, 1, 1) / over.clamp_min_(1e-6)).clamp_(min=0)
         share *= self.kept.view(1, -1, 1, 1)
-        result = F.conv_transpose2d(blocks * share, _synthesis(blocks.device), stride=STRIDE)
-        return _rgb(result)[..., :height, STRIDE : STRIDE + width]
+        return from_opponent(overlap_add(blocks * share))[..., :height, STRIDE : STRIDE + width]
+
+
+def _sample(noisy: Tensor, clean: Tensor, step: int) -> tuple[Tensor, Tensor]:
+    """(3, 64, N) coefficients each, of the residual and of ``clean``, of blocks ``step`` pixels apart."""
+    found = []
+    rows = step * max(1, _STRIP // clean.shape[-1] // step)
+    for top in range(0, clean.shape[-2] - SIDE + 1, rows):
+        y, x = (whole[..., top : top + rows - step + SIDE, :] for whole in (noisy, clean))
+        found.append([dct_blocks(to_opponent(part), step).flatten(2) for part in (y - x, x)])
+    residuals, contents = zip(*found, strict=True)
+    return torch.cat(residuals, dim=2), torch.cat(contents, dim=2)
 
 
 def _levels_and_spectrum(squares: Tensor, bins: Tensor) -> tuple[Tensor, Tensor]:
@@ -210,56 +221,7 @@ def _quantile(values: Tensor, q: float) -> Tensor:
     return values.kthvalue(max(1, int(q * values.numel()))).values
 
 
-def _blocks(x: Tensor, stride: int) -> Tensor:
-    """(1, 3, H, W) to the DCT coefficients (3, 64, h, w)."""
-    return F.conv2d(x.transpose(0, 1), _dct(x.device), stride=stride)
-
-
-def _pool(squares: Tensor) -> Tensor:
-    """(3, 64, h, w): the mean over the neighbours in frequency, or a third of the coefficient's own if that is more."""
-    return torch.maximum(F.conv2d(squares, _neighbours(squares.device)), squares / 3)
-
-
-def _opponent(x: Tensor) -> Tensor:
-    return F.conv2d(x, _colours(x.device)[:, :, None, None])
-
-
-def _rgb(x: Tensor) -> Tensor:
-    return F.conv2d(x.transpose(0, 1), _colours(x.device).T[:, :, None, None])
-
-
 def _kept(fine: int, device: torch.device) -> Tensor:
     """(64,) which frequencies a level gives back: the fine one leaves those of fewer than a wave in 8 pixels out."""
     u = torch.arange(SIDE, device=device)
     return (torch.maximum(u[:, None], u) > fine).flatten() if fine else torch.ones(SIDE**2, device=device) > 0
-
-
-@cache
-def _colours(device: torch.device) -> Tensor:
-    rows = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
-    return F.normalize(rows, dim=1).to(device)
-
-
-@cache
-def _dct(device: torch.device) -> Tensor:
-    """(64, 1, 8, 8) orthonormal."""
-    u = torch.arange(SIDE)
-    one = torch.cos(math.pi / SIDE * (u + 0.5) * u[:, None]) * math.sqrt(2 / SIDE)
-    one[0] /= math.sqrt(2)
-    return torch.einsum("ui,vj->uvij", one, one).reshape(-1, 1, SIDE, SIDE).to(device)
-
-
-@cache
-def _synthesis(device: torch.device) -> Tensor:
-    """The same under a window whose copies 4 pixels apart add up to 1."""
-    window = torch.sin(math.pi / SIDE * (torch.arange(SIDE) + 0.5)) ** 2
-    return _dct(device) * torch.outer(window, window).to(device)
-
-
-@cache
-def _neighbours(device: torch.device) -> Tensor:
-    """(64, 64, 1, 1): means over 3 x 3 frequencies."""
-    u = torch.arange(SIDE)
-    near = ((u[:, None] - u).abs() <= 1).float()
-    both = torch.kron(near, near)
-    return (both / both.sum(dim=1, keepdim=True))[:, :, None, None].to(device)

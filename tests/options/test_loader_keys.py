@@ -11,12 +11,7 @@ def test_another_training_set_keeps_patches_and_batches(write_options):
     options = load_options(str(path), ["datasets.train.type=NoisyFolder", "datasets.train.dataroot=mine"])
     assert options.dataset("train") == {"type": "NoisyFolder", "dataroot": "mine"}  # split was SimulatedCamera's
     loader = options.loader()
-    assert (loader.patch_size, loader.batch_size_per_gpu, loader.num_worker_per_gpu, loader.use_flip) == (
-        32,
-        2,
-        0,
-        False,
-    )
+    assert (loader.patch_size, loader.batch_size_per_gpu, loader.num_worker_per_gpu, loader.use_flip) == (32, 2, 0, False)
 
 
 def test_an_option_file_may_change_them_with_the_set(write_options, tmp_path):
