@@ -15,14 +15,14 @@ COARSE = 4
 """Pixels that are averaged, each way, for what is wide."""
 FEWEST = 256
 """Blocks below which a picture tells nothing about its noise, and nothing is given back."""
-LEFT_IN = 0.04
+LEFT_IN = 0.1
 """Correlation with the output, see ``left_in``, beyond which ``auto`` stays out."""
 _BINS = 16
 _SAMPLE = 2**14
 _STRIP = 2**18
 _FLAT = 0.4
 """The share of a bin's blocks, those where the output varies least, that tell the noise."""
-_TAIL = 0.995
+_TAIL = 0.999
 _MEDIAN_OF_SQUARE = 0.4549
 """Of a squared standard normal number."""
 
@@ -34,7 +34,7 @@ def return_detail(noisy: Tensor, clean: Tensor, amount: float | Literal["auto"])
     The residual's 8 x 8 DCT blocks in opponent colours, and those of the residual averaged 4 x 4 for what is wide, are
     compared with the noise: its level by intensity and its spectrum are medians over the blocks where ``clean`` is
     flattest. With P a coefficient's energy over the noise's, pooled with its neighbours in frequency,
-    max(0, 1 - t / P) of it is given back. t is the 99.5th percentile of P in those flat blocks, so that heavy tails and
+    max(0, 1 - t / P) of it is given back. t is the 99.9th percentile of P in those flat blocks, so that heavy tails and
     levels that differ from place to place raise the bar themselves. No clean picture enters.
 
     Args:
@@ -61,8 +61,9 @@ def left_in(noisy: Tensor, clean: Tensor) -> float:
     """How much noise a network left in ``clean``: (3, H, W) each, [0, 255]; nan where nothing can be said.
 
     sum(r c) / sum(r^2) over the DCT coefficients of the residual r and of ``clean``, c, each over the noise's level, in
-    the blocks where ``clean`` is flattest. It is 0 where the network takes all of the noise off, a / (1 - a) where it
-    leaves the share a of it, and negative where it takes off more than there was.
+    the blocks where ``clean`` is flattest. It is 0 where the network takes all of the noise off, at most a / (1 - a)
+    where it leaves the share a of it (blocks with little of it look flattest), and negative where it takes off more
+    than there was.
     """
     noise = _Noise.estimate(noisy[None].float(), clean[None].float(), _kept(1, clean.device))
     return math.nan if noise is None else noise.left_in
