@@ -38,7 +38,8 @@ def denoise(
         data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
             1.5, else 255.
         how: keywords of the network's own ``denoise``, and ``strength`` in 0..2, how much of what the network takes off
-            is taken off. Without them, what the weights were trained for (``net.denoise_settings``).
+            is taken off, and ``detail`` in 0..1 or "auto", how much of what noise cannot explain is given back before.
+            Without them, what the weights were trained for (``net.denoise_settings``).
 
     Returns:
         The denoised picture: shape, dtype and range of ``image``, clipped to [0, ``data_range``]. With ``strength`` 0,

@@ -1,0 +1,172 @@
+"""Detail given back: what noise cannot explain, and only that."""
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from atbsn.data.simulated import SimulatedCamera
+from atbsn.engine.inference.finish import finish
+from atbsn.ops.cosines import dct_blocks, from_opponent, overlap_add, to_opponent
+from atbsn.ops.detail import LEFT_IN, _of_picture, left_in, return_detail
+from atbsn.utils.image import read_picture
+
+SIGMA = 6.0
+
+
+def scene(height: int = 128, width: int = 160, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """A ramp, stripes in one corner of it, and noise that grows with intensity; (3, H, W) each."""
+    ramp = torch.linspace(40, 200, width).expand(3, height, width).clone()
+    across, down = torch.arange(width), torch.arange(height)[:, None]
+    stripes = 15 * torch.sin(1.9 * across + 1.1 * down) * (across < 48) * (down < 48)
+    noise = torch.randn(3, height, width, generator=torch.Generator().manual_seed(seed))
+    return ramp, stripes.expand(3, -1, -1), noise * SIGMA * (ramp / 120).sqrt()
+
+
+def mse(a: Tensor, b: Tensor) -> float:
+    return float((a - b).square().mean())
+
+
+def test_blocks_add_up_to_the_picture():
+    picture = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)) * 255
+    again = from_opponent(overlap_add(dct_blocks(to_opponent(picture))))
+    torch.testing.assert_close(again[..., 4:-4, 4:-4], picture[..., 4:-4, 4:-4], rtol=0, atol=1e-3)
+
+
+def test_an_amount_of_0_is_the_output_itself():
+    ramp, stripes, noise = scene()
+    assert return_detail(ramp + stripes + noise, ramp, 0) is ramp
+    assert torch.equal(finish(ramp + stripes + noise, ramp), ramp)
+
+
+@pytest.mark.parametrize("amount", [1.0, "auto"])
+def test_gives_back_what_was_taken(amount):
+    ramp, stripes, noise = scene(256, 256)
+    output = ramp + 0.3 * stripes
+    result = return_detail(ramp + stripes + noise, output, amount)
+    lost, left = (mse(p[:, 4:44, 4:44], (ramp + stripes)[:, 4:44, 4:44]) for p in (output, result))
+    assert left < 0.6 * lost
+
+
+def test_gives_back_what_is_wide():
+    ramp, _, noise = scene(512, 512)
+    bump = 12 * torch.exp(-((torch.arange(512) - 140) ** 2 + (torch.arange(512)[:, None] - 180) ** 2) / (2 * 30**2))
+    result = return_detail(ramp + bump + noise, ramp, 1.0)
+    assert mse(result, ramp + bump) < 0.4 * mse(ramp, ramp + bump)
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_leaves_noise_out(heavy):
+    ramp, _, noise = scene(192, 192)
+    if heavy:
+        noise = noise * torch.exp(0.5 * torch.randn(1, 24, 24, generator=torch.Generator().manual_seed(1))).repeat(
+            1, 8, 8
+        )
+    result = return_detail(ramp + noise, ramp, 1.0)
+    assert mse(result, ramp) < 0.01 * float(noise.square().mean())
+
+
+@pytest.mark.parametrize("share", [0.3, -0.3])
+def test_auto_stays_out_where_noise_was_left_in(share):
+    ramp, stripes, noise = scene()
+    noisy, output = ramp + stripes + noise, ramp + share * noise
+    assert LEFT_IN < left_in(noisy, output) / math.copysign(1, share) < abs(share / (1 - share)) + 0.02
+    assert abs(left_in(noisy, ramp)) < LEFT_IN / 4
+    assert torch.equal(return_detail(noisy, output, "auto"), output)
+    assert not torch.equal(return_detail(noisy, output, 1.0), output)
+
+
+def test_part_of_it_and_the_order_with_strength():
+    ramp, stripes, noise = scene()
+    noisy = ramp + stripes + noise
+    whole = return_detail(noisy, ramp, 1.0)
+    torch.testing.assert_close(return_detail(noisy, ramp, 0.25), torch.lerp(ramp, whole, 0.25), rtol=0, atol=1e-3)
+    torch.testing.assert_close(finish(noisy, ramp, detail=1.0, strength=0.5), noisy.lerp(whole, 0.5))
+    assert torch.equal(finish(noisy, ramp, detail=1.0, strength=0), noisy)
+
+
+def test_every_picture_of_a_batch_and_family_by_itself():
+    scenes = [scene(96, 104, seed) for seed in range(2)]
+    noisy = torch.stack([ramp + stripes + noise for ramp, stripes, noise in scenes])
+    family = torch.stack([torch.stack([ramp, ramp + 2]) for ramp, _, _ in scenes], dim=1)
+    result = return_detail(noisy, family, 1.0)
+    assert result.shape == (2, 2, 3, 96, 104)
+    for member in range(2):
+        for index in range(2):
+            assert torch.equal(result[member, index], return_detail(noisy[index], family[member, index], 1.0))
+
+
+@pytest.mark.parametrize("size", [(256, 96), (131, 150), (257, 66), (97, 203)])
+def test_strips_are_the_whole(size):
+    ramp, stripes, noise = scene(*size)
+    noisy = ramp + stripes + noise
+    whole = _of_picture(noisy, ramp, 1.0, strip=2**24)
+    torch.testing.assert_close(_of_picture(noisy, ramp, 1.0, strip=1), whole, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 300), (40, 40), (8, 2000)])
+def test_small_pictures(size):
+    ramp, stripes, noise = scene(*size)
+    result = return_detail(ramp + stripes + noise, ramp, "auto")
+    assert result.shape == ramp.shape and result.isfinite().all()
+    assert size == (8, 2000) or torch.equal(result, ramp)
+
+
+@pytest.mark.parametrize("value", [0.0, 128.0, 255.0])
+def test_without_any_noise(value):
+    flat = torch.full((3, 96, 96), value)
+    assert torch.equal(return_detail(flat, flat, 1.0), flat)
+
+
+def test_precision_around_it_does_not_matter():
+    ramp, stripes, noise = scene()
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = return_detail(ramp + stripes + noise, ramp, 1.0)
+    assert torch.equal(inside, return_detail(ramp + stripes + noise, ramp, 1.0))
+
+
+def blind(noisy: np.ndarray) -> np.ndarray:
+    """An average around every pixel without its 3 x 3 neighbours: over-smooth, and blind to its noise."""
+    line = cv2.getGaussianKernel(11, 1.8)
+    kernel = line @ line.T
+    kernel[4:7, 4:7] = 0
+    return cv2.filter2D(noisy, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT_101)
+
+
+def smooth(noisy: np.ndarray) -> np.ndarray:
+    """Non-local means: it leaves noise here and takes detail there."""
+    rounded = noisy.astype(np.uint8)
+    return cv2.fastNlMeansDenoisingColored(rounded, None, 12, 12, 5, 13).astype(np.float32)
+
+
+def pairs(shared: Path):
+    """Pairs of all three kinds: SIDD's blocks, PolyU's crops, the simulated camera."""
+    for name in ("1_1", "29_13"):
+        yield (
+            read_picture(shared / f"data/sidd/val/noisy/{name}.png").rgb,
+            read_picture(shared / f"data/sidd/val/clean/{name}.png").rgb,
+        )
+    for path in sorted((shared / "data/polyu/CroppedImages").glob("*_real.JPG"))[::40]:
+        clean = path.with_name(path.name.replace("_real", "_mean"))
+        yield tuple(read_picture(file).rgb[:256, :256] for file in (path, clean))
+    camera = SimulatedCamera(split="val")
+    yield camera.read(0).rgb, camera.read_clean(0).rgb
+
+
+@pytest.mark.parametrize("denoise", [blind, smooth])
+def test_auto_costs_nothing_on_these_pictures(shared: Path, denoise):
+    gains = []
+    for noisy, clean in pairs(shared):
+        y, x, output = (
+            torch.from_numpy(p.astype(np.float32)).permute(2, 0, 1)
+            for p in (noisy, clean, denoise(noisy.astype(np.float32)))
+        )
+        before, after = (F.mse_loss(p.clamp(0, 255), x) for p in (output, return_detail(y, output, "auto")))
+        gains.append(10 * math.log10(float(before / after)))
+    assert min(gains) > -0.05
+    assert denoise is smooth or max(gains) > 0.3
