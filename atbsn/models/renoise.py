@@ -40,6 +40,7 @@ class RenoiseModel(Model):
         softened: part of the pictures that are blurred before the noise.
         softness: range of the standard deviation of that blur, pixels.
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
+        target: the mean of what the camera shows, or the scene without noise; see ``RandomCamera``.
     """
 
     def __init__(
@@ -58,11 +59,12 @@ class RenoiseModel(Model):
             0,
             0.1,
         ),
+        target: Literal["mean", "scene"] = "mean",
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {"shot_noise": shot_noise, "softness": softness, "demosaicing": demosaicing})
         self.loss = loss
-        self.camera = RandomCamera(shot_noise, processed, compressed, softened, softness, demosaicing)
+        self.camera = RandomCamera(shot_noise, processed, compressed, softened, softness, demosaicing, target)
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 
     @classmethod

@@ -7,6 +7,7 @@ afterwards (smoothing of luma and colour, compression) is drawn too.
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +33,14 @@ _MALVAR = (
     / 8
 )
 """Malvar's filters: green at red or blue; red at blue and blue at red; a colour at green, along; across."""
+_HERMITE = (
+    (0.0, 0.5333333333),
+    (1.3556261800, 0.2220759220),
+    (-1.3556261800, 0.2220759220),
+    (2.8569700138, 0.0112574113),
+    (-2.8569700138, 0.0112574113),
+)
+"""Nodes and weights of Gauss-Hermite quadrature for the mean over a Gaussian of standard deviation 1."""
 _RADIUS = 4
 """Of the Gaussian kernels, pixels."""
 
@@ -58,6 +67,8 @@ class RandomCamera:
             demosaicing leave one at full size; a network that only knows such takes soft noise for texture.
         softness: range of the standard deviation of that blur, pixels.
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
+        target: what counts as clean: the mean of what this camera shows (so no network has to guess how far black and
+            the tone curve have moved a colour, and flat colours stay where they are), or the scene without noise.
     """
 
     size_multiple = 16
@@ -71,7 +82,9 @@ class RandomCamera:
         softened: float = 0.75,
         softness: Sequence[float] = (0.4, 1.6),
         demosaicing: Sequence[float] = (0.45, 0.45, 0.0, 0.1),
+        target: Literal["mean", "scene"] = "mean",
     ) -> None:
+        self.target = target
         self.shot_noise, self.processed, self.compressed = tuple(shot_noise), processed, compressed
         self.softened, self.softness = softened, softness
         self.demosaicing = [sum(demosaicing[: place + 1]) / sum(demosaicing) for place in range(3)]
@@ -80,8 +93,9 @@ class RandomCamera:
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         linear = self._light(pictures)
         tone = _draw_tone(pictures)
-        clean = tone(linear)
-        difference = to_ycbcr(tone(linear + self._raw_noise(linear)) - clean)
+        noise = self._raw_noise(linear)
+        clean = tone.mean(linear, noise) if self.target == "mean" else tone(linear)
+        difference = to_ycbcr(tone(linear + noise) - clean)
         noisy = (clean + to_rgb(self._smoothed(difference))).clamp(0, 1) * 255
         quality = 75 + 25 * _uniform(pictures, 0, 1).flatten().sqrt()
         compressed = jpeg(noisy, quality, _chance(pictures, 0.5).flatten())
@@ -157,6 +171,14 @@ class _Tone:
         srgb = torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
         srgb = srgb.clamp(0, 1) ** self.exponent
         return torch.lerp(srgb, srgb.square() * (3 - 2 * srgb), self.contrast)
+
+    def mean(self, linear: Tensor, noise: Tensor) -> Tensor:
+        """The mean of ``self(linear + n)`` over Gaussian n of the local standard deviation of ``noise``."""
+        std = F.avg_pool2d(noise.square(), 9, stride=1, padding=4, count_include_pad=False).sqrt()
+        total = torch.zeros_like(linear)
+        for node, weight in _HERMITE:
+            total += weight * self(linear + node * std)
+        return total
 
 
 def _draw_tone(x: Tensor) -> _Tone:

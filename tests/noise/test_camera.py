@@ -132,3 +132,16 @@ def test_every_demosaicing_can_be_chosen_alone(kind: int) -> None:
     green = (noisy - clean)[:, 1] - (noisy - clean)[:, 1].mean(dim=(1, 2), keepdim=True)
     correlation = (green[..., 1:] * green[..., :-1]).mean() / green.square().mean()
     assert correlation < 0.05 if kind == 3 else correlation > 0.15
+
+
+def test_the_mean_picture_is_the_mean_of_many_noisy_ones() -> None:
+    """In the dark, black cuts noise off and the tone curve bends it: the mean moves, and the target with it."""
+    camera = RandomCamera((2e-2, 2e-2), processed=0, compressed=0, softened=0)
+    dark = torch.full((64, 3, 32, 32), 25.0)
+    torch.manual_seed(0)
+    noisy, mean = camera(dark)
+    torch.manual_seed(0)
+    _, scene = RandomCamera((2e-2, 2e-2), processed=0, compressed=0, softened=0, target="scene")(dark)
+    off_mean = (noisy - mean).mean(dim=(2, 3)).abs().mean()
+    off_scene = (noisy - scene).mean(dim=(2, 3)).abs().mean()
+    assert off_scene > 5 and off_mean < 0.3 * off_scene
