@@ -1,0 +1,1 @@
+"""What people who have a picture, not a project, use: the `atbsn` command and the page. Thin rooms over the engine."""
