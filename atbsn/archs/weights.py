@@ -18,6 +18,7 @@ from torch import Tensor
 
 from atbsn.archs import build_arch
 from atbsn.archs.base import Network
+from atbsn.archs.shipped import find_weights
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError, in_a_phrase
@@ -50,12 +51,13 @@ def read_weights(path: str | Path) -> Weights:
     """Read ``.pth`` or ``.safetensors``: ``{params}``, ``{params_ema}``, bare, 'module.'-prefixed, or a
     distillation file with ``nbsn.*`` and ``bsn.*`` (of which the student's part is taken).
 
+    Args:
+        path: of the file, or the name of shipped weights. Numbers of 16 bits become float32.
+
     Raises:
-        UserError: the file is missing, damaged, or holds anything but tensors by name.
+        UserError: the file is missing, damaged, or holds anything but tensors by name, or numbers that are not finite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such weight file; check the path")
+    path = find_weights(path)
     content, metadata = _read_file(path)
     content = content.get("params_ema", content.get("params", content.get("state_dict", content)))
     if not _is_state_dict(content):
@@ -64,7 +66,7 @@ def read_weights(path: str | Path) -> Weights:
     params = {_unwrap(name): tensor for name, tensor in content.items()}
     if any(name.startswith(_STUDENT) for name in params):
         params = {name.removeprefix(_STUDENT): t for name, t in params.items() if not name.startswith(_TEACHER)}
-    return Weights(params, metadata)
+    return Weights({name: _full_precision(name, tensor, path) for name, tensor in params.items()}, metadata)
 
 
 def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
@@ -85,6 +87,8 @@ def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
 
 def load(path: str | Path) -> Network:
     """The network in ``path``, in evaluation mode: by the file's metadata, else by the names of its keys.
+
+    ``path`` may also be the name of shipped weights, such as ``real``.
 
     Raises:
         UserError: the file cannot be read, or no registered architecture has such keys.
@@ -192,6 +196,14 @@ def _is_state_dict(content: Any) -> bool:
         and len(content) > 0
         and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
     )
+
+
+def _full_precision(name: str, tensor: Tensor, path: Path) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    if not tensor.isfinite().all():
+        raise UserError(f"{path}: {name} is not finite; the training went wrong, so give weights from before that")
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _unwrap(name: str) -> str:
