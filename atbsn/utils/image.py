@@ -7,8 +7,9 @@ here, (3, H, W) float tensors in [0, 255] in the networks.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -18,118 +19,131 @@ from torch import Tensor
 from atbsn.utils import codecs
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
+from atbsn.utils.find import Found, find_pictures, image_paths, walk_pictures
+from atbsn.utils.log import logger
+from atbsn.utils.pictures import formats
+from atbsn.utils.pictures.formats import KINDS, Metadata, RefusedError
 
-_KINDS = "PNG, JPEG, TIFF, BMP or WebP"
+__all__ = [
+    "Found",
+    "Picture",
+    "find_pictures",
+    "from_tensor",
+    "image_paths",
+    "picture_size",
+    "read_picture",
+    "to_tensor",
+    "walk_pictures",
+    "write_picture",
+    "written_name",
+]
+
+_NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded picture, upright, with what is needed to write a picture of the same kind.
+class Picture(Metadata):
+    """A decoded picture, upright, with what is needed to write its like.
 
     Attributes:
-        rgb: (H, W, 3), uint8, or uint16 from 16-bit files, or float32 in [0, 255].
+        rgb: (H, W, 3), uint8, or uint16 from files of more than 8 bits, or float32 in [0, 255].
         alpha: (H, W), of the depth of the file; carried through unchanged.
         grey: the file was grey; ``rgb`` repeats it, and writing averages it back.
-        suffix: of the file name, with its case: ``".JPG"``.
-        icc: colour profile.
-        exif: EXIF block, without the orientation, which is already applied, and the thumbnail.
+        suffix: of the file to write: that of the file read, with its case (``".JPG"``); ``".tif"`` for camera RAW.
+        icc, exif, xmp, iptc, notes, dpi, coding: see ``Metadata``.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None = None
     grey: bool = False
     suffix: str = ".png"
-    icc: bytes | None = None
-    exif: bytes | None = None
 
     def rgb8(self) -> np.ndarray:
         """(H, W, 3) uint8, rounded half up."""
         return _to_depth(self.rgb, np.uint8)
 
 
-def image_paths(root: str | os.PathLike[str]) -> list[Path]:
-    """The picture ``root`` itself, or all pictures below the folder ``root``, sorted, without hidden files.
-
-    Raises:
-        UserError: nothing there, no picture in it, or a folder that cannot be listed.
-    """
-    root = Path(root)
-    if root.is_file():
-        if root.suffix.lower() not in codecs.SUFFIXES:
-            raise UserError(f"{root}: not a {_KINDS} file by its name; convert it first")
-        return [root]
-    if not root.is_dir():
-        raise UserError(f"{root}: no such file or folder; check the path")
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
-
-    paths = [
-        Path(folder, name)
-        for folder, _, names in os.walk(root, onerror=refuse)
-        for name in names
-        if not name.startswith(".") and Path(name).suffix.lower() in codecs.SUFFIXES
-    ]
-    if not paths:
-        raise UserError(f"{root}: no picture in this folder or below; it needs {_KINDS} files")
-    return sorted(paths, key=lambda path: path.relative_to(root).as_posix())
-
-
 def read_picture(path: str | os.PathLike[str]) -> Picture:
-    """Decode a picture file completely; of several pages, the first.
+    """Decode a picture file completely.
+
+    PNG, JPEG, TIFF, BMP and WebP; with the extra ``[photos]`` HEIC, AVIF (8 bits) and camera RAW, which is developed to
+    sRGB of 16 bits with the camera's white balance. CMYK becomes sRGB through its profile, or, with a warning in the
+    log, without one. A preview, a gain map or a depth map behind a photograph is left out.
 
     Raises:
-        UserError: missing, not a picture, truncated, corrupt, over ``codecs.MAX_PIXELS``, or of another kind
-            than 8- or 16-bit grey or RGB, with or without alpha or palette.
+        UserError: missing, not a picture, truncated, corrupt, over ``formats.MAX_PIXELS``, of several pages or
+            pictures, of another kind than 8- or 16-bit grey or RGB, with or without alpha or palette, or of a format
+            whose library is not installed.
     """
     path = Path(path)
     with _reading(path):
-        samples, icc, exif = codecs.decode(path.read_bytes())
+        samples, metadata, suffix, warning = codecs.decode(path.read_bytes(), path.suffix.lower())
+    if warning:
+        logger.warning("%s: %s", path, warning)
     channels = samples.shape[2]
     colour, alpha = (samples[..., :-1], samples[..., -1].copy()) if channels in (2, 4) else (samples, None)
     grey = channels <= 2
     rgb = np.repeat(colour, 3, axis=2) if grey else np.ascontiguousarray(colour)
-    return Picture(rgb, alpha, grey, path.suffix, icc, exif)
+    carried = {field.name: getattr(metadata, field.name) for field in fields(Metadata)}
+    return Picture(rgb, alpha, grey, suffix or path.suffix, **carried)
 
 
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Height and width as ``read_picture`` would give them, from the header alone.
 
     Raises:
-        UserError: missing, not a picture, or over ``codecs.MAX_PIXELS``.
+        UserError: missing, not a picture, of several pages or pictures, over ``formats.MAX_PIXELS``, or of a format
+            whose library is not installed.
     """
     path = Path(path)
     with _reading(path), path.open("rb") as file:
-        return codecs.read_size(file)
+        return codecs.read_size(path, file)
 
 
-def write_picture(path: str | os.PathLike[str], picture: Picture) -> None:
+def written_name(path: str | os.PathLike[str], picture: Picture) -> Path:
+    """``path`` with the suffix of a format that can be written: a camera's ``a/b.NEF`` becomes ``a/b.tif``."""
+    path = Path(path)
+    return path if path.suffix.lower() in formats.WRITTEN else path.with_suffix(picture.suffix)
+
+
+def write_picture(path: str | os.PathLike[str], picture: Picture, quality: int | Literal["source"] = "source") -> None:
     """Write ``picture`` in the format that ``path`` names; the file appears complete or not at all.
 
-    PNG and TIFF keep 16 bits; the others get 8, rounded, and float becomes 8 bits everywhere. JPEG is written
-    at quality 98 without chroma subsampling, the others without loss. Of EXIF, TIFF
-    keeps the texts (camera, author, date) and BMP nothing.
+    PNG and TIFF keep 16 bits, HEIC keeps 10 of them; the others get 8, rounded, and float becomes 8 bits everywhere.
+    PNG, TIFF and BMP are without loss, and so is WebP unless its source had losses: then it gets quality 95.
+    A JPEG from a JPEG keeps its source's quantisation tables, chroma subsampling and progression; if its tables are
+    coarser than quality 90, it gets those of quality 90. A JPEG from anything else gets quality 98 and full
+    chroma; HEIC and AVIF get quality 90. Of the metadata, each format takes what it can hold; BMP only the resolution.
+
+    Args:
+        quality: ``"source"``, or 1 to 100 for JPEG, HEIC, AVIF and WebP, instead of the above.
 
     Raises:
         UserError: an unknown format, alpha in a format without it, a picture too large for the format, a
-            folder that cannot be written, a full disk.
+            quality that is none, a folder that cannot be written, a full disk, a library that is not installed.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix not in codecs.SUFFIXES:
-        raise UserError(f"{path}: '{suffix}' is not a known format; write {_KINDS}")
-    if picture.alpha is not None and suffix not in codecs.ALPHA_SUFFIXES:
+    if suffix in formats.RAW:
+        raise UserError(f"{path}: camera RAW is not written; write TIFF")
+    if suffix not in formats.WRITTEN:
+        raise UserError(f"{path}: '{suffix}' is not a known format; write {KINDS}")
+    if picture.alpha is not None and suffix not in formats.ALPHA:
         raise UserError(f"{path}: {suffix[1:].upper()} holds no transparency; write PNG, TIFF or WebP")
-    deep = picture.rgb.dtype == np.uint16 and suffix in codecs.DEEP_SUFFIXES
+    if quality != "source" and not 1 <= quality <= 100:
+        raise UserError(f"quality: {quality} is not between 1 and 100; 90 to 98 is hard to tell from the original")
+    deep = picture.rgb.dtype == np.uint16 and suffix in formats.DEEP
     samples = _to_depth(picture.rgb, np.uint16 if deep else np.uint8)
     if picture.grey:
         samples = ((samples.sum(axis=2, keepdims=True, dtype=np.uint32) + 1) // 3).astype(samples.dtype)
     if picture.alpha is not None:
         samples = np.dstack([samples, _to_depth(picture.alpha, samples.dtype)])
     try:
-        data = codecs.encode(samples, suffix, picture.icc, picture.exif)
+        data = codecs.encode(samples, suffix, picture, None if quality == "source" else quality)
+    except RefusedError as error:
+        raise UserError(f"{path}: {error}") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be encoded ({error}); try PNG") from error
+        raise UserError(f"{path}: cannot be encoded ({error}); try PNG or TIFF") from error
     write_atomically(path, lambda file: file.write(data))
 
 
@@ -167,10 +181,18 @@ def _reading(path: Path) -> Iterator[None]:
     """Turn whatever a decoder raises into one message that names the file."""
     try:
         yield
-    except FileNotFoundError:
+    except _NOTHING_THERE:
         raise UserError(f"{path}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: cannot be read as a picture (a folder); name the files in it, or rename it") from None
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
+    except RefusedError as error:
+        raise UserError(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise UserError(f"{path}: too large for the memory that is left; make it smaller or cut it up") from error
     except Exception as error:  # decoders raise nearly anything on corrupt data
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
-            reason = f"not a {_KINDS} file, or a corrupt one"
+            reason = f"not a {KINDS} file, or a corrupt one"
         raise UserError(f"{path}: cannot be read as a picture ({reason}); repair or remove it") from error

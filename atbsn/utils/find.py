@@ -1,0 +1,184 @@
+"""Pictures below folders: those to use, and what was passed over with the reason."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from atbsn.utils.errors import UserError
+from atbsn.utils.pictures import formats
+
+_VIDEO = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".mts", ".webm", ".3gp"}
+_SIDE = {".xmp", ".aae", ".thm", ".pp3", ".dop", ".cos", ".lrv"}
+_OTHER = {
+    ".gif",
+    ".psd",
+    ".psb",
+    ".jp2",
+    ".j2k",
+    ".jxl",
+    ".exr",
+    ".hdr",
+    ".svg",
+    ".pdf",
+    ".ppm",
+    ".pgm",
+    ".tga",
+    ".ico",
+}
+_OTHER |= {".x3f", ".3fr", ".iiq", ".crw", ".erf", ".mrw", ".rwl", ".srf", ".gpr", ".xcf", ".mpo", ".apng", ".jxr"}
+_LIBRARIES = {
+    **dict.fromkeys(formats.HEIF, "pillow_heif"),
+    **dict.fromkeys(formats.AVIF, "PIL._avif"),
+    **dict.fromkeys(formats.RAW, "rawpy"),
+}
+_INSTALL = 'needs more libraries; pip install "atbsn[photos]"'
+
+Roots = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+
+
+class Item(NamedTuple):
+    """A file or folder that was met.
+
+    Attributes:
+        path: as found.
+        name: the path below the folder that was searched; of a single file, its name.
+        reason: why it is not used; None: it is a picture.
+    """
+
+    path: Path
+    name: Path
+    reason: str | None = None
+
+
+class Found(NamedTuple):
+    """Pictures to use, in order, and what was passed over.
+
+    Attributes:
+        paths: of the pictures.
+        names: for each of ``paths``, the path below the folder that was searched, or the file's name.
+        skipped: (path, reason) of everything else.
+    """
+
+    paths: list[Path]
+    names: list[Path]
+    skipped: list[tuple[Path, str]]
+
+    def summary(self) -> str:
+        """One line: ``using 17, skipped 6: a.gif and 3 more (GIF is not read; ...), ...``, the largest groups first."""
+        if not self.skipped:
+            return f"using {len(self.paths)}"
+        first: dict[str, str] = {}
+        for path, reason in self.skipped:
+            first.setdefault(reason, path.name or str(path))
+        groups = [
+            f"{first[reason]}{f' and {number - 1} more' if number > 1 else ''} ({reason})"
+            for reason, number in Counter(reason for _, reason in self.skipped).most_common()
+        ]
+        return f"using {len(self.paths)}, skipped {len(self.skipped)}: {', '.join(groups)}"
+
+
+def find_pictures(roots: Roots) -> Found:
+    """All pictures among the files and below the folders ``roots``, each once, and what was passed over.
+
+    Nothing is opened: a file's name decides. A folder's pictures come in the order of their names, after one another as
+    the roots are given. Nothing raises: a root that is not there is among the skipped.
+    """
+    found, seen = Found([], [], []), set[Path]()
+    for root in [roots] if isinstance(roots, str | os.PathLike) else roots:
+        for path, name, reason in walk_pictures(root):
+            if reason is None and path.resolve() in seen:
+                reason = "given twice"
+            if reason is None:
+                seen.add(path.resolve())
+                found.paths.append(path)
+                found.names.append(name)
+            else:
+                found.skipped.append((path, reason))
+    return found
+
+
+def walk_pictures(root: str | os.PathLike[str]) -> Iterator[Item]:
+    """Everything in the file or folder ``root`` and below, one after another, holding one folder at a time in memory.
+
+    In the order of the names below ``root``, written with ``/``. Linked files are followed, linked folders are not.
+    """
+    root = Path(root)
+    if root.is_dir():
+        yield from _walk(root, root)
+    elif root.is_file():
+        yield Item(root, Path(root.name), _reason(root))
+    else:
+        yield Item(root, Path(root.name), "no such file or folder" if not root.exists() else "not a regular file")
+
+
+def image_paths(root: str | os.PathLike[str]) -> list[Path]:
+    """The picture ``root`` itself, or all pictures below the folder ``root``, sorted, without hidden files and folders.
+
+    Files that need a library that is not installed are among them: reading one tells the remedy.
+
+    Raises:
+        UserError: nothing there, no picture in it, or a folder that cannot be listed.
+    """
+    root = Path(root)
+    if not root.exists():
+        raise UserError(f"{root}: no such file or folder; check the path")
+    paths = []
+    for path, _, reason in walk_pictures(root):
+        if reason is None or reason == _INSTALL:
+            paths.append(path)
+        elif reason.startswith("cannot be listed"):
+            raise UserError(f"{path}: {reason}")
+    if not paths and not root.is_dir():
+        raise UserError(f"{root}: not a {formats.KINDS} file by its name; convert it first")
+    if not paths:
+        raise UserError(f"{root}: no picture in this folder or below; it needs {formats.KINDS} files")
+    return paths
+
+
+def needs_library(suffix: str) -> bool:
+    """Whether a format, by its suffix in lower case, needs a library that is not installed."""
+    library = _LIBRARIES.get(suffix)
+    return library is not None and find_spec(library) is None
+
+
+def _walk(folder: Path, root: Path) -> Iterator[Item]:
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry.name + "/" * entry.is_dir(), entry.is_symlink()) for entry in entries)
+    except OSError as error:
+        reason = f"cannot be listed ({error.strerror or error}); check its permissions"
+        yield Item(folder, folder.relative_to(root), reason)
+        return
+    for name, linked in found:
+        path = folder / name
+        is_folder = name.endswith("/")
+        reason = None
+        if name.startswith("."):
+            reason = "hidden"
+        elif is_folder and linked:
+            reason = "a linked folder; give it by its own name to use it"
+        elif not is_folder:
+            reason = _reason(path)
+        if is_folder and reason is None:
+            yield from _walk(path, root)
+        else:
+            yield Item(path, path.relative_to(root), reason)
+
+
+def _reason(path: Path) -> str | None:
+    """Why a file is not used, by its name; None for a picture."""
+    suffix = path.suffix.lower()
+    if suffix in formats.SUFFIXES:
+        if path.exists() and not path.is_file():
+            return "not a regular file"
+        return _INSTALL if needs_library(suffix) else None
+    if suffix in _VIDEO:
+        return "a video"
+    if suffix in _SIDE:
+        return "a side file of a picture"
+    if suffix in _OTHER:
+        return f"{suffix[1:].upper()} is not read; save it as TIFF, PNG or JPEG"
+    return "not a picture by its name"

@@ -1,0 +1,54 @@
+"""Minimal camera RAW files for tests."""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from atbsn.utils.pictures import exif
+
+XYZ_TO_SRGB = (3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570)
+"""As ColorMatrix1: a camera that sees sRGB's primaries."""
+BLACK, WHITE = 512, 16383
+
+
+def mosaic(rgb: np.ndarray, neutral: tuple[float, float, float]) -> np.ndarray:
+    """(H, W, 3) linear in [0, 1] to an RGGB mosaic of 14 bits; under the light, white is ``neutral`` to the camera."""
+    seen = rgb * np.array(neutral)
+    raw = np.empty(rgb.shape[:2])
+    for top, left, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        raw[top::2, left::2] = seen[top::2, left::2, channel]
+    return np.round(BLACK + raw * (WHITE - BLACK)).astype(np.uint16)
+
+
+def write_dng(path: Path, rgb: np.ndarray, neutral=(0.5, 1.0, 0.7), orientation: int = 1, extra=()) -> None:
+    """An uncompressed DNG of ``rgb``, (H, W, 3), linear sRGB in [0, 1]; even height and width."""
+    tags = [
+        (271, 2, 0, "Maker", True),
+        (272, 2, 0, "Camera", True),
+        (274, 3, 1, orientation, True),
+        (33421, 3, 2, (2, 2), True),  # CFARepeatPatternDim
+        (33422, 1, 4, (0, 1, 1, 2), True),  # CFAPattern
+        (50706, 1, 4, (1, 4, 0, 0), True),  # DNGVersion
+        (50707, 1, 4, (1, 1, 0, 0), True),  # DNGBackwardVersion
+        (50708, 2, 0, "Maker Camera", True),  # UniqueCameraModel
+        (50714, 3, 1, BLACK, True),  # BlackLevel
+        (50717, 4, 1, WHITE, True),  # WhiteLevel
+        (50721, 10, 9, tuple(part for value in XYZ_TO_SRGB for part in (round(value * 10000), 10000)), True),
+        (50728, 5, 3, tuple(part for value in neutral for part in (round(value * 10000), 10000)), True),
+        (50778, 3, 1, 21, True),  # CalibrationIlluminant1: D65
+        *extra,
+    ]
+    tifffile.imwrite(path, mosaic(rgb, neutral), photometric=32803, metadata=None, software=False, extratags=tags)
+
+
+def with_exif(path: Path, entries: dict[int, tuple[exif.Entry, ...]]) -> None:
+    """Give a TIFF or DNG sub-directories: {EXIF or GPS: its entries}. Nothing of interest stands at the very end."""
+    data = path.read_bytes()
+    directories = exif.Directories(data)
+    found = list(directories.read(directories.first)[0])
+    found += [exif.Entry(tag, 4, 1, bytes(4), children) for tag, children in entries.items()]
+    end = len(data) + len(data) % 2
+    block = exif.directory(found, directories.order, end)
+    header = data[:4] + end.to_bytes(4, "little" if directories.order == "<" else "big")
+    path.write_bytes(header + data[8:] + bytes(len(data) % 2) + block + bytes(4096))
