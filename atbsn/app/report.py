@@ -61,7 +61,7 @@ def report(noisy: np.ndarray, clean: np.ndarray) -> Report:
 
 
 def colour_drift(noisy: np.ndarray, clean: np.ndarray) -> Drift | None:
-    """Whether the denoised picture has other colours than the noisy one, where they are averaged until no noise is left.
+    """Whether the denoised picture has other colours than the noisy one, averaged until no noise is left.
 
     Pictures as for ``report``. Held in memory is one row of squares.
     """
@@ -76,9 +76,7 @@ def colour_drift(noisy: np.ndarray, clean: np.ndarray) -> Drift | None:
     return Drift(len(moved) / len(moves), _colour(before), _colour(after))
 
 
-def _squares(
-    noisy: np.ndarray, clean: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+def _squares(noisy: np.ndarray, clean: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Of each square, by channel: mean and deviation before, share of pixels that are black or white, mean after."""
     height, width = noisy.shape[:2]
     scale = np.float32(1 / 257 if noisy.dtype == np.uint16 else 1)

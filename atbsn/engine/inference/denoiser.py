@@ -99,7 +99,10 @@ class Denoiser:
         if noisy.shape[-2] * noisy.shape[-1] <= PICTURE_ON_GPU:
             noisy = noisy.to(self.device)
         if self.net.draws():
-            function = partial(function, generator=torch.Generator(noisy.device).manual_seed(crc32(key.encode(errors="surrogateescape"))))
+            function = partial(
+                function,
+                generator=torch.Generator(noisy.device).manual_seed(crc32(key.encode(errors="surrogateescape"))),
+            )
         with torch.inference_mode(), autocast(self.precision, self.device):
             if self.self_ensemble:
                 clean = self_ensemble(lambda turned: function(turned, tiled=self.tiler), noisy)
