@@ -115,14 +115,15 @@ class Bench:
 
     def trainer(self, model: Model, batches: Iterable[dict[str, Tensor]]) -> tuple[Trainer, Callable[[], object]]:
         """The training loop over ``batches`` without its files, and what compiles it."""
-        model.to(self.device, memory_format=torch.channels_last)
+        model.to(self.device).to(memory_format=torch.channels_last)
         train = Train(total_iter=10**6, optim=Adam(type="Adam", lr=1e-4), precision=self.precision)
         optimizer = build_optimizer(train, model.net)
         scaler = torch.amp.GradScaler(self.device.type, enabled=False)
         guard = FiniteGuard(0, str, lambda: None, scaler)
         learner = Learner(model, None, optimizer, build_scheduler(train, optimizer), scaler, LossMeter())
         schedule = Schedule(train.total_iter, precision=train.precision)
-        trainer = Trainer(learner, iter(batches), guard, None, None, None, schedule, self.device)
+        nothing: Any = None  # steps alone need no files, no log and no validation
+        trainer = Trainer(learner, iter(batches), guard, nothing, nothing, nothing, schedule, self.device)
         return trainer, self._compiler(model)
 
     def _compiler(self, module: nn.Module) -> Callable[[], object]:
@@ -134,7 +135,7 @@ class Bench:
         name: str,
         size: tuple[int, int],
         model: Callable[[], Model],
-        plain: Callable[[], tuple[nn.Module, Callable[[nn.Module, Tensor], Tensor]]],
+        plain: Callable[[], tuple[Any, Callable[[Any, Tensor], Tensor]]],
     ) -> Case:
         batch, side = size
 
@@ -177,7 +178,7 @@ class Bench:
         noisy = torch.rand(1, 3, *size, device=self.device) * 255
 
         def ours() -> Variant:
-            net = atbsn.ATBSN(self.width).to(self.device, memory_format=torch.channels_last)
+            net = atbsn.ATBSN(self.width).to(self.device).to(memory_format=torch.channels_last)
             family = _Family(net)
 
             @torch.inference_mode()
@@ -198,7 +199,7 @@ class Bench:
         noisy = torch.rand(1, 3, *size) * 255  # on the CPU, where pictures come from and go to
 
         def ours() -> Variant:
-            ours = net.eval().to(self.device, memory_format=torch.channels_last)
+            ours = net.eval().to(self.device).to(memory_format=torch.channels_last)
             denoiser = build_denoiser(ours, self.device, Test(precision=self.precision), {})
             return Variant(lambda: denoiser(noisy, name).cpu(), self._compiler(net))
 
@@ -224,6 +225,11 @@ class _Family(nn.Module):
 WAITING = "waiting for data"
 
 
+def _steps(trainer: Trainer, number: int) -> None:
+    for each in range(number):
+        trainer.step(each)
+
+
 def waiting(bench: Bench, size: tuple[int, int], folder: Path, steps: int) -> dict[str, float]:
     """The share of AT-BSN's training time that is spent waiting for data, from RAM and from an LMDB."""
     batch, side = size
@@ -234,7 +240,7 @@ def waiting(bench: Bench, size: tuple[int, int], folder: Path, steps: int) -> di
     pictures = NoisyFolder(folder / "pictures")
     prepare(pictures, folder / "pictures.lmdb", Plan.make(pictures, None, None, "raw"), num_workers=2)
     sources = {"RAM": pictures, "LMDB": NoisyFolder(folder / "pictures.lmdb", "lmdb")}
-    runs = {}
+    runs: dict[str, Callable[[], object]] = {}
     for name, images in {"": pictures, **sources}.items():
         numbers = SampleNumbers(batch_size=batch, total_iter=10**6)
         pin_memory = bench.device.type == "cuda"
@@ -243,7 +249,7 @@ def waiting(bench: Bench, size: tuple[int, int], folder: Path, steps: int) -> di
         trainer, compiler = bench.trainer(bench.bsn_model(), batches)
         compiler()
         trainer.step(1)
-        runs[name] = lambda trainer=trainer: [trainer.step(number) for number in range(steps)]
+        runs[name] = partial(_steps, trainer, steps)
     seconds = in_turns(runs, bench.device, rounds=3)
     return {name: max(0.0, 1 - seconds[""] / seconds[name]) for name in sources}
 

@@ -70,7 +70,7 @@ def convert(source: str | Path, target: str | Path) -> tuple[dict[str, Tensor], 
             params = state_dict_from_tensorflow(variables)
         except UserError as error:
             raise UserError(f"{source}: {error}") from None
-        metadata = {"network": {"type": "CBSN", "width": len(params["conv0.bias"])}}
+        metadata: dict[str, Any] = {"network": {"type": "CBSN", "width": len(params["conv0.bias"])}}
     else:
         net = load(source)
         params, metadata = net.state_dict(), {**read_weights(source).metadata, "network": net.options}

@@ -65,6 +65,7 @@ def export(net: Network, path: Path, metadata: dict[str, Any]) -> float:
         module, (torch.rand(TRACED) * 255,), input_names=["noisy"], output_names=["denoised"], dynamo=True,
         dynamic_shapes={"noisy": sizes}, verbose=False,
     )  # fmt: skip
+    assert program is not None, "with dynamo=True a program is returned"
     program.model.metadata_props["atbsn"] = json.dumps({**metadata, "network": net.options})
     content = program.model_proto.SerializeToString()
     difference = check(module, content)

@@ -107,9 +107,9 @@ def working_memory(run: Run, device: torch.device) -> float | None:
         reset.write_text("5")  # Linux: start a new peak
     except OSError:
         return None
-    before = _status("VmRSS")
+    resident = _status("VmRSS")
     run()
-    return (_status("VmHWM") - before) / 1024
+    return (_status("VmHWM") - resident) / 1024
 
 
 def peak_tflops(device: torch.device, dtype: torch.dtype) -> float:

@@ -27,6 +27,7 @@ from atbsn.data.folder import NoisyFolder
 from atbsn.data.paired import PairedFolder
 from atbsn.data.polyu import PolyU
 from atbsn.data.sidd import SIDDBenchmark, SIDDMedium, SIDDValidation
+from atbsn.data.store.manifest import Codec
 from atbsn.data.store.prepare import Plan, prepare, verify
 from atbsn.engine.commands import positive, run_command
 from atbsn.utils.errors import UserError
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
         speed(options.dataroot, options.patch_size)
         return
     size, stride = (None, None) if options.whole else (options.size, options.stride or max(1, options.size // 2))
-    codec = options.codec or ("raw" if options.target.suffix == ".lmdb" else "png")
+    codec: Codec = options.codec or ("raw" if options.target.suffix == ".lmdb" else "png")
     images = SOURCES[options.command][1](options.source)
     manifest = prepare(images, options.target, Plan.make(images, size, stride, codec), options.workers)
     logger.info("%s: %d patches of %d pictures, verified", options.target, len(manifest.patches), len(images))
@@ -127,9 +128,8 @@ def speed(dataroot: Path, patch_size: int) -> None:
         while time.perf_counter() - wall < seconds:
             index = int(rng.integers(len(images)))
             height, width = images.size(index)
-            images.crop(
-                index, *map(int, rng.integers(0, (height - patch_size + 1, width - patch_size + 1))), patch_size
-            )
+            top, left = map(int, rng.integers(0, (height - patch_size + 1, width - patch_size + 1)))
+            images.crop(index, top, left, patch_size)
             count += 1
         return count / (time.perf_counter() - wall), count / (time.process_time() - cpu)
 

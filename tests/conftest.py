@@ -10,8 +10,18 @@ import pytest
 import yaml
 
 from atbsn.options.load import merge
+from atbsn.registry.plugins import load_plugin
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plugin", action="append", default=[], help="a Python file of your own")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for path in config.getoption("--plugin"):
+        load_plugin(path)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,11 +33,12 @@ from atbsn.archs.weights import save_weights
 from atbsn.options import load_options
 from atbsn.options.load import read_options
 from atbsn.options.schema import Options, TrainLoader
+from atbsn.registry import ARCHS, MODELS
 from atbsn.utils.dist import start as dist_start
 from atbsn.utils.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FILES = sorted(path for path in (REPOSITORY / "options").rglob("*.yml") if path.parent.name != "base")
+FILES = sorted(path for path in (REPOSITORY / "options").rglob("*.yml") if path.parent.name not in ("base", "sweeps"))
 VALID = {path.name: read_options(path) for path in FILES}
 PATIENCE = 10.0
 """Seconds that no input may take."""
@@ -48,7 +49,7 @@ MAX_WIDTH = 256
 """Wider networks are not built here, for the memory they take."""
 NUMBERS = [0, 1, 2, 3, 4, 5, 9, 11, 32, 64, 96, 160, 2**31 - 1, 2**31 + 1, 2**63 - 1, 10**30 + 1]
 NUMBERS += [-1, 0.0, 0.5, 1.0, 1.5, 3e-4, 5e-324, 1e300]
-WORDS = ["ATBSN", "CBSN", "StudentA", "StudentB", "StudentC", "BSNModel", "CBSNModel", "DistillModel", "psnr", "ssim"]
+WORDS = [*ARCHS, *MODELS, "psnr", "ssim"]
 WORDS += ["multi_teacher", "mean_teacher", "region", "auto", "none", "fp32", "bf16", "fp16", "Adam", "SGD", "Constant"]
 WORDS += ["NoisyFolder", "PairedFolder", "SIDDMedium", "SIDDValidation", "DND", "PolyU", "SimulatedCamera", "lmdb"]
 WORDS += [".", "noisy", "pairs", "noisy/0.png", "atbsn.pth", "studentc.pth", "nosuch", "train", "val"]
@@ -202,7 +203,7 @@ def plausible(draw: st.DrawFn) -> dict[str, Any]:
         loader = {key: value for key, value in entry.items() if key in TrainLoader.model_fields}
         options["datasets"][name] = {"dataroot": "noisy", **paths, **loader}
     if "network" in options:
-        options["network"] |= {} if options["network"]["type"] in ("StudentA", "StudentB") else {"width": 2}
+        options["network"] |= ARCHS.get(options["network"]["type"]).example()
     if "teacher" in options.get("model", {}):
         options["model"]["teacher"] = "atbsn.pth"
     if "pretrain_network" in options.get("path", {}):
@@ -413,9 +414,8 @@ def inputs(folder: Path) -> Iterator[Path]:
             picture = np.full((288, 272, 3), 99 + index, np.uint8)
             cv2.imwrite(str(made / name / f"{index}.png"), picture)
     cv2.imwrite(str(made / "small.png"), picture[:40, :48])
-    for kind in ("ATBSN", "CBSN", "StudentA", "StudentB", "StudentC"):
-        width = {} if kind in ("StudentA", "StudentB") else {"width": 2}
-        net = build_arch({"type": kind, **width})
+    for kind in ARCHS:
+        net = build_arch({"type": kind, **ARCHS.get(kind).example()})
         save_weights(made / f"{kind.lower()}.pth", net.state_dict(), {"network": net.options})
     (made / "damaged.safetensors").write_bytes(b"\x08" + bytes(15))
     np.savez(made / "arrays.npz", conv0=np.zeros(3))

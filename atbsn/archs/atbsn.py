@@ -1,6 +1,7 @@
 """AT-BSN: a blind-spot network whose blind spot k is tunable (Chen et al., CVPR 2024, arXiv 2303.16783)."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +27,15 @@ class ATBSN(BlindSpotNetwork):
     Args:
         width: channels w of the UNet; 48 has 1,268,547 parameters.
         mean: taken off the input and added to the output, so that zero padding means this grey. 0 is the
-            published network; 127.5 learns faster in short trainings.
+            published network; 127.5 learns faster in short trainings. ``picture`` takes the mean of each channel over
+            the patch, tile or picture instead: then colour and brightness need not be learned (the output moves with
+            the input), which short trainings gain most from. Strictly, every pixel then sees itself, as one in the
+            16,384 of a 128 x 128 patch.
     """
 
     size_multiple = 32
 
-    def __init__(self, width: PositiveInt = 48, mean: float = 0.0) -> None:
+    def __init__(self, width: PositiveInt = 48, mean: float | Literal["picture"] = 0.0) -> None:
         super().__init__()
         self.mean = mean
         self.unet = UNet(width, out_channels=2 * width, half_plane=True)
@@ -48,8 +52,9 @@ class ATBSN(BlindSpotNetwork):
             UserError: ``k`` is negative or even and not 0.
         """
         shift = blind_spot_shift(k)
-        parts = shift_outwards(self._features(noisy, margin=shift), shift, margin=shift)
-        return _crop(self._head(self.nin_A(_concatenate(parts))), noisy)
+        offset = self._offset(noisy)
+        parts = shift_outwards(self._features(noisy - offset, margin=shift), shift, margin=shift)
+        return _crop(self._head(self.nin_A(_concatenate(parts))), noisy) + offset
 
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (0, 1, 3, 5, 7, 9, 11)) -> Tensor:
         """Denoise with every blind spot of ``ks`` in one feature pass: (B, 3, H, W) -> (K, B, 3, H, W).
@@ -63,7 +68,8 @@ class ATBSN(BlindSpotNetwork):
         self.check_holes(ks)
         shifts = [blind_spot_shift(k) for k in ks]
         margin = max(shifts)
-        parts = self._features(noisy, margin)
+        offset = self._offset(noisy)
+        parts = self._features(noisy - offset, margin)
         height, width = parts[1].shape[-2], parts[0].shape[-1]
         block = _block_pixels(noisy.device)
         num_pictures = max(1, block // (height * width))
@@ -75,7 +81,7 @@ class ATBSN(BlindSpotNetwork):
                 for top in range(0, height, num_rows)
             ]
             pictures.append(torch.cat(blocks, dim=-2))
-        return _crop(torch.cat(pictures, dim=1), noisy)
+        return _crop(torch.cat(pictures, dim=1), noisy) + offset
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
@@ -88,7 +94,7 @@ class ATBSN(BlindSpotNetwork):
 
         (B, 2w, margin + H', W') of what is above, and so on, H' and W' padded to 32.
         """
-        image = pad_to_multiple(noisy - self.mean if self.mean else noisy, self.size_multiple)
+        image = pad_to_multiple(noisy, self.size_multiple)
         turns = rotate(image)
         if image.shape[-2] == image.shape[-1]:
             return unrotate(self.unet(torch.cat(turns), margin).chunk(4))
@@ -111,8 +117,11 @@ class ATBSN(BlindSpotNetwork):
         """Everything after ``nin_A``, whose output it overwrites."""
         x = F.leaky_relu(mixed, SLOPE, inplace=True)
         x = F.leaky_relu(self.nin_B(x), SLOPE, inplace=True)
-        x = in_full_precision(self.nin_C, self.nin_C.weight, x)
-        return x + self.mean if self.mean else x
+        return in_full_precision(self.nin_C, self.nin_C.weight, x)
+
+    def _offset(self, noisy: Tensor) -> Tensor | float:
+        """What is taken off the input and added to the output: a number, or (B, 3, 1, 1)."""
+        return noisy.mean(dim=(2, 3), keepdim=True) if self.mean == "picture" else float(self.mean)
 
 
 def _concatenate(parts: Sequence[Tensor]) -> Tensor:

@@ -102,6 +102,11 @@ class Network(nn.Module):
         return "generator" in inspect.signature(cls.denoise).parameters
 
     @classmethod
+    def example(cls) -> dict[str, Any]:
+        """Constructor arguments of a tiny network, which the tests of all networks use: width 2 where there is one."""
+        return {"width": 2} if "width" in inspect.signature(cls).parameters else {}
+
+    @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         """The constructor arguments of a bare state dict with these key names and shapes; None if not ours."""
         del shapes

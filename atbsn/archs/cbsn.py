@@ -1,6 +1,7 @@
 """C-BSN: one network, blind or not as it is asked (Jang et al., ICCV 2023, arXiv 2304.09507)."""
 
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +18,15 @@ PADDING = 32
 class SwitchableConv2d(nn.Conv2d):
     """'Same' convolution that leaves out the centre tap of its kernel when it is asked to be blind."""
 
+    mask: Tensor
+
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
         mask = torch.ones(1, 1, kernel_size, kernel_size)
         mask[..., kernel_size // 2, kernel_size // 2] = 0
         self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x: Tensor, blind: bool) -> Tensor:
+    def forward(self, x: Tensor, blind: bool = False) -> Tensor:
         return self._conv_forward(x, self.weight * self.mask if blind else self.weight, self.bias)
 
 
@@ -110,6 +113,10 @@ class CBSN(Network):
         return x[..., PADDING : PADDING + height, PADDING : PADDING + width] * scale + mean
 
     @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4}
+
+    @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         if "conv0.weight" not in shapes or "branch1.dilated.0.conv1.weight" not in shapes:
             return None
@@ -136,4 +143,5 @@ def _he_init(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import MinLen
@@ -83,6 +83,10 @@ class PhotoNet(Network):
             x = decoder(up(x) + skip)
         correction = F.pixel_shuffle(in_full_precision(self.tail, self.tail.weight, x), 2)
         return noisy + STEP * correction[..., :height, :width]
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"widths": [4, 4], "blocks": 1, "middle_blocks": 1}
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

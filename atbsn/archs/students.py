@@ -55,9 +55,12 @@ class Stage(nn.Module):
         for number, (before, after) in enumerate(pairs, start=1):
             self.add_module("conv" if len(pairs) == 1 else f"conv{number}", ReplicateConv(before, after))
 
+    def convolutions(self) -> list[ReplicateConv]:
+        return [child for child in self.children() if isinstance(child, ReplicateConv)]
+
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """With ``skip``, of the concatenation of ``x``, up-sampled x2 to the size of ``skip``, and ``skip``."""
-        first, *others = self.children()
+        first, *others = self.convolutions()
         if skip is None:
             x = first(x)
         elif _can_fold(x, skip):
@@ -164,7 +167,9 @@ class StudentC(Network):
         self.mean = mean
         self.unet = UNet(width, out_channels=3, half_plane=False)
         kaiming_init(self)
-        nn.init.constant_(self.unet.dec1.conv2.conv.bias, mean)
+        bias = self.unet.dec1.conv2.conv.bias
+        assert bias is not None, "the UNet's convolutions have one"
+        nn.init.constant_(bias, mean)
 
     def forward(self, noisy: Tensor) -> Tensor:
         height, width = noisy.shape[-2:]

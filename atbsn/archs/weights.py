@@ -135,7 +135,7 @@ def save_weights(
     path = Path(path)
     if path.suffix == ".safetensors":
         tensors = {name: tensor.contiguous() for name, tensor in (params_ema or params).items()}
-        data = format_safetensors(tensors, metadata={METADATA_KEY: json.dumps(metadata)})
+        data: bytes | memoryview = format_safetensors(tensors, metadata={METADATA_KEY: json.dumps(metadata)})
     else:
         content = {"params": params, "metadata": metadata}
         if params_ema is not None:

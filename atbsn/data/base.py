@@ -1,9 +1,11 @@
 """What every data set is: a list of named pictures, some with references."""
 
+import inspect
 import os
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -49,6 +51,15 @@ class ImageSet(ABC):
     def read_clean(self, index: int) -> Picture:
         """Read the reference of picture ``index``; only where ``has_clean``."""
         raise TypeError(f"{type(self).__name__} has no references (asked for {self.key(index)})")
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any] | None:
+        """Constructor arguments of a tiny set, written to ``folder``, which the tests of all sets use.
+
+        None where a set cannot be made in a few lines; it then has a test of its own.
+        """
+        needs = [each for each in inspect.signature(cls).parameters.values() if each.default is each.empty]
+        return None if needs else {}
 
     def source(self, index: int) -> Path | None:
         """The file that picture ``index`` is read from; None where it is a part of one."""

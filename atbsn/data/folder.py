@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from atbsn.data.base import ImageSet
 from atbsn.data.store.lmdb import LmdbReader
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
+from atbsn.utils.image import Picture, image_paths, picture_size, read_picture, write_picture
 
 IoBackend = Literal["disk", "lmdb"]
 """Picture files, or the LMDB that ``scripts/prepare_data.py`` made of them."""
@@ -79,6 +79,18 @@ class NoisyFolder(StoredSet):
 
     def __init__(self, dataroot: str | Path, io_backend: IoBackend = "disk") -> None:
         super().__init__(dataroot, io_backend, image_paths)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        write_examples(folder, "one", "below/two")
+        return {"dataroot": str(folder)}
+
+
+def write_examples(folder: Path, *names: str) -> None:
+    """Small pictures of noise, no two alike, for the tests of all data sets."""
+    rng = np.random.default_rng(0)
+    for name in names:
+        write_picture(folder / f"{name}.png", Picture(rng.integers(0, 256, (40, 52, 3), np.uint8)))
 
 
 def relative_keys(paths: list[Path], root: Path) -> list[str]:

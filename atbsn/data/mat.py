@@ -63,7 +63,7 @@ def _check_kind(path: Path, expected: str) -> None:
     if start.startswith(_HDF5) or start[_USER_BLOCK:] == _HDF5:
         kind = "v7.3"
     else:
-        kind = "v5" if start.startswith(b"MATLAB 5.0 MAT-file") else None
+        kind = "v5" if start.startswith(b"MATLAB 5.0 MAT-file") else ""
     if kind != expected:
         found = f"a MATLAB {kind} file" if kind else "no MATLAB file"
         raise UserError(f"{path}: {found}, but it is published as MATLAB {expected}; take the publisher's own file")

@@ -1,10 +1,10 @@
 """Noisy pictures with clean references, in the layouts people keep them in."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from atbsn.data.base import ImageSet
-from atbsn.data.folder import relative_keys
+from atbsn.data.folder import relative_keys, write_examples
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
@@ -89,6 +89,11 @@ class PairedFolder(PairSet):
             found = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
             raise UserError(f"{root}: no pairs in it; it needs {_LAYOUTS}; found: {found or 'nothing'}")
         super().__init__(pairs)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        write_examples(folder, "Noisy/one", "Noisy/two", "GT/one", "GT/two")
+        return {"dataroot": str(folder)}
 
 
 def pairs_by_name(noisy_root: Path, clean_root: Path) -> list[tuple[str, Path, Path]]:

@@ -1,8 +1,9 @@
 """PolyU: real photographs whose references are averages of many shots (Xu et al. 2018, arXiv 1804.02603)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from atbsn.data.folder import write_examples
 from atbsn.data.paired import PairSet, pairs_by_ending
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
@@ -41,6 +42,12 @@ class PolyU(PairSet):
         if not pairs:
             raise UserError(f"{folder}: no *_real.JPG with *_mean.JPG in it; unpack the data set again")
         super().__init__([pair for pair in pairs if misaligned or pair[0] not in MISALIGNED])
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        names = [f"{name}_{kind}" for name in ("one", "two") for kind in ("real", "mean")]
+        write_examples(folder / _FOLDERS["cropped"], *names)
+        return {"dataroot": str(folder)}
 
     def groups(self, index: int) -> dict[str, str]:
         """Camera, and ISO of crops: ``Canon5D2_5_160_3200_chair_11`` has aperture, shutter, ISO, scene."""

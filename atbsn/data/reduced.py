@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
-from typing import Annotated
+from typing import Annotated, Any
 
 import cv2
 import numpy as np
 from annotated_types import Ge, Le, MinLen
 
 from atbsn.data.base import ImageSet
-from atbsn.data.folder import relative_keys
+from atbsn.data.folder import relative_keys, write_examples
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
@@ -34,7 +34,8 @@ class ReducedFolder(ImageSet):
     Args:
         dataroot: a folder, searched recursively, or one picture file.
         factors: by which height and width are divided, 1 to 16.
-        nlm: strength h of OpenCV's non-local means on the picture as it is, grey levels; twice that for colour. 0: none.
+        nlm: strength h of OpenCV's non-local means on the picture as it is, grey levels; twice that for colour; 0:
+            none.
         min_side: pictures that would have a shorter side than this are left out, pixels.
 
     Raises:
@@ -58,6 +59,11 @@ class ReducedFolder(ImageSet):
             raise UserError(
                 f"{root}: no picture keeps {min_side} pixels a side; give larger pictures or smaller factors"
             )
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        write_examples(folder, "one", "two")
+        return {"dataroot": str(folder), "factors": [1, 1.5], "nlm": 3.0, "min_side": 20}
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -78,7 +78,7 @@ class BlockSet(ImageSet):
         return f"{image:02d}_{block:02d}"
 
     def size(self, index: int) -> tuple[int, int]:
-        return self.shape[2:4]
+        return self.shape[2], self.shape[3]
 
     def read(self, index: int) -> Picture:
         return self._picture(self._noisy, index)

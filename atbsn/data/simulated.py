@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zlib import crc32
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from atbsn.data.base import ImageSet
-from atbsn.data.folder import relative_keys
+from atbsn.data.folder import relative_keys, write_examples
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
@@ -94,6 +94,11 @@ class SimulatedCamera(ImageSet):
         self.jpeg_quality = jpeg_quality
         self.seed = seed
 
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        write_examples(folder, "one", "two")
+        return {"dataroot": str(folder)}
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -110,7 +115,9 @@ class SimulatedCamera(ImageSet):
         rgb = develop(add_noise(raw, shot, read, rng))
         if self.jpeg_quality is not None:
             _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
-            rgb = np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+            bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            assert bgr is not None, "it was encoded a line ago"
+            rgb = np.ascontiguousarray(bgr[..., ::-1])
         return Picture(rgb)
 
     def read_clean(self, index: int) -> Picture:
@@ -138,7 +145,7 @@ def add_noise(raw: np.ndarray, shot: float, read: float, rng: np.random.Generato
 def develop(raw: np.ndarray) -> np.ndarray:
     """(H, W) raw values of an RGGB sensor to (H, W, 3) uint8 sRGB."""
     levels = np.clip(raw * (_WHITE - _BLACK) + _BLACK + 0.5, 0, _WHITE).astype(np.uint16)
-    padded = cv2.copyMakeBorder(levels, *[_MARGIN] * 4, cv2.BORDER_REFLECT_101)
+    padded = cv2.copyMakeBorder(levels, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_REFLECT_101)
     demosaiced = cv2.cvtColor(padded, cv2.COLOR_BayerRGGB2RGB)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     camera = (demosaiced.astype(np.float32) - _BLACK) / (_WHITE - _BLACK) * _WHITE_BALANCE
     linear = np.clip(np.minimum(camera, 1) @ _CAMERA_TO_SRGB.T, 0, 1)
@@ -149,6 +156,6 @@ def develop(raw: np.ndarray) -> np.ndarray:
 def _wheel_photographs(split: Literal["train", "val"] | None) -> list[Path]:
     names = SOURCES[split] if split else sorted((*SOURCES["train"], *SOURCES["val"]))
     package = find_spec("skimage")
-    if package is None:
+    if package is None or package.submodule_search_locations is None:
         raise UserError("SimulatedCamera: needs scikit-image for its photographs; install it or give a dataroot")
     return [Path(package.submodule_search_locations[0], "data", name) for name in names]

@@ -65,7 +65,7 @@ def build_metrics(options: Options) -> dict[str, Metric]:
 
 def build_measuring(options: Options) -> Measuring:
     """What validation measures."""
-    return Measuring(build_metrics(options), options.val.save_img)
+    return Measuring(build_metrics(options), options.val.save_img, options.val.limit)
 
 
 def results_folder(options: Options) -> Path:

@@ -1,6 +1,7 @@
 """How a command ends: its exit status, and what it says."""
 
 import errno
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from atbsn.utils.log import close_log, logger, set_up_log
 
 __all__ = ["EXIT_STATUS", "parse_arguments", "positive", "run_command"]
 
-_REMEDIES = {
+_REMEDIES: dict[int | None, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
     errno.EMFILE: "allow more open files (ulimit -n), or set num_worker_per_gpu lower",
     errno.EAGAIN: "allow more processes (ulimit -u), or set num_worker_per_gpu lower",
@@ -22,6 +23,7 @@ _REMEDIES = {
 }
 _SMALLER = "set batch_size_per_gpu, patch_size, the tile or network.width lower"
 _COMPILERS = ("torch._dynamo", "torch._inductor")
+_SILENT_PEER = re.compile(r"[Tt]imed out (?:waiting|after) (\d+) ?ms|Timeout\(ms\)=(\d+)")
 _PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
@@ -65,6 +67,12 @@ def _explain(error: Exception) -> tuple[int, str]:
     if type(error).__module__.startswith(_COMPILERS):
         reason = text.splitlines()[0] if text else type(error).__name__
         return 2, f"torch.compile failed ({reason}); set train.compile, test.compile to false or install a C++ compiler"
+    if torch.distributed.is_initialized() and (silence := _SILENT_PEER.search(text)):
+        seconds = int(silence[1] or silence[2]) / 1000
+        return 1, (
+            f"another process of this run has not answered for {seconds:g} s (dist_timeout): its machine or the "
+            "network is gone, or it waits for something; see the logs of all nodes, and start again with --auto_resume"
+        )
     if torch.distributed.is_initialized() and any(sign in text for sign in _PEER_LEFT):
         return 1, "another process of this run has ended, so this one cannot go on; see what it said"
     return 1, ""

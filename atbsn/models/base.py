@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from atbsn.archs.base import Network
+from atbsn.data.base import ImageSet
 
 N = TypeVar("N", bound=Network)
 
@@ -47,6 +49,31 @@ class Model(nn.Module):
         """
         del arguments
         return net_class.size_multiple
+
+    def prepare(self, images: ImageSet, seed: int) -> None:
+        """Called once before a training begins, not when it is resumed: learn from all pictures what is needed.
+
+        What is learned goes into buffers of the method, which its training states keep (``own_state``).
+
+        Args:
+            images: the noisy pictures, decoded; ``images.crop`` is fast.
+            seed: of the training.
+        """
+        del images, seed
+
+    def own_state(self) -> dict[str, Tensor]:
+        """Buffers of the method itself, beside its network: what ``prepare`` learned."""
+        return {name: value for name, value in self.state_dict().items() if not name.startswith("net.")}
+
+    def load_own_state(self, state: dict[str, Tensor]) -> None:
+        """Take over ``own_state`` of the training that is resumed."""
+        self.load_state_dict(state, strict=False)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        """Arguments with which the tests of all methods build it; what they need to have is written to ``folder``."""
+        del folder
+        return {}
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         """The losses of one batch.

@@ -1,6 +1,7 @@
-"""Distilling the family of AT-BSN's teachers into one ordinary network (arXiv 2303.16783, section 4)."""
+"""Distilling a blind-spot network's family of teachers into one ordinary network (arXiv 2303.16783, section 4)."""
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from math import lcm
 from pathlib import Path
@@ -10,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from atbsn.archs import build_arch
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.students import StudentC
-from atbsn.archs.weights import load, network_class
+from atbsn.archs.weights import load, network_class, save_weights
 from atbsn.models.base import Model
 from atbsn.ops.padding import reflect_pad
+from atbsn.ops.recharge import recharge
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeFloat
@@ -28,10 +31,12 @@ class DistillModel(Model):
     With y the noisy patch, N the student, F(y; k) the teacher and sg the stop-gradient, ``loss`` is::
 
         multi_teacher    sum_k mean |N(y) - sg F(y; k)|
+        recharged        as multi_teacher, but at every pixel one target, drawn at random, is y (``ops.recharge``)
         mean_teacher     mean |N(y) - sg mean_k F(y; k)|
         region           mean (1 - a) |N(y) - sg F(y; k_flat)| + mean a |N(y) - sg F(y; k_texture)|
 
-    All F(y; k) come from one ``forward_teachers``: in an ATBSN, one feature pass.
+    All F(y; k) come from one ``denoise_family``, one feature pass, as the teacher denoises: TM-BSN and APR-RD, whose
+    distillation ``recharged`` is, see the patch reflected by 16 pixels around.
 
     ``region`` is an ablation; the larger of its two blind spots is for flat pixels. The weight a of texture is
     SASS's (Li et al., CVPR 2023), applied to AT-BSN's teachers: ``texture_weight``.
@@ -58,7 +63,7 @@ class DistillModel(Model):
         net: Network,
         teacher: str,
         ks: Sequence[int] = (0, 1, 3, 5, 7, 9, 11),
-        loss: Literal["multi_teacher", "mean_teacher", "region"] = "multi_teacher",
+        loss: Literal["multi_teacher", "recharged", "mean_teacher", "region"] = "multi_teacher",
         transfer: bool | None = None,
         flat_std: NonNegativeFloat = 1.0,
         texture_std: NonNegativeFloat = 5.0,
@@ -76,16 +81,29 @@ class DistillModel(Model):
             transfer_weights(self.teacher, net)
 
     @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        teacher = build_arch({"type": "ATBSN", **ATBSN.example()})
+        save_weights(folder / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
+        return {"teacher": str(folder / "teacher.pth"), "ks": [0, 3]}
+
+    @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if issubclass(net_class, BlindSpotNetwork):
             raise UserError(
                 f"network.type: {net_class.__name__} has a blind spot, a student has none; use StudentA, B or C"
             )
+        _, *others = list(inspect.signature(net_class.forward).parameters.values())[1:]
+        needed = [each.name for each in others if each.default is each.empty]
+        if needed:
+            raise UserError(
+                f"network.type: {net_class.__name__} needs {', '.join(needed)} beside the picture; use StudentA, B or C"
+            )
         ks = arguments["ks"]
         if len(set(ks)) < len(ks):
             raise UserError(f"model.ks: {list(ks)}: a blind spot counts once; use {sorted(set(ks))}")
-        if "teacher" in arguments:
-            _check_holes(_teacher_class(arguments["teacher"]), ks)
+        teacher = _teacher_class(arguments["teacher"]) if "teacher" in arguments else None
+        if teacher is not None:
+            _check_holes(teacher, ks)
         if arguments["loss"] == "region" and len(ks) != 2:
             raise UserError(f"model.ks: {list(ks)}: region takes two, for texture and for flat; use [0, 9]")
         if arguments["flat_std"] > arguments["texture_std"]:
@@ -95,17 +113,20 @@ class DistillModel(Model):
 
     @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
-        return lcm(net_class.size_multiple, _teacher_class(arguments["teacher"]).size_multiple)
+        teacher = _teacher_class(arguments["teacher"])
+        return lcm(net_class.size_multiple, (teacher or ATBSN).size_multiple)  # the published one
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
         with torch.no_grad():  # not inference_mode: region saves what depends on the targets for backward
-            targets = self.teacher.forward_teachers(noisy, self.ks).float()
+            targets = self.teacher.denoise_family(noisy, self.ks).float()
         output = self.net(noisy).float()
         if self.loss == "mean_teacher":
             return {"loss": F.l1_loss(output, targets.mean(dim=0))}
         if self.loss == "region":
             return {"loss": self._region(output, targets)}
+        if self.loss == "recharged":
+            targets = recharge(targets, noisy)
         distances = torch.stack([F.l1_loss(output, target) for target in targets])
         apart = {f"k{k}": distance for k, distance in zip(self.ks, distances.detach(), strict=True)}
         return {"loss": distances.sum(), **apart}
@@ -174,13 +195,13 @@ def _load_teacher(path: Path) -> BlindSpotNetwork:
     return teacher
 
 
-def _teacher_class(path: str) -> type[BlindSpotNetwork]:
-    """The class of the teacher in ``path``; the published one as long as there is no such file."""
+def _teacher_class(path: str) -> type[BlindSpotNetwork] | None:
+    """The class of the teacher in ``path``; None, which leaves all open, as long as there is no such file."""
     try:
         found = network_class(path)
     except UserError:  # said in full when the teacher is loaded
-        return ATBSN
-    return found if issubclass(found, BlindSpotNetwork) else ATBSN
+        return None
+    return found if issubclass(found, BlindSpotNetwork) else None
 
 
 def _check_holes(teacher: type[BlindSpotNetwork], ks: Sequence[int]) -> None:

@@ -7,11 +7,12 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from atbsn.archs.base import Network
+from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.models.base import Model
 from atbsn.noise.camera import RandomCamera
 from atbsn.registry import MODELS
+from atbsn.utils.errors import UserError
 from atbsn.utils.types import Fraction, NonNegativeFloat
 
 
@@ -37,6 +38,7 @@ class RenoiseModel(Model):
         processed: part of the cameras that smooth their noise.
         compressed: part of the pictures that are saved as JPEG.
         softened: part of the pictures that are blurred before the noise.
+        softness: range of the standard deviation of that blur, pixels.
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
     """
 
@@ -48,7 +50,8 @@ class RenoiseModel(Model):
         shot_noise: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (7e-5, 3e-2),
         processed: Fraction = 0.65,
         compressed: Fraction = 0.5,
-        softened: Fraction = 0.6,
+        softened: Fraction = 0.75,
+        softness: tuple[NonNegativeFloat, NonNegativeFloat] = (0.4, 1.6),
         demosaicing: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = (
             0.45,
             0.45,
@@ -57,9 +60,21 @@ class RenoiseModel(Model):
         ),
     ) -> None:
         super().__init__(net)
+        self.check_network(type(net), {"shot_noise": shot_noise, "softness": softness, "demosaicing": demosaicing})
         self.loss = loss
-        self.camera = RandomCamera(shot_noise, processed, compressed, softened, demosaicing)
-        object.__setattr__(self, "teacher", None if teacher is None else load(teacher).requires_grad_(False).eval())
+        self.camera = RandomCamera(shot_noise, processed, compressed, softened, softness, demosaicing)
+        self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
+
+    @classmethod
+    def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
+        if issubclass(net_class, BlindSpotNetwork):
+            raise UserError(f"network.type: {net_class.__name__} has a blind spot, which is not needed; use PhotoNet")
+        for name in ("shot_noise", "softness"):
+            low, high = arguments[name]
+            if low > high:
+                raise UserError(f"model.{name}: {[low, high]} is no range; exchange the two")
+        if not sum(arguments["demosaicing"]):
+            raise UserError("model.demosaicing: all shares are 0; give one of them a positive number")
 
     @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:

@@ -25,7 +25,7 @@ class BlockStore:
         pictures: number of pictures added.
     """
 
-    def __init__(self, capacity: int = 32768, per_picture: int = 4096, seed: int = 0) -> None:
+    def __init__(self, capacity: int = 16384, per_picture: int = 4096, seed: int = 0) -> None:
         self._capacity = capacity
         self._per_picture = per_picture
         self._rng = np.random.default_rng(seed)
@@ -35,7 +35,7 @@ class BlockStore:
         self.pictures = 0
 
     def add(self, noisy: Tensor, base: Tensor | None = None) -> None:
-        """Take blocks of ``noisy`` (3, H, W), [0, 255], or of the noise ``noisy - base`` at the intensities of ``base``.
+        """Take blocks of ``noisy`` (3, H, W), [0, 255], or of ``noisy - base`` at the intensities of ``base``.
 
         Blocks that are nearly all black or white in every channel tell nothing and are left out.
         """
@@ -101,9 +101,10 @@ def _plane() -> Tensor:
 
 def lag_products(noise: Tensor) -> Tensor:
     """(N, 3, 256) blocks to the sums (3, 3, 9, 9) of noise_i(p) noise_j(p + d) over all blocks, made even in d."""
-    padded = 2 * SIDE
-    transformed = torch.fft.rfft2(noise.view(-1, 3, SIDE, SIDE), s=(padded, padded))
-    power = torch.einsum("nihw,njhw->ijhw", transformed.conj(), transformed)
+    padded, power = 2 * SIDE, 0
+    for part in noise.split(1024):
+        transformed = torch.fft.rfft2(part.view(-1, 3, SIDE, SIDE), s=(padded, padded))
+        power = power + torch.einsum("nihw,njhw->ijhw", transformed.conj(), transformed)
     lags = torch.arange(-REACH, REACH + 1) % padded
     sums = torch.fft.irfft2(power, s=(padded, padded))[:, :, lags[:, None], lags[None]]
     return (sums + sums.flip(2, 3)) / 2
@@ -117,12 +118,42 @@ def plane_response() -> Tensor:
     the plane off. Noise that is correlated over more than ``REACH`` pixels is not seen by it.
     """
     count = 2 * REACH + 1
-    shifts = torch.zeros(count * count, _PIXELS, _PIXELS, dtype=torch.float64)
-    row, column = torch.arange(_PIXELS) // SIDE, torch.arange(_PIXELS) % SIDE
-    for index in range(count * count):
-        down, across = index // count - REACH, index % count - REACH
-        shifts[index] = (row + down == row[:, None]).mul(column + across == column[:, None]).double()
+    shifts = torch.stack([block_covariance(lag.view(count, count)) for lag in torch.eye(count * count).double()])
     basis = _plane().double()
     keep = torch.eye(_PIXELS, dtype=torch.float64) - basis @ basis.T
     even = (shifts + shifts.mT) / 2
     return torch.einsum("dpq,epq->de", even, keep @ even @ keep)
+
+
+def block_covariance(correlation: Tensor) -> Tensor:
+    """(9, 9) correlation of one channel to the (256, 256) covariance of the pixels of a block."""
+    row, column = torch.arange(_PIXELS) // SIDE, torch.arange(_PIXELS) % SIDE
+    down, across = row - row[:, None], column - column[:, None]
+    inside = (down.abs() <= REACH) & (across.abs() <= REACH)
+    return correlation[down.clamp(-REACH, REACH) + REACH, across.clamp(-REACH, REACH) + REACH] * inside
+
+
+@cache
+def fine_band(radius: int) -> Tensor:
+    """(256, M) orthonormal: the cosines of a block (DCT-II) of at least ``radius`` half waves, sqrt(u^2 + v^2)."""
+    steps = torch.arange(SIDE, dtype=torch.float64)
+    cosines = torch.cos(torch.pi / SIDE * steps[:, None] * (steps + 0.5))
+    cosines = cosines / cosines.norm(dim=1, keepdim=True)
+    chosen = (steps[:, None] ** 2 + steps**2 >= radius**2).flatten()
+    return torch.kron(cosines, cosines)[chosen].T.contiguous()
+
+
+def fine_share(correlation: Tensor, radius: int) -> tuple[Tensor, float]:
+    """How noise of this correlation (3, 3, 9, 9) shows in the ``fine_band``.
+
+    Returns:
+        (3,) the share of its variance, and the standard deviation of the logarithm of its energy in one block of
+        Gaussian noise (mean of the channels).
+    """
+    band = fine_band(radius)
+    shares, chances = [], []
+    for channel in range(3):
+        covariance = band.T @ block_covariance(correlation[channel, channel].double()) @ band
+        shares.append(covariance.trace() / _PIXELS)
+        chances.append((2 * covariance.square().sum()).sqrt() / covariance.trace())
+    return torch.stack(shares), float(torch.stack(chances).mean())

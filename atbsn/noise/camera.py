@@ -54,7 +54,9 @@ class RandomCamera:
         shot_noise: range of a, drawn log-uniformly.
         processed: part of the cameras that smooth their noise.
         compressed: part of the pictures that are saved as JPEG.
-        softened: part of the pictures that are blurred before the noise.
+        softened: part of the pictures that are blurred before the noise. A reduced picture is sharper than lens and
+            demosaicing leave one at full size; a network that only knows such takes soft noise for texture.
+        softness: range of the standard deviation of that blur, pixels.
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
     """
 
@@ -66,11 +68,12 @@ class RandomCamera:
         shot_noise: Sequence[float] = (7e-5, 3e-2),
         processed: float = 0.65,
         compressed: float = 0.5,
-        softened: float = 0.6,
+        softened: float = 0.75,
+        softness: Sequence[float] = (0.4, 1.6),
         demosaicing: Sequence[float] = (0.45, 0.45, 0.0, 0.1),
     ) -> None:
         self.shot_noise, self.processed, self.compressed = tuple(shot_noise), processed, compressed
-        self.softened = softened
+        self.softened, self.softness = softened, softness
         self.demosaicing = [sum(demosaicing[: place + 1]) / sum(demosaicing) for place in range(3)]
 
     @torch.no_grad()
@@ -87,8 +90,7 @@ class RandomCamera:
 
     def _light(self, pictures: Tensor) -> Tensor:
         """What falls on the sensor, in linear sRGB, [0, 1]."""
-        # A reduced picture is sharper than any lens and demosaicing leave one at full size.
-        softness = _uniform(pictures, 0, 1.1) * _chance(pictures, self.softened)
+        softness = _uniform(pictures, *self.softness) * _chance(pictures, self.softened)
         srgb = gaussian_blur(pictures / 255, softness.flatten(1).expand(-1, 3))
         linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
         light = [_log_uniform(pictures, 0.8, 1.25), torch.ones_like(pictures[:, :1, :1, :1])]

@@ -8,14 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbsn.noise.blocks import SIDE, BlockStore, lag_products, plane_response, without_plane
+from atbsn.noise.blocks import SIDE, BlockStore, fine_band, fine_share, lag_products, plane_response, without_plane
 from atbsn.noise.model import KNOTS, NoiseModel
 from atbsn.noise.sampling import REACH, spectrum
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import to_tensor
 
-_QUANTISATION = 1 / 12
-"""Variance that rounding to whole grey values adds, and the least a block is taken to have."""
+_LEAST = 0.02
+"""Least variance that a block is taken to have; rounding to whole grey values alone adds 1 / 12."""
+_RADII = (6, 4, 2, 0)
+"""Bands in which the level is looked for, the finest first: texture is coarser than most noise."""
+_LEAST_SHARE = 0.2
+"""Least share of the noise's variance that the band must hold."""
+_RATIO_CHANCE = 0.3
+"""What chance does to the log of the coarse part of a block over the fine. White noise has 0.25, SIDD's 0.35; it is
+set rather than fitted, since a picture full of mild texture would be taken for one with much chance."""
 _MINIMUM_BLOCKS = 8
 _ROUGHNESS, _SLOPE, _COLOUR = 0.25, 1.0, 0.25
 """Prior standard deviations, of log variances: second and first differences between neighbouring knots, and first
@@ -26,22 +33,23 @@ _GAIN = 1.0
 """Prior standard deviation of the log variance of a picture against all."""
 _LOG_OUTLIER = math.log(1e-3 / 10)
 _MOST_KURTOSIS = 12.0
-_CENTRE = (2 * REACH + 1) ** 2 // 2
 
 
 def estimate(pictures: Iterable[np.ndarray | Tensor], seed: int = 0) -> NoiseModel:
     """The noise model of ``pictures``, without any clean one.
 
-    Every picture is cut into 16 x 16 blocks less a plane. The log variance of a block of mean m is taken to be
-    log level(m)^2 + the picture's gain + the chance of a finite sample (Gaussian), plus, for the unknown share of
-    blocks with texture, something positive (exponential): level, gains, shares and spreads are those of
-    the greatest likelihood, with a smooth level. So neither flatness has to be chosen by a threshold, nor does the choice of
-    the flattest bias the level. The correlation is that of the blocks without texture, put right for
-    what the plane took away.
+    Every picture is cut into 16 x 16 blocks less a plane. A block has texture or none. Without, the log energies of its
+    channels in the fine cosines are those of the level at its mean, times its picture's gain, and Gaussian by the
+    chance of a finite sample; with, they are larger by something positive (exponential). Levels, gains, the share
+    of texture and both spreads are those of the greatest likelihood, levels being smooth; the ratio of the coarse
+    energy to the fine tells texture that is weaker than the noise. So no threshold decides what is flat, and choosing
+    the flattest blocks does not bias the level. The correlation is that of the blocks without texture, put right for the plane.
+
+    It sees noise as it is where pictures are flat. Cameras that smooth flat places leave more of it on texture.
 
     Args:
         pictures: (H, W, 3) uint8, uint16 or float32 arrays as ``read_picture`` gives, or (3, H, W) tensors in
-            [0, 255]; read once, one at a time; at most 32,768 blocks (50 MB) are kept.
+            [0, 255]; read once, one at a time; at most 16,384 blocks (25 MB) are kept.
         seed: of the choice of blocks.
 
     Raises:
@@ -79,11 +87,11 @@ class _Fit:
     """The maximum of the likelihood.
 
     Attributes:
-        knots: (3, KNOTS) log variance of a block without texture.
-        gains: (pictures,) log variance of a picture against all.
-        chance: standard deviation of the log variance of a block without texture.
-        expected: (N, 3) log variance that each block would have without texture.
-        flat: (N, 3) probability that it has none; 0 where it is black or white.
+        knots: (3, KNOTS) median log energy of a block without texture.
+        gains: (pictures,) log energy of a picture against all.
+        chance: standard deviation of the log energy of a block without texture.
+        expected: (N, 3) median log energy that each block would have without texture.
+        flat: (N,) probability that it has none.
     """
 
     knots: Tensor
@@ -97,37 +105,62 @@ def _fit(store: BlockStore) -> NoiseModel:
     if not store.pictures:
         raise UserError("no picture to estimate noise from; give at least one")
     blocks, means, owner = store.blocks()
-    blocks = without_plane(blocks.float())
-    variance = blocks.square().mean(2).clamp(min=_QUANTISATION)
-    if variance.isfinite().any(1).sum() < _MINIMUM_BLOCKS:
+    blocks = without_plane(blocks.float())  # NaN stays NaN
+    if blocks.isfinite().all(2).any(1).sum() < _MINIMUM_BLOCKS:
         raise UserError(
             f"{store.pictures} pictures with fewer than {_MINIMUM_BLOCKS} blocks of {SIDE} x {SIDE} pixels "
             "between black and white; give larger pictures or more of them"
         )
-    fit = _most_likely(variance.log().double(), means.double(), owner, store.pictures)
-    covariance = _covariance(blocks, fit)
-    correlation = _valid(covariance)
+    fine, coarse = _energies(blocks, _RADII[0])
+    fit = _most_likely(fine, means, owner, store.pictures)
+    shape = _most_likely(coarse - fine, torch.zeros_like(means), owner, store.pictures, _RATIO_CHANCE, 1e-3)
+    correlation = _correlation(blocks, fit.expected, fit.flat * shape.flat)
+    for radius in _RADII:
+        shares, chance = fine_share(correlation, radius)
+        if shares.min() >= _LEAST_SHARE:
+            break
+    fit = _most_likely(_energies(blocks, radius)[0], means, owner, store.pictures, chance)
     model = NoiseModel()
-    kept = (plane_response() @ correlation.flatten(2).unsqueeze(3)).squeeze(3)[..., _CENTRE].diagonal() / SIDE**2
-    model.levels.copy_((fit.knots + fit.chance**2 / 2 - kept.log()[:, None]).div(2).exp())
+    model.levels.copy_((fit.knots + fit.chance**2 / 2 - shares.log()[:, None]).div(2).exp())
     model.correlation.copy_(correlation)
-    swell = max(0.0, fit.chance**2 - _chance(correlation) ** 2) / 4
+    swell = max(0.0, fit.chance**2 - chance**2) / 4
     model.kurtosis.fill_(min(3 * math.exp(4 * swell), _MOST_KURTOSIS))
     model.spread.fill_(fit.gains.std(correction=0) / 2)
     return model
 
 
-def _most_likely(observed: Tensor, means: Tensor, owner: Tensor, pictures: int) -> _Fit:
-    """Fit ``observed`` (N, 3) log variances of blocks with these ``means`` (N, 3), from picture ``owner`` (N,)."""
+def _energies(blocks: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Log variances (N, 3) of (N, 3, 256) blocks in the fine band of this radius, and in what is coarser."""
+    whole = blocks.square().mean(2)
+    fine = (blocks @ fine_band(radius).float()).square().sum(2) / SIDE**2
+    return fine.clamp(min=_LEAST).log().double(), (whole - fine).clamp(min=_LEAST).log().double()
+
+
+def _most_likely(
+    observed: Tensor,
+    means: Tensor,
+    owner: Tensor,
+    pictures: int,
+    usual_chance: float = _USUAL_CHANCE,
+    sure: float = 0.5,
+) -> _Fit:
+    """Fit log energies of blocks.
+
+    Args:
+        observed: (N, 3), NaN where a channel is black or white.
+        means: (N, 3) intensities.
+        owner: (N,) the picture of each block.
+        usual_chance, sure: centre of the prior of ``chance`` and standard deviation of its logarithm.
+    """
     valid = observed.isfinite()
     seen = torch.where(valid, observed, 0.0)
-    position = (means.clamp(0, 255) * ((KNOTS - 1) / 255)).clamp(max=KNOTS - 1.001)
+    position = (means.double().clamp(0, 255) * ((KNOTS - 1) / 255)).clamp(max=KNOTS - 1.001)
     left = position.long()
     part = position - left
     start = seen.masked_fill(~valid, torch.nan).nanquantile(0.3, dim=0)
     knots = start[:, None].repeat(1, KNOTS).requires_grad_()
     gains = torch.zeros(pictures, dtype=torch.float64).requires_grad_()
-    shape = torch.tensor([0.0, math.log(_USUAL_EXCESS), math.log(_USUAL_CHANCE)], dtype=torch.float64).requires_grad_()
+    shape = torch.tensor([0.0, math.log(_USUAL_EXCESS), math.log(usual_chance)], dtype=torch.float64).requires_grad_()
 
     def expected() -> Tensor:
         curve = knots.T
@@ -141,17 +174,17 @@ def _most_likely(observed: Tensor, means: Tensor, owner: Tensor, pictures: int) 
         flat = -((off / chance) ** 2) / 2 - shape[2] - math.log(math.sqrt(2 * math.pi))
         textured = -shape[1] - rate * off + (rate * chance) ** 2 / 2
         textured = textured + torch.special.log_ndtr(off / chance - rate * chance)
-        return share[0] + flat, share[1] + textured
+        return share[0] + (flat * valid).sum(1), share[1] + (textured * valid).sum(1)
 
     def objective() -> Tensor:
         flat, textured = likelihoods()
-        both = torch.logaddexp(torch.logaddexp(flat, textured), torch.full_like(flat, _LOG_OUTLIER))
+        both = torch.logaddexp(torch.logaddexp(flat, textured), _LOG_OUTLIER * valid.sum(1))
         slopes = knots.diff(dim=1)
         prior = (slopes.diff(dim=1) / _ROUGHNESS).square().sum() + (slopes / _SLOPE).square().sum()
         prior = prior + ((slopes - slopes.mean(0)) / _COLOUR).square().sum() + (gains / _GAIN).square().sum()
         prior = prior + ((shape[1] - math.log(_USUAL_EXCESS)) / 0.5).square()
-        prior = prior + ((shape[2] - math.log(_USUAL_CHANCE)) / 0.5).square() + (shape[0] / 3).square()
-        return prior / 2 - both[valid].sum()
+        prior = prior + ((shape[2] - math.log(usual_chance)) / sure).square() + (shape[0] / 3).square()
+        return prior / 2 - both.sum()
 
     optimizer = torch.optim.LBFGS([knots, gains, shape], max_iter=150, history_size=20, line_search_fn="strong_wolfe")
 
@@ -172,20 +205,20 @@ def _most_likely(observed: Tensor, means: Tensor, owner: Tensor, pictures: int) 
             gains.detach(),
             float(shape[2].exp()),
             expected(),
-            torch.sigmoid(flat - textured).masked_fill(~valid, 0),
+            torch.sigmoid(flat - textured),
         )
 
 
-def _covariance(blocks: Tensor, fit: _Fit) -> Tensor:
-    """(3, 3, 9, 9) covariance of the blocks without texture, each brought to level 1, before the plane was taken off."""
-    flat = (fit.flat > 0.5).all(1)
-    if flat.sum() < _MINIMUM_BLOCKS:
-        flat = fit.flat.sum(1) >= fit.flat.sum(1).sort(descending=True).values[:_MINIMUM_BLOCKS][-1]
-    noise = blocks[flat].nan_to_num(0) * (-fit.expected[flat] / 2).exp().unsqueeze(2).float()
+def _correlation(blocks: Tensor, expected: Tensor, flat: Tensor) -> Tensor:
+    """(3, 3, 9, 9) correlation of the blocks (N, 3, 256) that are probably flat (N,), before the plane was taken off.
+
+    Each block is brought to level 1 by its ``expected`` log variance.
+    """
+    chosen = flat >= min(0.5, float(flat.topk(_MINIMUM_BLOCKS).values[-1]))
+    noise = blocks[chosen].nan_to_num(0) * (-expected[chosen] / 2).exp().unsqueeze(2).float()
     sums = lag_products(noise).double() / len(noise)
     response = torch.linalg.pinv(plane_response())
-    covariance = (response @ sums.flatten(2).unsqueeze(3)).squeeze(3).view_as(sums)
-    return covariance
+    return _valid((response @ sums.flatten(2).unsqueeze(3)).squeeze(3).view_as(sums))
 
 
 def _valid(covariance: Tensor) -> Tensor:
@@ -201,11 +234,3 @@ def _valid(covariance: Tensor) -> Tensor:
         covariance = torus[:, :, lags[:, None], lags[None]]
     deviation = covariance[..., REACH, REACH].diagonal().sqrt()
     return covariance / (deviation[:, None] * deviation)[:, :, None, None]
-
-
-def _chance(correlation: Tensor) -> float:
-    """Standard deviation of the log variance of a block of Gaussian noise with this correlation."""
-    reach = torch.arange(-REACH, REACH + 1)
-    overlap = (SIDE - reach.abs()[:, None]) * (SIDE - reach.abs())
-    squares = correlation.diagonal().permute(2, 0, 1).square() * overlap / SIDE**4
-    return math.sqrt(2 * float(squares.sum((1, 2)).mean()))

@@ -6,12 +6,11 @@ s = (k + 1) / 2 rows leaves the union of the four blind to exactly the k x k squ
 
 from collections.abc import Sequence
 from reprlib import repr as shorten
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import AfterValidator
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
 from atbsn.utils.errors import UserError
@@ -128,7 +127,7 @@ class _LeakyReLUBelow(torch.autograd.Function):
     """In one pass over memory, of which only the result is kept for the backward pass."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, slope: float, margin: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slope: float, margin: int) -> Tensor:
         batch, channels, height, width = x.shape
         result = torch.empty(
             (batch, channels, margin + height, width),
@@ -143,7 +142,7 @@ class _LeakyReLUBelow(torch.autograd.Function):
         return result
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (result,) = ctx.saved_tensors
         rows = slice(ctx.margin, None)
         return torch.ops.aten.leaky_relu_backward(gradient[:, :, rows], result[:, :, rows], ctx.slope, True), None, None

@@ -23,11 +23,12 @@ def _shipped() -> Path:
     return _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 
-def load_options(name: str, overrides: Sequence[str] = (), debug: bool = False) -> Options:
+def load_options(name: str, overrides: Sequence[str] = (), debug: bool = False, needs_network: bool = True) -> Options:
     """Read, merge and check the option file ``name`` (a path, or one found under ``options/``).
 
     Args:
         overrides: ``a.b=value`` assignments laid over the file.
+        needs_network: whether the file must name a network, or weights that know theirs.
         debug: a short run that prints every iteration, under the name ``debug_<name>``.
 
     Raises:
@@ -37,7 +38,7 @@ def load_options(name: str, overrides: Sequence[str] = (), debug: bool = False) 
     raw = read_options(path)
     for assignment in overrides:
         raw = apply_override(raw, assignment)
-    options = check_options(raw, str(path))
+    options = check_options(raw, str(path), needs_network)
     return _debugged(options) if debug else options
 
 

@@ -10,27 +10,42 @@ from atbsn.metrics import build_metric
 from atbsn.options.schema import CosineAnnealing, Options, TrainLoader
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
 from atbsn.registry.build import check_arguments, describe_faults, with_defaults
+from atbsn.registry.plugins import load_plugin
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
 
-def check_options(raw: dict[str, Any], source: str) -> Options:
+def check_options(raw: dict[str, Any], source: str, needs_network: bool = True) -> Options:
     """Check ``raw`` against the schema and against the signatures of the classes it names.
+
+    Args:
+        source: the name of the file, for messages.
+        needs_network: whether a network, or weights that know theirs, must be named.
 
     Raises:
         UserError: one line for every fault: path, value, rule, remedy.
     """
-    faults = list(_schema_faults(raw))
+    faults = [*_plugin_faults(raw), *_schema_faults(raw)]
     faults += [
         fault for path, registry, entry in _components(raw) for fault in _component_faults(path, registry, entry)
     ]
     if not faults:
         options = Options.model_validate_json(_as_json(raw))
-        faults = list(_cross_faults(options))
+        faults = list(_cross_faults(options, needs_network))
     if faults:
         count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
         raise UserError(f"{source}: {count}\n" + "\n".join(f"  {fault}" for fault in faults))
     return options
+
+
+def _plugin_faults(raw: dict[str, Any]) -> Iterator[str]:
+    """Loads the plugins, so that the classes they register are known from here on."""
+    plugins = raw.get("plugins")
+    for number, path in enumerate(plugins if isinstance(plugins, list) else ()):
+        try:
+            load_plugin(str(path))
+        except UserError as error:
+            yield f"plugins.{number}: {error}"
 
 
 def _schema_faults(raw: dict[str, Any]) -> Iterator[str]:
@@ -40,7 +55,7 @@ def _schema_faults(raw: dict[str, Any]) -> Iterator[str]:
         yield from describe_faults(error, Options, raw)
 
 
-def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry, Any]]:
+def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry[Any], Any]]:
     for path, registry in (("network", ARCHS), ("model", MODELS)):
         if raw.get(path) is not None:
             yield path, registry, raw[path]
@@ -49,7 +64,7 @@ def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry, Any]]:
             yield f"datasets.{name}", DATASETS, entry
 
 
-def _component_faults(path: str, registry: Registry, entry: Any) -> Iterator[str]:
+def _component_faults(path: str, registry: Registry[Any], entry: Any) -> Iterator[str]:
     """Faults of ``{type: ..., argument: ...}`` against the signature of the class it names."""
     if not isinstance(entry, dict):
         return  # the schema has said so
@@ -74,7 +89,7 @@ def _component_faults(path: str, registry: Registry, entry: Any) -> Iterator[str
         yield from (f"{path}.{fault}" for fault in str(error).splitlines())
 
 
-def _cross_faults(options: Options) -> Iterator[str]:
+def _cross_faults(options: Options, needs_network: bool) -> Iterator[str]:
     """Rules between sections."""
     for name, metric in options.val.metrics.items():
         try:
@@ -93,7 +108,7 @@ def _cross_faults(options: Options) -> Iterator[str]:
             fault = f"{kind}.tile: {found.tile} is less than twice {kind}.overlap ({found.overlap}); enlarge it"
             if kind == "test" or (options.val.tile, options.val.overlap) != (None, None):
                 yield fault
-    if options.network is None and options.path.pretrain_network is None:
+    if needs_network and options.network is None and options.path.pretrain_network is None:
         yield "network: missing; name an architecture, or weights that know theirs (path.pretrain_network)"
     if options.network is not None:
         yield from _hole_faults(options, ARCHS.get(options.network["type"]))

@@ -1,11 +1,13 @@
 """Option files: YAML with inheritance and overrides, as plain dictionaries."""
 
 import re
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from atbsn.options.schema import TrainLoader
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
@@ -16,7 +18,7 @@ _MAX_VALUES, _MAX_DEPTH, _MAX_LENGTH = 10_000, 20, 4096
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which ``3e-4`` is a number, ``010`` and dates are text, and a key is text and stands once."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if key.tag == f"{_TAG}merge":
@@ -131,15 +133,16 @@ def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """``over`` laid over ``base``: mappings merge, everything else replaces.
 
-    So does a mapping of another ``type``: the arguments of one class mean nothing to another.
+    So does a mapping of another ``type``: the arguments of one class mean nothing to another. What belongs to the
+    loader of ``datasets.train``, and to no class, stays.
     """
     if "type" in base and over.get("type", base["type"]) != base["type"]:
-        return over
+        return {key: base[key] for key in TrainLoader.model_fields if key in base} | over
     merged = dict(base)
     for key, value in over.items():
         inherited = merged.get(key)
         both = isinstance(inherited, dict) and isinstance(value, dict)
-        merged[key] = merge(inherited, value) if both else value
+        merged[key] = merge(inherited or {}, value) if both else value
     return merged
 
 

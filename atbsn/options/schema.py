@@ -53,9 +53,11 @@ class SGD(Section):
 
 
 class CosineAnnealing(Section):
-    """From lr to eta_min along half a cosine over total_iter, changed every iteration."""
+    """From lr to eta_min along half a cosine over total_iter, or what hold leaves of it, changed every iteration."""
 
     type: Literal["CosineAnnealing"]
+    hold: NonNegativeInt = 0
+    """Iterations at lr before the cosine begins."""
     eta_min: NonNegativeFloat = 0.0
 
 
@@ -105,6 +107,8 @@ class Val(Section):
     """Iterations between validations during training; none without it."""
     save_img: NonNegativeInt = 0
     """How many panels (noisy | denoised | reference) to save a data set."""
+    limit: PositiveInt | None = None
+    """How many pictures of each set to measure, spread over it; all without it."""
     metrics: dict[str, Component] = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
     """Named metrics; each states its protocol."""
     best_metric: str | None = None
@@ -161,12 +165,16 @@ class Logger(Section):
 class Options(Section):
     """The options of a run, checked. See ``options/base/*.yml`` for examples."""
 
-    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-    """Names the folder of the run; letters, digits, '_', '-' and '.'."""
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
+    """Names the folder of the run; letters, digits, '_', '-' and '.', and '/' for a folder in a folder."""
     num_gpu: NonNegativeInt | Literal["auto"] = "auto"
     """GPUs a machine must have and use: auto takes what is there, 0 the CPU."""
+    dist_timeout: PositiveInt | None = None
+    """Seconds a process waits for the others of its run before it gives up; without it torch's 1800."""
     manual_seed: NonNegativeInt | None = None
     """Seed of everything random; drawn and logged without it."""
+    plugins: list[str] = []
+    """Python files, from the current folder, that register networks, data sets or methods of your own. They are run."""
     datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Component] = {}
     """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by test.py."""
     network: Component | None = None

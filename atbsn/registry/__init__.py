@@ -8,15 +8,16 @@ found without being listed anywhere. An import error is raised as it is.
 from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T")
+C = TypeVar("C", bound=type[Any])
 
 
-class Registry:
+class Registry(Generic[T]):
     """Maps names to classes of one kind.
 
     Args:
@@ -27,10 +28,10 @@ class Registry:
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
         self._package = package
-        self._entries: dict[str, type] = {}
+        self._entries: dict[str, type[T]] = {}
         self._scanned = False
 
-    def register(self, cls: T) -> T:
+    def register(self, cls: C) -> C:
         """Class decorator: enter ``cls`` under its own name. Two classes of one name are an error."""
         known = self._entries.get(cls.__name__)
         if known is not None and known.__module__ != cls.__module__:
@@ -40,7 +41,7 @@ class Registry:
         self._entries[cls.__name__] = cls
         return cls
 
-    def get(self, name: str) -> type:
+    def get(self, name: str) -> type[T]:
         """The class registered as ``name``; a ``UserError`` that suggests the nearest name otherwise."""
         self._scan()
         if name not in self._entries:
@@ -63,6 +64,7 @@ class Registry:
         self._scanned = True
 
 
-ARCHS = Registry("architecture", "atbsn.archs")
-DATASETS = Registry("data set", "atbsn.data")
-MODELS = Registry("model (training method)", "atbsn.models")
+# Of which class the entries are is known on higher floors alone; the builders there say it.
+ARCHS: Registry[Any] = Registry("architecture", "atbsn.archs")
+DATASETS: Registry[Any] = Registry("data set", "atbsn.data")
+MODELS: Registry[Any] = Registry("model (training method)", "atbsn.models")

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from reprlib import repr as shorten
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
@@ -13,8 +13,10 @@ from atbsn.registry import Registry
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
+T = TypeVar("T")
 
-def build(registry: Registry, options: Mapping[str, Any], **given: Any) -> Any:
+
+def build(registry: Registry[T], options: Mapping[str, Any], **given: Any) -> T:
     """Build the entry ``options["type"]`` of ``registry`` from the other options.
 
     Args:

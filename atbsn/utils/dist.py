@@ -18,19 +18,22 @@ from atbsn.utils.errors import UserError
 Launcher = Literal["none", "pytorch", "slurm"]
 
 
-def start(
-    launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: timedelta | None = None
-) -> torch.device:
+def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: int | None = None) -> torch.device:
     """Join the group of processes ``launcher`` made and return this process's device.
 
     Args:
         num_gpu: GPUs this machine must have; ``"auto"`` takes what is there, 0 computes on the CPU.
-        timeout: how long a collective may wait for the other processes.
+        timeout: seconds that a collective may wait for the other processes; torch's default without it.
+
+    A process that ``torchrun`` started joins the others without being told: on its own it would train the same run
+    as they do, one archiving the folder of the other.
 
     Raises:
         UserError: fewer GPUs than asked for, the launcher's environment is missing or wrong, or the processes do not
             find each other.
     """
+    if launcher == "none" and "TORCHELASTIC_RUN_ID" in os.environ:
+        launcher = "pytorch"
     if launcher == "slurm":
         _adopt_slurm_environment()
     device = _device(launcher, num_gpu)
@@ -43,7 +46,7 @@ def start(
         # What is said between processes about tensors on the CPU, objects above all, never waits for a GPU.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         try:
-            _join(backend, timeout)
+            _join(backend, default_pg_timeout if timeout is None else timedelta(seconds=timeout))
         except (ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise UserError(
@@ -53,13 +56,13 @@ def start(
     return device
 
 
-def _join(backend: str, timeout: timedelta | None) -> None:
+def _join(backend: str, timeout: timedelta) -> None:
     """As ``init_process_group(backend)``, but safe when ``torchrun`` starts processes in place of dead ones.
 
     It serves them the same store, in which the dead ones have left their addresses. So each generation has a part of
     the store to itself, and the next one begins when all of this one have met.
     """
-    store, own_rank, size = next(iter(distributed.rendezvous("env://", timeout=timeout or default_pg_timeout)))
+    store, own_rank, size = next(iter(distributed.rendezvous("env://", timeout=timeout)))
     generation = store.add("generation", 0)
     part = distributed.PrefixStore(f"generation {generation}", store)
     distributed.init_process_group(backend, store=part, rank=own_rank, world_size=size, timeout=timeout)

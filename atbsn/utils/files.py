@@ -14,7 +14,7 @@ from atbsn.utils.errors import UserError
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_REMEDIES = {
+_REMEDIES: dict[int | None, str] = {
     **dict.fromkeys(_FULL, "free some space or choose a writable folder"),
     errno.ENAMETOOLONG: "choose a shorter name",
 }

@@ -141,7 +141,7 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, quality: int |
     try:
         data = codecs.encode(samples, suffix, picture, None if quality == "source" else quality)
     except RefusedError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: cannot be written {error}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be encoded ({error}); try PNG or TIFF") from error
     write_atomically(path, lambda file: file.write(data))
@@ -188,7 +188,7 @@ def _reading(path: Path) -> Iterator[None]:
     except PermissionError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     except RefusedError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path}: cannot be read as a picture {error}") from error
     except MemoryError as error:
         raise UserError(f"{path}: too large for the memory that is left; make it smaller or cut it up") from error
     except Exception as error:  # decoders raise nearly anything on corrupt data

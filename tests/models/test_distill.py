@@ -371,7 +371,9 @@ def test_built_from_options(teacher):
     options = {"type": "DistillModel", "teacher": teacher, "ks": [0, 1, 3], "loss": "mean_teacher", "transfer": False}
     model = build_model(options, student())
     assert (model.ks, model.loss) == ((0, 1, 3), "mean_teacher")
-    with pytest.raises(UserError, match=r"DistillModel\.loss: 'mean': .*'multi_teacher', 'mean_teacher' or 'region'"):
+    with pytest.raises(
+        UserError, match=r"DistillModel\.loss: 'mean': .*'multi_teacher', 'recharged', 'mean_teacher' or 'region'"
+    ):
         build_model({**options, "loss": "mean"}, student())
     with pytest.raises(UserError, match=r"DistillModel\.teacher: missing"):
         build_model({"type": "DistillModel"}, student())

@@ -12,7 +12,7 @@ from atbsn.options import load_options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 FILES = sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "options").rglob("*.yml"))
-COMPLETE = [name for name in FILES if not name.startswith("options/base/")]
+COMPLETE = [name for name in FILES if not name.startswith(("options/base/", "options/sweeps/"))]
 TRAINING = [name for name in COMPLETE if name.startswith("options/train/")]
 
 
@@ -22,8 +22,7 @@ def test_option_file_builds_its_network_and_method(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     network = options.network or {"type": "ATBSN", "width": 8}
     if options.model is not None and "teacher" in options.model:  # what an earlier training left
-        arguments = {key: value for key, value in network.items() if key != "type"}
-        _leave_weights(options.model["teacher"], {"type": "ATBSN", **arguments})
+        _leave_weights(options.model["teacher"], _trained_by(options.model["teacher"]))
     if options.path.pretrain_network is not None:
         _leave_weights(options.path.pretrain_network, network)
     net, _ = build_network(options)
@@ -32,6 +31,16 @@ def test_option_file_builds_its_network_and_method(name, tmp_path, monkeypatch):
     assert sum(parameter.numel() for parameter in net.parameters()) > 0
     for kind in ("val", "test"):
         build_test_denoiser(options, torch.device("cpu"), kind)
+
+
+def _trained_by(path):
+    """The network of the option file whose run leaves ``path``."""
+    (network,) = [run.network for run in map(load_options, _paths(TRAINING)) if run.name == Path(path).parts[1]]
+    return network
+
+
+def _paths(names):
+    return [str(REPOSITORY / name) for name in names]
 
 
 def _leave_weights(path, network):

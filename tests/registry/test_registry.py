@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
+from atbsn.registry import Registry
+from atbsn.registry.plugins import load_plugin
 from atbsn.utils.errors import UserError
 
 
@@ -70,7 +71,28 @@ def test_an_import_error_is_raised_every_time(package):
             registry.get("Circle")
 
 
-def test_the_registries_of_the_framework():
-    assert set(ARCHS) >= {"ATBSN", "StudentA", "StudentB", "StudentC", "CBSN"}
-    assert set(MODELS) >= {"BSNModel", "DistillModel", "CBSNModel"}
-    assert set(DATASETS) >= {"NoisyFolder", "PairedFolder", "PolyU", "SimulatedCamera"}
+def test_a_plugin_registers_its_classes_once(tmp_path, package):
+    registry = package(round=module("Circle"))
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(module("Star") + "shapes.runs = getattr(shapes, 'runs', 0) + 1\n")
+    for _ in range(2):
+        load_plugin(plugin)
+    assert list(registry) == ["Circle", "Star"] and registry.runs == 1
+
+
+def test_a_plugin_that_fails_can_be_mended(tmp_path, package):
+    registry = package()
+    plugin = tmp_path / "mine.py"
+    plugin.write_text("1 / 0")
+    with pytest.raises(ZeroDivisionError):
+        load_plugin(plugin)
+    plugin.write_text(module("Star") + "# mended\n")
+    load_plugin(plugin)
+    assert list(registry) == ["Star"]
+
+
+@pytest.mark.parametrize("name", ["none.py", "", ".", "mine.txt"])
+def test_no_such_plugin(tmp_path, name):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UserError, match="no such Python file; check the path"):
+        load_plugin(tmp_path / name)

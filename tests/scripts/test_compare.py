@@ -1,12 +1,15 @@
 """compare.py lays weight files and classical denoisers side by side."""
 
 import csv
+import hashlib
 
 from atbsn.utils.image import read_picture
 
 
 def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_path):
-    options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"save_img": 1})
+    options = write_options(
+        datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"save_img": 1}, network=None, model=None
+    )
     weights = [assets / "atbsn_width8.weights.safetensors", assets / "student_a.weights.safetensors"]
     status, output = command(
         "scripts/compare.py", "-opt", options, *weights, "--k", "0", "3", "--mean", "--nlm", "10"
@@ -19,12 +22,17 @@ def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_p
     expected = ["noisy", f"{family} k=0", f"{family} k=3", f"{family} mean", student, "OpenCV NLM h=10"]
     assert list(rows) == expected and all(name in (folder / "comparison.md").read_text() for name in expected)
     assert rows[student]["parameters"] == "128385" and rows["noisy"]["parameters"] == ""
+    said = (folder / "comparison.md").read_text()
+    for path in weights:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert f"- {path}: sha256 {digest}" in said and digest[:12] in said.split("- psnr")[0]
+    assert "- commit " in said
     # Student A: 3 -> 48 at full, 48 -> 48 at a half and a quarter, 96 -> 96 at a half, 99 -> 3 at full size.
     kmac = 9 * (3 * 48 + 48 * 48 / 4 + 48 * 48 / 16 + 96 * 96 / 4 + 99 * 3) / 1e3
     assert abs(float(rows[student]["kMAC/pixel"]) - kmac) < 1e-3
     assert float(rows["OpenCV NLM h=10"]["psnr"]) > float(rows["noisy"]["psnr"]) + 1
     assert float(rows[student]["MP/s"]) > 0
-    assert read_picture(folder / "panels" / "chelsea.png").rgb.shape[0] > 2 * 256  # two rows of four
+    assert read_picture(folder / "comparison_panels" / "chelsea.png").rgb.shape[0] > 2 * 256  # two rows of four
 
 
 def test_methods_of_one_name_are_refused(command, write_options, assets, tmp_path):

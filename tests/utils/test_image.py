@@ -253,7 +253,10 @@ def test_other_files_are_refused(tmp_path):
     for name in ("text.png", "float.tif", "gif.png", "folder.png"):
         with pytest.raises(UserError, match=rf"{name}: cannot be read as a picture"):
             read_picture(tmp_path / name)
-    with pytest.raises(UserError, match=r"int32\.tif: its samples are neither .*; save it with 8 or 16 bits"):
+    with pytest.raises(
+        UserError,
+        match=r"int32\.tif: cannot be read as a picture \(its samples are neither .*\); save it with 8 or 16 bits",
+    ):
         read_picture(tmp_path / "int32.tif")
     with pytest.raises(UserError, match=r"none\.png: no such file"):
         read_picture(tmp_path / "none.png")

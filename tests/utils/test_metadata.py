@@ -382,7 +382,10 @@ def test_cmyk_becomes_srgb_with_a_word(tmp_path, caplog):
 
 def test_a_cmyk_profile_of_other_colours_is_refused(tmp_path):
     Image.frombytes("CMYK", (8, 8), bytes(256)).save(tmp_path / "a.jpg", icc_profile=ICC)
-    with pytest.raises(UserError, match=r"a\.jpg: its CMYK profile cannot be used .*; convert it to RGB"):
+    with pytest.raises(
+        UserError,
+        match=r"a\.jpg: cannot be read as a picture \(its CMYK profile cannot be used .*\); convert it to RGB",
+    ):
         read_picture(tmp_path / "a.jpg")
 
 
@@ -394,7 +397,8 @@ def test_several_pages_are_refused(tmp_path, suffix):
     kind = {".tif": "a TIFF", ".webp": "an animated WEBP", ".png": "an animated PNG"}[suffix]
     for read in (read_picture, picture_size):
         with pytest.raises(
-            UserError, match=rf"a\{suffix}: {kind} of 3 pictures, not one; save each as a file of its own"
+            UserError,
+            match=rf"a\{suffix}: cannot be read as a picture \({kind} of 3 pictures, not one\); save each as a file",
         ):
             read(tmp_path / f"a{suffix}")
 
@@ -421,7 +425,9 @@ def test_previews_behind_a_jpeg_are_no_pages_and_stereo_pairs_are(tmp_path):
     stereo = bytearray(data)
     struct.pack_into(found.order + "I", stereo, at + entries.end - 16, 0x020002)
     (tmp_path / "c.jpg").write_bytes(stereo)
-    with pytest.raises(UserError, match=r"c\.jpg: a stereo pair or a panorama of 2 pictures; save each"):
+    with pytest.raises(
+        UserError, match=r"c\.jpg: cannot be read as a picture \(a stereo pair or a panorama of 2 pictures\); save each"
+    ):
         read_picture(tmp_path / "c.jpg")
 
 

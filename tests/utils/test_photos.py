@@ -213,7 +213,10 @@ def test_several_pictures_in_a_heic_are_refused(tmp_path, library):
         file.add_frombytes("RGB", (64, 48), bytes([value]) * 64 * 48 * 3)
     file.save(tmp_path / "a.heic")
     for read in (read_picture, picture_size):
-        with pytest.raises(UserError, match=r"a\.heic: a HEIF of 2 pictures, not one; save each as a file of its own"):
+        with pytest.raises(
+            UserError,
+            match=r"a\.heic: cannot be read as a picture \(a HEIF of 2 pictures, not one\); save each as a file",
+        ):
             read(tmp_path / "a.heic")
 
 
@@ -230,7 +233,10 @@ def test_heic_over_the_limit_is_refused(tmp_path, library, monkeypatch):
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
     monkeypatch.setattr("atbsn.utils.pictures.formats.MAX_PIXELS", 1000)
     for read in (read_picture, picture_size):
-        with pytest.raises(UserError, match=r"a\.heic: 128x96 is over the limit of 1000 pixels; make it smaller"):
+        with pytest.raises(
+            UserError,
+            match=r"a\.heic: cannot be read as a picture \(128x96 is over the limit of 1000 pixels\); make it smaller",
+        ):
             read(tmp_path / "a.heic")
 
 
@@ -284,7 +290,10 @@ def test_a_missing_library_is_named_with_the_remedy(tmp_path, monkeypatch, name)
     monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / name).write_bytes(head)
     for read in (read_picture, picture_size):
-        with pytest.raises(UserError, match=rf'{name}: .* needs the package .*; pip install "atbsn\[photos\]"'):
+        with pytest.raises(
+            UserError,
+            match=rf'{name}: cannot be read as a picture \(.* needs the package .*\); pip install "atbsn\[photos\]"',
+        ):
             read(tmp_path / name)
     assert image_paths(tmp_path) == [tmp_path / name]
     found = find_pictures(tmp_path)
@@ -295,7 +304,9 @@ def test_a_missing_library_is_named_with_the_remedy(tmp_path, monkeypatch, name)
 @pytest.mark.parametrize("suffix", [".heic", ".avif"])
 def test_writing_without_the_library_names_the_remedy(tmp_path, monkeypatch, suffix):
     monkeypatch.setitem(sys.modules, {".heic": "pillow_heif", ".avif": "PIL._avif"}[suffix], None)
-    with pytest.raises(UserError, match=rf'a{suffix}: .* needs the package .*; pip install "atbsn\[photos\]"'):
+    with pytest.raises(
+        UserError, match=rf'a{suffix}: cannot be written \(.* needs the package .*\); pip install "atbsn\[photos\]"'
+    ):
         write_picture(tmp_path / f"a{suffix}", Picture(np.zeros((8, 8, 3), np.uint8)))
     assert not list(tmp_path.iterdir())
 

@@ -1,7 +1,7 @@
 """Compare weight files on one data set: quality, parameters, MACs a pixel and speed, beside what people use today.
 
 ``python scripts/compare.py -opt test_quickstart.yml experiments/*/models/net_latest.pth --k 0 1 3 --nlm 5 10`` writes
-comparison.csv, comparison.md and panels to results/<name>/<set>/.
+comparison.csv, comparison.md and comparison_panels/ to results/<name>/<set>/.
 """
 
 from argparse import Namespace
@@ -19,7 +19,7 @@ from atbsn.engine.evaluation.comparison import (
     weight_candidate,
     write_comparison,
 )
-from atbsn.engine.evaluation.evaluator import evaluate, panel_writer
+from atbsn.engine.evaluation.evaluator import count_pictures, evaluate, panel_writer
 from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
 from atbsn.options import load_options
 from atbsn.utils import dist
@@ -31,8 +31,8 @@ def main(arguments: Namespace) -> None:
     if arguments.mean and len(arguments.k) < 2:
         raise UserError("--mean: the mean of several blind spots; name them with --k, such as --k 0 1 3")
 
-    options = load_options(arguments.opt, arguments.set)
-    device = dist.start(arguments.launcher, options.num_gpu)
+    options = load_options(arguments.opt, arguments.set, needs_network=False)
+    device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
 
     def denoiser_of(net: Network, metadata: Mapping[str, Any]) -> Denoiser:
         inference = options.inference("val")
@@ -50,12 +50,12 @@ def main(arguments: Namespace) -> None:
         )
     folder = Path(arguments.output) if arguments.output else results_folder(options)
     for name, images in sets.items():
-        on_panel = panel_writer(folder / name / "panels", side=256, columns=4)
+        on_panel = panel_writer(folder / name / "comparison_panels", side=256, columns=4)
         rows = evaluate(
             images, together(candidates), metrics, f"compare on {name}", with_noisy=True,
-            num_panels=options.val.save_img, on_panel=on_panel,
+            num_panels=options.val.save_img, on_panel=on_panel, limit=options.val.limit,
         )  # fmt: skip
         if dist.is_main():
             table = comparison_table(rows, candidates, metrics)
-            title = f"{name}: {type(images).__name__}, mean of {len(images)} pictures"
-            logger.info("\n%s", write_comparison(folder / name, table, metrics, title))
+            title = f"{name}: {type(images).__name__}, mean of {count_pictures(images, options.val.limit)}"
+            logger.info("\n%s", write_comparison(folder / name, table, metrics, title, candidates))

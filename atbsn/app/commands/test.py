@@ -14,7 +14,7 @@ from atbsn.utils.log import logger
 
 def main(arguments: Namespace) -> int:
     options = load_options(arguments.opt, arguments.set)
-    device = dist.start(arguments.launcher, options.num_gpu)
+    device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
     if arguments.input:
         sets = {Path(arguments.input).stem: build_dataset({"type": "NoisyFolder", "dataroot": arguments.input})}
     else:

@@ -12,10 +12,10 @@ from atbsn.utils.log import logger
 
 def main(arguments: Namespace) -> int:
     options = load_options(arguments.opt, arguments.set, arguments.debug)
-    device = dist.start(arguments.launcher, options.num_gpu)
+    device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
     state = find_state(options, arguments.auto_resume)
     if state is not None and is_finished(state, options):
-        logger.info("finished: %s is the last of %d iterations", state.path, options.train.total_iter)
+        logger.info("finished: %s is the last of its iterations", state.path)
         return 0
     training = build_training(options, device, state)
     with Experiment(options, state and state.path) as experiment, StopSignal() as stop:

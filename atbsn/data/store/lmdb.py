@@ -82,7 +82,7 @@ class LmdbReader:
                 record = self._record(transaction, number, 0)
                 return png_fits(record, patch) and zlib.crc32(record) == patch.crc32
             for strip in range(-(-patch.height // _STRIP)):
-                crc32 = zlib.crc32(self._strip(transaction, number, strip), crc32)
+                crc32 = zlib.crc32(self._strip(transaction, number, strip).data, crc32)
         return crc32 == patch.crc32
 
     def _pixels(self, number: int, top: int, left: int, height: int, width: int) -> np.ndarray:
@@ -98,7 +98,7 @@ class LmdbReader:
                 pixels[start - top : stop - top] = part[start - first : stop - first, left:right]
         return pixels
 
-    def _decode(self, transaction: "lmdb.Transaction", number: int) -> np.ndarray:
+    def _decode(self, transaction: "lmdb.Transaction[Any]", number: int) -> np.ndarray:
         _, height, width, _ = self.manifest.patches[number]
         record = self._record(transaction, number, 0)
         pixels = cv2.imdecode(np.frombuffer(record, np.uint8), cv2.IMREAD_COLOR) if len(record) else None
@@ -106,7 +106,7 @@ class LmdbReader:
             raise self._damaged(number)
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
-    def _strip(self, transaction: "lmdb.Transaction", number: int, strip: int) -> np.ndarray:
+    def _strip(self, transaction: "lmdb.Transaction[Any]", number: int, strip: int) -> np.ndarray:
         """A view of (rows, W, 3) pixels, valid within the transaction."""
         _, height, width, _ = self.manifest.patches[number]
         rows = min(_STRIP, height - strip * _STRIP)
@@ -115,14 +115,14 @@ class LmdbReader:
             raise self._damaged(number)
         return np.frombuffer(record, np.uint8).reshape(rows, width, 3)
 
-    def _record(self, transaction: "lmdb.Transaction", number: int, strip: int) -> memoryview:
+    def _record(self, transaction: "lmdb.Transaction[Any]", number: int, strip: int) -> memoryview:
         record = transaction.get(record_key(number, strip))
         if record is None:
             raise self._damaged(number)
         return record
 
     @contextmanager
-    def _transaction(self) -> Iterator["lmdb.Transaction"]:
+    def _transaction(self) -> Iterator["lmdb.Transaction[Any]"]:
         process = os.getpid()
         if self._opened is None or self._opened[0] != process:
             self._opened = process, _environment(self.path)
@@ -168,7 +168,7 @@ class LmdbWriter:
     def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], crc32s: Sequence[int]) -> None:
         """Add the patches of one picture, durably: all of them and the note or, if this fails, nothing."""
 
-        def write(transaction: "lmdb.Transaction") -> None:
+        def write(transaction: "lmdb.Transaction[Any]") -> None:
             for tile, record in zip(tiles, records, strict=True):
                 length = _STRIP * tile.width * 3 if self.codec == "raw" else len(record)
                 for strip, start in enumerate(range(0, len(record), length)):
@@ -185,12 +185,13 @@ class LmdbWriter:
         self._env.close()
         (self.folder / "lock.mdb").unlink(missing_ok=True)  # readers do not lock
 
-    def _commit(self, write: Callable[["lmdb.Transaction"], None]) -> None:
+    def _commit(self, write: Callable[["lmdb.Transaction[Any]"], object]) -> None:
         with self._writing():
             while True:
                 try:
                     with self._env.begin(write=True) as transaction:
-                        return write(transaction)
+                        write(transaction)
+                        return
                 except self._full:
                     self._env.set_mapsize(2 * self._env.info()["map_size"])
 

@@ -162,7 +162,7 @@ def _key(picture: str, size: int | None, top: int, left: int) -> str:
 
 
 def _starts(length: int, size: int | None, stride: int | None) -> list[int]:
-    if size is None or length <= size:
+    if size is None or stride is None or length <= size:
         return [0]
     return [*range(0, length - size, stride), length - size]
 

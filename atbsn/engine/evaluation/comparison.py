@@ -20,6 +20,7 @@ from atbsn.engine.evaluation.evaluator import Denoise, Row, means
 from atbsn.engine.evaluation.validation import labelled
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import split_settings
+from atbsn.engine.provenance import commit, file_sha256, versions
 from atbsn.metrics import Metric
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
@@ -38,12 +39,16 @@ class Candidate:
         denoise: (1, 3, H, W), [0, 255], on the CPU, and its name, to the results by label.
         num_params: of the network; None where there is none.
         kmac: thousands of multiply-adds a pixel, for all results together; None where there is no network.
+        weights: the file of the network's weights.
+        sha256: of that file.
     """
 
     labels: tuple[str, ...]
     denoise: Denoise
     num_params: int | None = None
     kmac: float | None = None
+    weights: str | None = None
+    sha256: str | None = None
 
 
 def weight_candidate(
@@ -64,10 +69,10 @@ def weight_candidate(
     denoiser = denoiser_of(net, metadata)
     name = _short_name(path)
     if not isinstance(net, BlindSpotNetwork):
-        return _candidate((name,), labelled(denoiser), denoiser)
+        return _candidate(path, (name,), labelled(denoiser), denoiser)
     if not ks:
         k = denoiser.settings.get("k", 3)
-        return _candidate((f"{name} k={k}",), labelled(denoiser), denoiser)
+        return _candidate(path, (f"{name} k={k}",), labelled(denoiser), denoiser)
     labels = [f"{name} k={k}" for k in ks] + [f"{name} mean"] * with_mean
     family = labelled(denoiser, list(ks))
 
@@ -75,7 +80,7 @@ def weight_candidate(
         outputs = dict(family(noisy, key))
         return {**outputs, "mean": torch.stack(list(outputs.values())).mean(dim=0)} if with_mean else outputs
 
-    return _candidate(tuple(labels), denoise, denoiser, ks)
+    return _candidate(path, tuple(labels), denoise, denoiser, ks)
 
 
 def nlm_candidate(strength: float) -> Candidate:
@@ -151,32 +156,48 @@ def megapixels_per_second(candidate: Candidate, repeats: int = 3) -> float:
 def comparison_table(
     rows: Sequence[Row], candidates: Sequence[Candidate], metrics: Mapping[str, Metric]
 ) -> list[dict[str, Any]]:
-    """One line a method: its means, parameters, thousand MACs a pixel and megapixels a second."""
-    facts = {
-        label: {"parameters": candidate.num_params, "kMAC/pixel": candidate.kmac, "MP/s": speed}
+    """One line a method: its means, parameters, thousand MACs a pixel, megapixels a second, checksum of its weights."""
+    facts: dict[str, dict[str, Any]] = {
+        label: {
+            "parameters": candidate.num_params,
+            "kMAC/pixel": candidate.kmac,
+            "MP/s": speed,
+            "weights": candidate.sha256 and candidate.sha256[:12],
+        }
         for candidate in candidates
         for speed in (megapixels_per_second(candidate),)
         for label in candidate.labels
     }
-    empty = {"parameters": None, "kMAC/pixel": None, "MP/s": None}
+    empty = dict.fromkeys(("parameters", "kMAC/pixel", "MP/s", "weights"))
     return [{"method": name, **values, **facts.get(name, empty)} for name, values in means(rows, metrics).items()]
 
 
-def write_comparison(folder: Path, table: Sequence[dict[str, Any]], metrics: Mapping[str, Metric], title: str) -> str:
-    """Write ``comparison.csv`` and ``comparison.md``; returns the Markdown."""
+def write_comparison(
+    folder: Path,
+    table: Sequence[dict[str, Any]],
+    metrics: Mapping[str, Metric],
+    title: str,
+    candidates: Sequence[Candidate] = (),
+) -> str:
+    """Write ``comparison.csv`` and ``comparison.md``, which says where it comes from; returns the Markdown."""
     write_text(folder / "comparison.csv", format_csv(table[0], table))
     header = list(table[0])
     lines = [f"{title}\n", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_cell(key, line[key]) for key in header) + " |" for line in table]
     lines += ["", *(f"- {name}: {metric.protocol}" for name, metric in metrics.items())]
+    lines += [f"- {each.weights}: sha256 {each.sha256}" for each in candidates if each.weights is not None]
+    lines += [f"- commit {commit()}; {versions()}"]
     text = "\n".join(lines) + "\n"
     write_text(folder / "comparison.md", text)
     return text
 
 
-def _candidate(labels: tuple[str, ...], denoise: Denoise, denoiser: Denoiser, ks: Sequence[int] = ()) -> Candidate:
+def _candidate(
+    path: str | Path, labels: tuple[str, ...], denoise: Denoise, denoiser: Denoiser, ks: Sequence[int] = ()
+) -> Candidate:
     num_params = sum(parameter.numel() for parameter in denoiser.net.parameters())
-    return Candidate(labels, denoise, num_params, kmac_per_pixel(denoiser.net, ks, denoiser.settings))
+    kmac = kmac_per_pixel(denoiser.net, ks, denoiser.settings)
+    return Candidate(labels, denoise, num_params, kmac, str(path), file_sha256(path))
 
 
 def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Denoise:

@@ -36,6 +36,7 @@ def evaluate(
     with_noisy: bool = False,
     num_panels: int = 0,
     on_panel: OnPanel | None = None,
+    limit: int | None = None,
 ) -> list[Row]:
     """Measure ``denoise`` on every picture of ``images``, shared between the processes.
 
@@ -44,6 +45,7 @@ def evaluate(
         description: for the progress bar.
         with_noisy: measure the noisy pictures too, as method "noisy".
         num_panels: how many pictures, the first ones, are given to ``on_panel``: noisy, denoised and reference.
+        limit: measure so many pictures, spread over the set; None: all.
 
     Returns:
         The rows of all pictures, in the order of the set, on every process.
@@ -56,7 +58,9 @@ def evaluate(
             f"{type(images).__name__} has no references to validate against; use test.py to denoise it, or name a "
             "set with references"
         )
-    numbers = range(dist.rank(), len(images), dist.world_size())
+    chosen = spread(len(images), limit)
+    shown = set(chosen[:num_panels])
+    numbers = chosen[dist.rank() :: dist.world_size()]
     pairs = prefetch(lambda index: (index, images.read(index), images.read_clean(index)), numbers)
     rows: list[Row] = []
     for index, noisy, clean in progress_bar(pairs, description, total=len(numbers), unit="image"):
@@ -66,11 +70,23 @@ def evaluate(
         for label, output in measured.items():
             values = {name: metric(output, reference) for name, metric in metrics.items()}
             rows.append({"index": index, "image": images.key(index), "method": label, **values, **images.groups(index)})
-        if index < num_panels and on_panel is not None:
-            shown = {label: Picture(output).rgb8() for label, output in outputs.items()}
-            on_panel(images.key(index), {"noisy": noisy.rgb8(), **shown, "reference": clean.rgb8()})
+        if index in shown and on_panel is not None:
+            denoised = {label: Picture(output).rgb8() for label, output in outputs.items()}
+            on_panel(images.key(index), {"noisy": noisy.rgb8(), **denoised, "reference": clean.rgb8()})
     gathered = [row for part in dist.gather(rows) for row in part]
     return sorted(gathered, key=lambda row: row["index"])
+
+
+def spread(length: int, limit: int | None) -> list[int]:
+    """``limit`` numbers below ``length`` at equal distances; all of them without a limit or below it."""
+    count = length if limit is None else min(limit, length)
+    return [position * length // count for position in range(count)]
+
+
+def count_pictures(images: ImageSet, limit: int | None) -> str:
+    """How many pictures are measured, for a title."""
+    count = len(spread(len(images), limit))
+    return f"{count} pictures" if count == len(images) else f"{count} of {len(images)} pictures"
 
 
 def means(rows: Iterable[Row], metrics: Iterable[str]) -> dict[str, dict[str, float]]:

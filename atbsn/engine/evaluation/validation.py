@@ -2,15 +2,31 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import yaml
 from torch import Tensor
 
 from atbsn.data.base import ImageSet
-from atbsn.engine.evaluation.evaluator import Denoise, Row, evaluate, format_table, means, panel_writer, write_rows
+from atbsn.engine.evaluation.evaluator import (
+    Denoise,
+    Row,
+    count_pictures,
+    evaluate,
+    format_table,
+    means,
+    panel_writer,
+    write_rows,
+)
 from atbsn.engine.evaluation.groups import format_groups, group_means, write_groups
 from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.provenance import commit, file_sha256, versions
 from atbsn.metrics import Metric
+from atbsn.utils import dist
+from atbsn.utils.files import cannot_write, write_text
 from atbsn.utils.log import logger
 
 
@@ -21,10 +37,12 @@ class Measuring:
     Attributes:
         metrics: by name.
         num_panels: how many pictures a set are shown as noisy | denoised | reference.
+        limit: how many pictures a set are measured, spread over it; None: all.
     """
 
     metrics: Mapping[str, Metric]
     num_panels: int
+    limit: int | None = None
 
 
 def labelled(denoiser: Denoiser, ks: list[int] | None = None) -> Denoise:
@@ -44,14 +62,21 @@ def labelled(denoiser: Denoiser, ks: list[int] | None = None) -> Denoise:
 
 
 def validate_sets(
-    denoiser: Denoiser, sets: Mapping[str, ImageSet], measuring: Measuring, ks: list[int] | None, folder: Path
+    denoiser: Denoiser,
+    sets: Mapping[str, ImageSet],
+    measuring: Measuring,
+    ks: list[int] | None,
+    folder: Path,
+    weights: str | Path | None = None,
 ) -> dict[str, list[Row]]:
     """Validate on every set, beside the noisy input: tables on the console and as CSV, and panels.
 
     Args:
         ks: blind spots to compare, or None for the denoiser's own settings.
+        weights: the file that the network's weights are from.
         folder: results go to ``folder/<set>``: ``metrics.csv`` a picture, ``groups.csv`` a scene, phone, ISO or what
-            else the set tells, and ``panels/<image>.png``.
+            else the set tells, ``panels/<image>.png``, and ``about.yml``, which says where they come from. Results of
+            other weights or settings that lie there are moved to ``archived_<time>``.
 
     Returns:
         The rows of every set, on every process.
@@ -59,16 +84,53 @@ def validate_sets(
     denoise, metrics = labelled(denoiser, ks), measuring.metrics
     results = {}
     for name, images in sets.items():
+        about = describe(denoiser, measuring, weights) | {"k": ks, "set": f"{name}: {type(images).__name__}"}
+        dist.on_main(partial(_begin, folder / name, about))
         rows = evaluate(
-            images, denoise, metrics, f"validate {name}", with_noisy=True,
-            num_panels=measuring.num_panels, on_panel=panel_writer(folder / name / "panels"),
+            images, denoise, metrics, f"validate {name}", with_noisy=True, num_panels=measuring.num_panels,
+            on_panel=panel_writer(folder / name / "panels"), limit=measuring.limit,
         )  # fmt: skip
         write_rows(folder / name / "metrics.csv", rows, metrics)
         table = format_table(means(rows, metrics), metrics)
-        logger.info("%s, mean of %d pictures (each in %s):\n%s", name, len(images), folder / name, table)
+        pictures = count_pictures(images, measuring.limit)
+        logger.info("%s, mean of %s (each in %s):\n%s", name, pictures, folder / name, table)
         groups = group_means(rows, metrics)
         write_groups(folder / name / "groups.csv", groups, metrics)
         if groups:
             logger.info("%s, means of its groups:\n%s", name, format_groups(groups, metrics))
         results[name] = rows
     return results
+
+
+def describe(denoiser: Denoiser, measuring: Measuring, weights: str | Path | None) -> dict[str, Any]:
+    """Where figures come from, in plain values: weights, settings, code and protocols."""
+    return {
+        "weights": None if weights is None else str(weights),
+        "sha256": None if weights is None else file_sha256(weights),
+        "network": denoiser.net.options,
+        "denoise": dict(denoiser.settings),
+        "precision": denoiser.precision,
+        "tile": denoiser.tiler.tile,
+        "overlap": denoiser.tiler.overlap,
+        "self_ensemble": denoiser.self_ensemble,
+        "limit": measuring.limit,
+        "metrics": {name: metric.protocol for name, metric in measuring.metrics.items()},
+        "commit": commit(),
+        "versions": versions(),
+    }
+
+
+def _begin(folder: Path, about: dict[str, Any]) -> None:
+    """Write ``about.yml``; the results of anything else are moved aside first."""
+    said, text = folder / "about.yml", yaml.safe_dump(about, sort_keys=False, width=110)
+    old = [folder / name for name in ("metrics.csv", "groups.csv", "about.yml", "panels") if (folder / name).exists()]
+    try:
+        if old and not (said.is_file() and said.read_text(encoding="utf-8") == text):
+            archive = folder / f"archived_{datetime.now():%Y%m%d_%H%M%S_%f}"
+            archive.mkdir()
+            for path in old:
+                path.rename(archive / path.name)
+            logger.info("%s: results of other weights, settings or code moved to %s", folder, archive.name)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    write_text(said, text)

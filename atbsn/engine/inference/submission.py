@@ -12,6 +12,7 @@ import scipy.io
 
 from atbsn.data.base import ImageSet
 from atbsn.data.mat import read_v5
+from atbsn.data.sidd import BlockSet
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
@@ -50,6 +51,8 @@ class SIDDSubmission(Submission):
 
     def __init__(self, images: ImageSet, folder: Path) -> None:
         super().__init__(images, folder)
+        assert isinstance(images, BlockSet), "SIDD's benchmark is a set of blocks"
+        self._shape = images.shape
         self._blocks: dict[int, np.ndarray] = {}
 
     def add(self, index: int, rgb: np.ndarray) -> None:
@@ -73,7 +76,7 @@ class SIDDSubmission(Submission):
 
     def _gather(self) -> np.ndarray:
         """All blocks on the main process; (images, blocks, H, W, 3) uint8."""
-        blocks = np.zeros(self.images.shape if dist.is_main() else 0, np.uint8)
+        blocks = np.zeros(self._shape if dist.is_main() else 0, np.uint8)
         arrived = 0
         own = list(self._blocks)
         for start in range(0, -(-len(self.images) // dist.world_size()), _ROUND):
@@ -81,7 +84,7 @@ class SIDDSubmission(Submission):
             arrived += sum(map(len, parts))
             for part in parts if dist.is_main() else ():
                 for index, block in part.items():
-                    blocks[divmod(index, self.images.shape[1])] = block
+                    blocks[divmod(index, self._shape[1])] = block
         if arrived < len(self.images):
             raise UserError(
                 f"{self.folder}: only {arrived} of {len(self.images)} blocks are there; denoise all of them"

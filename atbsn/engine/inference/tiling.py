@@ -92,7 +92,7 @@ class Tiler:
         device = self.device or x.device
         # A CUDA device returns before it is done: the batch that is handed out is the one before the newest.
         asynchronous = device.type == "cuda" and x.device.type == "cpu"
-        height, width = (min(length, self.tile) for length in x.shape[-2:])
+        height, width = (min(length, self.tile or length) for length in x.shape[-2:])
         batch_size = min(self.batch_size, len(corners))
         pending: deque[tuple[tuple[Tensor, ...], torch.cuda.Event | None]] = deque()
         for start in range(0, len(corners), batch_size):

@@ -95,6 +95,7 @@ class Checkpointer:
                 "seed": self.metadata["seed"],
                 "settings": json.dumps(self.settings),
                 "params": learner.model.net.state_dict(),
+                "method": learner.model.own_state(),
                 "ema": learner.ema.state_dict() if learner.ema is not None else None,
                 "optimizer": learner.optimizer.state_dict(),
                 "scaler": learner.scaler.state_dict(),

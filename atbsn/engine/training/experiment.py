@@ -1,17 +1,14 @@
 """The folder of a run: made once, held by one training at a time, the old one archived."""
 
-import platform
 import shlex
-import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 
-import torch
 import yaml
 from filelock import FileLock, Timeout
 
-import atbsn
+from atbsn.engine.provenance import commit, versions
 from atbsn.options import Options
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
@@ -42,7 +39,7 @@ class Experiment:
         self.states = self.folder / "training_states"
         self.visualization = self.folder / "visualization"
         # The system frees this lock when its holder ends, however it ends: it cannot go stale.
-        self._lock = FileLock(self.folder.parent / f".{options.name}.lock")
+        self._lock = FileLock(self.folder.parent / f".{self.folder.name}.lock")
         continued = resumed is not None and resumed.resolve().parent == self.states.resolve()
         dist.on_main(lambda: self._open(options, continued))
 
@@ -92,18 +89,8 @@ def describe_run() -> str:
     """Command, commit and versions, as YAML comments."""
     facts = {
         "command": shlex.join(sys.orig_argv),
-        "commit": _commit() or "not a git checkout",
-        "versions": f"atbsn {atbsn.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "commit": commit(),
+        "versions": versions(),
         "started": f"{datetime.now():%Y-%m-%d %H:%M:%S}, {dist.world_size()} process(es)",
     }
     return "".join(f"# {key}: {value}\n" for key, value in facts.items())
-
-
-def _commit() -> str:
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, cwd=Path(atbsn.__file__).parent
-        ).stdout.strip()
-    except OSError:  # no git on this machine
-        return ""

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -27,7 +28,7 @@ class StopSignal:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._since = 0.0
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, Any] = {}
         self._vote: tuple[Tensor, distributed.Work] | None = None
 
     def __enter__(self) -> "StopSignal":

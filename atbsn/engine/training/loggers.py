@@ -5,7 +5,7 @@ import csv
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.files import cannot_write, write_text
 from atbsn.utils.log import logger
 from atbsn.utils.tables import format_csv
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 COLUMNS = ("iteration", "dataset", "weights", "metric", "value", "protocol")
 
@@ -41,9 +44,9 @@ class LossMeter:
         if not self._count:
             return {}
         means = dist.mean_(torch.stack(list(self._sums.values())) / self._count).tolist()
-        means = dict(zip(self._sums, means, strict=True))
+        by_name = dict(zip(self._sums, means, strict=True))
         self._sums, self._count = {}, 0
-        return means
+        return by_name
 
     def state_dict(self) -> dict[str, Any]:
         """What this process has summed up."""
@@ -71,7 +74,7 @@ class RunLogger:
     def __init__(self, folder: Path, tensorboard: Path | None, first_iter: int) -> None:
         self._csv, self._tensorboard = folder / "metrics.csv", tensorboard
         self._rows: list[dict[str, Any]] = []
-        self._writer = None
+        self._writer: SummaryWriter | None = None
         self._clock, self._clock_iter = time.perf_counter(), first_iter - 1
         dist.on_main(lambda: self._open(first_iter))
 
@@ -154,7 +157,7 @@ class RunLogger:
         try:
             yield
         except OSError as error:
-            raise cannot_write(self._tensorboard, error) from error
+            raise cannot_write(self._tensorboard or Path(), error) from error
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

@@ -30,8 +30,9 @@ def _rate(options: Train) -> Callable[[int], float]:
     """Iterations done to the part of ``lr`` that is left."""
     scheduler, total, lr = options.scheduler, options.total_iter, options.optim.lr
     if isinstance(scheduler, CosineAnnealing):
-        low = scheduler.eta_min / lr
-        return lambda done: low + (1 - low) * (1 + math.cos(math.pi * min(done, total) / total)) / 2
+        low, hold = scheduler.eta_min / lr, scheduler.hold
+        steps = max(1, total - hold)
+        return lambda done: low + (1 - low) * (1 + math.cos(math.pi * min(max(0, done - hold), steps) / steps)) / 2
     if isinstance(scheduler, Step):
         return lambda done: scheduler.gamma ** (done // scheduler.step_size)
     if isinstance(scheduler, MultiStep):

@@ -28,7 +28,7 @@ from atbsn.models.base import Model
 from atbsn.options import Options
 from atbsn.options.schema import Component, Train
 from atbsn.utils import dist
-from atbsn.utils.errors import UserError
+from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.log import logger
 from atbsn.utils.seed import draw_seed, seed_everything
 
@@ -71,13 +71,14 @@ class Training:
 def find_state(options: Options, auto_resume: bool) -> State | None:
     """The training state to continue from: with ``auto_resume`` the run's newest readable one, else the one named.
 
-    A process that ``torchrun`` starts in place of one that died resumes without being told.
+    Processes that ``torchrun`` starts in place of ones that died resume without being told: all of them where any is
+    such, for on a machine that came back they are the first of a new ``torchrun``.
 
     Raises:
         UserError: the state that is named, or every state of the run, cannot be read.
     """
     named = None if options.path.resume_state is None else Path(options.path.resume_state)
-    if not auto_resume and not dist.restarted():
+    if not auto_resume and not any(dist.gather(dist.restarted())):
         return None if named is None else load_state(named)
     newest: State | None = None
 
@@ -131,6 +132,10 @@ def build_training(options: Options, device: torch.device, state: State | None) 
             raise UserError(f"datasets.{name}: {type(images).__name__} has no references; name a set that has")
     images = build_dataset(options.dataset("train"))
     patches = PatchDataset(images, loader.patch_size, loader.use_flip, loader.use_rot, seed)
+    if state is None:
+        model.prepare(images, seed)
+    else:
+        _restore_method(model, state)
     settings = _settings(options, train, method, model, patches)
     if state is not None:
         compare_settings(state, settings)
@@ -176,6 +181,13 @@ def build_trainer(training: Training, experiment: Experiment) -> Trainer:
     return Trainer(learner, batches, guard, checkpointer, run_logger, validate, schedule, device)
 
 
+def _restore_method(model: Model, state: State) -> None:
+    try:
+        model.load_own_state(state.content.get("method", {}))
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise UserError(f"{state.path}: does not fit {type(model).__name__} ({in_a_phrase(error)})") from None
+
+
 def _build_learner(training: Training) -> Learner:
     train, net = training.train, training.model.net
     optimizer = build_optimizer(train, net)
@@ -203,6 +215,7 @@ def _build_checkpointer(training: Training, experiment: Experiment) -> Checkpoin
         "model": training.method["type"],
         "denoise": model.denoise_settings(),
         **model.metadata(),
+        **({"frozen_sha256": model.frozen_sha256()} if model.frozen else {}),
         "dataset": options.datasets["train"]["type"],
         "patch_size": loader.patch_size,
         "batch_size": loader.batch_size_per_gpu * dist.world_size() * training.train.accum_iter,

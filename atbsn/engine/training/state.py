@@ -16,7 +16,7 @@ from atbsn.utils.files import cannot_write, read_tensors, write_atomically
 from atbsn.utils.log import logger
 
 STATE = re.compile(r"(\d+)\.state")
-_LAYOUT = {
+_LAYOUT: dict[str, type | tuple[type, ...]] = {
     "iteration": int,
     "reported": bool,
     "seed": int,

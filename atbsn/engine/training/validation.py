@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel
 
+from atbsn.archs.base import Network
 from atbsn.data.base import ImageSet
-from atbsn.engine.evaluation.evaluator import evaluate, format_table, means
+from atbsn.engine.evaluation.evaluator import count_pictures, evaluate, format_table, means
 from atbsn.engine.evaluation.panels import panel
 from atbsn.engine.evaluation.validation import Measuring, labelled
 from atbsn.engine.inference.denoiser import Denoiser
@@ -54,7 +56,7 @@ class TrainingValidation:
             for position, (name, images) in enumerate(self.sets.items()):
                 values = self._validate(iteration, name, images, "net", self.denoiser)
                 if self.ema is not None:
-                    averaged = self.denoiser.of(self.ema.module.eval())
+                    averaged = self.denoiser.of(cast(Network, self.ema.module).eval())
                     values = self._validate(iteration, name, images, "ema", averaged)
                 if position == 0 and self.best_metric is not None:
                     score = values[self.best_metric]
@@ -72,7 +74,7 @@ class TrainingValidation:
         last = iteration == self.total_iter
         rows = evaluate(
             images, labelled(denoiser), metrics, f"validate {name}", with_noisy=last,
-            num_panels=self.measuring.num_panels, on_panel=save_panel,
+            num_panels=self.measuring.num_panels, on_panel=save_panel, limit=self.measuring.limit,
         )  # fmt: skip
         table = means(rows, metrics)
         entries = [
@@ -81,5 +83,6 @@ class TrainingValidation:
         ]
         self.run_logger.log_metrics(iteration, name, weights, entries)
         if last:
-            logger.info("%s (%s), mean of %d pictures:\n%s", name, weights, len(images), format_table(table, metrics))
+            pictures = count_pictures(images, self.measuring.limit)
+            logger.info("%s (%s), mean of %s:\n%s", name, weights, pictures, format_table(table, metrics))
         return table["denoised"]

@@ -85,7 +85,7 @@ class RefusedError(Exception):
     """A picture that is in order but not for us: the reason and the remedy."""
 
     def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(f"{reason}; {remedy}")
+        super().__init__(f"({reason}); {remedy}")
 
 
 def check_pixels(width: int, height: int) -> None:

@@ -19,6 +19,7 @@ from atbsn.archs.weights import save_weights
 from atbsn.data.dnd import DND
 from atbsn.data.sidd import SIDDBenchmark
 from atbsn.engine.inference.submission import open_submission
+from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
 
 QUICK = ["num_gpu=0", "path.root=.", "val.save_img=0"]
@@ -139,13 +140,7 @@ def test_training_on_the_noisy_pictures_of_a_benchmark(command, datasets, tmp_pa
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"type": "ATBSN", "width": 2},
-        {"type": "StudentA"},
-        {"type": "StudentB"},
-        {"type": "StudentC", "width": 2},
-        {"type": "CBSN", "width": 4},
-    ],
+    [{"type": name, **ARCHS.get(name).example()} for name in ARCHS],
     ids=lambda options: options["type"],
 )
 def test_every_network_submits(command, datasets, tmp_path, options):

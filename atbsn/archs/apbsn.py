@@ -1,0 +1,151 @@
+"""AP-BSN (Lee et al., CVPR 2022, arXiv 2203.11799) and SDAP (Pan et al., ICCV 2023, arXiv 2307.16825).
+
+One network, DBSNl, on sub-images: noise that is correlated between neighbours hardly is between every second or fifth
+pixel.
+"""
+
+from functools import partial
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Ge, Le
+from torch import Tensor
+from torch.nn import functional as F
+
+from atbsn.archs.base import Network, Tiled, seeded, untiled
+from atbsn.archs.dbsn import RADIUS, DBSNl, NumModules, dbsnl_arguments, without_masks
+from atbsn.ops.mosaic import mosaic, unmosaic
+from atbsn.ops.padding import pad_to_multiple
+from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
+from atbsn.ops.subsample import batch_to_space, space_to_batch
+from atbsn.registry import ARCHS
+from atbsn.utils.types import Fraction, PositiveInt
+
+MARGIN = 2
+"""Zeros around each tile of AP-BSN's mosaics."""
+AT_ONCE_ON_GPU = 2**19
+"""Pixels of refinement that a GPU takes as one batch."""
+
+Stride = Annotated[int, Ge(1), Le(64)]
+Times = Annotated[int, Ge(0), Le(1000)]
+
+
+@ARCHS.register
+class APBSN(Network):
+    """AP-BSN: DBSNl on mosaics of sub-images, and random-replacing refinement (R3).
+
+    ``net(noisy, pd=2)``: (B, 3, H, W), RGB, [0, 255], any size -> the same shape, not clipped: PD_pd^-1(B(PD_pd(y)))
+    with the published mosaic, H and W filled up with zeros to multiples of ``pd``. ``denoise`` adds R3, eight more
+    passes at full resolution.
+
+    In the mosaic a tile sees its neighbours across a gap of 4 pixels. In training on 120 x 120 with pd = 5, tiles
+    have a pitch of 28 and the network a radius of 29: a pixel never sees itself, but faintly what lies beside it. With
+    pd = 2, and tiles larger than the radius, nothing leaks.
+
+    Args:
+        width: channels; 128 has 3,656,131 parameters.
+        num_modules: dilated modules of each branch.
+    """
+
+    tile_overlap = 4 * RADIUS + 4
+
+    def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9) -> None:
+        super().__init__()
+        self.bsn = DBSNl(width, num_modules)
+
+    def forward(self, noisy: Tensor, pd: int = 2) -> Tensor:
+        return _crop(self._through_mosaic(_fill(noisy, pd), pd, untiled), noisy)
+
+    def denoise(
+        self,
+        noisy: Tensor,
+        tiled: Tiled = untiled,
+        *,
+        pd: Stride = 2,
+        refine: Times = 8,
+        p: Fraction = 0.16,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape back, not clipped.
+
+        Mosaics are made of the whole picture and the network, of radius 29, is laid over them: tiles change nothing.
+
+        Args:
+            pd: stride of the sub-images.
+            refine: T, terms of R3, each a pass; 0 for none.
+            p: how likely a term takes the noisy value of an element (pixel and channel).
+            generator: of R3's draws.
+        """
+        filled = _fill(noisy, pd)
+        estimate = self._through_mosaic(filled, pd, tiled)
+        if refine:
+            masks = replacement_masks(filled, refine, p, seeded(generator, noisy))
+            at_once = max(1, AT_ONCE_ON_GPU // filled[:, 0].numel()) if noisy.is_cuda else 1
+            estimate = random_replacing_refinement(partial(tiled, self.bsn), filled, estimate, masks, at_once)
+        return _crop(estimate, noisy)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile what is laid over mosaics and pictures, as ``nn.Module.compile``."""
+        self.bsn.compile(*args, **kwargs)
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        return dbsnl_arguments(shapes, "bsn.")
+
+    @classmethod
+    def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The authors' state dict, with its mask buffers, as ours; None if it is ours already or another network's."""
+        return without_masks(state, "bsn.", "denoiser.bsn.")
+
+    def _through_mosaic(self, noisy: Tensor, pd: int, tiled: Tiled) -> Tensor:
+        return unmosaic(tiled(self.bsn, mosaic(noisy, pd, MARGIN)), pd, MARGIN)
+
+
+@ARCHS.register
+class SDAP(DBSNl, Network):
+    """SDAP: DBSNl, trained on random sub-images, denoising the four phases of a picture.
+
+    ``net(noisy)``: (B, 3, H, W), RGB, [0, 255], any size -> the same shape, not clipped; inside, 0 to 1. Exactly blind
+    to the pixel itself, and in sub-images, which are items of a batch, to all others.
+
+    Args:
+        width: channels; 128 has 3,656,131 parameters.
+        num_modules: dilated modules of each branch.
+    """
+
+    tile_overlap = 4 * RADIUS + 4
+
+    def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9) -> None:
+        super().__init__(width, num_modules)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        return super().forward(noisy / 255) * 255
+
+    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, enhance: bool = False) -> Tensor:
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape back, not clipped.
+
+        Args:
+            enhance: SDAP (E): one more pass, at full resolution, over the result.
+        """
+        phases = space_to_batch(pad_to_multiple(noisy, 2), 2)
+        clean = _crop(batch_to_space(tiled(self, phases), 2), noisy)
+        return tiled(self, clean) if enhance else clean
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        return dbsnl_arguments(shapes)
+
+    @classmethod
+    def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The authors' state dict, with its mask buffers, as ours; None if it is ours already or another network's."""
+        return without_masks(state, "")
+
+
+def _fill(noisy: Tensor, multiple: int) -> Tensor:
+    """Zeros at the bottom and on the right, up to multiples of ``multiple``."""
+    height, width = noisy.shape[-2:]
+    return F.pad(noisy, (0, -width % multiple, 0, -height % multiple))
+
+
+def _crop(output: Tensor, noisy: Tensor) -> Tensor:
+    return output[..., : noisy.shape[-2], : noisy.shape[-1]]

@@ -1,0 +1,56 @@
+"""APR-RD's teacher: AT-BSN's network on the scale of [0, 1] (AAAI 2025)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from atbsn.archs.atbsn import ATBSN
+from atbsn.archs.base import Tiled, untiled
+from atbsn.ops.surround import surrounded
+from atbsn.registry import ARCHS
+from atbsn.utils.types import PositiveInt
+
+WHITE = 255.0
+PADDING = 16
+"""Pixels of reflection around a picture to denoise."""
+
+
+@ARCHS.register
+class APRBSN(ATBSN):
+    """``ATBSN`` that computes on [0, 1], as APR-RD trains it: the biases, and how fast they learn, have that scale.
+
+    ``net(noisy, k)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped.
+    k = 2 s - 1
+    is the published shift s.
+
+    A file of the authors has AT-BSN's keys and shapes, so it has to be named: ``network: {type: APRBSN}``.
+
+    Args:
+        width: channels of the UNet; 48 has 1,268,547 parameters.
+    """
+
+    def __init__(self, width: PositiveInt = 48) -> None:
+        super().__init__(width)
+
+    def forward(self, noisy: Tensor, k: int = 1) -> Tensor:
+        return super().forward(noisy / WHITE, k) * WHITE
+
+    def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (0, 1, 3, 5, 7, 9)) -> Tensor:
+        return super().forward_teachers(noisy / WHITE, ks) * WHITE
+
+    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: int = 1) -> Tensor:
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
+
+        Args:
+            k: the blind spot, odd, or 0 for none; 1 is the published one.
+        """
+        return surrounded(lambda x: tiled(lambda tile: self(tile, k=k), x), noisy, PADDING)
+
+    def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled, **how: Any) -> Tensor:
+        """As ``denoise``, for every blind spot of ``ks``: (K, B, 3, H, W)."""
+        return surrounded(lambda x: tiled(lambda tile: self.forward_teachers(tile, ks), x), noisy, PADDING)
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        return None  # nothing tells these weights from AT-BSN's

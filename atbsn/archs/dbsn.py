@@ -1,0 +1,144 @@
+"""The dilated blind-spot network DBSNl of AP-BSN (Lee et al., CVPR 2022, arXiv 2203.11799), which others build on."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Le
+from torch import Tensor, nn
+
+from atbsn.archs.base import in_full_precision
+
+RADIUS = 29
+"""How far DBSNl looks with its published nine modules, pixels."""
+
+Activation = Callable[[], nn.Module]
+RELU = partial(nn.ReLU, inplace=True)
+NumModules = Annotated[int, Ge(1), Le(100)]
+
+
+class CentreMaskedConv2d(nn.Conv2d):
+    """'Same' convolution without the centre tap of its kernel.
+
+    The mask multiplies the weight: a masked tap does nothing, and its gradient is zero.
+    """
+
+    def __init__(self, channels: int, kernel_size: int) -> None:
+        super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
+        mask = torch.ones(1, 1, kernel_size, kernel_size)
+        mask[..., kernel_size // 2, kernel_size // 2] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight * self.mask, self.bias)
+
+
+class DilatedModule(nn.Module):
+    """h + 1x1(ReLU(3x3 dilated)), with no activation after the sum."""
+
+    def __init__(self, width: int, dilation: int, activation: Activation) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation), activation(), nn.Conv2d(width, width, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class Branch(nn.Module):
+    """A masked convolution of 2d - 1 rows and columns, then modules that move in steps of d = ``dilation``.
+
+    Such steps never lead from another tap back to the centre: an output sees no input at an offset of which both parts
+    are multiples of d.
+    """
+
+    def __init__(self, width: int, dilation: int, num_modules: int, activation: Activation) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            CentreMaskedConv2d(width, 2 * dilation - 1), activation(),
+            nn.Conv2d(width, width, 1), activation(),
+            nn.Conv2d(width, width, 1), activation(),
+            *(DilatedModule(width, dilation, activation) for _ in range(num_modules)),
+            nn.Conv2d(width, width, 1), activation(),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+class DBSNl(nn.Module):
+    """(B, 3, H, W) of any scale and size -> the same shape; with another ``tail``, whatever that makes of its features.
+
+    A 1x1 convolution, two masked and dilated branches of it (d = 2 and 3), and a tail of 1x1 convolutions. The output
+    at a pixel sees no input at offsets (dy, dx) of which both are multiples of 6, itself among them; up to radius 29 it
+    sees all others. Zero padding, PyTorch's own initialisation. State-dict names are the authors'.
+
+    Args:
+        width: channels w.
+        num_modules: dilated modules of each branch.
+        activation: makes the activation that stands after every convolution.
+        tail: from the 2w channels of both branches to the output, its last layer a convolution, which is computed
+            outside of autocast; by default 2w -> w -> w/2 -> w/2 -> 3.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        num_modules: int = 9,
+        activation: Activation = RELU,
+        tail: nn.Sequential | None = None,
+    ) -> None:
+        super().__init__()
+        half = max(1, width // 2)
+        self.head = nn.Sequential(nn.Conv2d(3, width, 1), activation())
+        self.branch1 = Branch(width, 2, num_modules, activation)
+        self.branch2 = Branch(width, 3, num_modules, activation)
+        self.tail = tail or nn.Sequential(
+            nn.Conv2d(2 * width, width, 1), activation(),
+            nn.Conv2d(width, half, 1), activation(),
+            nn.Conv2d(half, half, 1), activation(),
+            nn.Conv2d(half, 3, 1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.head(x)
+        features = torch.cat((self.branch1(features), self.branch2(features)), dim=1)
+        *layers, last = self.tail
+        for layer in layers:
+            features = layer(features)
+        return in_full_precision(last, last.weight, features)
+
+
+def dbsnl_arguments(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, object] | None:
+    """Width and number of modules of a ``DBSNl`` with the published tail, whose state dict has these shapes."""
+    head, tail = shapes.get(f"{prefix}head.0.weight"), shapes.get(f"{prefix}tail.6.weight")
+    masked = shapes.get(f"{prefix}branch1.body.0.weight")
+    if head is None or tail is None or masked is None:
+        return None
+    number = 0
+    while f"{prefix}branch1.body.{6 + number}.body.0.weight" in shapes:
+        number += 1
+    return {"width": head[0], "num_modules": number}
+
+
+def without_masks(state: dict[str, Tensor], prefix: str, *foreign: str) -> dict[str, Tensor] | None:
+    """``state`` as ours if it is an authors' state dict of a DBSNl: without mask buffers, below ``prefix``.
+
+    Args:
+        prefix: of our own names.
+        foreign: prefixes that the authors' names may have instead.
+
+    Returns:
+        None if it has our names already, or is none of ours.
+    """
+    own = f"{prefix}branch1.body.0"
+    for start in (prefix, *foreign):
+        if f"{start}branch1.body.0.weight" not in state or f"{start}head.0.weight" not in state:
+            continue
+        renamed = {
+            prefix + name.removeprefix(start): tensor for name, tensor in state.items() if not name.endswith(".mask")
+        }
+        return None if start == prefix and f"{own}.mask" not in state else renamed
+    return None

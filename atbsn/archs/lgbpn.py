@@ -1,0 +1,261 @@
+"""LG-BPN: a local and a global branch behind patch-masked convolutions (Wang et al., CVPR 2023, arXiv 2304.00534)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
+from atbsn.archs.restormer import TransformerBlock
+from atbsn.ops.mosaic import mosaic, unmosaic
+from atbsn.ops.padding import pad_to_multiple, reflect_pad
+from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
+from atbsn.ops.subsample import batch_to_space, space_to_batch
+from atbsn.ops.surround import surrounded
+from atbsn.registry import ARCHS
+from atbsn.utils.types import Fraction, NonNegativeInt, PositiveInt
+
+DIAMOND = 4
+"""Taps with |i| + |j| up to this are masked in training."""
+
+LOCAL_STRIDE, LOCAL_PAD = 4, 2
+GLOBAL_STRIDE = 5
+"""PD in training; the tiles of the global branch have no border."""
+
+
+@dataclass(frozen=True)
+class Scales:
+    """How a pass at test sees: the strides of PD, and how much of their published reach the masked kernels keep."""
+
+    local_stride: int
+    global_stride: int
+    local_kernel: float
+    global_kernel: float
+
+
+TEST = {"sidd": Scales(3, 4, 0.72, 0.8), "dnd": Scales(2, 4, 0.5, 0.65)}
+REFINE = {"sidd": Scales(2, 4, 0.46, 0.43), "dnd": Scales(2, 2, 0.4, 0.35)}
+"""The published settings; noise that reaches less far allows smaller ones."""
+
+
+class PatchMaskedConv2d(nn.Conv2d):
+    """Convolution with reflection around it, of which only the taps of a mask count, at any scale of its kernel.
+
+    Args:
+        step: only every ``step``-th tap from the centre counts, and none of the diamond around it.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, step: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size)
+        self.step = step
+        distance = (torch.arange(kernel_size) - kernel_size // 2).abs()
+        counts = (distance[:, None] + distance > DIAMOND) & (distance[:, None] % step + distance % step == 0)
+        self.register_buffer("mask", counts.float(), persistent=False)
+
+    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
+        kernel, dilation = self.kernel(scale)
+        reach = kernel.shape[-1] // 2 * dilation
+        return F.conv2d(reflect_pad(x, reach, reach, reach, reach), kernel, self.bias, dilation=dilation)
+
+    def kernel(self, scale: float) -> tuple[Tensor, int]:
+        """The weight that an ordinary convolution has to have at this ``scale``, and its dilation.
+
+        At scale r, tap (i, j) reads at (r i, r j), bilinearly. The places between pixels are the same everywhere, so
+        the taps can share themselves out to the pixels around them beforehand.
+        """
+        weight = self.weight * self.mask
+        if scale == 1:
+            return weight[:, :, :: self.step, :: self.step], self.step
+        reach = self.kernel_size[0] // 2
+        taps = scale * torch.arange(-reach, reach + 1, device=weight.device, dtype=weight.dtype)
+        reach = ceil(scale * reach)
+        places = torch.arange(-reach, reach + 1, device=weight.device, dtype=weight.dtype)
+        share = (1 - (taps - places[:, None]).abs()).clamp(min=0)
+        return share @ weight @ share.T, 1
+
+
+class DilatedModule(nn.Module):
+    """x + 1x1(ReLU(3x3 with dilation 2))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=2, dilation=2), nn.ReLU(), nn.Conv2d(channels, channels, 1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class GlobalBody(nn.Module):
+    """Transformer blocks and a convolution, all with dilation 3."""
+
+    def __init__(self, channels: int, num_blocks: int) -> None:
+        super().__init__()
+        self.encoder_level1 = nn.Sequential(*(TransformerBlock(channels, 2, dilation=3) for _ in range(num_blocks)))
+        self.output = nn.Conv2d(channels, channels, 3, padding=3, dilation=3, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.encoder_level1(x))
+
+
+class Branch(nn.Module):
+    """A patch-masked convolution, then a body on the PD of its result: (B, C, H, W) -> (B, w, H, W)."""
+
+    def __init__(self, conv: PatchMaskedConv2d, body: nn.Module, pad_train: int, pad_test: int) -> None:
+        super().__init__()
+        self.pad_train, self.pad_test = pad_train, pad_test
+        self.Maskconv = conv
+        self.body = body
+
+    def forward(self, x: Tensor, stride: int, scale: float | None = None) -> Tensor:
+        """In training, without a ``scale``, PD is a mosaic of tiles within zeros; else every phase is a picture of its
+        own, reflected around."""
+        height, width = x.shape[-2:]
+        x = self.Maskconv(pad_to_multiple(x, stride), 1.0 if scale is None else scale)
+        if scale is None:
+            x = unmosaic(self.body(mosaic(x, stride, self.pad_train)), stride, self.pad_train)
+        else:
+            x = batch_to_space(surrounded(self.body, space_to_batch(x, stride), self.pad_test), stride)
+        return x[..., :height, :width]
+
+
+@ARCHS.register
+class LGBPN(Network):
+    """Patch-masked blind-spot network with a convolutional and a transformer branch.
+
+    ``net(noisy)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped: the pass it
+    is trained with, L = mean |net(y) - y|. ``denoise`` is the test: its kernels are shrunk, so that its hole is
+    smaller, and random replacing refinement follows.
+
+    How blind it is: inside a picture, ``net(noisy)`` misses |dy| + |dx| <= 4 but for the attention maps, which are sums
+    over all pixels (a relative gradient of 1e-5), and for what comes from the next tile of the mosaic (1e-13 at
+    120 x 120; never the pixel itself). Within 5 pixels of the border it is not blind: reflection puts the pixel itself
+    under an open tap, for a tenth of the pixels of a 120 x 120 patch. Zeros there would cure it; the reflection is
+    kept, because the published weights and figures come with it.
+
+    Args:
+        width: channels of a branch; 128 has 4,558,879 parameters, of which 3,409,951 are not masked.
+        num_modules: dilated modules of the local branch.
+        head_width: channels of the first layer.
+        num_blocks: transformer blocks of the global branch.
+    """
+
+    blind_forward = True
+    size_multiple = 20  # both strides of PD
+    tile_overlap = 64
+
+    def __init__(
+        self,
+        width: PositiveInt = 128,
+        num_modules: PositiveInt = 9,
+        head_width: PositiveInt = 24,
+        num_blocks: PositiveInt = 6,
+    ) -> None:
+        super().__init__()
+        self.head = nn.Sequential(nn.Conv2d(3, head_width, 1), nn.ReLU())
+        local = nn.Sequential(
+            nn.ReLU(),
+            nn.Conv2d(width, width, 1), nn.ReLU(),
+            nn.Conv2d(width, width, 1), nn.ReLU(),
+            *(DilatedModule(width) for _ in range(num_modules)),
+            nn.Conv2d(width, width, 1), nn.ReLU(),
+        )  # fmt: skip
+        self.branch1 = Branch(PatchMaskedConv2d(head_width, width, 9, step=1), local, LOCAL_PAD, pad_test=2)
+        self.branch2 = Branch(
+            PatchMaskedConv2d(head_width, width, 21, step=2), GlobalBody(width, num_blocks), 0, pad_test=7
+        )
+        self.tail = nn.Sequential(
+            nn.Conv2d(2 * width, width, 1), nn.ReLU(),
+            nn.Conv2d(width, width // 2, 1), nn.ReLU(),
+            nn.Conv2d(width // 2, width // 2, 1), nn.ReLU(),
+            nn.Conv2d(width // 2, 3, 1),
+        )  # fmt: skip
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        x = self.head(noisy)
+        return self._tail(self.branch1(x, LOCAL_STRIDE), self.branch2(x, GLOBAL_STRIDE))
+
+    def forward_scaled(self, noisy: Tensor, scales: Scales) -> Tensor:
+        """A pass with PD and kernels of these ``scales``, (B, 3, H, W) -> the same shape."""
+        x = self.head(noisy)
+        return self._tail(
+            self.branch1(x, scales.local_stride, scales.local_kernel),
+            self.branch2(x, scales.global_stride, scales.global_kernel),
+        )
+
+    def denoise(
+        self,
+        noisy: Tensor,
+        tiled: Tiled = untiled,
+        *,
+        preset: Literal["sidd", "dnd"] = "sidd",
+        refine: NonNegativeInt = 8,
+        p: Fraction = 0.16,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
+
+        The attention maps are sums over a tile, so tiles of other sizes give slightly other results.
+
+        Args:
+            preset: whose published strides and kernels.
+            refine: passes of random replacing refinement; 0 leaves it out.
+            p: how many values are noisy in each of them.
+        """
+        once = tiled(lambda tile: self.forward_scaled(tile, TEST[preset]), noisy)
+        if not refine:
+            return once
+        masks = replacement_masks(noisy, refine, p, seeded(generator, noisy))
+        return self.refine(noisy, once, masks, tiled, preset)
+
+    def refine(
+        self,
+        noisy: Tensor,
+        estimate: Tensor,
+        masks: Iterable[Tensor],
+        tiled: Tiled = untiled,
+        preset: Literal["sidd", "dnd"] = "sidd",
+    ) -> Tensor:
+        """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
+
+        def one_pass(mixture: Tensor) -> Tensor:
+            return tiled(lambda tile: self.forward_scaled(tile, REFINE[preset]), mixture)
+
+        return random_replacing_refinement(one_pass, noisy, estimate, masks)
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        blocks = "branch2.body.encoder_level1."
+        if f"{blocks}0.attn.qkv.weight" not in shapes or "branch1.Maskconv.weight" not in shapes:
+            return None
+        width, head_width = shapes["branch1.Maskconv.weight"][:2]
+        return {
+            "width": width,
+            "num_modules": sum(n.startswith("branch1.body.") and n.endswith("body.0.weight") for n in shapes),
+            "head_width": head_width,
+            "num_blocks": sum(n.startswith(blocks) and n.endswith("attn.qkv.weight") for n in shapes),
+        }
+
+    @classmethod
+    def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The authors' state dict, below ``bsn.`` and with masks and copies of the masked kernels, as ours.
+
+        None if it is ours already or another network's.
+        """
+        left_out = ("Maskconv.mask", "Maskconv.test_conv.")
+        kept = {
+            name.removeprefix("bsn."): tensor
+            for name, tensor in state.items()
+            if not any(part in name for part in left_out)
+        }
+        shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
+        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
+
+    def _tail(self, near: Tensor, far: Tensor) -> Tensor:
+        x = self.tail[:-1](torch.cat((near, far), dim=1))
+        return in_full_precision(self.tail[-1], self.tail[-1].weight, x)

@@ -1,0 +1,197 @@
+"""The ordinary UNets of Neighbor2Neighbor, Blind2Unblind and SASS: one layout (Laine et al., arXiv 1901.10277)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
+from atbsn.archs.unet import kaiming_init
+from atbsn.ops.masker import CELL, collect_masked, masked_copies
+from atbsn.ops.padding import pad_to_multiple
+from atbsn.ops.upsampling import upsampling_kernel
+from atbsn.registry import ARCHS
+from atbsn.utils.types import NonNegativeFloat, PositiveInt
+
+NUM_POOLINGS = 5
+
+VariantName = Literal["n2n", "b2u", "sass"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What differs between the three.
+
+    Attributes:
+        slope: of every LeakyReLU.
+        transposed: up-sample by a transposed convolution, with bias and no activation, rather than nearest neighbours.
+        last_width: channels after the last stage, of the network's width.
+        num_head: 1x1 convolutions at the end, the last one linear.
+        scale: what the picture is divided by inside the network.
+        foreign_names: the authors' names of the layers, in the order of ``layer_names``.
+    """
+
+    slope: float
+    transposed: bool
+    last_width: Callable[[int], int]
+    num_head: int
+    scale: float
+    foreign_names: tuple[str, ...]
+
+
+_STAGES = range(NUM_POOLINGS, 0, -1)
+_N2N_NAMES = (
+    *(f"enc_conv{i}" for i in range(7)),
+    *(f"up{i}.deconv" for i in _STAGES),
+    *(f"dec_conv{i}{letter}" for i in _STAGES for letter in "ab"),
+    *("nin_a", "nin_b", "nin_c"),
+)
+_B2U_NAMES = (
+    *("head.0.block.0", "head.1.block.0", *(f"down_path.{i}.block.0" for i in range(5))),
+    *(f"up_path.{i}.conv_{j}.block.0" for i in range(5) for j in (1, 2)),
+    *("last.0.block.0", "last.1.block.0", "last.2"),
+)
+_SASS_NAMES = (
+    *("encode_block_1.0", "encode_block_1.2", *(f"encode_block_{i}.0" for i in range(2, 7))),
+    *(f"decode_block_{i}.{j}" for i in _STAGES for j in (0, 2)),
+    "output_conv",
+)
+VARIANTS = {
+    "n2n": Variant(0.2, True, lambda width: 96, 3, 255.0, _N2N_NAMES),
+    "b2u": Variant(0.1, False, lambda width: 2 * width, 3, 255.0, _B2U_NAMES),
+    "sass": Variant(0.1, False, lambda width: 2 * width, 1, 1.0, _SASS_NAMES),
+}
+
+
+@ARCHS.register
+class UNet(Network):
+    """A plain UNet with five poolings, whose skips are the pooled features and, last, the picture.
+
+    ``net(noisy)``: (B, 3, H, W), RGB, [0, 255], any size (padded to a multiple of 32 by reflection) -> the same shape,
+    not clipped. Inside, Neighbor2Neighbor's and Blind2Unblind's work on 0 to 1.
+
+    Args:
+        variant: ``n2n`` (arXiv 2101.02824; 1,259,475 parameters), ``b2u`` (arXiv 2203.06967; 1,102,371) or ``sass``
+            (arXiv 2303.14934; 1,083,747).
+        width: channels w of the encoder; the decoder has 2w, and n2n's last stage always 96.
+    """
+
+    size_multiple = 2**NUM_POOLINGS
+
+    def __init__(self, variant: VariantName = "n2n", width: PositiveInt = 48) -> None:
+        super().__init__()
+        kind = VARIANTS[variant]
+        self.slope, self.scale, self.transposed = kind.slope, kind.scale, kind.transposed
+        self.enc = nn.ModuleList(nn.Conv2d(3 if i == 0 else width, width, 3, padding=1) for i in range(7))
+        deep, last = 2 * width, kind.last_width(width)
+        below = (width, deep, deep, deep, deep)
+        if kind.transposed:
+            self.up = nn.ModuleList(nn.ConvTranspose2d(channels, channels, 2, stride=2) for channels in below)
+        skips, outputs = (width,) * 4 + (3,), (deep,) * 4 + (last,)
+        self.dec = nn.ModuleList(
+            nn.ModuleList((nn.Conv2d(x + skip, out, 3, padding=1), nn.Conv2d(out, out, 3, padding=1)))
+            for x, skip, out in zip(below, skips, outputs, strict=True)
+        )
+        self.head = nn.ModuleList(nn.Conv2d(last, last, 1) for _ in range(kind.num_head - 1))
+        self.head.append(nn.Conv2d(last, 3, 1))
+        self._initialise(variant)
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        image = pad_to_multiple(noisy / self.scale, self.size_multiple)
+        x = self._activate(self.enc[0](image))
+        skips = [image]
+        for conv in self.enc[1:-1]:
+            x = F.max_pool2d(self._activate(conv(x)), 2)
+            skips.append(x)
+        x = self._activate(self.enc[-1](x))
+        for stage, skip in enumerate(skips[-2::-1]):
+            x = self._decode(x, skip, stage)
+        *layers, last = self.head
+        for conv in layers:
+            x = self._activate(conv(x))
+        return in_full_precision(last, last.weight, x)[..., : noisy.shape[-2], : noisy.shape[-1]] * self.scale
+
+    def blind(self, noisy: Tensor) -> Tensor:
+        """Blind2Unblind's h, of the same shape: what the network makes of each pixel without seeing it.
+
+        Sixteen masked copies of a picture (``masked_copies``) go through the network, four at once unless a gradient
+        is needed. Where H and W are multiples of 32, an output sees neither its own pixel nor those that are masked
+        with it, every fourth down and across.
+        """
+        image = pad_to_multiple(noisy, self.size_multiple)
+        copies = masked_copies(image)
+        at_once = len(copies) if torch.is_grad_enabled() else CELL
+        outputs = torch.cat([self(part) for part in copies.split(at_once)])
+        return collect_masked(outputs)[..., : noisy.shape[-2], : noisy.shape[-1]]
+
+    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, beta: NonNegativeFloat | None = None) -> Tensor:
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape back, not clipped.
+
+        Args:
+            beta: Blind2Unblind's mix (h + beta f) / (1 + beta) of the blind pass and the plain one, 17 passes; it was
+                published with 19 to 20. None: f alone.
+        """
+        if beta is None:
+            return tiled(self, noisy)
+        return tiled(lambda tile: (self.blind(tile) + beta * self(tile)) / (1 + beta), noisy)
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        if "enc.0.weight" not in shapes or "dec.0.0.weight" not in shapes or "head.0.weight" not in shapes:
+            return None
+        variant = "n2n" if "up.0.weight" in shapes else "b2u" if "head.1.weight" in shapes else "sass"
+        return {"variant": variant, "width": shapes["enc.0.weight"][0]}
+
+    @classmethod
+    def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The state dict of one of the authors' UNets under our names; None if it is none of them."""
+        layers = {name.rpartition(".")[0] for name in state}
+        for variant in VARIANTS.values():
+            if layers == set(variant.foreign_names):
+                own = dict(zip(variant.foreign_names, layer_names(variant), strict=True))
+                parts = {name: name.rpartition(".") for name in state}
+                return {f"{own[layer]}.{kind}": state[name] for name, (layer, _, kind) in parts.items()}
+        return None
+
+    def _decode(self, x: Tensor, skip: Tensor, stage: int) -> Tensor:
+        """Up-sampling, concatenation (decoder, skip), two convolutions."""
+        first, second = self.dec[stage]
+        if self.transposed:
+            x = self.up[stage](x)
+        elif skip.shape[1] == 3 and x.device.type == "cpu":  # as in atbsn.archs.unet: few channels to convolve apart
+            ahead, beside = first.weight.split((x.shape[1], 3), dim=1)
+            x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=1)
+            x = x.add_(F.conv2d(skip, beside, first.bias, padding=1))
+            return self._activate(second(self._activate(x)))
+        else:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+        x = torch.cat((x, skip.to(x.dtype)), dim=1)
+        return self._activate(second(self._activate(first(x))))
+
+    def _activate(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.slope, inplace=True)
+
+    @torch.no_grad()
+    def _initialise(self, variant: VariantName) -> None:
+        """As published. B2U's is PyTorch's own, which stands already."""
+        if variant == "sass":
+            kaiming_init(self)
+        elif variant == "n2n":
+            for layer in self.modules():
+                if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                    layer.weight *= 0.1
+                    nn.init.zeros_(layer.bias)
+
+
+def layer_names(variant: Variant) -> tuple[str, ...]:
+    """Our names of the layers: encoder, up-sampling, decoder, head."""
+    return (
+        *(f"enc.{i}" for i in range(7)),
+        *(f"up.{i}" for i in range(NUM_POOLINGS) if variant.transposed),
+        *(f"dec.{i}.{j}" for i in range(NUM_POOLINGS) for j in (0, 1)),
+        *(f"head.{i}" for i in range(variant.num_head)),
+    )

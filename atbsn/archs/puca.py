@@ -1,0 +1,213 @@
+"""PUCA: a UNet of gated blocks behind a masked convolution, blind through patch-unshuffle (NeurIPS 2023)."""
+
+from collections.abc import Iterable
+from functools import partial
+from itertools import count
+
+import torch
+from torch import Tensor, nn
+
+from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
+from atbsn.ops.mosaic import mosaic, unmosaic
+from atbsn.ops.padding import pad_to_multiple
+from atbsn.ops.patch_unshuffle import patch_shuffle, patch_unshuffle
+from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
+from atbsn.ops.surround import surrounded
+from atbsn.registry import ARCHS
+from atbsn.utils.types import Fraction, NonNegativeInt, PositiveInt
+
+STRIDE_TRAIN, STRIDE_TEST = 4, 2
+"""PD in training and at test; refinement has none."""
+
+PAD = 2
+"""Zeros around each tile of a mosaic."""
+
+REFINE_PAD = 4
+"""Pixels of reflection around a picture that is refined."""
+
+
+class CentreMaskedConv2d(nn.Conv2d):
+    """3x3 convolution, zero padding 1, without its centre."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, padding=1)
+        mask = torch.ones(3, 3)
+        mask[1, 1] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight * self.mask, self.bias)
+
+
+class ChannelNorm(nn.LayerNorm):
+    """Layer normalisation over the channels of each pixel, (B, C, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class GatedBlock(nn.Module):
+    """NAFNet's block (arXiv 2204.04676) with dilation 2, and both of its sums at full strength from the start.
+
+    Its channel weights are means over all pixels: the one way in which it sees everything.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1 = ChannelNorm(channels)
+        self.conv1 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv2 = nn.Conv2d(2 * channels, 2 * channels, 3, padding=2, dilation=2, groups=2 * channels)
+        self.sca = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, channels, 1))
+        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.norm2 = ChannelNorm(channels)
+        self.conv4 = nn.Conv2d(channels, 2 * channels, 1)
+        self.conv5 = nn.Conv2d(channels, channels, 1)
+        self.beta = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.gamma = nn.Parameter(torch.ones(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = _gate(self.conv2(self.conv1(self.norm1(x))))
+        x = x + self.beta * self.conv3(y * self.sca(y))
+        return x + self.gamma * self.conv5(_gate(self.conv4(self.norm2(x))))
+
+
+@ARCHS.register
+class PUCA(Network):
+    """Blind-spot UNet with channel attention.
+
+    ``net(noisy)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped: the pass it
+    is trained with, L = mean |net(y) - y|, over PD with stride 4. ``denoise`` is the test: PD with stride 2, then
+    random replacing refinement without PD.
+
+    With the means of its channel attention held still, an output pixel does not see the pixel at its place, in any
+    pass. As it is, the means let a relative gradient of about 1e-4 through from everywhere.
+
+    Args:
+        width: channels of the first level; twice and four times as many follow. 128 has 12,783,491 parameters.
+        enc_blocks: blocks of the two levels on the way down.
+        middle_blocks: blocks of the deepest level.
+        dec_blocks: blocks of the two levels on the way up.
+    """
+
+    blind_forward = True
+    size_multiple = 8  # two patch-unshuffles, and the strides of PD
+    tile_overlap = 64
+
+    def __init__(
+        self,
+        width: PositiveInt = 128,
+        enc_blocks: tuple[PositiveInt, PositiveInt] = (3, 4),
+        middle_blocks: PositiveInt = 4,
+        dec_blocks: tuple[PositiveInt, PositiveInt] = (4, 3),
+    ) -> None:
+        super().__init__()
+        self.intro = nn.Conv2d(3, width, 1)
+        self.masked_conv = nn.Sequential(
+            CentreMaskedConv2d(width), nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
+        )
+        self.encoders = nn.ModuleList(_blocks(width << level, number) for level, number in enumerate(enc_blocks))
+        self.downs = nn.ModuleList(nn.Sequential(nn.Conv2d(c, c // 2, 1)) for c in (width, 2 * width))
+        self.middle_blks = _blocks(4 * width, middle_blocks)
+        self.ups = nn.ModuleList(nn.Sequential(nn.Conv2d(c, 2 * c, 1)) for c in (4 * width, 2 * width))
+        self.decoders = nn.ModuleList(_blocks(c, n) for c, n in zip((2 * width, width), dec_blocks, strict=True))
+        self.final = nn.Conv2d(width, width, 1)
+        self.tail = nn.Sequential(
+            nn.Conv2d(width, width, 1),
+            nn.Conv2d(width, width // 2, 1),
+            nn.Conv2d(width // 2, width // 2, 1),
+            nn.Conv2d(width // 2, 3, 1),
+        )
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        return self.forward_strided(noisy, STRIDE_TRAIN)
+
+    def forward_strided(self, noisy: Tensor, stride: int) -> Tensor:
+        """A pass over a PD mosaic of this ``stride`` (1, 2, 4 or 8), (B, 3, H, W) -> the same shape."""
+        height, width = noisy.shape[-2:]
+        x = self.intro(pad_to_multiple(noisy, self.size_multiple))
+        x = unmosaic(self.body(mosaic(x, stride, PAD)), stride, PAD)
+        return self._tail(x)[..., :height, :width]
+
+    def forward_whole(self, noisy: Tensor) -> Tensor:
+        """The pass of the refinement, without PD, (B, 3, H, W) -> the same shape."""
+        height, width = noisy.shape[-2:]
+        x = self.intro(pad_to_multiple(noisy, self.size_multiple))
+        return self._tail(surrounded(self.body, x, REFINE_PAD))[..., :height, :width]
+
+    def body(self, x: Tensor) -> Tensor:
+        """Everything between the sub-samplings, (B, w, H, W) -> the same shape; H and W multiples of 8."""
+        x = self.masked_conv(x)
+        skips = []
+        for blocks, down in zip(self.encoders, self.downs, strict=True):
+            x = blocks(x)
+            skips.append(x)
+            x = patch_unshuffle(down(x))
+        x = self.middle_blks(x)
+        for blocks, up in zip(self.decoders, self.ups, strict=True):
+            x = blocks(patch_shuffle(up(x)) + skips.pop())
+        return self.final(x)
+
+    def denoise(
+        self,
+        noisy: Tensor,
+        tiled: Tiled = untiled,
+        *,
+        refine: NonNegativeInt = 8,
+        p: Fraction = 0.16,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
+
+        The channel attention takes means over a tile, so tiles of other sizes give slightly other results.
+
+        Args:
+            refine: passes of random replacing refinement; 0 leaves it out.
+            p: how many values are noisy in each of them.
+        """
+        once = tiled(lambda tile: self.forward_strided(tile, STRIDE_TEST), noisy)
+        if not refine:
+            return once
+        return self.refine(noisy, once, replacement_masks(noisy, refine, p, seeded(generator, noisy)), tiled)
+
+    def refine(self, noisy: Tensor, estimate: Tensor, masks: Iterable[Tensor], tiled: Tiled = untiled) -> Tensor:
+        """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
+        one_pass = partial(tiled, self.forward_whole)
+        return random_replacing_refinement(one_pass, noisy, estimate, masks, margin=0)
+
+    @classmethod
+    def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
+        if "masked_conv.0.weight" not in shapes or "encoders.0.0.beta" not in shapes:
+            return None
+
+        def blocks(part: str) -> int:
+            return next(number for number in count() if f"{part}.{number}.beta" not in shapes)
+
+        return {
+            "width": shapes["intro.weight"][0],
+            "enc_blocks": [blocks("encoders.0"), blocks("encoders.1")],
+            "middle_blocks": blocks("middle_blks"),
+            "dec_blocks": [blocks("decoders.0"), blocks("decoders.1")],
+        }
+
+    @classmethod
+    def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The authors' state dict, below ``bsn.`` and with a mask, as ours; None if it is ours already or another's."""
+        kept = {name.removeprefix("bsn."): tensor for name, tensor in state.items() if not name.endswith(".mask")}
+        shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
+        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
+
+    def _tail(self, x: Tensor) -> Tensor:
+        return in_full_precision(self.tail[-1], self.tail[-1].weight, self.tail[:-1](x))
+
+
+def _blocks(channels: int, number: int) -> nn.Sequential:
+    return nn.Sequential(*(GatedBlock(channels) for _ in range(number)))
+
+
+def _gate(x: Tensor) -> Tensor:
+    """One half of the channels times the other."""
+    first, second = x.chunk(2, dim=1)
+    return first * second

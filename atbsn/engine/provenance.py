@@ -1,0 +1,34 @@
+"""Where a result comes from: code, versions, weights."""
+
+import hashlib
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+
+import atbsn
+
+
+def commit() -> str:
+    """The git commit of this package, marked where files differ from it; says so if it is no git checkout."""
+    here = Path(atbsn.__file__).parent
+    try:
+        done = [
+            subprocess.run(["git", *arguments], capture_output=True, text=True, check=False, cwd=here)
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "."))
+        ]
+    except OSError:  # no git on this machine
+        return "not a git checkout"
+    name, changed = (each.stdout.strip() for each in done)
+    return (f"{name} with changes" if changed else name) or "not a git checkout"
+
+
+def versions() -> str:
+    """Of what numbers may depend on."""
+    return f"atbsn {atbsn.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def file_sha256(path: str | Path) -> str:
+    """The checksum of a file, as ``sha256sum`` gives it."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,150 @@
+"""A sweep file: which trainings, over which options, and what comes after each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from atbsn.options.load import parse_yaml
+from atbsn.options.schema import Section
+from atbsn.registry.build import describe_faults
+from atbsn.utils.errors import UserError
+
+Label = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+Axis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Label, Any], Field(min_length=1)]
+"""The values of an option, or the same by label; a mapping has to have a label."""
+
+
+class _Step(Section):
+    base: str | None = None
+    """Option file, relative to the sweep file."""
+    options: dict[str, Any] = Field(default={})
+    """Laid over the option file in every point: ``a.b: value``."""
+    grid: dict[str, Axis] = Field(default={})
+    """Every combination is a point. A key is an option, or ``set.NAME``, whose labelled values are several options."""
+    stage: Label | None = None
+    """Folder of these points inside that of the sweep."""
+
+
+class Measurement(_Step):
+    """``valid`` or ``compare`` on the weights of a training; without ``base`` with the options of that training."""
+
+    k: list[int] | None = None
+    """Blind spots, from one pass; an axis ``k`` of the grid takes its place."""
+    mean: bool = False
+    """The mean over ``k`` too (``compare``)."""
+
+
+class Then(Section):
+    """What follows on a training, with its weights: one of these."""
+
+    train: Training | None = None
+    valid: Measurement | None = None
+    compare: Measurement | None = None
+
+
+class Training(_Step):
+    """``train``: with ``then``, what follows."""
+
+    weights: str | None = None
+    """The option that takes the weights of the training this one follows on, such as ``model.teacher``."""
+    then: list[Then] = Field(default=[])
+
+
+class Sweep(Training):
+    """The whole file: one training, or several as ``trainings``."""
+
+    name: Label
+    trainings: list[Training] = Field(default=[])
+
+
+Then.model_rebuild()
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        UserError: it cannot be read, or all its faults at once.
+    """
+    try:
+        raw = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"{path}: cannot be read: {reason}; check the path") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: holds {type(raw).__name__}, but a sweep is a mapping of key: value (docs/sweeps.md)")
+    raw = {"name": path.stem, **raw}
+    try:
+        sweep = Sweep.model_validate_json(json.dumps(raw, default=str))
+    except ValidationError as error:
+        faults = list(_faults(error, raw))
+        raise UserError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(f"  {fault}" for fault in faults)) from None
+    if faults := list(_structure_faults(sweep)):
+        raise UserError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(f"  {fault}" for fault in faults))
+    return sweep
+
+
+def trainings(sweep: Sweep) -> list[Training]:
+    """The trainings that follow on no other."""
+    return sweep.trainings or [sweep]
+
+
+def _faults(error: ValidationError, raw: dict[str, Any]) -> list[str]:
+    return list(dict.fromkeys(describe_faults(error, Sweep, raw)))
+
+
+def _structure_faults(sweep: Sweep) -> list[str]:
+    faults = []
+    if sweep.trainings and (sweep.base or sweep.grid or sweep.options or sweep.then):
+        faults.append("trainings: stands beside base, grid, options or then; put these into its entries")
+    for index, training in enumerate(trainings(sweep)):
+        place = f"trainings.{index}." if sweep.trainings else ""
+        if training.base is None:
+            faults.append(f"{place}base: missing; name the option file that is trained from, such as ../train/x.yml")
+        if training.weights is not None:
+            faults.append(f"{place}weights: it follows on no training; use options: {{path.pretrain_network: FILE}}")
+        faults += _then_faults(training, place)
+        faults += _grid_faults(training, place, ())
+    return faults
+
+
+def _then_faults(training: Training, place: str) -> list[str]:
+    faults = []
+    for index, then in enumerate(training.then):
+        here = f"{place}then.{index}"
+        steps = {kind: getattr(then, kind) for kind in ("train", "valid", "compare") if getattr(then, kind) is not None}
+        if len(steps) != 1:
+            faults.append(f"{here}: {', '.join(steps) or 'nothing'}; name one of train, valid, compare")
+        for kind, step in steps.items():
+            faults += _grid_faults(step, f"{here}.{kind}.", () if kind == "train" else ("k",))
+        if then.train is not None:
+            for key in ("base", "weights", "stage"):
+                if getattr(then.train, key) is None:
+                    faults.append(f"{here}.train.{key}: missing; a training that follows on another needs it")
+            faults += _then_faults(then.train, f"{here}.train.")
+        for kind in ("valid", "compare"):
+            step = getattr(then, kind)
+            if step is not None and step.mean and (kind == "valid" or (step.k is None and "k" not in step.grid)):
+                faults.append(
+                    f"{here}.{kind}.mean: compare gives it, of the k that are named; use compare, k: [0, 1, 3]"
+                )
+    return faults
+
+
+def _grid_faults(step: _Step, place: str, own: tuple[str, ...]) -> list[str]:
+    faults = []
+    for key, axis in step.grid.items():
+        values = axis.values() if isinstance(axis, dict) else axis
+        if key.startswith("set."):
+            if not isinstance(axis, dict) or not all(isinstance(value, dict) for value in values):
+                faults.append(f"{place}grid.{key}: its values are not label: {{option: value, ...}}; write them so")
+        elif key in own:
+            if not all(isinstance(value, list) and all(type(k) is int for k in value) for value in values):
+                faults.append(f"{place}grid.{key}: its values are not lists of blind spots; write [[0], [0, 1, 3]]")
+        elif not isinstance(axis, dict) and any(isinstance(value, dict) for value in values):
+            faults.append(f"{place}grid.{key}: a mapping among its values has no name; write label: {{...}} for each")
+    return faults

@@ -1,0 +1,152 @@
+"""Starting a point: as a process of this machine, or as a job of Slurm."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from atbsn.utils.errors import UserError
+
+_SET_PARENT_DEATH_SIGNAL = 1
+
+
+class Job(Protocol):
+    """A started command."""
+
+    def status(self) -> int | None:
+        """Its exit status, negative for a signal, or None while it runs."""
+
+    def stop(self) -> None:
+        """Ask it to save and to end."""
+
+
+class Launcher(Protocol):
+    """Starts commands, so many at a time."""
+
+    slots: int
+    cores: int
+    """Of one command."""
+
+    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[Job, str | None]:
+        """Start ``command`` with its output to ``log``; the job, and what finds it again after this process.
+
+        ``earlier`` is what an earlier sweep was given here: if that job still runs, it is not started twice.
+        """
+
+
+class LocalLauncher:
+    """Processes of this machine, with its cores and GPUs shared out.
+
+    Args:
+        jobs: how many at a time; each gets ``cores // jobs`` threads, and one GPU where there are several.
+
+    A process is asked to stop when the sweep ends, however it ends (where the system can do that: Linux).
+    """
+
+    def __init__(self, jobs: int) -> None:
+        total = available_cores()
+        if jobs > total:
+            raise UserError(f"--jobs {jobs}: more than the {total} cores there are; use at most {total}")
+        self.slots, self.cores = jobs, total // jobs
+        given = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = given.split(",") if given else [str(number) for number in range(torch.cuda.device_count())]
+        self._gpus = names if jobs > 1 and torch.cuda.device_count() else []
+        self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[Job, str | None]:
+        del earlier  # its processes have ended with it
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores)}
+        if self._gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment,
+                start_new_session=True, preexec_fn=self._end_with_parent if self._libc else None,
+            )  # fmt: skip
+        return _Process(process), None
+
+    def _end_with_parent(self) -> None:
+        assert self._libc is not None
+        self._libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGTERM)
+
+
+class _Process:
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
+
+    def status(self) -> int | None:
+        return self._process.poll()
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+
+def available_cores() -> int:
+    """Cores this process may use: ``OMP_NUM_THREADS`` where it is set."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class SlurmLauncher:
+    """Jobs of Slurm, one a point, through submitit (the extra ``[slurm]``).
+
+    A job that reaches its time limit saves its state and is queued again by itself. Slurm's jobs outlive this process:
+    a sweep that is started again finds them.
+
+    Args:
+        folder: where submitit keeps its files; visible from all nodes.
+        jobs: how many are queued or run at a time.
+        settings: of submitit's ``update_parameters``: ``slurm_partition``, ``timeout_min``, ``gpus_per_node``, ...
+        cluster: ``slurm``; ``local`` for tests.
+    """
+
+    def __init__(self, folder: Path, jobs: int, settings: dict[str, Any], cluster: str = "slurm") -> None:
+        try:
+            import submitit
+        except ImportError:
+            raise UserError("--slurm: needs submitit; pip install submitit, or the extra [slurm]") from None
+        self.slots, self.cores = jobs, int(settings.get("cpus_per_task", 1))
+        self._folder = folder.absolute()
+        repository = Path(__file__).resolve().parents[3]
+        paths = [str(repository), *filter(None, [os.environ.get("PYTHONPATH")])]
+        os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # the job's Python has to find this package
+        try:
+            self._executor = submitit.AutoExecutor(folder=self._folder, cluster=cluster)
+            self._executor.update_parameters(**{"cpus_per_task": self.cores, **settings})
+        except (RuntimeError, NameError, TypeError, ValueError) as error:
+            raise UserError(f"--slurm: {error}; see submitit's update_parameters") from None
+        self._job_class = type(self._executor._executor).job_class
+
+    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[Job, str | None]:
+        del slot
+        from atbsn.engine.sweeps.slurm_command import SlurmCommand
+
+        if earlier is not None:
+            job = self._job_class(folder=self._folder, job_id=earlier)
+            if job.state in ("PENDING", "RUNNING", "REQUEUED", "CONFIGURING", "COMPLETING"):
+                return _SlurmJob(job), earlier
+        log.parent.mkdir(parents=True, exist_ok=True)
+        job = self._executor.submit(SlurmCommand(command, str(log.absolute()), str(Path.cwd()), self.cores))
+        return _SlurmJob(job), str(job.job_id)
+
+
+class _SlurmJob:
+    def __init__(self, job: Any) -> None:
+        self._job = job
+
+    def status(self) -> int | None:
+        if not self._job.done():
+            return None
+        error = self._job.exception()
+        return 1 if error is not None else int(self._job.result())
+
+    def stop(self) -> None:
+        self._job.cancel(check=False)

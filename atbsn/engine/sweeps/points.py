@@ -1,0 +1,256 @@
+"""The points of a sweep: ordinary commands, each with its options, in an order in which they can be run."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from atbsn.engine.sweeps.file import Measurement, Sweep, Training, trainings
+from atbsn.options import Options
+from atbsn.options.check import check_options
+from atbsn.options.load import apply_override, read_options
+from atbsn.utils.errors import UserError
+
+Kind = Literal["train", "valid", "compare"]
+_SCRIPTS = {"train": "train.py", "valid": "valid.py", "compare": "scripts/compare.py"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One command of a sweep.
+
+    Attributes:
+        kind: what is run.
+        name: of the run, ``<sweep>/[<stage>/]<labels>``.
+        stage: points of one stage take about the same time.
+        axes: label by axis, those of the training it follows on first.
+        seed: ``manual_seed`` of the training.
+        source: option file.
+        overrides: ``a.b=value`` over it.
+        arguments: further ones of the command.
+        needs: id of the training whose weights it takes.
+        options: checked.
+        digest: of the options as they are written: with others it is another point.
+    """
+
+    kind: Kind
+    name: str
+    stage: str
+    axes: dict[str, str]
+    seed: int | None
+    source: Path
+    overrides: tuple[str, ...]
+    arguments: tuple[str, ...]
+    needs: str | None
+    options: Options
+    digest: str
+
+    @property
+    def id(self) -> str:
+        """Tells it from all others of the sweep."""
+        return f"{self.kind} {self.name}"
+
+    @property
+    def folder(self) -> Path:
+        """Where its results come."""
+        kind = "experiments" if self.kind == "train" else "results"
+        return Path(self.options.path.root) / kind / self.name
+
+    @property
+    def log(self) -> Path:
+        """What the command says."""
+        experiments = Path(self.options.path.root) / "experiments"
+        return experiments / f"{self.name}{'' if self.kind == 'train' else f'.{self.kind}'}.log"
+
+    @property
+    def weights(self) -> Path:
+        """What a training leaves."""
+        return self.folder / "models" / "net_latest.pth"
+
+    def is_there(self) -> bool:
+        """Whether the result exists."""
+        pattern = {"train": "models/net_latest.pth", "valid": "*/metrics.csv", "compare": "*/comparison.csv"}[self.kind]
+        return any(self.folder.glob(pattern))
+
+    def command(self, python: str, repository: Path) -> list[str]:
+        """The command line; a training is continued where there is something to continue."""
+        words = [python, str(repository / _SCRIPTS[self.kind]), "-opt", str(self.source), *self.arguments]
+        return words + ["--auto_resume"] * (self.kind == "train") + ["--set", *self.overrides]
+
+
+def expand(sweep: Sweep, path: Path) -> list[Point]:
+    """All points, every training before what follows on it, with checked options.
+
+    Raises:
+        UserError: the faults of all points at once, each said once.
+    """
+    collector = _Collector(sweep.name, path.parent)
+    for training in trainings(sweep):
+        collector.add_training(training, None)
+    collector.check_folders()
+    if collector.faults:
+        lines = []
+        for fault, where in collector.faults.items():
+            lines.append(f"  {where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}: {fault}")
+        count = "1 fault" if len(lines) == 1 else f"{len(lines)} faults"
+        raise UserError(f"{path}: {count}\n" + "\n".join(lines))
+    return collector.points
+
+
+@dataclass(frozen=True)
+class _Parent:
+    """A training that something follows on."""
+
+    id: str
+    label: str
+    name: str
+    axes: dict[str, str]
+    seed: int | None
+    source: Path
+    overrides: tuple[str, ...]
+    weights: Path
+
+
+class _Collector:
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name, self.folder = name, folder
+        self.points: list[Point] = []
+        self.faults: dict[str, list[str]] = {}
+        self.taken: dict[tuple[str, str], int] = {}
+
+    def add_training(self, training: Training, parent: _Parent | None) -> None:
+        assert training.base is not None, "checked with the file"
+        source = self.folder / training.base
+        for axes, settings in combinations(training.grid):
+            overrides = {**training.options, **settings}
+            if parent is not None:
+                assert training.weights is not None, "checked with the file"
+                overrides[training.weights] = parent.weights.as_posix()
+                if parent.seed is not None:
+                    overrides.setdefault("manual_seed", parent.seed)
+            label = "--".join(filter(None, (parent.label if parent else "", label_of(axes)))) or "point"
+            name = "/".join(filter(None, (self.name, training.stage, label)))
+            axes = {**(parent.axes if parent else {}), **axes}
+            words = _assignments({"name": name, **overrides})
+            point = self._add("train", name, training.stage or "", axes, source, words, (), parent and parent.id)
+            seed = overrides.get("manual_seed") if point is None else point.options.manual_seed
+            root = Path() if point is None else Path(point.options.path.root)
+            weights = root / "experiments" / name / "models" / "net_latest.pth"
+            here = _Parent(f"train {name}", label, name, axes, seed, source, words, weights)
+            for then in training.then:
+                if then.valid is not None:
+                    self._add_measurement("valid", then.valid, here)
+                if then.compare is not None:
+                    self._add_measurement("compare", then.compare, here)
+                if then.train is not None:
+                    self.add_training(then.train, here)
+
+    def check_folders(self) -> None:
+        """Two points cannot share a folder, nor can a sweep have two roots."""
+        for (kind, name), count in self.taken.items():
+            if count > 1:
+                remedy = "give their steps a stage, or their values labels"
+                self._fault(f"{kind} {name}", f"{count} points of this name; {remedy}")
+        roots = sorted({point.options.path.root for point in self.points})
+        if len(roots) > 1:
+            self._fault(self.name, f"path.root: {', '.join(roots)}; one for all points")
+
+    def _add_measurement(self, kind: Kind, step: Measurement, parent: _Parent) -> None:
+        for axes, settings in combinations(step.grid):
+            ks = settings.pop("k", step.k)
+            label = "--".join(filter(None, (parent.label, label_of(axes))))
+            if step.stage is None and not axes:
+                name = parent.name
+            else:
+                name = "/".join(filter(None, (self.name, step.stage, label)))
+            given = {"name": name, "path.pretrain_network": parent.weights.as_posix(), **step.options, **settings}
+            words, arguments = _assignments(given), ()
+            source = parent.source
+            if step.base is not None:
+                source = self.folder / step.base
+            else:
+                words = parent.overrides + words
+            if kind == "valid" and ks is not None:
+                arguments = ("--k", *map(str, ks))
+            elif kind == "compare":
+                weights = parent.weights.as_posix()
+                arguments = (weights, *(("--k", *map(str, ks)) if ks else ()), *(("--mean",) if step.mean else ()))
+            stage = f"{parent.name.rpartition('/')[0]} {step.stage or ''}"
+            self._add(kind, name, stage, {**parent.axes, **axes}, source, words, arguments, parent.id, parent.seed)
+
+    def _add(
+        self, kind: Kind, name: str, stage: str, axes: dict[str, str], source: Path, overrides: tuple[str, ...],
+        arguments: tuple[str, ...], needs: str | None, seed: int | None = None,
+    ) -> Point | None:  # fmt: skip
+        self.taken[kind, name] = self.taken.get((kind, name), 0) + 1
+        try:
+            raw = read_options(source)
+            for assignment in overrides:
+                raw = apply_override(raw, assignment)
+            options = check_options(raw, str(source))
+            self._check_use(kind, name, options)
+        except UserError as error:
+            first, *rest = str(error).splitlines()
+            for fault in [line.strip() for line in rest] or [first]:
+                self._fault(f"{kind} {name}", f"{source}: {fault}" if rest else fault)
+            return None
+        text = json.dumps([raw, arguments], sort_keys=True, default=str)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        seed = options.manual_seed if kind == "train" else seed
+        point = Point(kind, name, stage, axes, seed, source, overrides, arguments, needs, options, digest)
+        self.points.append(point)
+        return point
+
+    def _check_use(self, kind: Kind, name: str, options: Options) -> None:
+        if kind == "train":
+            needed = {"train": options.train, "datasets.train": options.datasets.get("train"), "model": options.model}
+            missing = [key for key, value in needed.items() if value is None]
+            if missing:
+                self._fault(f"{kind} {name}", f"{', '.join(missing)}: missing; training needs it (see options/base/)")
+        elif not options.dataset_names("val"):
+            self._fault(f"{kind} {name}", "datasets: no entry begins with 'val'; add one with references")
+
+    def _fault(self, where: str, fault: str) -> None:
+        self.faults.setdefault(fault, []).append(where)
+
+
+def combinations(grid: dict[str, Any]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
+    """Every point of a grid: its label by axis, and its options."""
+    axes = [[(key, *entry) for entry in _labelled(axis)] for key, axis in grid.items()]
+    short = _short_names(list(grid))
+    for choice in itertools.product(*axes):
+        settings: dict[str, Any] = {}
+        for key, _, value in choice:
+            settings.update(value if key.startswith("set.") else {key: value})
+        yield {short[key]: label for key, label, _ in choice}, settings
+
+
+def label_of(axes: dict[str, str]) -> str:
+    """Part of a folder's name: ``k_train-9--seed-0``."""
+    return "--".join(f"{axis}-{label}" for axis, label in axes.items())
+
+
+def _labelled(axis: list[Any] | dict[str, Any]) -> list[tuple[str, Any]]:
+    if isinstance(axis, dict):
+        return list(axis.items())
+    return [("_".join(map(_plain, value)) if isinstance(value, list) else _plain(value), value) for value in axis]
+
+
+def _plain(value: object) -> str:
+    """A value as a part of a file's name: paths and the like lose their separators."""
+    text = json.dumps(value) if isinstance(value, bool) or value is None else str(value)
+    return "".join(letter if letter.isalnum() or letter in "_.-" else "_" for letter in text)
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The last step of each key, where it is enough to tell them apart; ``manual_seed`` is seed."""
+    last = {key: "seed" if key == "manual_seed" else key.rpartition(".")[2] for key in keys}
+    taken = list(last.values())
+    return {key: name if taken.count(name) == 1 else key for key, name in last.items()}
+
+
+def _assignments(options: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{key}={json.dumps(value)}" for key, value in options.items())

@@ -1,0 +1,33 @@
+"""What runs on a node of Slurm: a command, asked to save when the job's time is over."""
+
+import os
+import signal
+import subprocess
+from typing import Any
+
+
+class SlurmCommand:
+    """``SlurmCommand(...)()`` runs ``command`` in ``folder``, its output to ``log``, and gives its exit status."""
+
+    def __init__(self, command: list[str], log: str, folder: str, cores: int) -> None:
+        self.command, self.log, self.folder, self.cores = command, log, folder, cores
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self) -> int:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores)}
+        with open(self.log, "ab") as output:  # noqa: PTH123 (a plain string travels between Python versions)
+            self._process = subprocess.Popen(
+                self.command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.folder,
+                env=environment,
+            )  # fmt: skip
+            signal.signal(signal.SIGTERM, lambda *_: self._process.terminate())
+            return self._process.wait()
+
+    def checkpoint(self) -> Any:
+        """Called by submitit when the time is over: save, and queue the same again, which resumes."""
+        import submitit
+
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+        return submitit.helpers.DelayedSubmission(SlurmCommand(self.command, self.log, self.folder, self.cores))

@@ -1,0 +1,41 @@
+"""APR-RD's adjacent pixel replacer: two pictures of one, each pixel from another place around (AAAI 2025)."""
+
+from itertools import product
+
+import torch
+from torch import Tensor
+
+WINDOW = tuple((row, column) for column, row in product((-1, 0, 1), repeat=2))
+"""The nine offsets (down, right) of a 3 x 3 window, column by column."""
+
+PAIRS = tuple((first, second) for first in WINDOW for second in WINDOW if first != second)
+"""The 72 ordered pairs of different offsets."""
+
+
+def draw_pairs(x: Tensor) -> Tensor:
+    """One of ``PAIRS`` for every pixel of ``x`` (B, C, H, W), uniformly: (B, H, W) int64.
+
+    Drawn from torch's generator, on the device of ``x``.
+    """
+    return torch.randint(len(PAIRS), (x.shape[0], *x.shape[2:]), device=x.device)
+
+
+def replace_adjacent(x: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """h1(x) and h2(x): every pixel of ``x`` replaced by one around it, not the same in both.
+
+    Args:
+        x: (B, C, H, W); all channels of a pixel are taken together.
+        pairs: (B, H, W), which of ``PAIRS`` each pixel takes. Places beyond the border are clamped to it, so there
+            the two may coincide.
+
+    Returns:
+        Two of the shape of ``x``. The gradient goes to the taken pixels.
+    """
+    height, width = x.shape[-2:]
+    offsets = torch.tensor(PAIRS, device=x.device)[pairs.long()]  # (B, H, W, 2 pictures, 2 axes)
+    rows = torch.arange(height, device=x.device).view(-1, 1, 1) + offsets[..., 0]
+    columns = torch.arange(width, device=x.device).view(-1, 1) + offsets[..., 1]
+    places = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
+    flat = x.flatten(2)
+    first, second = places.flatten(1, 2).unsqueeze(1).expand(-1, x.shape[1], -1, -1).unbind(-1)
+    return flat.gather(2, first).view(x.shape), flat.gather(2, second).view(x.shape)

@@ -1,0 +1,33 @@
+"""Networks, data sets and methods of one's own, in Python files outside of the package."""
+
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from zlib import crc32
+
+from atbsn.utils.errors import UserError
+
+
+def load_plugin(path: str | Path) -> None:
+    """Run a Python file that registers classes (``@ARCHS.register`` and so on); once a process.
+
+    It is run as it is, with all that it may do: name only files that you trust. What it raises is raised.
+
+    Raises:
+        UserError: there is no such Python file.
+    """
+    file = Path(path)
+    if file.suffix != ".py" or not file.is_file():
+        raise UserError(f"{path}: no such Python file; check the path, from the current folder")
+    name = f"atbsn_plugin_{file.stem}_{crc32(str(file.resolve()).encode()):08x}"
+    if name in sys.modules:
+        return
+    spec = spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None, "a file that ends with .py has a loader"
+    module = module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise

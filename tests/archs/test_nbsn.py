@@ -1,0 +1,102 @@
+import pytest
+import torch
+from reference import fill_by_formula, gradient_norm, load_reference
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn import functional as F
+
+from atbsn.archs.nbsn import NBSN
+from atbsn.archs.tmbsn import TMBSN
+from atbsn.ops.recharge import recharge
+
+
+def loaded(net, assets, stem):
+    net.load_state_dict(load_file(assets / f"{stem}.weights.safetensors"))
+    return net.double()
+
+
+@torch.no_grad()
+def check_outputs(net: NBSN, golden: dict[str, Tensor]) -> None:
+    for x, y in (("x", "y"), ("x_rect", "y_rect")):
+        torch.testing.assert_close(net(255 * golden[x]) / 255, golden[y], rtol=0, atol=1e-6)
+
+
+def test_meets_the_authors_outputs(assets):
+    check_outputs(loaded(NBSN(8), assets, "nbsn102_width8"), load_reference(assets, "nbsn102_width8"))
+
+
+def test_meets_the_authors_outputs_at_full_width(shared):
+    net = NBSN()
+    fill_by_formula(net, shared / "golden", "nbsn102_full")
+    check_outputs(net.double(), load_reference(shared / "golden", "nbsn102_full"))
+
+
+def test_meets_the_authors_recharged_distillation(assets):
+    net, teacher = loaded(NBSN(8), assets, "nbsn102_width8"), loaded(TMBSN(8, 2), assets, "tmbsn_width8")
+    golden = load_reference(assets, "nbsn102_width8")
+    noisy = 255 * golden["x"]
+    with torch.no_grad():
+        targets = teacher.denoise_family(noisy, (2, 3, 4, 5, 6))
+    for k, target in zip((2, 3, 4, 5, 6), targets, strict=True):
+        torch.testing.assert_close(target / 255, golden[f"teacher_s{k}"], rtol=0, atol=1e-6)
+    recharged = recharge(targets, noisy, golden["recharge_index"])
+    torch.testing.assert_close(recharged[0] / 255, golden["recharged_s2"], rtol=0, atol=1e-6)
+    output = net(noisy)
+    plain = sum(F.l1_loss(output, target) for target in targets) / 255
+    loss = sum(F.l1_loss(output, target) for target in recharged) / 255
+    loss.backward()
+    assert plain.item() == pytest.approx(golden["loss_plain"].item(), rel=1e-6)
+    assert loss.item() == pytest.approx(golden["loss_recharged"].item(), rel=1e-6)
+    assert gradient_norm(net) == pytest.approx(golden["grad_norm"].item(), rel=1e-5)
+    for name in ("dec1_1.weight", "enc1.conv.weight"):
+        torch.testing.assert_close(net.get_parameter(name).grad, golden[f"grad.{name}"], rtol=1e-5, atol=1e-8)
+
+
+def test_number_of_parameters():
+    assert sum(parameter.numel() for parameter in NBSN().parameters()) == 1_021_107
+
+
+def test_recognised_from_its_keys():
+    shapes = {name: tuple(tensor.shape) for name, tensor in NBSN(6).state_dict().items()}
+    assert NBSN.recognise(shapes) == {"width": 6}
+    assert NBSN.recognise({"enc1.conv.conv.weight": (48, 3, 3, 3)}) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 45), (33, 32)])
+@torch.no_grad()
+def test_any_size(size):
+    torch.manual_seed(0)
+    net = NBSN(4).double()
+    x = torch.rand(2, 3, *size, dtype=torch.float64) * 255
+    rows, columns = (reflected(side) for side in size)
+    whole = net(x[..., rows, :][..., columns])
+    torch.testing.assert_close(net(x), whole[..., : size[0], : size[1]])
+
+
+def reflected(size: int) -> list[int]:
+    """Indices 0 ... size-1, size-2 ... 0, 1 ... up to the next multiple of 32."""
+    there_and_back = [*range(size), *range(size - 2, 0, -1)]
+    length = -(-size // 32) * 32
+    return (there_and_back * length)[:length]
+
+
+@torch.no_grad()
+def test_the_folded_layer_is_the_plain_one():
+    """On the CPU the largest layer does the up-sampling itself."""
+    torch.manual_seed(0)
+    net, x = NBSN(4).double(), torch.rand(1, 3, 64, 32, dtype=torch.float64) * 255
+    expected = net(x)
+    net.dec1_2.upsampled = lambda x, skip: net.dec1_2(torch.cat((F.interpolate(x, scale_factor=2.0), skip), dim=1))
+    torch.testing.assert_close(net(x), expected)
+
+
+def test_training_is_one_graph_in_bfloat16():
+    net = NBSN(4).to(memory_format=torch.channels_last)
+    torch._dynamo.reset()
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    x = torch.rand(2, 3, 32, 32).mul(255).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = compiled(x)
+    assert output.dtype == torch.float32
+    output.mean().backward()
+    torch.testing.assert_close(output, net(x), rtol=0, atol=0.03 * net(x).abs().max().item())

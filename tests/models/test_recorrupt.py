@@ -1,0 +1,99 @@
+"""Recorruption: its two pictures are independent, its noise model is learned once and travels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from atbsn.archs import build_arch
+from atbsn.archs.weights import load_with_metadata, save_weights
+from atbsn.data import build_dataset
+from atbsn.models.recorrupt import RecorruptModel
+from atbsn.noise import NoiseModel
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, write_picture
+
+TINY = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
+
+
+def white(level: float) -> NoiseModel:
+    noise = NoiseModel()
+    noise.levels.fill_(level)
+    return noise
+
+
+def flat_folder(folder: Path, level: float, number: int = 4) -> Path:
+    rng = np.random.default_rng(0)
+    for index in range(number):
+        rgb = 120 + 8 * index + rng.normal(0, level, (160, 160, 3))
+        write_picture(folder / f"{index}.png", Picture((rgb + 0.5).clip(0, 255).astype(np.uint8)))
+    return folder
+
+
+@pytest.mark.parametrize("alpha", [0.5, 2.0])
+def test_the_two_pictures_have_independent_noise_of_the_same_mean(alpha: float) -> None:
+    """A network that repeats its input shows it: its gradient is that of a loss whose target is the clean picture."""
+    torch.manual_seed(0)
+    seen = []
+    model = RecorruptModel(build_arch(TINY), alpha=(alpha, alpha))
+    model.noise = white(10)
+    model.net.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    clean = torch.full((8, 3, 64, 64), 128.0)
+    noisy = clean + 10 * torch.randn_like(clean)
+    loss = model.losses({"noisy": noisy}, torch.tensor(0.0))["loss"]
+    first = seen[0] - clean
+    assert first.std() == pytest.approx(10 * (1 + alpha**2) ** 0.5, rel=0.02)
+    # Untrained, the network is the identity: the error is (1 + a^2) / a times the drawn noise, whose weight is
+    # a^2 / (1 + a^2): together 10^2 (1 + a^2).
+    assert loss.item() == pytest.approx(100 * (1 + alpha**2), rel=0.03)
+    drawn = (seen[0] - noisy) / alpha
+    second = noisy - drawn / alpha - clean
+    assert abs((first * second).mean()) < 0.02 * first.std() * second.std()
+
+
+def test_the_noise_is_estimated_from_the_pictures_alone_and_travels_with_the_state(tmp_path: Path) -> None:
+    images = build_dataset({"type": "NoisyFolder", "dataroot": str(flat_folder(tmp_path / "pictures", 6.0))})
+    images.preload()
+    model = RecorruptModel(build_arch(TINY), num_crops=8)
+    model.prepare(images, seed=0)
+    levels = model.noise.level(torch.full((1, 3, 1, 1), 130.0))
+    torch.testing.assert_close(levels, torch.full((1, 3, 1, 1), 6.0), rtol=0.1, atol=0)
+    state = model.own_state()
+    assert state and not any(name.startswith("net.") for name in state)
+    other = RecorruptModel(build_arch(TINY))
+    other.load_own_state(state)
+    assert other.metadata() == model.metadata()
+    path = tmp_path / "net.pth"
+    save_weights(path, model.net.state_dict(), {"network": model.net.options, **model.metadata()})
+    _, metadata = load_with_metadata(path)
+    assert NoiseModel.from_dict(metadata["noise"]).to_dict() == model.noise.to_dict()
+
+
+def test_renoising_learns_to_give_what_the_teacher_gave(tmp_path: Path) -> None:
+    teacher = build_arch(TINY)
+    save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
+    model = RecorruptModel(build_arch(TINY), teacher=str(tmp_path / "teacher.pth"))
+    assert model.loss == "renoise"
+    batch = {"noisy": torch.rand(2, 3, 32, 32) * 255}
+    without = model.losses(batch, torch.tensor(0.0))
+    assert without["mse"] < 0.1  # no noise yet, and the teacher is the identity: only rounding
+    model.noise = white(5)
+    assert model.losses(batch, torch.tensor(0.0))["mse"] > 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"loss": "renoise"}, "model.teacher: missing; renoise needs"),
+        ({"alpha": (2.0, 1.0)}, r"model.alpha: \[2.0, 1.0\] is no range"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        RecorruptModel(build_arch(TINY), **arguments)
+
+
+def test_a_blind_spot_network_is_refused() -> None:
+    with pytest.raises(UserError, match="has a blind spot, which is not needed"):
+        RecorruptModel(build_arch({"type": "ATBSN", "width": 2}))

@@ -1,0 +1,153 @@
+"""Levels within 10 %, lag-1 correlation within 0.05 of what the noise was made with."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from atbsn.data.simulated import SimulatedCamera
+from atbsn.noise import NoiseModel, describe, estimate, from_residual, picture
+from atbsn.noise.blocks import BlockStore, fine_share, plane_response
+from atbsn.noise.sampling import REACH
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import read_picture, to_tensor
+
+SIDE = 384
+
+
+def scene() -> torch.Tensor:
+    """(1, 3, H, W): ramps and slow waves, a third of it with coarse texture."""
+    rows, columns = torch.meshgrid(torch.arange(SIDE * 1.0), torch.arange(SIDE * 1.0), indexing="ij")
+    clean = torch.stack([50 + columns / 2.4, 128 + 70 * torch.sin(rows / 50), 210 - rows / 2.4])
+    texture = torch.from_numpy(np.random.default_rng(0).normal(size=(SIDE, SIDE, 1)).astype(np.float32))
+    texture = torch.from_numpy(cv2.GaussianBlur(texture.numpy(), (0, 0), 1.5)) * 400 * (columns > SIDE * 2 / 3)
+    return (clean + texture).clamp(40, 215)[None]
+
+
+def made(sigma: float, correlated: bool, kurtosis: float = 3, signal: float = 0) -> NoiseModel:
+    model = NoiseModel()
+    if correlated:
+        lags = torch.arange(-REACH, REACH + 1.0)
+        colours = torch.tensor([[1, 0.3, 0.5], [0.3, 1, 0.2], [0.5, 0.2, 1]])
+        model.correlation.copy_(colours[:, :, None, None] * torch.exp(-(lags[:, None] ** 2 + lags**2) / 1.5))
+    model.levels.copy_((sigma * (1 + signal * torch.linspace(-0.5, 0.5, 17))).expand(3, -1))
+    model.kurtosis.fill_(kurtosis)
+    return model
+
+
+def compare(found: NoiseModel, true: NoiseModel, level: float = 0.1, lag1: float = 0.05) -> None:
+    intensities = torch.arange(64.0, 193.0).expand(1, 3, 1, -1)
+    assert (found.level(intensities) / true.level(intensities) - 1).abs().max() < level
+    for place in ((REACH, REACH + 1), (REACH + 1, REACH)):
+        off = found.correlation[(..., *place)].diagonal() - true.correlation[(..., *place)].diagonal()
+        assert off.abs().max() < lag1
+
+
+@pytest.mark.parametrize("sigma", [2, 25])
+@pytest.mark.parametrize(("correlated", "signal"), [(False, 0), (True, 0), (True, 1)])
+def test_known_noise(sigma, correlated, signal):
+    true, clean = made(sigma, correlated, signal=signal), scene()
+    noisy = clean + true.sample(clean, torch.Generator().manual_seed(3))
+    compare(estimate([to_tensor(noisy[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy())]), true)
+
+
+def test_heavy_tails():
+    true, clean = made(8, True, kurtosis=5), scene()
+    noisy = clean + true.sample(clean, torch.Generator().manual_seed(3))
+    found = estimate(noisy)
+    compare(found, true, level=0.12)
+    assert 3.7 < found.kurtosis < 6.5
+    assert estimate(clean + made(8, True).sample(clean, torch.Generator().manual_seed(3))).kurtosis < 3.4
+
+
+def test_from_residual_needs_no_flat_place():
+    true = made(25, True)
+    clean = torch.randint(60, 200, (1, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).float()
+    noisy = clean + true.sample(clean, torch.Generator().manual_seed(3))
+    found = from_residual([(noisy[0], clean[0])])
+    intensities = torch.arange(120.0, 140.0).expand(1, 3, 1, -1)
+    assert (found.level(intensities) / 25 - 1).abs().max() < 0.1
+
+
+def test_pictures_of_different_levels():
+    true, clean = made(6, True), scene()
+    noisy = [
+        (clean + true.sample(clean, torch.Generator().manual_seed(seed), scale))[0]
+        for seed, scale in enumerate((0.5, 2.0, 1.0))
+    ]
+    found = estimate(iter(noisy))
+    compare(found, true)
+    assert 0.35 < found.spread < 0.75  # of log 0.5, log 2, log 1
+
+
+def test_the_choice_of_blocks_is_bounded_and_spread():
+    store = BlockStore(capacity=300, per_picture=100)
+    dark = torch.full((3, 320, 320), 20.0)
+    dark[:, :32, :32] = 200
+    for _ in range(8):
+        store.add(dark + torch.randn(dark.shape))
+        assert len(store.blocks()[1]) <= 300
+    _, means, owner = store.blocks()
+    assert set(owner.tolist()) == set(range(8))
+    assert (means[:, 0] > 100).sum() >= 8
+
+
+def test_the_plane_response_is_what_happens():
+    """Monte Carlo of the covariance that is left of white noise once the plane is off."""
+    response = plane_response()
+    centre = (2 * REACH + 1) ** 2 // 2
+    white = torch.zeros((2 * REACH + 1) ** 2, dtype=torch.float64)
+    white[centre] = 1
+    assert (response @ white)[centre] == pytest.approx(256 - 3)
+    assert fine_share(made(1, False).correlation, 0)[0].tolist() == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("pictures", [[], [np.zeros((64, 64, 3), np.uint8)], [np.full((15, 15, 3), 90, np.uint8)]])
+def test_nothing_to_estimate_from(pictures):
+    with pytest.raises(UserError, match="picture"):
+        estimate(pictures)
+
+
+def test_wrong_shape():
+    with pytest.raises(UserError, match="shape"):
+        estimate([np.zeros((64, 64), np.uint8)])
+
+
+def test_simulated_camera():
+    """Real photographs, noise of 27 dB, demosaiced; levels of the rocket, which has flat places at few intensities."""
+    images = SimulatedCamera()
+    index = [images.key(number) for number in range(len(images))].index("rocket")
+    noisy, clean = (to_tensor(read(index).rgb8()) for read in (images.read, images.read_clean))
+    found, true = estimate([noisy]), from_residual([(noisy, clean)])
+    weights = torch.stack([torch.histc(clean[channel], 16, 0, 256) for channel in range(3)])
+    middles = (torch.arange(16.0) * 16 + 8).expand(1, 3, 1, -1)
+    off = (found.level(middles) / true.level(middles)).log()[0, :, 0]
+    assert abs(float((off * weights).sum() / weights.sum())) < 0.1
+    assert (found.correlation - true.correlation)[:, :, REACH, REACH + 1].diagonal().abs().max() < 0.05
+
+
+@pytest.mark.parametrize("image", [1, 8, 22, 29])
+def test_sidd_against_its_references(shared: Path, image: int):
+    """Strong real noise: mean level within 10 % of noisy - clean, lag-1 correlation within 0.06."""
+    paths = sorted((shared / "data/sidd/val/noisy").glob(f"{image}_*.png"))
+    noisy = [to_tensor(read_picture(path).rgb8()) for path in paths]
+    clean = [to_tensor(read_picture(path.parents[1] / "clean" / path.name).rgb8()) for path in paths]
+    found = estimate(noisy)
+    levels = torch.cat([found.level(picture[None]).square().mean((2, 3)) for picture in clean]).mean(0).sqrt()
+    noise = torch.stack(noisy) - torch.stack(clean)
+    assert (levels / noise.std((0, 2, 3)) - 1).abs().max() < 0.15
+    true = from_residual(zip(noisy, clean, strict=True))
+    assert (found.correlation - true.correlation)[:, :, REACH, REACH + 1].diagonal().abs().max() < 0.08
+
+
+def test_describe_is_one_line_and_the_picture_draws():
+    pytest.importorskip("matplotlib")
+    model = made(10, True)
+    assert re.fullmatch(r"level at 16: 10\.0/10\.0/10\.0, 128: .*lag-1 correlation 0\.51 across.*", describe(model))
+    axes = picture(model).subfigs[0].axes[0]
+    seen = next(line for line in axes.lines if line.get_label() == "G")
+    assert np.allclose(seen.get_ydata(), 10)
+    assert len(picture(model).subfigs[1].axes) == 10

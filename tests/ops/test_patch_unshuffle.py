@@ -1,0 +1,16 @@
+import torch
+from reference import load_reference
+
+from atbsn.ops.patch_unshuffle import patch_shuffle, patch_unshuffle
+
+
+def test_meets_the_authors_arrangement(assets):
+    golden = load_reference(assets, "puca_width8")
+    assert torch.equal(patch_unshuffle(golden["patch_unshuffle_in"]), golden["patch_unshuffle_out"])
+    assert torch.equal(patch_shuffle(golden["patch_unshuffle_out"]), golden["patch_unshuffle_in"])
+
+
+def test_is_undone():
+    x = torch.rand(2, 5, 8, 20)
+    assert torch.equal(patch_shuffle(patch_unshuffle(x)), x)
+    assert patch_unshuffle(x).is_contiguous(memory_format=torch.channels_last)

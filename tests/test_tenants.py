@@ -1,0 +1,296 @@
+"""What every registered network, training method and data set must do: whatever is registered is tested here.
+
+``python -m pytest tests/test_tenants.py -k MyNet --plugin mynet.py`` tests one that is not in the package.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import atbsn
+from atbsn.archs import build_arch
+from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.archs.weights import save_weights
+from atbsn.data import build_dataset
+from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.finish import split_settings
+from atbsn.engine.inference.tiling import Tiler
+from atbsn.models import build_model
+from atbsn.models.base import Model
+from atbsn.registry import ARCHS, DATASETS, MODELS
+from atbsn.registry.build import with_defaults
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, write_picture
+
+NETWORKS = {name: ARCHS.get(name) for name in ARCHS}
+HOLED = [name for name, net in NETWORKS.items() if issubclass(net, BlindSpotNetwork)]
+CPU = torch.device("cpu")
+
+
+def tiny(name: str) -> Network:
+    torch.manual_seed(0)
+    return build_arch({"type": name, **NETWORKS[name].example()}).eval()
+
+
+def picture(height: int, width: int, batch: int = 1) -> torch.Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(1)) * 255
+
+
+# --- networks ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("size", [(1, 1), (33, 46), (64, 64)])
+@torch.no_grad()
+def test_pictures_of_any_size(name, size):
+    net, noisy = tiny(name), picture(*size)
+    before = noisy.clone()
+    clean = net.denoise(noisy)
+    assert clean.shape == noisy.shape and clean.isfinite().all()
+    assert torch.equal(noisy, before), "the noisy picture is left as it is"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_pictures_do_not_depend_on_each_other(name):
+    net, noisy = tiny(name), picture(64, 64, batch=2)
+    if net.draws():
+        pytest.skip("the pictures of a batch share its random numbers")
+    apart = torch.cat([net.denoise(noisy[:1]), net.denoise(noisy[1:])])
+    torch.testing.assert_close(net.denoise(noisy), apart, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("size", [(64, 64), (33, 46)])  # even, where decoders are folded on the CPU, and odd
+@torch.no_grad()
+def test_bfloat16_keeps_grey_levels(name, size):
+    """Its last layer gives float32: grey levels are not rounded to eight bits."""
+    net, noisy = tiny(name), picture(*size)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = net.denoise(noisy)
+    assert output.dtype == torch.float32
+    assert (output == output.bfloat16().float()).float().mean() < 0.1
+    expected = net.denoise(noisy)
+    assert (output - expected).square().mean() < 1e-2 * expected.square().mean()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_tiles(name):
+    """As in one pass where one tile holds all; of the same size and finite where it takes several."""
+    net, noisy = tiny(name), picture(70, 90)
+    whole = net.denoise(noisy)
+    assert torch.equal(net.denoise(noisy, Tiler(1024, 32)), whole)
+    tiled = net.denoise(noisy, Tiler(64, 16, batch_size=2))
+    assert tiled.shape == whole.shape and tiled.isfinite().all()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_weights_are_saved_loaded_and_recognised(name, suffix, tmp_path):
+    net, noisy = tiny(name), picture(32, 40)
+    for metadata in ({"network": net.options}, {}):
+        save_weights(tmp_path / f"net{suffix}", net.state_dict(), metadata)
+        loaded = atbsn.load(tmp_path / f"net{suffix}")
+        assert type(loaded) is type(net)
+        torch.testing.assert_close(loaded.denoise(noisy), net.denoise(noisy))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_settings_are_checked_keywords(name):
+    cls = NETWORKS[name]
+    defaults = with_defaults(cls.denoise, {})
+    assert split_settings(cls, {key: defaults[key] for key in cls.denoise_keywords()})
+    with pytest.raises(UserError, match=re.escape(f"nonsense: not a setting of {name}.denoise; it has ")):
+        split_settings(cls, {"nonsense": 1})
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_the_same_picture_comes_out_the_same(name):
+    net, noisy = tiny(name), picture(40, 40)
+    denoiser, state = Denoiser(net, {}, Tiler(None, 0)), torch.get_rng_state()
+    first = denoiser(noisy, "a")
+    denoiser(noisy, "b")
+    assert torch.equal(denoiser(noisy, "a"), first)
+    assert torch.equal(net.denoise(noisy), net.denoise(noisy))
+    assert torch.equal(torch.get_rng_state(), state), "global random numbers were drawn"
+
+
+@pytest.mark.parametrize("name", HOLED)
+@pytest.mark.parametrize("k", [0, 1, 3, 5, 7, 9])
+def test_the_hole_by_its_gradient(name, k):
+    """No output pixel has a gradient inside its k x k square, in double precision; outside it has one."""
+    net = tiny(name).double()
+    try:
+        net.check_hole(k)
+    except UserError:
+        pytest.skip(f"{name} takes no hole of {k}")
+    side = max(64, net.size_multiple)
+    noisy = picture(side, side).double().requires_grad_()
+    y, x, half = side // 2 + 1, side // 2 - 2, k // 2
+    net(noisy, k=k)[0, :, y, x].sum().backward()
+    influence = noisy.grad[0].abs().amax(dim=0)
+    if k:
+        assert not influence[y - half : y + half + 1, x - half : x + half + 1].any()
+    assert influence.any()
+
+
+@pytest.mark.parametrize("name", HOLED)
+@torch.no_grad()
+def test_a_family_is_each_of_its_holes(name):
+    net, noisy = tiny(name), picture(40, 52)
+    ks = [k for k in (0, 1, 3, 5) if takes(net, k)]
+    family = net.forward_teachers(noisy, ks)
+    for k, output in zip(ks, family, strict=True):
+        torch.testing.assert_close(output, net(noisy, k=k), rtol=1e-4, atol=1e-3)
+    for k, output in zip(ks, net.denoise_family(noisy, ks), strict=True):
+        torch.testing.assert_close(output, net.denoise(noisy, k=k), rtol=1e-4, atol=1e-3)
+    with pytest.raises(UserError, match="ks is empty"):
+        net.forward_teachers(noisy, ())
+
+
+def takes(net: BlindSpotNetwork, k: int) -> bool:
+    try:
+        net.check_hole(k)
+    except UserError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in HOLED])
+def test_onnx(name, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from scripts.export_onnx import export
+
+    net = tiny(name)
+    if net.draws():
+        pytest.skip("random numbers are not exported")
+    assert export(net, tmp_path / "net.onnx", {}) < 1
+    assert (tmp_path / "net.onnx").is_file()
+
+
+# --- training methods --------------------------------------------------------------------------------------
+
+
+def method(name: str, folder: Path) -> tuple[dict[str, object], dict[str, object]]:
+    """Options of a network that method ``name`` trains, and of the method: the first network that it takes."""
+    arguments = {"type": name, **MODELS.get(name).example(folder)}
+    refusals = []
+    for network in ("ATBSN", *NETWORKS):
+        options = {"type": network, **NETWORKS[network].example()}
+        try:
+            build_model(arguments, build_arch(options))
+            return options, arguments
+        except UserError as error:
+            refusals.append(f"{network}: {error}")
+    raise AssertionError(f"{name} takes no network: {refusals}")
+
+
+def built(name: str, folder: Path) -> tuple[Model, int]:
+    """The method, and the side of a patch that suits it."""
+    network, arguments = method(name, folder)
+    torch.manual_seed(0)
+    net = build_arch(network)
+    cls = MODELS.get(name)
+    given = with_defaults(cls, {key: value for key, value in arguments.items() if key != "type"})
+    multiple = cls.patch_multiple(type(net), given)
+    return build_model(arguments, net), -(-64 // multiple) * multiple
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
+def test_a_step(name, progress, tmp_path):
+    model, side = built(name, tmp_path)
+    model.train()
+    batch = {"noisy": picture(side, side, batch=2)}  # and no clean picture
+    losses = model(batch, torch.tensor(progress))
+    assert all(value.ndim == 0 and value.isfinite() for value in losses.values()), losses
+    assert not any(value.requires_grad for key, value in losses.items() if key != "loss")
+    losses["loss"].backward()
+    gradients = [p.grad for p in model.net.parameters() if p.grad is not None]
+    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+    assert not [name for name, _ in model.named_parameters() if not name.startswith("net.")], "the network is trained"
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_what_it_is_trained_for_suits_its_network(name, tmp_path):
+    model, side = built(name, tmp_path)
+    settings = model.denoise_settings()
+    assert type(model.net).check_denoise(settings) == settings
+    with torch.no_grad():
+        assert model.net.eval().denoise(picture(side, side), **settings).isfinite().all()
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_resumed_training_is_an_uninterrupted_one(name, command, write_options, tmp_path, monkeypatch):
+    """To the bit; no clean picture is read on the way, and validating changes nothing."""
+    network, arguments = method(name, tmp_path)
+    _, side = built(name, tmp_path)
+    data = {"type": "PairedFolder", "dataroot": str(tmp_path / "pairs")}
+    pairs = DATASETS.get("PairedFolder")
+    rng = np.random.default_rng(0)
+    for place in ("Noisy", "GT"):
+        write_picture(
+            tmp_path / "pairs" / place / "a.png", Picture(rng.integers(0, 256, (side + 8, side + 3, 3), np.uint8))
+        )
+    loader = {"patch_size": side, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0}
+    changes = {"datasets": {"train": {**data, **loader}}, "network": network, "model": arguments}
+
+    def params(*overrides: str) -> dict[str, torch.Tensor]:
+        options = write_options(**changes)
+        overrides = (f"path.root={tmp_path / 'runs'}", "train.total_iter=4", *overrides)
+        status, output = command("train.py", "-opt", options, "--set", "logger.save_checkpoint_freq=2", *overrides)
+        assert status == 0, output
+        run = next(o.split("=")[1] for o in overrides if o.startswith("name="))
+        path = tmp_path / "runs" / "experiments" / run / "models" / "net_latest.pth"
+        return torch.load(path, weights_only=True)["params"]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pairs, "read_clean", refuse)
+        whole = params("name=whole")
+    state = tmp_path / "runs" / "experiments" / "whole" / "training_states" / "2.state"
+    changes["datasets"]["val"] = data
+    resumed = params("name=resumed", f"path.resume_state={state}", "val.val_freq=1")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("a clean picture was read")
+
+
+# --- data sets ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_a_set_is_named_pictures(name, tmp_path, repository):
+    arguments = DATASETS.get(name).example(tmp_path)
+    if arguments is None:
+        tests = [path for path in (repository / "tests" / "data").rglob("*.py") if name in path.read_text()]
+        assert tests, f"{name} has neither an example nor a test of its own"
+        pytest.skip(f"tested in {', '.join(path.name for path in tests)}")
+    images = build_dataset({"type": name, **arguments})
+    keys = [images.key(index) for index in range(len(images))]
+    assert keys and len(set(keys)) == len(keys)
+    for index in range(len(images)):
+        rgb = images.read(index).rgb
+        assert rgb.shape == (*images.size(index), 3)
+        if images.has_clean:
+            assert images.read_clean(index).rgb.shape == rgb.shape
+    crop = images.crop(0, 3, 5, 16)
+    images.preload()
+    assert crop.shape == (16, 16, 3) and crop.dtype == np.uint8
+    assert np.array_equal(images.crop(0, 3, 5, 16), crop)
+
+
+def test_something_of_each_kind_is_registered():
+    assert len(NETWORKS) > 4 and len(HOLED) > 0 and len(list(MODELS)) > 2 and len(list(DATASETS)) > 4
+    assert all(issubclass(net, nn.Module) for net in NETWORKS.values())
