@@ -253,9 +253,9 @@ def _enumerate(names: Sequence[str]) -> str:
 
 def _check_arguments(net: Network, claimed: Any, path: str | Path) -> None:
     """Refuse weights made with arguments that leave no trace in the shapes, such as another ``mean``."""
-    own = net.options
-    if own is None or not isinstance(claimed, dict):
+    if net.options is None or not isinstance(claimed, dict):
         return
+    own, claimed = (json.loads(json.dumps(options)) for options in (net.options, claimed))  # a tuple is a list there
     different = [
         f"{key} {claimed[key]!r}, here {own[key]!r}" for key in claimed if key in own and own[key] != claimed[key]
     ]

@@ -17,8 +17,8 @@ _SELECTION = 0.2
 def noise_level(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> float | None:
     """Standard deviation of the noise in ``picture``, in grey values of 255, to about 10 % where something is flat.
 
-    Blocks of 16 x 16 pixels, less a plane, are sorted into intensities; of each intensity the flattest tenth counts. Only
-    where nothing is flat does texture add to it.
+    Blocks of 16 x 16 pixels, less a plane, are sorted into intensities; of each intensity the flattest tenth counts.
+    Only where nothing is flat does texture add to it.
 
     Args:
         picture: (H, W, 3), uint8, uint16 or float32 in [0, 255].
