@@ -3,8 +3,8 @@
     python scripts/ship_weights.py experiments/train_real/models/net_latest.pth real \
         --data "14 camera JPEGs, reduced" --terms "Apache-2.0; the pictures may be used by anybody" --core_minutes 100
 
-writes atbsn/weights/real.safetensors: the averaged weights where there are any, as numbers of 16 bits. Its model card is
-atbsn/weights/real.md, written by hand.
+writes atbsn/weights/real.safetensors: the averaged weights where there are any, as numbers of 16 bits. Its model
+card, atbsn/weights/real.md, is written by hand.
 """
 
 import argparse

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,10 @@ _PATCH, _LEAST_PATCH, _BATCH = 128, 32, 4
 _LEARNING_RATE = 2e-4
 _JUDGED = 16
 """Crops that are looked at to tell which weights are better."""
-_SHARE = 0.85
-"""Of the time is for learning; the rest goes into estimating the noise and judging."""
+_NOISE_CROPS = 64
+"""Crops that the noise is estimated from."""
+_SHARE = 0.9
+"""Of the time that is left when the noise is known, for learning; the rest is for judging."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,17 @@ def adapt(
     with tempfile.TemporaryDirectory(prefix="atbsn_") as scratch, _quiet():
         weights = Path(scratch, "start.pth")
         save_weights(weights, start.state_dict(), {"network": start.options, "denoise": start.denoise_settings})
-        seconds = _SHARE * 60 * minutes
-        total = max(1, int(seconds / _seconds_a_step(start)))
-        options = _options(pictures, start, weights, scratch, total, device, seed)
+        options = _options(pictures, start, weights, scratch, device, seed)
         on_progress(0, "estimating the noise")
         training = build_training(options, device, None)
         assert isinstance(training.model, RecorruptModel)
+        end = begin + 60 * minutes
+        total = max(1, int(_SHARE * (end - time.monotonic()) / _seconds_a_step(training.model)))
+        training = replace(training, train=training.train.model_copy(update=_steps(total)))
         folders = RunFolders(options)
         for folder in (folders.models, folders.states):
             folder.mkdir(parents=True)
-        watch = _Watch(begin + 60 * minutes, total, on_progress, should_stop)
+        watch = _Watch(end, total, on_progress, should_stop)
         build_trainer(training, folders).train(watch)
         on_progress(1, "judging")
         net, made = load_with_metadata(folders.models / "net_latest.pth")
@@ -144,7 +147,6 @@ def _options(
     start: Network,
     weights: Path,
     scratch: str,
-    total: int,
     device: torch.device,
     seed: int,
 ) -> Options:
@@ -159,18 +161,22 @@ def _options(
         "manual_seed": seed,
         "datasets": {"train": train},
         "network": start.options,
-        "model": {"type": "RecorruptModel"},
+        "model": {"type": "RecorruptModel", "num_crops": _NOISE_CROPS},
         "path": {"root": scratch, "pretrain_network": str(weights)},
         "train": {
-            "total_iter": total,
+            **_steps(1),
             "optim": {"type": "Adam", "lr": _LEARNING_RATE, "betas": [0.9, 0.99]},
-            "ema_decay": max(0.0, min(0.998, 1 - 20 / total)),
             "clip_grad_norm": 1.0,
             "precision": resolve_precision("auto", device),
         },
-        "logger": {"print_freq": total, "save_checkpoint_freq": total, "use_tb_logger": False},
+        "logger": {"print_freq": 2**30, "save_checkpoint_freq": 2**30, "use_tb_logger": False},
     }
     return check_options(raw, "adapt")
+
+
+def _steps(total: int) -> dict[str, Any]:
+    """The part of ``train`` that the number of iterations decides; weights are averaged over a twentieth."""
+    return {"total_iter": total, "ema_decay": max(0.0, min(0.998, 1 - 20 / total))}
 
 
 def _patch(pictures: Sequence[str | Path], net: Network) -> tuple[int, int]:
@@ -184,19 +190,19 @@ def _patch(pictures: Sequence[str | Path], net: Network) -> tuple[int, int]:
     return patch, patch
 
 
-def _seconds_a_step(net: Network) -> float:
-    """Seconds that an iteration takes, from the second of two."""
-    net = copy.deepcopy(net).train()
-    device = next(net.parameters()).device
-    batch = torch.full((_BATCH, 3, _PATCH, _PATCH), 128.0, device=device).to(memory_format=torch.channels_last)
-    net.to(memory_format=torch.channels_last)
+def _seconds_a_step(model: RecorruptModel) -> float:
+    """Seconds that an iteration takes: the second of two, of which nothing stays."""
+    device = next(model.parameters()).device
+    model.to(memory_format=torch.channels_last)
+    batch = {"noisy": torch.full((_BATCH, 3, _PATCH, _PATCH), 128.0, device=device)}
     for _ in range(2):
         begin = time.perf_counter()
-        with torch.enable_grad(), autocast(resolve_precision("auto", device), device):
-            net(batch).float().square().mean().backward()
+        with autocast(resolve_precision("auto", device), device):
+            model(batch, torch.zeros((), device=device))["loss"].backward()
+        model.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-    return 1.3 * (time.perf_counter() - begin)  # drawing noise and the optimizer's step
+    return 1.1 * (time.perf_counter() - begin)  # and the optimizer's step
 
 
 @contextmanager

@@ -52,6 +52,8 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml(text: str, source: str) -> Any:
     """Parse YAML text into plain values; a ``UserError`` naming ``source`` and the line where it is malformed."""
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{source}: holds bytes that are not UTF-8; rename the file, or save the text as UTF-8")
     try:
         values = yaml.load(text, _Loader)
         _check_plain(values)
