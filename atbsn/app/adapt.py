@@ -33,11 +33,11 @@ OnProgress = Callable[[float, str], None]
 
 _PATCH, _LEAST_PATCH, _BATCH = 128, 32, 4
 _LEARNING_RATE = 2e-4
-_JUDGED = 16
+_JUDGED = 8
 """Crops that are looked at to tell which weights are better."""
 _NOISE_CROPS = 64
 """Crops that the noise is estimated from."""
-_SHARE = 0.9
+_SHARE = 0.85
 """Of the time that is left when the noise is known, for learning; the rest is for judging."""
 
 

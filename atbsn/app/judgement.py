@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from atbsn.archs.base import Network
+from atbsn.engine.precision import autocast, resolve_precision
 from atbsn.noise import NoiseModel
 from atbsn.noise.sampling import REACH
 
@@ -52,7 +53,8 @@ def judge(net: Network, pictures: Iterable[Tensor], noise: NoiseModel) -> Judgem
     energies, sights, products, squares = [], [], torch.zeros(2), torch.zeros(2)
     for picture in pictures:
         noisy = picture[None].to(device, memory_format=torch.contiguous_format)
-        clean = net.denoise(noisy, **net.denoise_settings).float()
+        with autocast(resolve_precision("auto", device), device):
+            clean = net.denoise(noisy, **net.denoise_settings).float()
         level = noise.to(device).level(clean.clamp(0, 255).contiguous()).clamp(min=_LEAST)
         relative = ((noisy - clean) / level)[0].cpu()
         relative = relative - relative.mean(dim=(1, 2), keepdim=True)
