@@ -104,6 +104,17 @@ class SDAP(DBSNl):
         return self(output) * 255
 
 
+class Decoder(nn.Module):
+    def __init__(self, in_channels: int, channels: int, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.conv2(F.leaky_relu(self.conv1(x), self.slope)), self.slope)
+
+
 class UNet(nn.Module):
     """Of 0 to 1, or of [0, 255] as SASS's; ``denoise`` takes and gives [0, 255]. Sides must be multiples of 32."""
 
@@ -114,15 +125,13 @@ class UNet(nn.Module):
         last = 96 if variant == "n2n" else 2 * width
         below, skips = (width, *[2 * width] * 4), (*[width] * 4, 3)
         self.enc = nn.ModuleList(nn.Conv2d(width if i else 3, width, 3, padding=1) for i in range(7))
-        if variant == "n2n":
+        self.transposed = variant == "n2n"
+        if self.transposed:
             self.up = nn.ModuleList(nn.ConvTranspose2d(channels, channels, 2, stride=2) for channels in below)
-        else:
-            self.up = [nn.Upsample(scale_factor=2) for _ in below]
         self.dec = nn.ModuleList()
         for stage, (channels, skip) in enumerate(zip(below, skips, strict=True)):
             after = last if stage == 4 else 2 * width
-            pair = nn.Conv2d(channels + skip, after, 3, padding=1), nn.Conv2d(after, after, 3, padding=1)
-            self.dec.append(nn.ModuleList(pair))
+            self.dec.append(Decoder(channels + skip, after, self.slope))
         self.head = nn.ModuleList(nn.Conv2d(last, last, 1) for _ in range(0 if variant == "sass" else 2))
         self.head.append(nn.Conv2d(last, 3, 1))
 
@@ -133,9 +142,9 @@ class UNet(nn.Module):
             x = F.max_pool2d(F.leaky_relu(conv(x), self.slope), 2)
             skips.append(x)
         x = F.leaky_relu(self.enc[6](x), self.slope)
-        for up, (first, second), skip in zip(self.up, self.dec, skips[4::-1], strict=True):
-            x = F.leaky_relu(first(torch.cat([up(x), skip], dim=1)), self.slope)
-            x = F.leaky_relu(second(x), self.slope)
+        for stage, (decoder, skip) in enumerate(zip(self.dec, skips[4::-1], strict=True)):
+            x = self.up[stage](x) if self.transposed else F.interpolate(x, scale_factor=2.0)
+            x = decoder(torch.cat([x, skip], dim=1))
         for conv in self.head[:-1]:
             x = F.leaky_relu(conv(x), self.slope)
         return self.head[-1](x)

@@ -11,10 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atbsn.archs.lgbpn import LGBPN
+
 KS = (2, 3, 4, 5, 6)
 
 
 class Conv(nn.Conv2d):
+    mask: Tensor
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
         self.register_buffer("mask", torch.ones_like(self.weight.data).triu(), persistent=False)
@@ -97,12 +101,13 @@ def sampled_conv(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor, scale: f
     return total
 
 
-def lgbpn_pass(net: nn.Module, noisy: Tensor, strides: tuple[int, int], scales: tuple[float, float]) -> Tensor:
-    """A test pass of ``net``, an ``atbsn.archs.lgbpn.LGBPN``; H and W multiples of both strides."""
+def lgbpn_pass(net: LGBPN, noisy: Tensor, strides: tuple[int, int], scales: tuple[float, float]) -> Tensor:
+    """A test pass of ``net``, of ``atbsn.archs``; H and W multiples of both strides."""
     x = net.head(noisy)
     branches = []
     for branch, stride, scale, pad in zip((net.branch1, net.branch2), strides, scales, (2, 7), strict=True):
         conv = branch.Maskconv
+        assert conv.bias is not None
         features = sampled_conv(x, conv.weight, conv.bias, conv.mask, scale)
         output = torch.empty_like(features)
         for a in range(stride):

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from atbsn.engine.commands import run_command
 from atbsn.engine.sweeps.file import read_sweep
-from atbsn.engine.sweeps.launch import LocalLauncher, SlurmLauncher
+from atbsn.engine.sweeps.launch import Launcher, LocalLauncher, SlurmLauncher
 from atbsn.engine.sweeps.ledger import Ledger
 from atbsn.engine.sweeps.points import expand
 from atbsn.engine.sweeps.schedule import Scheduler
@@ -57,6 +57,7 @@ def main() -> int:
             logger.info("%-8s %s%s", ledger[point]["status"], point.id, f"  (needs {point.needs})" * bool(point.needs))
         logger.info("%d points", len(points))
         return 0
+    launcher: Launcher
     if arguments.slurm is None:
         launcher = LocalLauncher(arguments.jobs)
     else:

@@ -19,8 +19,8 @@ PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "datasets/README.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),
 ]
-KNOWN = {"options.yml"} | {path.name for path in (REPOSITORY / "options").rglob("*.yml")}
-"""Option files that bare names may stand for, and the one that every training writes."""
+KNOWN = {"options.yml", "about.yml"} | {path.name for path in (REPOSITORY / "options").rglob("*.yml")}
+"""Option files that bare names may stand for, and the files that every training and validation writes."""
 COMMANDS = {
     path.name: path
     for path in (*REPOSITORY.glob("*.py"), *(REPOSITORY / "scripts").glob("*.py"))
@@ -46,7 +46,10 @@ def page(request: pytest.FixtureRequest) -> Path:
 def test_files_exist(page):
     text = page.read_text()
     for name in re.findall(r"[\w./*-]*[\w*]\.yml", text):
-        assert any(REPOSITORY.glob(name)) or fnmatch.filter(KNOWN, name), f"{name}: no such option file"
+        known = KNOWN | set(re.findall(r"^```yaml\n# (\S+)$", text, re.MULTILINE))  # or written out on the page
+        assert any(REPOSITORY.glob(name.replace("../", "**/"))) or fnmatch.filter(known, name), (
+            f"{name}: no such option file"
+        )
     for name in re.findall(r"\b(?:scripts|tests|atbsn|docs)/[\w/]+\.(?:py|md)\b", text):
         assert (REPOSITORY / name).is_file() or "/my" in name, f"{name}: no such file"
 

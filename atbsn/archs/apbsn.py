@@ -89,6 +89,10 @@ class APBSN(Network):
         self.bsn.compile(*args, **kwargs)
 
     @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "num_modules": 2}
+
+    @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         return dbsnl_arguments(shapes, "bsn.")
 
@@ -130,6 +134,10 @@ class SDAP(DBSNl, Network):
         phases = space_to_batch(pad_to_multiple(noisy, 2), 2)
         clean = _crop(batch_to_space(tiled(self, phases), 2), noisy)
         return tiled(self, clean) if enhance else clean
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "num_modules": 2}
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from atbsn.archs.atbsn import ATBSN
-from atbsn.archs.base import Tiled, untiled
+from atbsn.archs.base import BlindSpotNetwork, Tiled, untiled
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
@@ -17,27 +17,29 @@ PADDING = 16
 
 
 @ARCHS.register
-class APRBSN(ATBSN):
+class APRBSN(BlindSpotNetwork):
     """``ATBSN`` that computes on [0, 1], as APR-RD trains it: the biases, and how fast they learn, have that scale.
 
     ``net(noisy, k)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped.
-    k = 2 s - 1
-    is the published shift s.
+    k = 2 s - 1 is the published shift s.
 
-    A file of the authors has AT-BSN's keys and shapes, so it has to be named: ``network: {type: APRBSN}``.
+    A file of the authors has AT-BSN's very names and shapes, so the network has to be named: {type: APRBSN}.
 
     Args:
         width: channels of the UNet; 48 has 1,268,547 parameters.
     """
 
+    size_multiple = 32
+
     def __init__(self, width: PositiveInt = 48) -> None:
-        super().__init__(width)
+        super().__init__()
+        self.bsn = ATBSN(width)
 
     def forward(self, noisy: Tensor, k: int = 1) -> Tensor:
-        return super().forward(noisy / WHITE, k) * WHITE
+        return self.bsn(noisy / WHITE, k) * WHITE
 
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (0, 1, 3, 5, 7, 9)) -> Tensor:
-        return super().forward_teachers(noisy / WHITE, ks) * WHITE
+        return self.bsn.forward_teachers(noisy / WHITE, ks) * WHITE
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: int = 1) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
@@ -53,4 +55,14 @@ class APRBSN(ATBSN):
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
-        return None  # nothing tells these weights from AT-BSN's
+        return ATBSN.recognise(
+            {name.removeprefix("bsn."): shape for name, shape in shapes.items() if name.startswith("bsn.")}
+        )
+
+    @classmethod
+    def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The authors' state dict as ours; None if it is ours already or another network's."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+        if ATBSN.recognise(shapes) is None:
+            return None
+        return {f"bsn.{name}": tensor for name, tensor in state.items()}

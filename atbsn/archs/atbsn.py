@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atbsn.archs.base import BlindSpotNetwork, in_full_precision
+from atbsn.archs.sass import atbsn_state
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
 from atbsn.ops.blind_spot import blind_spot_shift, rotate, rows_outwards, shift_outwards, unrotate
 from atbsn.ops.padding import pad_to_multiple
@@ -88,6 +89,11 @@ class ATBSN(BlindSpotNetwork):
         if "nin_A.weight" not in shapes or "unet.intro.conv.weight" not in shapes:
             return None
         return {"width": shapes["unet.intro.conv.weight"][0]}
+
+    @classmethod
+    def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+        """The blind-spot network of SASS's authors, which is meant for ``k`` = 9."""
+        return atbsn_state(state)
 
     def _features(self, noisy: Tensor, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The UNet's features of the four rotations, upright, with a margin of zeros where they see.

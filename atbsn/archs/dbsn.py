@@ -24,6 +24,8 @@ class CentreMaskedConv2d(nn.Conv2d):
     The mask multiplies the weight: a masked tap does nothing, and its gradient is zero.
     """
 
+    mask: Tensor
+
     def __init__(self, channels: int, kernel_size: int) -> None:
         super().__init__(channels, channels, kernel_size, padding=kernel_size // 2)
         mask = torch.ones(1, 1, kernel_size, kernel_size)
@@ -106,6 +108,7 @@ class DBSNl(nn.Module):
         features = self.head(x)
         features = torch.cat((self.branch1(features), self.branch2(features)), dim=1)
         *layers, last = self.tail
+        assert isinstance(last, nn.Conv2d)
         for layer in layers:
             features = layer(features)
         return in_full_precision(last, last.weight, features)

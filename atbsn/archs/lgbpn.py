@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -48,6 +48,8 @@ class PatchMaskedConv2d(nn.Conv2d):
     Args:
         step: only every ``step``-th tap from the centre counts, and none of the diamond around it.
     """
+
+    mask: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, step: int) -> None:
         super().__init__(in_channels, out_channels, kernel_size)
@@ -229,6 +231,10 @@ class LGBPN(Network):
         return random_replacing_refinement(one_pass, noisy, estimate, masks)
 
     @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "num_modules": 1, "head_width": 4, "num_blocks": 1}
+
+    @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         blocks = "branch2.body.encoder_level1."
         if f"{blocks}0.attn.qkv.weight" not in shapes or "branch1.Maskconv.weight" not in shapes:
@@ -257,5 +263,6 @@ class LGBPN(Network):
         return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
 
     def _tail(self, near: Tensor, far: Tensor) -> Tensor:
-        x = self.tail[:-1](torch.cat((near, far), dim=1))
-        return in_full_precision(self.tail[-1], self.tail[-1].weight, x)
+        last = self.tail[-1]
+        assert isinstance(last, nn.Conv2d)
+        return in_full_precision(last, last.weight, self.tail[:-1](torch.cat((near, far), dim=1)))

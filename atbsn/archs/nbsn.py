@@ -26,6 +26,8 @@ class NBSN(Network):
     """
 
     size_multiple = 32
+    enc6: ConvLReLU
+    dec1_2: ConvLReLU
 
     def __init__(self, width: PositiveInt = 48) -> None:
         super().__init__()

@@ -1,5 +1,7 @@
 """NSP: AP-BSN's network, putting out twice the size (neighbouring sub-pixels, CVPR 2026)."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -52,6 +54,10 @@ class NSP(DBSNl, Network):
         predicted = tiled(lambda tile: F.pixel_unshuffle(self(tile), 2), phases)
         pictures = F.pixel_shuffle(predicted, 2).unflatten(0, (4, -1)).mean(dim=0)
         return pictures[..., : noisy.shape[-2], : noisy.shape[-1]]
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "num_modules": 1}
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

@@ -27,7 +27,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         for conv, std in ((self.conv1, (2 / (9 * width)) ** 0.5), (self.conv2, 0.1 / width**0.5)):
             nn.init.normal_(conv.weight, std=std)
-            nn.init.zeros_(conv.bias)
+            _zero(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv2(F.relu(self.conv1(x), inplace=True))
@@ -67,8 +67,8 @@ class PhotoNet(Network):
         self.up = nn.ModuleList(nn.ConvTranspose2d(below, above, 2, stride=2) for above, below in pairs)
         self.decoders = nn.ModuleList(_chain(width, blocks) for width, _ in pairs)
         self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
-        nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        _zero(self.tail.weight)
+        _zero(self.tail.bias)
 
     def forward(self, noisy: Tensor) -> Tensor:
         height, width = noisy.shape[-2:]
@@ -98,6 +98,11 @@ class PhotoNet(Network):
             "blocks": sum(key.startswith("encoders.0.") and key.endswith("conv1.weight") for key in shapes) or 1,
             "middle_blocks": sum(key.startswith("middle.") and key.endswith("conv1.weight") for key in shapes),
         }
+
+
+def _zero(parameter: Tensor | None) -> None:
+    assert parameter is not None
+    nn.init.zeros_(parameter)
 
 
 def _chain(width: int, blocks: int) -> nn.Sequential:

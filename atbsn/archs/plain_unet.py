@@ -66,6 +66,30 @@ VARIANTS = {
 }
 
 
+class Decoder(nn.Module):
+    """Two convolutions of the concatenation (x, skip); an ``x`` of half the size is up-sampled first."""
+
+    def __init__(self, in_channels: int, channels: int, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        half = x.shape[-1] < skip.shape[-1]
+        if (
+            half and skip.shape[1] == 3 and x.device.type == "cpu"
+        ):  # few channels to convolve apart, as in atbsn.archs.unet
+            ahead, beside = self.conv1.weight.split((x.shape[1], 3), dim=1)
+            x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=1)
+            x = x.add_(F.conv2d(skip, beside, self.conv1.bias, padding=1))
+        else:
+            x = F.interpolate(x, scale_factor=2.0, mode="nearest") if half else x
+            x = self.conv1(torch.cat((x, skip.to(x.dtype)), dim=1))
+        x = self.conv2(F.leaky_relu(x, self.slope, inplace=True))
+        return F.leaky_relu(x, self.slope, inplace=True)
+
+
 @ARCHS.register
 class UNet(Network):
     """A plain UNet with five poolings, whose skips are the pooled features and, last, the picture.
@@ -92,8 +116,7 @@ class UNet(Network):
             self.up = nn.ModuleList(nn.ConvTranspose2d(channels, channels, 2, stride=2) for channels in below)
         skips, outputs = (width,) * 4 + (3,), (deep,) * 4 + (last,)
         self.dec = nn.ModuleList(
-            nn.ModuleList((nn.Conv2d(x + skip, out, 3, padding=1), nn.Conv2d(out, out, 3, padding=1)))
-            for x, skip, out in zip(below, skips, outputs, strict=True)
+            Decoder(x + skip, out, kind.slope) for x, skip, out in zip(below, skips, outputs, strict=True)
         )
         self.head = nn.ModuleList(nn.Conv2d(last, last, 1) for _ in range(kind.num_head - 1))
         self.head.append(nn.Conv2d(last, 3, 1))
@@ -107,9 +130,12 @@ class UNet(Network):
             x = F.max_pool2d(self._activate(conv(x)), 2)
             skips.append(x)
         x = self._activate(self.enc[-1](x))
-        for stage, skip in enumerate(skips[-2::-1]):
-            x = self._decode(x, skip, stage)
+        for stage, (decoder, skip) in enumerate(zip(self.dec, skips[-2::-1], strict=True)):
+            if self.transposed:
+                x = self.up[stage](x)
+            x = decoder(x, skip)
         *layers, last = self.head
+        assert isinstance(last, nn.Conv2d)
         for conv in layers:
             x = self._activate(conv(x))
         return in_full_precision(last, last.weight, x)[..., : noisy.shape[-2], : noisy.shape[-1]] * self.scale
@@ -140,7 +166,7 @@ class UNet(Network):
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
-        if "enc.0.weight" not in shapes or "dec.0.0.weight" not in shapes or "head.0.weight" not in shapes:
+        if "enc.0.weight" not in shapes or "dec.0.conv1.weight" not in shapes or "head.0.weight" not in shapes:
             return None
         variant = "n2n" if "up.0.weight" in shapes else "b2u" if "head.1.weight" in shapes else "sass"
         return {"variant": variant, "width": shapes["enc.0.weight"][0]}
@@ -156,21 +182,6 @@ class UNet(Network):
                 return {f"{own[layer]}.{kind}": state[name] for name, (layer, _, kind) in parts.items()}
         return None
 
-    def _decode(self, x: Tensor, skip: Tensor, stage: int) -> Tensor:
-        """Up-sampling, concatenation (decoder, skip), two convolutions."""
-        first, second = self.dec[stage]
-        if self.transposed:
-            x = self.up[stage](x)
-        elif skip.shape[1] == 3 and x.device.type == "cpu":  # as in atbsn.archs.unet: few channels to convolve apart
-            ahead, beside = first.weight.split((x.shape[1], 3), dim=1)
-            x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=1)
-            x = x.add_(F.conv2d(skip, beside, first.bias, padding=1))
-            return self._activate(second(self._activate(x)))
-        else:
-            x = F.interpolate(x, scale_factor=2.0, mode="nearest")
-        x = torch.cat((x, skip.to(x.dtype)), dim=1)
-        return self._activate(second(self._activate(first(x))))
-
     def _activate(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.slope, inplace=True)
 
@@ -184,7 +195,8 @@ class UNet(Network):
                 if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
                     layer.weight *= 0.1
-                    nn.init.zeros_(layer.bias)
+                    if layer.bias is not None:
+                        nn.init.zeros_(layer.bias)
 
 
 def layer_names(variant: Variant) -> tuple[str, ...]:
@@ -192,6 +204,6 @@ def layer_names(variant: Variant) -> tuple[str, ...]:
     return (
         *(f"enc.{i}" for i in range(7)),
         *(f"up.{i}" for i in range(NUM_POOLINGS) if variant.transposed),
-        *(f"dec.{i}.{j}" for i in range(NUM_POOLINGS) for j in (0, 1)),
+        *(f"dec.{i}.conv{j}" for i in range(NUM_POOLINGS) for j in (1, 2)),
         *(f"head.{i}" for i in range(variant.num_head)),
     )

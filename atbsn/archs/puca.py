@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from functools import partial
 from itertools import count
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
+from atbsn.archs.dbsn import CentreMaskedConv2d
 from atbsn.ops.mosaic import mosaic, unmosaic
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.patch_unshuffle import patch_shuffle, patch_unshuffle
@@ -24,19 +26,6 @@ PAD = 2
 
 REFINE_PAD = 4
 """Pixels of reflection around a picture that is refined."""
-
-
-class CentreMaskedConv2d(nn.Conv2d):
-    """3x3 convolution, zero padding 1, without its centre."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, channels, 3, padding=1)
-        mask = torch.ones(3, 3)
-        mask[1, 1] = 0
-        self.register_buffer("mask", mask, persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.weight * self.mask, self.bias)
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -106,7 +95,7 @@ class PUCA(Network):
         super().__init__()
         self.intro = nn.Conv2d(3, width, 1)
         self.masked_conv = nn.Sequential(
-            CentreMaskedConv2d(width), nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
+            CentreMaskedConv2d(width, 3), nn.Conv2d(width, width, 1), nn.Conv2d(width, width, 1)
         )
         self.encoders = nn.ModuleList(_blocks(width << level, number) for level, number in enumerate(enc_blocks))
         self.downs = nn.ModuleList(nn.Sequential(nn.Conv2d(c, c // 2, 1)) for c in (width, 2 * width))
@@ -178,6 +167,10 @@ class PUCA(Network):
         return random_replacing_refinement(one_pass, noisy, estimate, masks, margin=0)
 
     @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "enc_blocks": [1, 1], "middle_blocks": 1, "dec_blocks": [1, 1]}
+
+    @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         if "masked_conv.0.weight" not in shapes or "encoders.0.0.beta" not in shapes:
             return None
@@ -200,7 +193,9 @@ class PUCA(Network):
         return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
 
     def _tail(self, x: Tensor) -> Tensor:
-        return in_full_precision(self.tail[-1], self.tail[-1].weight, self.tail[:-1](x))
+        last = self.tail[-1]
+        assert isinstance(last, nn.Conv2d)
+        return in_full_precision(last, last.weight, self.tail[:-1](x))
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:

@@ -22,21 +22,31 @@ BNN_LAYERS = {
 """AT-BSN's layers to those of SASS's BNN."""
 
 
+class Gate(nn.Module):
+    """A number in (0, 1) for each channel, from the means over the picture: (B, C, H, W) -> (B, C, 1, 1)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv_du = nn.Sequential(
+            nn.Conv2d(CHANNELS, CHANNELS // 16, 1), nn.ReLU(), nn.Conv2d(CHANNELS // 16, CHANNELS, 1), nn.Sigmoid()
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_du(x.mean(dim=(2, 3), keepdim=True))
+
+
 class GatedBlock(nn.Module):
-    """t + t' * gate(t'), t' = 1x1(ReLU(1x1 t)); the gate of a channel comes from the means over the picture."""
+    """t + t' * gate(t'), t' = 1x1(ReLU(1x1 t))."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(CHANNELS, CHANNELS, 1)
         self.conv2 = nn.Conv2d(CHANNELS, CHANNELS, 1)
-        self.cuca = nn.Module()
-        self.cuca.conv_du = nn.Sequential(
-            nn.Conv2d(CHANNELS, CHANNELS // 16, 1), nn.ReLU(), nn.Conv2d(CHANNELS // 16, CHANNELS, 1), nn.Sigmoid()
-        )
+        self.cuca = Gate()
 
     def forward(self, x: Tensor) -> Tensor:
         change = self.conv2(self.conv1(x).relu())
-        return x + change * self.cuca.conv_du(change.mean(dim=(2, 3), keepdim=True))
+        return x + change * self.cuca(change)
 
 
 class ResidualGroup(nn.Module):
@@ -72,6 +82,7 @@ class LAN(Network):
 
     def forward(self, noisy: Tensor) -> Tensor:
         *layers, last = self.conv
+        assert isinstance(last, nn.Conv2d)
         x = noisy
         for layer in layers:
             x = layer(x)

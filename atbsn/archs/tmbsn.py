@@ -31,6 +31,8 @@ class TriangularConv2d(nn.Conv2d):
     Its output sees the offsets (dy, dx) with dy <= dx, and so does any chain of them.
     """
 
+    mask: Tensor
+
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, 3, padding=1)
         self.register_buffer("mask", torch.ones(3, 3).triu(), persistent=False)
@@ -155,6 +157,10 @@ class TMBSN(BlindSpotNetwork):
                 f"k = {shorten(k)}: the radius of the diamond is a whole number from 0 (not blind) to "
                 f"{LARGEST_BLIND_SPOT}; use 5 to train, 2 to 6 to denoise"
             )
+
+    @classmethod
+    def example(cls) -> dict[str, Any]:
+        return {"width": 4, "num_blocks": 1}
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:

@@ -18,9 +18,11 @@ SLOPE = 0.1
 class ConvLReLU(nn.Module):
     """3x3 convolution, then LeakyReLU 0.1.
 
-    With ``half_plane`` an output row sees only input rows up to its own: the input brings two zero rows on top, and
-    there are none at the bottom. So every layer is asked for the zero rows (``margin``) that the next one needs.
-    Not a padding of two and two output rows too many: oneDNN has no fast backward pass for that.
+    With ``half_plane`` an output row sees only input rows up to its own. For that the input must have two rows of zeros
+    on top, and the convolution pads no rows itself. These zeros are not added before the convolution, which would copy
+    the picture: the layer before writes its output below them. That is what ``margin`` asks for: how many rows of
+    zeros the output shall have on top, for the next layer. (Padding by two rows on both sides and cutting two output
+    rows off would give the same, but oneDNN has no fast backward pass for it.)
 
     Args:
         full_precision: compute outside of autocast, for a layer whose output is the picture.

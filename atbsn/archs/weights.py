@@ -28,6 +28,8 @@ METADATA_KEY = "atbsn"
 """Where the metadata, as JSON, stands in a safetensors header."""
 
 _WRAPPERS = ("module.", "_orig_mod.")
+_NESTS = ("model_weight", "denoiser")
+"""What AP-BSN's checkpoints keep the weights in, one inside the other."""
 _NAMED = 20
 """How many of the keys that do not fit a message names."""
 _STUDENT, _TEACHER = "nbsn.", "bsn."
@@ -60,6 +62,8 @@ def read_weights(path: str | Path) -> Weights:
     path = find_weights(path)
     content, metadata = _read_file(path)
     content = content.get("params_ema", content.get("params", content.get("state_dict", content)))
+    for nest in _NESTS:
+        content = content.get(nest, content) if isinstance(content, dict) else content
     if not _is_state_dict(content):
         raise UserError(f"{path}: holds no weights (tensors by name); give a file that training saved")
     _check_metadata(metadata, path)
@@ -78,9 +82,10 @@ def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
         UserError: the file cannot be read, or belongs to another network (which keys or shapes differ).
     """
     weights = read_weights(path)
-    _check_fit(net, weights.params, path)
+    params = type(net).convert_state(weights.params) or weights.params
+    _check_fit(net, params, path)
     _check_arguments(net, weights.metadata.get("network"), path)
-    net.load_state_dict(weights.params)
+    net.load_state_dict(params)
     net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
     return weights.metadata
 
@@ -99,11 +104,11 @@ def load(path: str | Path) -> Network:
 def load_with_metadata(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """As ``load``, with what the file says about its weights."""
     weights = read_weights(path)
-    options = weights.metadata.get("network") or _recognise(weights.params, path)
+    options, params = _identify(weights, path)
     with torch.device("meta"):  # shapes alone: a damaged file may claim any width
-        _check_fit(_build_claimed(options, path), weights.params, path)
+        _check_fit(_build_claimed(options, path), params, path)
     net = build_arch(options)
-    net.load_state_dict(weights.params)
+    net.load_state_dict(params)
     net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
     return net.eval(), weights.metadata
 
@@ -115,7 +120,7 @@ def network_class(path: str | Path) -> type[Network]:
         UserError: as ``load``.
     """
     weights = read_weights(path)
-    options = weights.metadata.get("network") or _recognise(weights.params, path)
+    options, _ = _identify(weights, path)
     name = options.get("type") if isinstance(options, dict) else None
     if not isinstance(name, str) or name not in ARCHS:
         raise UserError(f"{path}: its metadata name no network ({shorten(name)}); give another file")
@@ -263,13 +268,16 @@ def _check_arguments(net: Network, claimed: Any, path: str | Path) -> None:
         raise UserError(f"{path}: its network was made with {'; '.join(different)}; use the same arguments")
 
 
-def _recognise(params: dict[str, Tensor], path: str | Path) -> dict[str, Any]:
-    shapes = {name: tuple(tensor.shape) for name, tensor in params.items()}
+def _identify(weights: Weights, path: str | Path) -> tuple[Any, dict[str, Tensor]]:
+    """The network's options, of the metadata or of what its keys show, and its weights under our names."""
+    if weights.metadata.get("network"):
+        return weights.metadata["network"], weights.params
     for name in ARCHS:
-        arguments = ARCHS.get(name).recognise(shapes)
+        params = ARCHS.get(name).convert_state(weights.params) or weights.params
+        arguments = ARCHS.get(name).recognise({key: tuple(tensor.shape) for key, tensor in params.items()})
         if arguments is not None:
-            return {"type": name, **arguments}
+            return {"type": name, **arguments}, params
     raise UserError(
-        f"{path}: no registered architecture has keys such as {', '.join(sorted(params)[:3])}; "
+        f"{path}: no registered architecture has keys such as {', '.join(sorted(weights.params)[:3])}; "
         f"known architectures: {', '.join(ARCHS)}"
     )

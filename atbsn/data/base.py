@@ -61,6 +61,11 @@ class ImageSet(ABC):
         needs = [each for each in inspect.signature(cls).parameters.values() if each.default is each.empty]
         return None if needs else {}
 
+    def nearly_clean(self, index: int) -> bool:
+        """Whether picture ``index`` is clean enough to put noise on and to learn from."""
+        del index
+        return False
+
     def source(self, index: int) -> Path | None:
         """The file that picture ``index`` is read from; None where it is a part of one."""
         del index

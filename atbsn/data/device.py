@@ -39,5 +39,6 @@ def _arrived(batch: dict[str, Tensor], index: Tensor, arrival: torch.cuda.Event)
     stream = torch.cuda.current_stream(batch["noisy"].device)
     stream.wait_event(arrival)
     for tensor in batch.values():
-        tensor.record_stream(stream)
+        if tensor.is_cuda:
+            tensor.record_stream(stream)
     return batch, index

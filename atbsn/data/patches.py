@@ -93,11 +93,12 @@ def to_batch(raw: dict[str, Tensor], device: torch.device | str) -> dict[str, Te
     """What the loader yields to what a method takes: moved as uint8, turned and converted on ``device``.
 
     Returns:
-        ``noisy``: (B, 3, P, P), RGB, float32 in [0, 255], channels last in memory.
+        ``noisy``: (B, 3, P, P), RGB, float32 in [0, 255], channels last in memory; ``index``: (B,), of their
+        pictures, on the CPU.
     """
     noisy = raw["noisy"].to(device, non_blocking=True).permute(0, 3, 1, 2)
     orientation = raw["orientation"].to(device, non_blocking=True)
-    return {"noisy": dihedral(noisy, orientation).float()}
+    return {"noisy": dihedral(noisy, orientation).float(), "index": raw["index"]}
 
 
 @lru_cache(maxsize=4)

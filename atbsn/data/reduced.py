@@ -29,7 +29,8 @@ class ReducedFolder(ImageSet):
     noise by less, while the detail a pixel grows: what is left is clean enough to put noise on and to learn from
     (``RenoiseModel``). Where it is not, non-local means before it (Buades et al., CVPR 2005) take off most of the rest,
     with some of the finest texture, of which the smaller picture shows little. What noise is left teaches a network to
-    leave as much in the pictures it is given. A file is one picture of the set a factor.
+    leave as much in the pictures it is given. A file is one picture of the set a factor; a factor of 1 is the noisy
+    picture as it is (``RecorruptModel`` learns from both).
 
     Args:
         dataroot: a folder, searched recursively, or one picture file.
@@ -65,6 +66,9 @@ class ReducedFolder(ImageSet):
         write_examples(folder, "one", "two")
         return {"dataroot": str(folder), "factors": [1, 1.5], "nlm": 3.0, "min_side": 20}
 
+    def nearly_clean(self, index: int) -> bool:
+        return self._entries[index][2] > 1
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -79,12 +83,12 @@ class ReducedFolder(ImageSet):
     def read(self, index: int) -> Picture:
         path, _, factor = self._entries[index]
         with _ONE_AT_A_TIME:  # OpenCV uses all cores for one picture; the next factor finds it done
-            rgb = _smoothed(path, self.nlm)
+            rgb = _smoothed(path, self.nlm if factor > 1 else 0.0)
         height, width = _reduced(rgb.shape[:2], factor)
         return Picture(np.ascontiguousarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)))
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _smoothed(path: Path, strength: float) -> np.ndarray:
     rgb = read_picture(path).rgb8()
     if not strength:

@@ -79,7 +79,8 @@ class Model(nn.Module):
         """The losses of one batch.
 
         Args:
-            batch: ``batch["noisy"]``, (B, 3, P, P), RGB, float in [0, 255]. There is never a clean picture in it.
+            batch: ``batch["noisy"]``, (B, 3, P, P), RGB, float in [0, 255], and ``batch["index"]``, (B,), of their
+                pictures, on the CPU. There is never a clean picture in it.
             progress: scalar tensor, iterations done / iterations in all, in [0, 1].
 
         Returns:

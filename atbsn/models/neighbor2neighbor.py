@@ -1,5 +1,6 @@
 """Neighbor2Neighbor's training (Huang et al., CVPR 2021, arXiv 2101.02824)."""
 
+import inspect
 from typing import Any
 
 import torch
@@ -38,10 +39,7 @@ class Neighbor2NeighborModel(Model):
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
-        if issubclass(net_class, BlindSpotNetwork):
-            raise UserError(
-                f"network.type: {net_class.__name__} has a blind spot; use an ordinary network, such as UNet"
-            )
+        check_plain(net_class)
 
     @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
@@ -71,3 +69,16 @@ class Neighbor2NeighborModel(Model):
 def epoch_of(progress: Tensor, epochs: int) -> Tensor:
     """Which of ``epochs`` equal parts of the run ``progress`` in [0, 1] lies in: 1 ... ``epochs``."""
     return ((progress * epochs).floor() + 1).clamp(max=epochs)
+
+
+def check_plain(net_class: type[Network]) -> None:
+    """Raise a ``UserError`` unless it is an ordinary network: no blind spot, no input but the picture."""
+    if issubclass(net_class, BlindSpotNetwork):
+        raise UserError(f"network.type: {net_class.__name__} has a blind spot; use an ordinary network, such as UNet")
+    _, _, *others = inspect.signature(net_class.forward).parameters.values()  # self, noisy
+    needed = [each.name for each in others if each.default is each.empty]
+    if needed:
+        raise UserError(
+            f"network.type: {net_class.__name__} needs {', '.join(needed)} beside the picture; "
+            "use an ordinary network, such as UNet"
+        )

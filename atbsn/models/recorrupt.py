@@ -1,23 +1,23 @@
-"""Recorrupted-to-Recorrupted (Pang et al., CVPR 2021) with a noise model estimated from the noisy pictures alone."""
+"""Recorrupted-to-Recorrupted (Pang et al., CVPR 2021) with noise models estimated from the noisy pictures alone."""
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from annotated_types import Gt, Le
-from torch import Tensor
+from torch import Tensor, nn
 
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.data.base import ImageSet
 from atbsn.models.base import Model
 from atbsn.noise import NoiseModel, estimate, from_residual
-from atbsn.noise.camera import gaussian_blur
+from atbsn.noise.camera import RandomCamera, gaussian_blur
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import to_tensor
-from atbsn.utils.types import PositiveInt
+from atbsn.utils.types import NonNegativeInt, PositiveFloat, PositiveInt
 
 Alpha = Annotated[float, Gt(0), Le(16)]
 
@@ -26,84 +26,134 @@ Alpha = Annotated[float, Gt(0), Le(16)]
 class RecorruptModel(Model):
     """Two pictures with independent noise out of one, and one is to be found from the other.
 
-    With y = x + n the noisy patch and n' drawn from the noise model, of the level of the pixels around::
+    With y = x + n the noisy patch and n' drawn from the noise model of its picture, of the level of the pixels around::
 
-        recorrupt    y1 = y + a n',  y2 = y - n' / a          mean w (N(y1) - y2)^2,  w = a^2 / (1 + a^2)
-        renoise      x' = teacher(y),  y1 = x' + n'           log(1 + mean (N(y1) - x')^2) / 2
+        recorrupt    y1 = y + a n',  y2 = y - n' / a          mean (N(y1) - y2)^2 / v,  v = 1 + (1 + 1 / a^2) mean n'^2
+        renoise      x' = teacher(y),  y1 = x' + a n'         log(1 + mean (N(y1) - x')^2) / 2
 
     In ``recorrupt`` the noise of y1 and of y2 is uncorrelated when n' has the covariance of n, so that squared error
     has its minimum at the mean of x given y1. No blind spot is asked for, so weak noise is no obstacle. a is drawn for
-    every patch: the noise of y1 is sqrt(1 + a^2) times that of y, so one network learns weak noise and strong.
+    every patch: the noise of y1 is sqrt(1 + a^2) times that of y. v, the variance of y2's noise, lets weak noise count
+    as much as strong.
 
     In ``renoise`` the noise is the one that the teacher took off (y - teacher(y)), which is the better estimate where
     the noise is strong and hides what is flat. The network that comes out may be the next teacher.
 
-    The noise model is estimated when a training begins, travels in its state and with the weights
-    (``metadata["noise"]``).
+    Patches of nearly clean pictures (``ReducedFolder``) in the same batch are taken by a ``RandomCamera`` instead, with
+    the loss of ``RenoiseModel``: so a network learns the noise of its pictures and keeps what it knows of others'.
+
+    The noise models are estimated when a training begins, travel in its state and with the weights
+    (``metadata["noise"]``: that of all pictures).
 
     Args:
         net: an ordinary network.
-        teacher: weight file of an ordinary network, for ``renoise`` alone.
-        loss: ``recorrupt`` or ``renoise``; by default ``renoise`` if there is a teacher.
-        alpha: range of a, drawn log-uniformly. In ``renoise``, the range of the factor on the level of n'.
-        num_crops: crops of 256 x 256 pixels (or less) that the noise model is estimated from.
+        teacher: weight file of an ordinary network; with it the loss is ``renoise``, without ``recorrupt``.
+        alpha: range of a, drawn log-uniformly.
+        weight: of the patches of noisy pictures against those of nearly clean ones.
+        num_crops: crops of 256 x 256 pixels (or less) that the model of all pictures is estimated from.
+        own_models: sets of at most so many noisy pictures get a noise model for each; others one for all.
 
     Raises:
-        UserError: the network has a blind spot, or ``renoise`` has no teacher, or ``recorrupt`` one.
+        UserError: the network has a blind spot, or the range of ``alpha`` is none.
     """
 
     def __init__(
         self,
         net: Network,
         teacher: str | None = None,
-        loss: Literal["recorrupt", "renoise"] | None = None,
         alpha: tuple[Alpha, Alpha] = (0.5, 2.0),
+        weight: PositiveFloat = 1.0,
         num_crops: PositiveInt = 256,
+        own_models: NonNegativeInt = 64,
     ) -> None:
         super().__init__(net)
-        self.loss = loss or ("recorrupt" if teacher is None else "renoise")
-        self.check_network(type(net), {"teacher": teacher, "loss": loss, "alpha": alpha})
+        self.check_network(type(net), {"alpha": alpha})
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
-        self.alpha, self.num_crops = alpha, num_crops
+        self.alpha, self.weight, self.num_crops, self.own_models = alpha, weight, num_crops, own_models
+        self.camera = RandomCamera()
         self.noise = NoiseModel()
+        self.each = nn.ModuleDict()
+        self.register_buffer("nearly_clean", torch.zeros(0, dtype=torch.bool))
+        self.mixed = False
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if issubclass(net_class, BlindSpotNetwork):
             raise UserError(f"network.type: {net_class.__name__} has a blind spot, which is not needed; use PhotoNet")
-        if arguments["loss"] == "renoise" and arguments["teacher"] is None:
-            raise UserError("model.teacher: missing; renoise needs the weights of a network that denoises")
-        if arguments["loss"] == "recorrupt" and arguments["teacher"] is not None:
-            raise UserError("model.teacher: recorrupt has none; leave it out, or use loss: renoise")
         if arguments["alpha"][0] > arguments["alpha"][1]:
             raise UserError(f"model.alpha: {list(arguments['alpha'])} is no range; exchange the two")
 
+    @classmethod
+    def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
+        return math.lcm(net_class.size_multiple, RandomCamera.size_multiple)
+
     def prepare(self, images: ImageSet, seed: int) -> None:
-        crops = _crops(images, self.num_crops, seed)
-        if self.teacher is None:
-            noise = estimate(crops, seed)
-        else:
-            noise = from_residual(((crop, self._cleaned(crop)) for crop in crops), seed)
-        self.noise = noise.to(self.noise.levels.device)
+        flags = [images.nearly_clean(index) for index in range(len(images))]
+        noisy = [index for index, flag in enumerate(flags) if not flag]
+        device = self.noise.levels.device
+        self.nearly_clean, self.mixed = torch.tensor(flags, device=device), any(flags)
+        if not noisy:
+            raise UserError(f"{images.key(0)}: all pictures are nearly clean; RecorruptModel needs noisy ones")
+        self.noise = self._estimated(_crops(images, noisy, self.num_crops, seed), seed).to(device)
+        if 1 < len(noisy) <= self.own_models:
+            for index in noisy:
+                crops = _crops(images, [index], max(1, self.num_crops // 4), seed)
+                self.each[str(index)] = self._estimated(crops, seed).to(device)
+
+    def load_own_state(self, state: dict[str, Tensor]) -> None:
+        device = self.noise.levels.device
+        for name in sorted({name.split(".")[1] for name in state if name.startswith("each.")}):
+            self.each[name] = NoiseModel().to(device)
+        if "nearly_clean" in state:
+            self.nearly_clean = state["nearly_clean"].to(device)
+        super().load_own_state(state)
+        self.mixed = bool(self.nearly_clean.any())
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
-        alpha = _log_uniform(noisy, *self.alpha)
-        if self.teacher is not None:
+        alpha = torch.exp(noisy.new_empty(len(noisy), 1, 1, 1).uniform_(*map(math.log, self.alpha)))
+        if self.teacher is None:
+            around = gaussian_blur(noisy, noisy.new_full((len(noisy), 3), 2.0))
+            noise = self._noise(around, batch["index"], clipped=True)
+            given, target = noisy + alpha * noise, noisy - noise / alpha
+        else:
             with torch.no_grad():
                 target = self.teacher(noisy).float().clamp(0, 255)
-            noise = self.noise.sample(target, scale=alpha, clipped=False)
-            output = self.net((target + noise).clamp(0, 255).round()).float()
-            mse = (output - target).square().mean(dim=(1, 2, 3))
-            return {"loss": (mse + 1).log().mean() / 2, "mse": mse.mean().detach()}
-        around = gaussian_blur(noisy, noisy.new_full((len(noisy), 3), 2.0))
-        noise = self.noise.sample(around)
-        output = self.net(noisy + alpha * noise).float()
-        error = (output - (noisy - noise / alpha)).square().mean(dim=(1, 2, 3), keepdim=True)
-        return {"loss": (error * alpha.square() / (1 + alpha.square())).mean()}
+            noise = alpha * self._noise(target, batch["index"], clipped=False)
+            given = (target + noise).clamp(0, 255).round()
+        if self.mixed:
+            clean = self.nearly_clean[batch["index"].to(noisy.device)]
+            taken, original = self.camera(noisy)
+            given = torch.where(clean[:, None, None, None], taken, given)
+            target = torch.where(clean[:, None, None, None], original, target)
+        mse = (self.net(given).float() - target).square().mean(dim=(1, 2, 3))
+        loss = (mse + 1).log() / 2
+        if self.teacher is None:
+            variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
+            recorrupted = self.weight * mse / variance
+            loss = torch.where(clean, loss, recorrupted) if self.mixed else recorrupted
+        return {"loss": loss.mean(), "mse": mse.mean().detach()}
 
     def metadata(self) -> dict[str, Any]:
         return {"noise": self.noise.to_dict()}
+
+    def _noise(self, around: Tensor, index: Tensor, clipped: bool) -> Tensor:
+        """The noise of patches of the pictures ``index`` (on the CPU) with the local means ``around``."""
+        if not self.each:
+            return self.noise.sample(around, clipped=clipped)
+        names = [str(number) for number in index.tolist()]
+        patches = zip(names, around.split(1), strict=True)
+        return torch.cat([self._model_of(name).sample(patch, clipped=clipped) for name, patch in patches])
+
+    def _model_of(self, name: str) -> NoiseModel:
+        model = self.each[name] if name in self.each else self.noise  # noqa: SIM401 (a ModuleDict has no get)
+        assert isinstance(model, NoiseModel)
+        return model
+
+    def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
+        if self.teacher is None:
+            return estimate(crops, seed)
+        return from_residual(((crop, self._cleaned(crop)) for crop in crops), seed)
 
     @torch.no_grad()
     def _cleaned(self, crop: np.ndarray) -> Tensor:
@@ -112,19 +162,14 @@ class RecorruptModel(Model):
         return self.teacher.denoise(to_tensor(crop)[None].to(device))[0].clamp(0, 255).cpu()
 
 
-def _crops(images: ImageSet, number: int, seed: int) -> list[np.ndarray]:
-    """Random crops of at most 256 x 256 pixels, as many from each picture as can be, pictures in order."""
+def _crops(images: ImageSet, indices: list[int], number: int, seed: int) -> list[np.ndarray]:
+    """Random crops of at most 256 x 256 pixels, as many from each of the pictures ``indices`` as can be, in order."""
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(np.arange(max(number, len(images))) % len(images))[:number])
+    chosen = np.sort(rng.permutation(np.arange(max(number, len(indices))) % len(indices))[:number])
     crops = []
-    for index in chosen:
-        height, width = images.size(int(index))
+    for index in (indices[int(position)] for position in chosen):
+        height, width = images.size(index)
         side = min(256, height, width)
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        crops.append(images.crop(int(index), top, left, side))
+        crops.append(images.crop(index, top, left, side))
     return crops
-
-
-def _log_uniform(x: Tensor, low: float, high: float) -> Tensor:
-    """One number a picture: (B, 1, 1, 1)."""
-    return torch.exp(torch.empty(len(x), 1, 1, 1, device=x.device).uniform_(math.log(low), math.log(high)))

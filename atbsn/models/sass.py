@@ -7,12 +7,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from atbsn.archs import build_arch
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Network
-from atbsn.archs.weights import load
+from atbsn.archs.weights import load, save_weights
 from atbsn.models.base import Model
+from atbsn.models.neighbor2neighbor import check_plain
 from atbsn.ops.texture import texture_weight
-from atbsn.registry import MODELS
+from atbsn.registry import ARCHS, MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeFloat
 
@@ -46,6 +48,9 @@ class SASSModel(Model):
         UserError: a file is missing, unneeded, or of another kind of network; stage 1 without a blind spot.
     """
 
+    bnn: BlindSpotNetwork
+    lan: Network
+
     def __init__(
         self,
         net: Network,
@@ -60,9 +65,19 @@ class SASSModel(Model):
         arguments = {"bnn": bnn, "lan": lan, "stage": stage, "k": k, "flat_std": flat_std, "texture_std": texture_std}
         self.check_network(type(net), arguments)
         self.stage, self.k, self.flat_std, self.texture_std = stage, k, flat_std, texture_std
-        self.files = {name: Path(arguments[name]) for name in NEEDED[stage]}
+        files = {"bnn": bnn, "lan": lan}
+        self.files = {name: Path(path) for name, path in files.items() if path is not None}
         for name, path in self.files.items():
             setattr(self, name, self.keep_frozen(_load(name, path, k)))
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        files = {}
+        for name, network in (("bnn", "ATBSN"), ("lan", "LAN")):
+            net = build_arch({"type": network, **ARCHS.get(network).example()})
+            files[name] = str(folder / f"{name}.pth")
+            save_weights(files[name], net.state_dict(), {"network": net.options})
+        return {"stage": 3, **files}
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
@@ -71,8 +86,8 @@ class SASSModel(Model):
             if not issubclass(net_class, BlindSpotNetwork):
                 raise UserError(f"network.type: {net_class.__name__} has no blind spot for SASS's stage 1; use ATBSN")
             _check_hole(net_class, arguments["k"])
-        elif issubclass(net_class, BlindSpotNetwork):
-            raise UserError(f"network.type: {net_class.__name__} has a blind spot; stage {stage} wants LAN or UNet")
+        else:
+            check_plain(net_class)
         for name in ("bnn", "lan"):
             if name in NEEDED[stage] and arguments[name] is None:
                 raise UserError(f"model.{name}: missing; stage {stage} needs the weight file of an earlier stage")

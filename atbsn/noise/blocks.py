@@ -101,7 +101,8 @@ def _plane() -> Tensor:
 
 def lag_products(noise: Tensor) -> Tensor:
     """(N, 3, 256) blocks to the sums (3, 3, 9, 9) of noise_i(p) noise_j(p + d) over all blocks, made even in d."""
-    padded, power = 2 * SIDE, 0
+    padded = 2 * SIDE
+    power = torch.zeros(())
     for part in noise.split(1024):
         transformed = torch.fft.rfft2(part.view(-1, 3, SIDE, SIDE), s=(padded, padded))
         power = power + torch.einsum("nihw,njhw->ijhw", transformed.conj(), transformed)

@@ -40,10 +40,11 @@ def estimate(pictures: Iterable[np.ndarray | Tensor], seed: int = 0) -> NoiseMod
 
     Every picture is cut into 16 x 16 blocks less a plane. A block has texture or none. Without, the log energies of its
     channels in the fine cosines are those of the level at its mean, times its picture's gain, and Gaussian by the
-    chance of a finite sample; with, they are larger by something positive (exponential). Levels, gains, the share
-    of texture and both spreads are those of the greatest likelihood, levels being smooth; the ratio of the coarse
-    energy to the fine tells texture that is weaker than the noise. So no threshold decides what is flat, and choosing
-    the flattest blocks does not bias the level. The correlation is that of the blocks without texture, put right for the plane.
+    chance of a finite sample; with, they are larger by something positive (exponential). Levels, gains, the share of
+    texture and both spreads are those of the greatest likelihood, levels being smooth; the ratio of the coarse energy
+    to the fine tells texture that is weaker than the noise. So no threshold decides what is flat, and choosing the
+    flattest blocks does not bias the level. The correlation is that of the blocks without texture, put right for the
+    plane.
 
     It sees noise as it is where pictures are flat. Cameras that smooth flat places leave more of it on texture.
 

@@ -92,7 +92,7 @@ class NoiseModel(nn.Module):
         table = self._table(clean.device, clipped)
         index = clean.detach().mul(_STEPS).round_().clamp_(0, 255 * _STEPS).to(torch.int32)
         index += torch.arange(3, dtype=torch.int32, device=clean.device).view(3, 1, 1) * table.shape[1]
-        return table.view(-1).index_select(0, index.view(-1)).view(clean.shape).to(clean.dtype)
+        return table.view(-1).index_select(0, index.reshape(-1)).view(clean.shape).to(clean.dtype)
 
     @torch.no_grad()
     def sample(

@@ -46,15 +46,16 @@ def picture(model: NoiseModel) -> "Figure":
     except ImportError:
         raise UserError("the picture of a noise model needs matplotlib; pip install matplotlib") from None
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
+    columns = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
+    left, right = (figure.add_subfigure(columns[0, column]) for column in range(2))
     axes = left.subplots()
     intensities = torch.arange(256.0)
     for channel, (name, colour) in enumerate(_COLOURS.items()):
         curves = (
-            model.level(intensities.expand(1, 3, 1, -1), clipped)[0, channel, 0].cpu() for clipped in (True, False)
+            model.level(intensities.expand(1, 3, 1, -1), clipped)[0, channel, 0].tolist() for clipped in (True, False)
         )
-        axes.plot(intensities, next(curves), color=colour, label=name)
-        axes.plot(intensities, next(curves), color=colour, linestyle=":", linewidth=1)
+        axes.plot(range(256), next(curves), color=colour, label=name)
+        axes.plot(range(256), next(curves), color=colour, linestyle=":", linewidth=1)
     axes.set(xlabel="intensity", ylabel="standard deviation", xlim=(0, 255), title="level (dotted: before clipping)")
     axes.set_ylim(bottom=0)
     axes.legend()
@@ -63,7 +64,7 @@ def picture(model: NoiseModel) -> "Figure":
     for first, second in np.ndindex(3, 3):
         cell = grid[first, second]
         image = cell.imshow(
-            model.correlation[first, second].cpu(), cmap="RdBu_r", vmin=-1, vmax=1, extent=(-4.5, 4.5, 4.5, -4.5)
+            model.correlation[first, second].tolist(), cmap="RdBu_r", vmin=-1, vmax=1, extent=(-4.5, 4.5, 4.5, -4.5)
         )
         cell.set_xticks([-4, 0, 4] if first == 2 else [])
         cell.set_yticks([-4, 0, 4] if second == 0 else [])

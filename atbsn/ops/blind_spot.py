@@ -53,8 +53,9 @@ def rotate(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def unrotate(parts: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Turn the four parts of ``rotate`` upright again; each comes back as (B, C, H, W).
 
-    A half-plane network has seen what is above, left of, below and right of a pixel. Zero rows on top of the parts
-    come to lie there.
+    What a half-plane network saw above a pixel in the turned picture lies above, left of, below and right of it in
+    the upright one, in this order. Rows of zeros on top of a part (its margin) turn with it: they come to lie above,
+    left, below and right.
     """
     upright, quarter, half, three_quarters = parts
     return upright, quarter.flip(3).transpose(2, 3), half.flip((2, 3)), three_quarters.flip(2).transpose(2, 3)
@@ -64,10 +65,11 @@ def shift_outwards(parts: Sequence[Tensor], shift: int, margin: int) -> tuple[Te
     """Shift four upright parts by ``shift`` pixels away from what they see; zeros come in. No copy.
 
     The parts of ``unrotate`` move down, right, up and left: the same as shifting each down before it is turned
-    upright.
+    upright. Each part has ``margin`` rows or columns of zeros on the side that it sees, so a shifted part is a window
+    of it that begins within these zeros.
 
     Args:
-        parts: with ``margin`` zero rows or columns where they see, (B, C, margin + H, W) for what is above.
+        parts: (B, C, margin + H, W) of what is above and below, (B, C, H, margin + W) of what is left and right.
         shift: at most ``margin``.
 
     Returns:
@@ -85,7 +87,11 @@ def shift_outwards(parts: Sequence[Tensor], shift: int, margin: int) -> tuple[Te
 
 
 def rows_outwards(parts: Sequence[Tensor], top: int, bottom: int, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rows ``top`` to ``bottom`` of parts with a margin, as parts with a margin: what ``shift_outwards`` needs."""
+    """Rows ``top`` to ``bottom`` of four upright parts that have a margin.
+
+    The parts above and below get ``margin`` rows more, from which ``shift_outwards`` takes what it moves in: of a band
+    of rows it then makes what it makes of the whole.
+    """
     above, left, below, right = parts
     return (
         above[..., top : bottom + margin, :],
@@ -98,8 +104,9 @@ def rows_outwards(parts: Sequence[Tensor], top: int, bottom: int, margin: int) -
 def half_plane_pool(x: Tensor, margin: int = 0) -> Tensor:
     """Shift ``x`` (B, C, H, W) down by one row (a zero row comes in), then 2 x 2 max-pool.
 
-    Row i of the result sees rows <= 2 i of ``x``; it lies below ``margin`` zero rows. Done without the shifted copy:
-    the pooling's own padding puts -inf on top, so only the first row still has to be compared with the zero row.
+    Row i of the result sees rows <= 2 i of ``x``. The result lies below ``margin`` rows of zeros. No shifted copy of
+    ``x`` is made: the pooling itself pads one row on top, with -inf, which no maximum takes, so that the first row of
+    the result must still be compared with the zeros that the shift would have brought there.
     """
     pooled = F.max_pool2d(x, 2, padding=(1, 0))
     first, rest = pooled[:, :, :1].clamp(min=0), pooled[:, :, 1:-1]

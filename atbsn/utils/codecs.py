@@ -13,6 +13,7 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from atbsn.utils.pictures import exif, formats, heif, jpeg, png, raw, tiff
 from atbsn.utils.pictures.colour import from_cmyk, srgb_profile
@@ -107,6 +108,7 @@ def _open(file: BinaryIO, kind: str | None) -> Image.Image:
         raise RefusedError(str(error).split(",")[0], "make it smaller or cut it up") from error
     check_pixels(*image.size)
     if image.format == "TIFF":
+        assert isinstance(image, TiffImageFile)
         tiff.check_pages(image)
     elif image.format in ("JPEG", "MPO"):
         jpeg.check_frames(image)
@@ -168,7 +170,7 @@ def _is_lossless_webp(data: memoryview) -> bool:
 def _is_16bit(image: Image.Image, data: bytes) -> bool:
     if image.format == "PNG":
         return data[24] == 16  # the bit depth in IHDR
-    return image.format == "TIFF" and tiff.is_16bit(image)
+    return isinstance(image, TiffImageFile) and tiff.is_16bit(image)
 
 
 def _decode8(image: Image.Image) -> tuple[np.ndarray, str | None]:

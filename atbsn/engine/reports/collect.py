@@ -64,7 +64,7 @@ def collect(paths: list[Path]) -> list[Value]:
             runs.append(path)
         elif tables := _result_files(path):
             for table in tables:
-                values += _results(table, path.as_posix(), (("run", path.name),), "", None, None)
+                values += _results(table, path.as_posix(), (("run", path.name),), "", _measured_weights(table), None)
         else:
             raise UserError(
                 f"{path}: neither a sweep ({FILE}), nor a run (options.yml and metrics.csv), nor results of valid.py "
@@ -136,7 +136,7 @@ def _options(folder: Path) -> dict[str, Any]:
 
 
 def _flat(options: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in options.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
@@ -158,6 +158,15 @@ def _training(
 
 def _result_files(path: Path) -> list[Path]:
     return sorted([*path.glob("*/metrics.csv"), *path.glob("*/comparison.csv")])
+
+
+def _measured_weights(table: Path) -> Path | None:
+    """The weight file that ``about.yml`` names beside a table of valid.py."""
+    about = table.with_name("about.yml")
+    if table.name != "metrics.csv" or not about.is_file():
+        return None
+    weights = parse_yaml(about.read_text(encoding="utf-8"), str(about)).get("weights")
+    return None if weights is None else Path(weights)
 
 
 def _results(

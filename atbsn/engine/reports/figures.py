@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal, get_args
@@ -51,7 +52,7 @@ def draw(kind: str, values: Sequence[Value], folder: Path) -> list[Path]:
             stem = f"{name}_{dataset}_{metric}{f'_{number + 1}' if number else ''}"
             for suffix in ("png", "pdf"):
                 path = folder / f"{stem}.{suffix}"
-                write_atomically(path, lambda file, f=figure, s=suffix: f.savefig(file, format=s, dpi=200))
+                write_atomically(path, partial(figure.savefig, format=suffix, dpi=200))
                 paths.append(path)
             pyplot.close(figure)
     if not paths:

@@ -135,7 +135,9 @@ class _Collector:
             name = "/".join(filter(None, (self.name, training.stage, label)))
             axes = {**(parent.axes if parent else {}), **axes}
             words = _assignments({"name": name, **overrides})
-            point = self._add("train", name, training.stage or "", axes, source, words, (), parent and parent.id)
+            point = self._add(
+                "train", name, training.stage or "", axes, source, words, (), parent.id if parent else None
+            )
             seed = overrides.get("manual_seed") if point is None else point.options.manual_seed
             root = Path() if point is None else Path(point.options.path.root)
             weights = root / "experiments" / name / "models" / "net_latest.pth"
@@ -167,7 +169,8 @@ class _Collector:
             else:
                 name = "/".join(filter(None, (self.name, step.stage, label)))
             given = {"name": name, "path.pretrain_network": parent.weights.as_posix(), **step.options, **settings}
-            words, arguments = _assignments(given), ()
+            words = _assignments(given)
+            arguments: tuple[str, ...] = ()
             source = parent.source
             if step.base is not None:
                 source = self.folder / step.base

@@ -16,12 +16,12 @@ class SlurmCommand:
     def __call__(self) -> int:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores)}
         with open(self.log, "ab") as output:  # noqa: PTH123 (a plain string travels between Python versions)
-            self._process = subprocess.Popen(
+            process = self._process = subprocess.Popen(
                 self.command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.folder,
                 env=environment,
             )  # fmt: skip
-            signal.signal(signal.SIGTERM, lambda *_: self._process.terminate())
-            return self._process.wait()
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+            return process.wait()
 
     def checkpoint(self) -> Any:
         """Called by submitit when the time is over: save, and queue the same again, which resumes."""

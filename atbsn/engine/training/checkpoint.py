@@ -31,7 +31,7 @@ _MOMENTS = {
 
 @dataclass(frozen=True)
 class Learner:
-    """Everything that changes while training."""
+    """Everything that changes while training, and so has to be saved to continue."""
 
     model: Model
     ema: AveragedModel | None

@@ -36,7 +36,7 @@ class RunFolders:
 
 
 class Experiment(RunFolders):
-    """``experiments/<name>/`` and ``tb_logger/<name>/`` of one training.
+    """The folders of one training on disk, ``experiments/<name>/`` and ``tb_logger/<name>/``, and the lock on its name.
 
     Args:
         options: checked options of the run.

@@ -35,7 +35,7 @@ from atbsn.utils.seed import draw_seed, seed_everything
 
 @dataclass(frozen=True)
 class Training:
-    """All that a training is made of before its folder is opened.
+    """Everything that a training needs, built and checked, before any file is written.
 
     Attributes:
         network, method, train: the sections of the options that a training must have.

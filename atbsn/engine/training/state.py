@@ -35,7 +35,7 @@ of which checksums are kept, are not the ones that the training began with."""
 
 
 class State(NamedTuple):
-    """A training state and the file it was read from."""
+    """What a training had learnt and drawn when it was saved, as plain values, and the file it was read from."""
 
     path: Path
     content: dict[str, Any]

@@ -43,7 +43,7 @@ class Schedule:
 
 
 class Trainer:
-    """Trains ``model.net`` for a given number of iterations.
+    """The loop: makes the steps of a training, and logs, validates and saves where it is due.
 
     Args:
         learner: the method, its optimizer, and whatever else changes.

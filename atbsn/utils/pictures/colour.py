@@ -30,6 +30,8 @@ def from_cmyk(image: Image.Image) -> tuple[Image.Image, str | None]:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         target = ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile()))
-        return ImageCms.profileToProfile(image, source, target, outputMode="RGB"), None
+        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError) as error:
         raise RefusedError(f"its CMYK profile cannot be used ({error})", "convert it to RGB, as sRGB") from error
+    assert converted is not None  # it is, unless the picture is converted in place
+    return converted, None

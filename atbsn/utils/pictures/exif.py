@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 
     tag: int
     kind: int
-    count: int
+    length: int
     value: bytes
     children: tuple["Entry", ...] | None = None
     position: int = 0
@@ -154,7 +154,7 @@ def collect(data: bytes, maker_notes: bool = True) -> tuple[bytes | None, dict[i
 
 def block(entries: Iterable[Entry], order: str, maker_notes: bool = True) -> bytes | None:
     """A new EXIF block of those ``entries`` that say something of the picture; their values are of byte ``order``."""
-    kept = [entry for entry in entries if entry.tag in _KEPT and entry.count]
+    kept = [entry for entry in entries if entry.tag in _KEPT and entry.length]
     if not maker_notes:
         kept = [
             entry._replace(children=tuple(child for child in entry.children if child.tag != _MAKER_NOTE))
@@ -175,7 +175,7 @@ def for_tiff(block: bytes | None) -> tuple[list[Entry], str]:
         entries, _ = directories.read(directories.first)
     except ValueError:
         return [], "<"
-    return [entry for entry in entries if entry.tag in _KEPT and entry.count], directories.order
+    return [entry for entry in entries if entry.tag in _KEPT and entry.length], directories.order
 
 
 def directory(entries: Iterable[Entry], order: str, at: int) -> bytes:
@@ -184,7 +184,7 @@ def directory(entries: Iterable[Entry], order: str, at: int) -> bytes:
     position = at + 2 + 12 * len(entries) + 4
     records, values = [], b""
     for entry in entries:
-        kind, count, value = entry.kind, entry.count, entry.value
+        kind, count, value = entry.kind, entry.length, entry.value
         if entry.children is not None:
             beyond = directory(entry.children, order, position + len(values))
             kind, count, value = 4, 1, struct.pack(order + "I", position + len(values))
@@ -202,7 +202,7 @@ def _values(directories: Directories, entries: Iterable[Entry]) -> dict[int, int
     return {
         entry.tag: directories.number(codes[entry.kind], entry.end - len(entry.value))
         for entry in entries
-        if entry.kind in codes and entry.count
+        if entry.kind in codes and entry.length
     }
 
 

@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from atbsn.utils.pictures.formats import Coding, Metadata, RefusedError
 
@@ -35,6 +36,7 @@ def quality(tables: tuple[tuple[int, ...], ...]) -> int:
 
 def metadata(image: Image.Image, turned: bool) -> Metadata:
     """What an opened JPEG says besides its pixels; ``turned``: its rows became columns."""
+    assert isinstance(image, JpegImageFile)
     segments = image.applist
     xmp = [body[len(_XMP) :] for kind, body in segments if kind == "APP1" and body.startswith(_XMP)]
     iptc = b"".join(
@@ -118,14 +120,15 @@ def xmp_orientation(xmp: bytes | None) -> int:
     return int(found[1]) if found else 1
 
 
-def _coding(image: Image.Image, turned: bool) -> Coding:
-    tables = [np.reshape(image.quantization[number], (8, 8)) for _, _, _, number in image.layer]
+def _coding(image: JpegImageFile, turned: bool) -> Coding:
+    layers: list[tuple[int, int, int, int]] = image.layer
+    tables = [np.reshape(image.quantization[number], (8, 8)) for _, _, _, number in layers]
     if turned:
         tables = [table.T for table in tables]
     if len(tables) == 3 and np.array_equal(tables[1], tables[2]):
         tables = tables[:2]
-    factors = [(across, down) for _, across, down, _ in image.layer]
-    known = {((2, 1), (1, 1), (1, 1)): 1, ((2, 2), (1, 1), (1, 1)): 2}
+    factors: list[tuple[int, int]] = [(across, down) for _, across, down, _ in layers]
+    known: dict[tuple[tuple[int, int], ...], int] = {((2, 1), (1, 1), (1, 1)): 1, ((2, 2), (1, 1), (1, 1)): 2}
     if turned:  # halved along columns, which Pillow does not write: then not at all
         known = {((2, 2), (1, 1), (1, 1)): 2}
     subsampling = known.get(tuple(factors), 0)

@@ -7,6 +7,7 @@ from mmap import mmap
 import numpy as np
 import tifffile
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from atbsn.utils.pictures import exif
 from atbsn.utils.pictures.formats import Metadata, RefusedError, check_single
@@ -25,7 +26,7 @@ def is_dng(data: bytes | mmap) -> bool:
         return False
 
 
-def is_16bit(image: Image.Image) -> bool:
+def is_16bit(image: TiffImageFile) -> bool:
     """Whether the samples have 16 bits; other depths than 1, 8 and 16 are refused."""
     bits, sample_format = set(image.tag_v2.get(_BITS, (1,))), set(image.tag_v2.get(_SAMPLE_FORMAT, (1,)))
     if sample_format != {1} or bits not in ({1}, {8}, {16}):
@@ -33,7 +34,7 @@ def is_16bit(image: Image.Image) -> bool:
     return bits == {16}
 
 
-def check_pages(image: Image.Image) -> None:
+def check_pages(image: TiffImageFile) -> None:
     """Refuse several pages. Smaller copies and masks of the picture are no pages."""
     pages, number = 0, 0
     while number < _MOST_PAGES:
@@ -80,7 +81,7 @@ def encode(samples: np.ndarray, picture: Metadata) -> bytes:
     tifffile.imwrite(
         file,
         samples[..., 0] if channels == 1 else samples,
-        byteorder=order,
+        byteorder="<" if order == "<" else ">",
         photometric="rgb" if channels >= 3 else "minisblack",
         planarconfig="contig" if channels > 1 else None,
         extrasamples=["unassalpha"] if channels in (2, 4) else None,

@@ -1,0 +1,210 @@
+"""One computation at a time, in the order in which they were asked for."""
+
+import secrets
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger
+
+MOST_WAITING = 32
+"""Jobs in the queue, of everybody."""
+MOST_OF_ONE = 6
+"""Jobs that one session may have in the queue."""
+
+
+class StoppedError(Exception):
+    """Raised inside a job that was asked to stop."""
+
+
+class BusyError(UserError):
+    """There is no room now; later there will be."""
+
+
+class Job:
+    """A computation that waits, runs or is over.
+
+    Attributes:
+        id: what the browser asks after it by.
+        owner: the session it belongs to.
+        state: ``"waiting"``, ``"running"``, ``"done"``, ``"failed"`` or ``"stopped"``.
+        share: how much is done, 0 to 1.
+        message: what it is at, in words; of a failed one the error.
+        result: what it gave.
+    """
+
+    def __init__(self, owner: str, kind: str, work: "Callable[[Job], Any]") -> None:
+        self.id = secrets.token_urlsafe(12)
+        self.owner = owner
+        self.kind = kind
+        self.state = "waiting"
+        self.share = 0.0
+        self.message = ""
+        self.result: Any = None
+        self._work = work
+        self._stop = threading.Event()
+        self._over = threading.Event()
+
+    def note(self, share: float, message: str | None = None) -> None:
+        """How far the work is."""
+        self.share = min(1.0, max(0.0, share))
+        if message is not None:
+            self.message = message
+
+    def progress(self, share: float, message: str | None = None) -> None:
+        """How far the work is; if it was asked to stop, it ends here."""
+        self.note(share, message)
+        if self._stop.is_set():
+            raise StoppedError
+
+    def should_stop(self) -> bool:
+        """Whether the work was asked to stop."""
+        return self._stop.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is over; whether it is."""
+        return self._over.wait(seconds)
+
+    def run(self) -> None:
+        """Do the work; what goes wrong becomes the message."""
+        self.state = "running"
+        state = "failed"
+        try:
+            self.progress(0.0)
+            self.result = self._work(self)
+            state = "done"
+        except StoppedError:
+            state, self.message = "stopped", "Stopped."
+        except UserError as error:
+            self.message = str(error)
+        except Exception as error:
+            self.message = in_plain_words(error)
+        finally:
+            self._finish(state)
+
+    def cancel(self) -> None:
+        """End a job that nobody will run."""
+        self.message = "Stopped."
+        self._finish("stopped")
+
+    def ask_to_stop(self) -> None:
+        """Have it end at its next step."""
+        self._stop.set()
+
+    def _finish(self, state: str) -> None:
+        self.state = state
+        self._work = _nothing  # and with it the pictures that it holds
+        self._over.set()
+
+
+class Jobs:
+    """A queue and the one thread that works on it."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Job] = {}
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="atbsn-page", daemon=True)
+        self._thread.start()
+
+    def add(self, owner: str, kind: str, work: Callable[[Job], Any], replace: bool = False) -> Job:
+        """Put ``work`` at the end of the queue.
+
+        Args:
+            replace: a job of this owner and kind that still waits or runs is not needed any more.
+
+        Raises:
+            BusyError: too much is waiting.
+        """
+        job = Job(owner, kind, work)
+        with self._changed:
+            if replace:
+                for other in self._of(owner):
+                    if other.kind == kind:
+                        self._end(other)
+            if len(self._waiting) >= MOST_WAITING:
+                raise BusyError("Too much is waiting to be computed; try again in a minute.")
+            if len(self._of(owner)) >= MOST_OF_ONE:
+                raise BusyError("Several things of yours are waiting to be computed already; let one finish first.")
+            self._known[job.id] = job
+            self._waiting.append(job)
+            self._changed.notify_all()
+        return job
+
+    def get(self, owner: str, name: str) -> Job | None:
+        """The job of this session by its id."""
+        job = self._known.get(name)
+        return job if job is not None and job.owner == owner else None
+
+    def position(self, job: Job) -> int:
+        """How many computations come before it; 0 if it runs or is over."""
+        with self._changed:
+            if job not in self._waiting:
+                return 0
+            return self._waiting.index(job) + (self._running is not None)
+
+    def stop(self, job: Job) -> None:
+        """Take it from the queue, or have it end at its next step."""
+        with self._changed:
+            self._end(job)
+
+    def forget(self, owner: str) -> None:
+        """Stop what a session has asked for, wait until nothing of it runs any more, and forget it."""
+        with self._changed:
+            for job in self._of(owner):
+                self._end(job)
+            running = self._running
+        if running is not None and running.owner == owner:
+            running.wait(60)
+        with self._changed:
+            self._known = {name: job for name, job in self._known.items() if job.owner != owner}
+
+    def close(self) -> None:
+        """Stop everything."""
+        with self._changed:
+            self._closed = True
+            for job in [*self._waiting, *([self._running] if self._running else [])]:
+                self._end(job)
+            self._changed.notify_all()
+        self._thread.join(60)
+
+    def _of(self, owner: str) -> list[Job]:
+        running = [self._running] if self._running is not None else []
+        return [job for job in [*running, *self._waiting] if job.owner == owner]
+
+    def _end(self, job: Job) -> None:
+        job.ask_to_stop()
+        if job in self._waiting:
+            self._waiting.remove(job)
+            job.cancel()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._running = None
+                while not self._waiting and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                self._running = job = self._waiting.popleft()
+            job.run()
+
+
+def _nothing(job: Job) -> None:
+    """The work of a job that is over."""
+
+
+def in_plain_words(error: Exception) -> str:
+    """What an error of ours or of the system is to somebody who only sees the page; the terminal gets all of it."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "allocate" in str(error).lower():
+        logger.error("page: %s", error)
+        return "There is not enough memory for this picture. Close other programs, or try a smaller picture."
+    if isinstance(error, OSError):
+        logger.error("page: %s", error)
+        return f"The temporary folder cannot be used ({error.strerror or error}). Is the disk full?"
+    logger.exception("page: a computation failed")
+    return f"Something went wrong that should not ({type(error).__name__}). The terminal says more."

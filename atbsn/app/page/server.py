@@ -1,0 +1,91 @@
+"""``atbsn serve``: the page on this computer."""
+
+import os
+import socket
+import threading
+import webbrowser
+from pathlib import Path
+
+from atbsn.app.clean import best_device
+from atbsn.app.page.noise import estimated_noise
+from atbsn.app.page.studio import Adapt, Limits, Studio
+from atbsn.archs.weights import load
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger
+
+PORT = 7860
+
+
+def serve(
+    weights: str | Path = "real",
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    adapt: Adapt | None = None,
+    limits: Limits | None = None,
+    open_browser: bool = True,
+) -> None:
+    """Serve the page until Ctrl-C or SIGTERM; then everything that was handed in is deleted.
+
+    Args:
+        weights: a weight file, or the name of a shipped one.
+        host: address to be reached by. Unless it is this computer's own, everybody who can reach it may use the page.
+        port: 0: any that is free.
+        adapt: learns a camera's noise; None: the page does not offer it.
+        open_browser: show the page in the browser.
+
+    Raises:
+        UserError: the extra ``[web]`` is not installed, the weights cannot be read, or the address cannot be used.
+    """
+    try:
+        import uvicorn
+
+        from atbsn.app.page.application import Page
+        from atbsn.app.page.guard import is_loopback
+    except ImportError as error:
+        raise UserError(f'the page needs the package {error.name}; pip install "atbsn[web]"') from None
+    net = load(weights).to(best_device())
+    listener = _listen(host, port)
+    page = Page(Studio(net, Path(weights).stem, limits or Limits(), adapt, estimated_noise))
+    application = page.application(names=(host,), loopback=is_loopback(host))
+    address = f"http://{_in_address(host)}:{listener.getsockname()[1]}"
+    logger.info("The page is at %s; Ctrl-C ends it and deletes what was handed in.", address)
+    if not is_loopback(host):
+        logger.warning("Everybody who can reach %s may use the page: there is no password.", host)
+    if open_browser:
+        threading.Timer(1.0, webbrowser.open, (address,)).start()
+    config = uvicorn.Config(
+        application,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        ws="none",
+        timeout_graceful_shutdown=5,
+        limit_concurrency=128,
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:  # uvicorn raises it again when all is closed
+        pass
+    finally:
+        page.close()
+        listener.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A socket bound to the address, so that one in use is told before anything is started."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        if os.name == "posix":  # elsewhere it would let two servers share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{host}, port {port}: cannot be used ({reason}); give another --port, or 0 for any") from None
+    return listener
+
+
+def _in_address(host: str) -> str:
+    """As it stands in the browser."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host

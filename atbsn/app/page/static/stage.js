@@ -1,0 +1,105 @@
+// The picture as a whole: before under after, and a divider between them.
+
+import { paint } from "./samples.js";
+
+export class Stage {
+  constructor(section, onPoint) {
+    this.section = section;
+    this.frame = section.querySelector("#frame");
+    this.before = section.querySelector("#before");
+    this.after = section.querySelector("#after");
+    this.divider = section.querySelector("#divider");
+    this.place = section.querySelector("#place");
+    this.onPoint = onPoint;
+    this.picture = null;
+    this.painted = null;
+    this.area = null;
+    this.divide(50);
+    new ResizeObserver(() => this.fit()).observe(section);
+    this.divider.addEventListener("pointerdown", (event) => this.drag(event, (e) => this.divide(100 * this.at(e)[0])));
+    this.divider.addEventListener("keydown", (event) => this.key(event));
+    this.frame.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0 || this.divider.contains(event.target)) return;
+      const point = (e) => this.onPoint(this.at(e));
+      point(event);
+      if (event.pointerType === "mouse") this.drag(event, point);
+    });
+  }
+
+  show(picture) {
+    this.picture = picture;
+    this.painted = null;
+    this.fit();
+  }
+
+  // As large as there is room for, small pictures at most four times.
+  fit() {
+    if (this.picture === null) return;
+    const [width, height] = this.picture.view;
+    const room = this.section.getBoundingClientRect();
+    const scale = Math.min(room.width / width, room.height / height, 4);
+    this.frame.style.width = `${width * scale}px`;
+    this.frame.style.height = `${height * scale}px`;
+    this.frame.style.left = `${(room.width - width * scale) / 2}px`;
+    this.frame.style.top = `${(room.height - height * scale) / 2}px`;
+    this.frame.classList.toggle("enlarged", scale > 1);
+    this.mark(this.area);
+  }
+
+  paint(noisy, clean, strength) {
+    const [width, height] = this.picture.view;
+    const all = [0, 0, width, height];
+    if (this.painted !== noisy) paint(this.before, noisy, null, 0, width, all);
+    this.painted = noisy;
+    paint(this.after, noisy, clean, strength, width, all);
+  }
+
+  // Where the loupe is: [left, top, width, height] in the picture's pixels.
+  mark(area) {
+    this.area = area;
+    this.place.hidden = area === null;
+    if (area === null || this.picture === null) return;
+    const { width, height } = this.picture;
+    const [left, top, wide, high] = area;
+    Object.assign(this.place.style, {
+      left: `${(100 * left) / width}%`,
+      top: `${(100 * top) / height}%`,
+      width: `${(100 * wide) / width}%`,
+      height: `${(100 * high) / height}%`,
+    });
+  }
+
+  divide(percent) {
+    this.percent = Math.min(100, Math.max(0, percent));
+    this.divider.style.left = `${this.percent}%`;
+    this.divider.setAttribute("aria-valuenow", String(Math.round(this.percent)));
+    this.after.style.clipPath = `inset(0 0 0 ${this.percent}%)`;
+  }
+
+  key(event) {
+    const step = { ArrowLeft: -2, ArrowRight: 2, PageDown: -10, PageUp: 10, Home: -100, End: 100 }[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    this.divide(this.percent + step);
+  }
+
+  at(event) {
+    const frame = this.frame.getBoundingClientRect();
+    return [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
+  }
+
+  drag(event, move) {
+    event.preventDefault();
+    const target = event.currentTarget;
+    target.setPointerCapture(event.pointerId);
+    const end = () => {
+      target.removeEventListener("pointermove", move);
+      target.removeEventListener("pointerup", end);
+      target.removeEventListener("pointercancel", end);
+    };
+    target.addEventListener("pointermove", move);
+    target.addEventListener("pointerup", end);
+    target.addEventListener("pointercancel", end);
+    if (target === this.divider) target.focus({ preventScroll: true });
+  }
+}

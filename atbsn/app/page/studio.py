@@ -1,0 +1,237 @@
+"""What the page can do with a picture. Everything here runs outside of the server's event loop."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from atbsn.app.clean import clean_name, clean_picture, photo_denoiser, takes_setting, watched
+from atbsn.app.page.jobs import Job
+from atbsn.app.page.sessions import Session, Upload
+from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
+from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import picture_size, read_picture, to_tensor, write_picture
+
+HOLES = (0, 1, 3, 5, 7, 9, 11)
+"""Blind spots offered, of those that the network takes."""
+STRONGEST = 1.5
+"""End of the strength slider."""
+LONGEST = 30.0
+"""Minutes that an adaptation may take."""
+_RESULTS = 4
+"""Files of full size that are kept for a picture, the newest."""
+
+Adapt = Callable[
+    [Sequence[Path], float, Network, Callable[[float, str], None], Callable[[], bool]], tuple[Network, str]
+]
+"""``adapt(pictures, minutes, start, on_progress, should_stop)``: a network for the camera of these pictures, and a
+sentence on how it went. ``on_progress`` is told the share that is done and what is going on; as soon as ``should_stop``
+says so, the best network until then is given."""
+NoiseCurve = Callable[[np.ndarray], dict[str, Any]]
+"""From (H, W, 3) to ``{"intensity": [...], "level": [[...], [...], [...]], "correlation": ...}``."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused.
+
+    Attributes:
+        megabytes: of an uploaded file.
+        megapixels: of a picture.
+        pictures: in a session.
+    """
+
+    megabytes: float = 300
+    megapixels: float = 120
+    pictures: int = 24
+
+
+class Studio:
+    """A network, and what visitors have made of their pictures with it.
+
+    Args:
+        net: to denoise with.
+        name: of its weights, for the page.
+        adapt: learns a camera's noise; None: the page does not offer it.
+        noise_curve: estimates a picture's noise.
+    """
+
+    def __init__(
+        self, net: Network, name: str, limits: Limits, adapt: Adapt | None, noise_curve: NoiseCurve | None
+    ) -> None:
+        self.net = net
+        self.name = name
+        self.limits = limits
+        self._adapt = adapt
+        self._noise_curve = noise_curve
+        self._decoding = threading.Lock()
+        self.holes = _holes(net)
+        self.preview_side = 1280 if self.holes else 2048
+
+    def describe(self, session: Session) -> dict[str, Any]:
+        """What the page has to know."""
+        return {
+            "weights": {"start": self.name, **({"adapted": "adapted"} if session.adapted else {})},
+            "network": type(self.net).__name__,
+            "strongest": STRONGEST,
+            "detail": takes_setting(self.net, "detail", "auto"),
+            "holes": self.holes,
+            "hole": self.net.denoise_settings.get("k", 3) if self.holes else None,
+            "adapt": self._adapt is not None,
+            "noise": self._noise_curve is not None,
+            "megabytes": self.limits.megabytes,
+            "megapixels": self.limits.megapixels,
+            "loupe": LOUPE,
+        }
+
+    def open(self, session: Session, upload: Upload) -> dict[str, Any]:
+        """Decode a picture, one at a time, and make its small version.
+
+        Raises:
+            UserError: it is no picture, or too large; in the visitor's own words for it.
+        """
+        with self._decoding, _called(upload):
+            height, width = picture_size(upload.path)
+            if height * width > self.limits.megapixels * 1e6:
+                raise UserError(
+                    f"{upload.name}: {height * width / 1e6:.0f} megapixels are over the limit of "
+                    f"{self.limits.megapixels:g}; make it smaller or cut it up"
+                )
+            picture = read_picture(upload.path)
+            np.save(_samples(upload), picture.rgb)
+        small = shrink(picture.rgb, self.preview_side)
+        upload.path.with_name("before.view").write_bytes(view_bytes(grey_values(small), picture.icc))
+        upload.facts = {
+            "id": upload.id,
+            "name": upload.name,
+            "height": height,
+            "width": width,
+            "bits": picture.rgb.dtype.itemsize * 8,
+            "grey": picture.grey,
+            "view": [small.shape[1], small.shape[0]],
+            "before": session.offer(upload.path.with_name("before.view"), "before"),
+            "result": clean_name(upload.name, picture),
+        }
+        upload.icc = picture.icc
+        session.pictures[upload.id] = upload
+        return upload.facts
+
+    def before(self, upload: Upload, region: Region) -> bytes:
+        """The noisy samples of a region at 1:1, as a view."""
+        return view_bytes(grey_values(_open_samples(upload)[region.rows, region.columns]), upload.icc)
+
+    def view(
+        self, session: Session, upload: Upload, settings: Mapping[str, Any], region: Region | None, job: Job
+    ) -> dict[str, Any]:
+        """The clean small version, or a region at 1:1, of full strength and with every blind spot.
+
+        Returns:
+            ``{"width", "height", "views": {k or "": id of the file}}``.
+        """
+        samples = _open_samples(upload)
+        if region is None:
+            rgb, inner = shrink(samples, self.preview_side), (slice(None), slice(None))
+        else:
+            margin = 2 * self.net.tile_overlap
+            rgb, inner = region.with_margin(samples, margin)
+        noisy = to_tensor(np.ascontiguousarray(rgb))[None]
+        denoiser = watched(photo_denoiser(self._net(session, settings), **_of_full_strength(settings)), job.progress)
+        names = [str(k) for k in self.holes] or [""]
+        cleans = self._run(denoiser, noisy, upload.name)
+        views = {}
+        for name, clean in zip(names, cleans, strict=True):
+            if not clean.isfinite().all():
+                raise UserError(f"{upload.name}: the network's output is not finite; check its weights")
+            values = clean[0].permute(1, 2, 0).float().cpu().numpy()[inner]
+            path = upload.path.with_name(f"{job.id}-{name}.view")
+            path.write_bytes(view_bytes(values, upload.icc))
+            views[name] = session.offer(path, "view")
+        session.keep_newest(upload, "region" if region else "small", list(views.values()))
+        return {"width": values.shape[1], "height": values.shape[0], "views": views}
+
+    def result(self, session: Session, upload: Upload, settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
+        """The clean file in full size and depth: what the command writes with the same settings.
+
+        Returns:
+            ``{"file": id, "name": ..., "bytes": ...}``.
+        """
+        with _called(upload):
+            picture = read_picture(upload.path)
+            denoiser = photo_denoiser(self._net(session, settings), **_without_weights(settings))
+            clean = clean_picture(denoiser, picture, upload.name, job.progress)
+            path = upload.path.with_name(f"{job.id}{clean.suffix}")
+            write_picture(path, clean)
+        file = session.offer(path, clean_name(upload.name, clean))
+        session.keep_newest(upload, "result", [file], _RESULTS)
+        return {"file": file, "name": clean_name(upload.name, clean), "bytes": path.stat().st_size}
+
+    def noise(self, upload: Upload, job: Job) -> dict[str, Any]:
+        """The noise of a picture, level against intensity."""
+        assert self._noise_curve is not None
+        job.progress(0.0)
+        samples = _open_samples(upload)
+        top, left = (max(0, (length - 4096) // 2) for length in samples.shape[:2])
+        with _called(upload):
+            return self._noise_curve(np.array(samples[top : top + 4096, left : left + 4096]))
+
+    def adapt(self, session: Session, minutes: float, job: Job) -> dict[str, Any]:
+        """Learn the noise of the session's pictures; what ``weights: adapted`` means from then on."""
+        assert self._adapt is not None
+        paths = [upload.path for upload in session.pictures.values()]
+        if not paths:
+            raise UserError("There is no picture to learn from; drop one first.")
+        net, sentence = self._adapt(paths, minutes, self.net, job.note, job.should_stop)
+        session.adapted = net.eval()
+        return {"message": sentence}
+
+    def _net(self, session: Session, settings: Mapping[str, Any]) -> Network:
+        if settings.get("weights", "start") == "start":
+            return self.net
+        if session.adapted is None:
+            raise UserError("There are no adapted weights; adapt first.")
+        return session.adapted
+
+    def _run(self, denoiser: Denoiser, noisy: torch.Tensor, key: str) -> torch.Tensor:
+        """(K, 1, 3, H, W): all blind spots, or one output of a network without."""
+        return denoiser.family(self.holes)(noisy, key) if self.holes else denoiser(noisy, key)[None]
+
+
+@contextmanager
+def _called(upload: Upload) -> Iterator[None]:
+    """Errors about the file under our name are told with the visitor's."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(str(upload.path), upload.name)) from error
+
+
+def _holes(net: Network) -> list[int]:
+    """The blind spots to offer; none for a network without."""
+    if not isinstance(net, BlindSpotNetwork):
+        return []
+    return [k for k in sorted({*HOLES, net.denoise_settings.get("k", 3)}) if takes_setting(net, "k", k)]
+
+
+def _without_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "weights"}
+
+
+def _of_full_strength(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the browser cannot do itself: all but the strength and the blind spot."""
+    return {**{name: value for name, value in settings.items() if name == "detail"}, "strength": 1.0}
+
+
+def _samples(upload: Upload) -> Path:
+    return upload.path.with_name("samples.npy")
+
+
+def _open_samples(upload: Upload) -> np.ndarray:
+    """The picture's samples, read from the disk where they are needed."""
+    return np.load(_samples(upload), mmap_mode="r")

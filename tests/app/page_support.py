@@ -1,0 +1,82 @@
+"""What the tests of the page share: networks, pictures, waiting for computations."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from atbsn.archs import build_arch
+from atbsn.archs.base import Network
+from atbsn.utils.image import Picture, write_picture
+
+
+def blind_network() -> Network:
+    """A small network with a blind spot."""
+    torch.manual_seed(0)
+    return build_arch({"type": "ATBSN", "width": 2}).eval()
+
+
+def write_photo(path: Path, height=60, width=90, dtype=np.uint8, alpha=False, grey=False, seed=0) -> Path:
+    """Write a noisy picture; gives ``path``."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:height, :width]
+    scene = np.stack([40 + rows % 120, 200 - columns % 150, 90 + (rows + columns) % 80], axis=2)
+    rgb = np.clip(scene + random.normal(0, 12, scene.shape), 0, 255)
+    rgb = np.round(rgb * (257 if dtype == np.uint16 else 1)).astype(dtype)
+    if grey:
+        rgb = np.repeat(rgb[..., :1], 3, axis=2)
+    mask = random.integers(0, np.iinfo(dtype).max, (height, width)).astype(dtype) if alpha else None
+    write_picture(path, Picture(rgb, mask, grey, path.suffix))
+    return path
+
+
+class Visitor:
+    """A page that is open, as the server sees it."""
+
+    def __init__(self, client):
+        self.client = client
+        self.about = client.post("/api/sessions").json()
+        self.base = f"/api/sessions/{self.about['token']}"
+
+    def upload(self, path, name=None):
+        """Hand a file in; gives the answer."""
+        return self.client.post(f"{self.base}/pictures", params={"name": name or path.name}, content=path.read_bytes())
+
+    def opened(self, path, name=None):
+        """Hand a picture in; gives its facts."""
+        answer = self.upload(path, name)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def ask(self, address, **body):
+        """Put a computation into the queue; gives its id."""
+        answer = self.client.post(f"{self.base}/{address}", json=body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()["id"]
+
+    def finished(self, job, seconds=120):
+        """The state of a computation when it is over."""
+        end = time.monotonic() + seconds
+        while True:
+            state = self.client.get(f"{self.base}/jobs/{job}").json()
+            if state["state"] in ("done", "failed", "stopped"):
+                return state
+            assert time.monotonic() < end, state
+            time.sleep(0.01)
+
+    def computed(self, address, **body):
+        """The result of a computation."""
+        state = self.finished(self.ask(address, **body))
+        assert state["state"] == "done", state
+        return state["result"]
+
+    def fetch(self, file):
+        """The bytes of a file."""
+        answer = self.client.get(f"{self.base}/files/{file}")
+        assert answer.status_code == 200
+        return answer.content
+
+    def view(self, file, height, width):
+        """(H, W, 3) grey values of a view."""
+        return np.frombuffer(self.fetch(file), "<i2").reshape(height, width, 3) / 64

@@ -1,0 +1,130 @@
+"""The queue: one at a time, in order, with words for what goes wrong."""
+
+import threading
+
+import pytest
+
+from atbsn.app.page.jobs import MOST_OF_ONE, MOST_WAITING, BusyError, Jobs
+from atbsn.utils.errors import UserError
+
+
+@pytest.fixture
+def jobs():
+    jobs = Jobs()
+    yield jobs
+    jobs.close()
+
+
+class Gate:
+    """Work that goes on when it is told to."""
+
+    def __init__(self):
+        self.begun, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, job):
+        self.begun.set()
+        assert self.open.wait(30)
+        job.progress(0.5)
+        return "through"
+
+
+def test_one_at_a_time_in_order(jobs):
+    gate, order = Gate(), []
+    first = jobs.add("a", "result", gate)
+    assert gate.begun.wait(30)
+    second = jobs.add("b", "result", lambda job: order.append("second"))
+    third = jobs.add("a", "noise", lambda job: order.append("third"))
+    assert (first.state, second.state, third.state) == ("running", "waiting", "waiting")
+    assert [jobs.position(job) for job in (first, second, third)] == [0, 1, 2]
+    gate.open.set()
+    assert third.wait(30)
+    assert order == ["second", "third"]
+    assert (first.state, first.result, jobs.position(third)) == ("done", "through", 0)
+
+
+def test_a_waiting_job_is_taken_out_and_a_running_one_ends_at_its_next_step(jobs):
+    gate = Gate()
+    running = jobs.add("a", "result", gate)
+    assert gate.begun.wait(30)
+    waiting = jobs.add("a", "result", pytest.fail)
+    jobs.stop(waiting)
+    assert waiting.state == "stopped"
+    jobs.stop(running)
+    assert running.state == "running"
+    gate.open.set()
+    assert running.wait(30)
+    assert (running.state, running.result) == ("stopped", None)
+
+
+def test_a_newer_one_of_the_same_kind_replaces_what_waits(jobs):
+    gate = Gate()
+    jobs.add("a", "result", gate)
+    assert gate.begun.wait(30)
+    old = jobs.add("a", "view", pytest.fail)
+    other = jobs.add("b", "view", lambda job: "of b")
+    new = jobs.add("a", "view", lambda job: "of a", replace=True)
+    gate.open.set()
+    assert new.wait(30)
+    assert other.wait(30)
+    assert (old.state, other.result, new.result) == ("stopped", "of b", "of a")
+
+
+def test_nobody_else_finds_it(jobs):
+    job = jobs.add("a", "result", lambda job: None)
+    assert jobs.get("a", job.id) is job
+    assert jobs.get("b", job.id) is None
+    assert jobs.get("a", "nosuch") is None
+
+
+def test_the_queue_has_an_end(jobs):
+    gate = Gate()
+    jobs.add("first", "result", gate)
+    assert gate.begun.wait(30)
+    for _ in range(MOST_OF_ONE):
+        jobs.add("greedy", "result", lambda job: None)
+    with pytest.raises(BusyError, match="of yours"):
+        jobs.add("greedy", "result", lambda job: None)
+    for number in range(MOST_WAITING - MOST_OF_ONE):
+        jobs.add(f"visitor {number}", "result", lambda job: None)
+    with pytest.raises(BusyError, match="Too much is waiting"):
+        jobs.add("late", "result", lambda job: None)
+    gate.open.set()
+
+
+def test_one_who_leaves_takes_his_jobs_along(jobs):
+    gate = Gate()
+    running = jobs.add("a", "result", gate)
+    assert gate.begun.wait(30)
+    waiting = jobs.add("a", "noise", pytest.fail)
+    other = jobs.add("b", "noise", lambda job: "done")
+    threading.Timer(0.05, gate.open.set).start()
+    jobs.forget("a")
+    assert (running.state, waiting.state) == ("stopped", "stopped")
+    assert jobs.get("a", running.id) is None
+    assert other.wait(30)
+    assert other.result == "done"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (UserError("photo.png: is no picture"), "photo.png: is no picture"),
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("CUDA out of memory. Tried"), "not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "not enough memory"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (KeyError("/secret/path"), r"should not \(KeyError\). The terminal says more"),
+    ],
+)
+def test_what_goes_wrong_is_said_in_words_and_the_next_one_runs(jobs, error, words):
+    def fail(job):
+        raise error
+
+    failed = jobs.add("a", "result", fail)
+    after = jobs.add("a", "result", lambda job: "fine")
+    assert after.wait(30)
+    assert failed.state == "failed"
+    with pytest.raises(AssertionError, match=words):
+        raise AssertionError(failed.message)
+    assert "/secret" not in failed.message
+    assert after.result == "fine"
