@@ -194,7 +194,10 @@ def _seconds_a_step(model: RecorruptModel) -> float:
     """Seconds that an iteration takes: the second of two, of which nothing stays."""
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)
-    batch = {"noisy": torch.full((_BATCH, 3, _PATCH, _PATCH), 128.0, device=device)}
+    batch = {
+        "noisy": torch.full((_BATCH, 3, _PATCH, _PATCH), 128.0, device=device),
+        "index": torch.zeros(_BATCH, dtype=torch.long, device=device),
+    }
     for _ in range(2):
         begin = time.perf_counter()
         with autocast(resolve_precision("auto", device), device):
