@@ -18,9 +18,11 @@ FLOORS = {
     "atbsn.options": 1,
     "atbsn.archs": 2,
     "atbsn.data": 2,
+    "atbsn.noise": 2,
     "atbsn.models": 3,
     "atbsn.engine": 4,
     "atbsn": 4,  # the public surface: names up to the engine's, handed out when they are asked for
+    "atbsn.app": 5,
     "train": 5,
     "valid": 5,
     "test": 5,

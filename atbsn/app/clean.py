@@ -5,25 +5,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from atbsn.archs.base import Network
+from atbsn.engine.inference.bands import denoise_in_bands
 from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.inference.tiling import Function, Tiler
 from atbsn.options.schema import Test
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, from_tensor, to_tensor
+from atbsn.utils.image import Picture, from_tensor
+
+TILE = 512
+"""Side of the tiles unless told otherwise: larger ones share less with their neighbours, but take more memory."""
 
 OnProgress = Callable[[float], None]
 """Is told the share that is done, 0 to 1. What it raises ends the computation."""
 
 
-def photo_denoiser(net: Network, **settings: Any) -> Denoiser:
+def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -> Denoiser:
     """The denoiser of the command and of the page, on the device where ``net`` is.
 
     Args:
+        tile: side of the tiles, pixels, ``auto`` or ``none``.
         settings: keywords of the network's ``denoise`` (such as ``k``) and ``strength``, laid over those that its
             weights were trained for.
 
@@ -31,7 +37,11 @@ def photo_denoiser(net: Network, **settings: Any) -> Denoiser:
         UserError: a setting that the network does not have or take.
     """
     device = next(net.parameters()).device
-    return build_denoiser(net.eval(), device, Test(denoise=settings), net.denoise_settings)
+    if tile == "auto":
+        tile = max(TILE, 4 * net.tile_overlap)
+    if tile != "none" and (not isinstance(tile, int) or tile < 2 * net.tile_overlap):
+        raise UserError(f"tile: {tile}: not auto, none or {2 * net.tile_overlap} pixels and more; use auto")
+    return build_denoiser(net.eval(), device, Test(denoise=settings, tile=tile), net.denoise_settings)
 
 
 def clean_picture(denoiser: Denoiser, picture: Picture, key: str, on_progress: OnProgress | None = None) -> Picture:
@@ -46,10 +56,16 @@ def clean_picture(denoiser: Denoiser, picture: Picture, key: str, on_progress: O
     """
     if denoiser.leaves_pictures_alone:
         return picture
-    output = watched(denoiser, on_progress)(to_tensor(picture.rgb)[None], key)[0]
-    if not output.isfinite().all():
-        raise UserError(f"{key}: the network's output is not finite; check its weights")
-    return replace(picture, rgb=from_tensor(output, picture.rgb.dtype))
+
+    def watched_band(number: int, bands: int) -> Denoiser:
+        return watched(denoiser, on_progress and (lambda share: on_progress((number + share) / bands)))
+
+    rgb = np.empty_like(picture.rgb)
+    for top, rows in denoise_in_bands(denoiser, picture.rgb, key, watched_band):
+        if not rows.isfinite().all():
+            raise UserError(f"{key}: the network's output is not finite; check its weights")
+        rgb[top : top + rows.shape[1]] = from_tensor(rows, rgb.dtype)
+    return replace(picture, rgb=rgb)
 
 
 def clean_name(name: str, picture: Picture) -> str:
@@ -82,7 +98,7 @@ class _WatchedTiler(Tiler):
         self.share = 0.0
 
     def __call__(self, function: Function, x: Tensor) -> Tensor:
-        tiles = len(self._starts(x.shape[-2])) * len(self._starts(x.shape[-1]))
+        tiles = len(self.starts(x.shape[-2])) * len(self.starts(x.shape[-1]))
         done = 0
 
         def counted(tile: Tensor) -> Tensor:

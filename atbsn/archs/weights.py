@@ -18,6 +18,7 @@ from torch import Tensor
 
 from atbsn.archs import build_arch
 from atbsn.archs.base import Network
+from atbsn.archs.shipped import find_weights
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError, in_a_phrase
@@ -52,12 +53,13 @@ def read_weights(path: str | Path) -> Weights:
     """Read ``.pth`` or ``.safetensors``: ``{params}``, ``{params_ema}``, bare, 'module.'-prefixed, or a
     distillation file with ``nbsn.*`` and ``bsn.*`` (of which the student's part is taken).
 
+    Args:
+        path: of the file, or the name of shipped weights. Numbers of 16 bits become float32.
+
     Raises:
-        UserError: the file is missing, damaged, or holds anything but tensors by name.
+        UserError: the file is missing, damaged, or holds anything but tensors by name, or numbers that are not finite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such weight file; check the path")
+    path = find_weights(path)
     content, metadata = _read_file(path)
     content = content.get("params_ema", content.get("params", content.get("state_dict", content)))
     for nest in _NESTS:
@@ -68,7 +70,7 @@ def read_weights(path: str | Path) -> Weights:
     params = {_unwrap(name): tensor for name, tensor in content.items()}
     if any(name.startswith(_STUDENT) for name in params):
         params = {name.removeprefix(_STUDENT): t for name, t in params.items() if not name.startswith(_TEACHER)}
-    return Weights(params, metadata)
+    return Weights({name: _full_precision(name, tensor, path) for name, tensor in params.items()}, metadata)
 
 
 def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
@@ -90,6 +92,8 @@ def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
 
 def load(path: str | Path) -> Network:
     """The network in ``path``, in evaluation mode: by the file's metadata, else by the names of its keys.
+
+    ``path`` may also be the name of shipped weights, such as ``real``.
 
     Raises:
         UserError: the file cannot be read, or no registered architecture has such keys.
@@ -199,6 +203,14 @@ def _is_state_dict(content: Any) -> bool:
     )
 
 
+def _full_precision(name: str, tensor: Tensor, path: Path) -> Tensor:
+    if not tensor.is_floating_point():
+        return tensor
+    if not tensor.isfinite().all():
+        raise UserError(f"{path}: {name} is not finite; the training went wrong, so give weights from before that")
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def _unwrap(name: str) -> str:
     while name.startswith(_WRAPPERS):
         name = name.split(".", 1)[1]
@@ -246,9 +258,9 @@ def _enumerate(names: Sequence[str]) -> str:
 
 def _check_arguments(net: Network, claimed: Any, path: str | Path) -> None:
     """Refuse weights made with arguments that leave no trace in the shapes, such as another ``mean``."""
-    own = net.options
-    if own is None or not isinstance(claimed, dict):
+    if net.options is None or not isinstance(claimed, dict):
         return
+    own, claimed = (json.loads(json.dumps(options)) for options in (net.options, claimed))  # a tuple is a list there
     different = [
         f"{key} {claimed[key]!r}, here {own[key]!r}" for key in claimed if key in own and own[key] != claimed[key]
     ]

@@ -1,6 +1,5 @@
-"""The command line: arguments, and how a command ends."""
+"""How a command ends: its exit status, and what it says."""
 
-import argparse
 import errno
 import re
 import signal
@@ -10,17 +9,11 @@ from collections.abc import Callable
 import torch
 
 from atbsn.utils import dist
+from atbsn.utils.arguments import EXIT_STATUS, parse_arguments, positive
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import close_log, logger, set_up_log
 
-EXIT_STATUS = """\
-exit status:
-  0      done
-  1      a defect, or another process of the run has ended
-  2      wrong input, a full disk or the like; a message says what to do. Starting again changes nothing
-  128+n  ended by signal n (SIGINT 2, SIGTERM 15); a training has saved its state. Start it again with --auto_resume
-"""
-"""Schedulers and torchrun restart what did not end with 0: a stopped training must not look like a finished one."""
+__all__ = ["EXIT_STATUS", "parse_arguments", "positive", "run_command"]
 
 _REMEDIES: dict[int | None, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),
@@ -34,45 +27,16 @@ _SILENT_PEER = re.compile(r"[Tt]imed out (?:waiting|after) (\d+) ?ms|Timeout\(ms
 _PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
-def parse_arguments(description: str) -> argparse.ArgumentParser:
-    """The arguments that all commands share; a command adds its own."""
-    parser = argparse.ArgumentParser(
-        description=description, epilog=EXIT_STATUS, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument(
-        "-opt", required=True, metavar="FILE.yml", help="option file; a bare name is found under options/"
-    )
-    parser.add_argument(
-        "--launcher", choices=("none", "pytorch", "slurm"), default="none", help="who started the processes"
-    )
-    parser.add_argument(
-        "--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="lay a.b=value over the option file"
-    )
-    # Launchers of older torch versions pass the rank so; it is read from the environment.
-    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
-    return parser
-
-
-def positive(kind: type[int] | type[float]) -> Callable[[str], float]:
-    """A positive number as an argument's type."""
-
-    def positive_number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise ValueError(text)
-        return value
-
-    return positive_number
-
-
-def run_command(main: Callable[[], int | None]) -> None:
+def run_command(main: Callable[[], int | None], plain: bool = False) -> None:
     """Run ``main`` and leave with what it returns, or with the status that ``EXIT_STATUS`` tells.
 
     What the system or another process refuses is said like a wrong input; anything else is a defect of ours and keeps
     its traceback.
+
+    Args:
+        plain: the log has no times: for commands that end while one looks on.
     """
-    set_up_log()
+    set_up_log(plain=plain)
     try:
         status = main() or 0
     except KeyboardInterrupt:

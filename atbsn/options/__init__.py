@@ -7,13 +7,24 @@ from atbsn.options.check import check_options
 from atbsn.options.load import apply_override, find_option_file, read_options
 from atbsn.options.schema import Options
 
-__all__ = ["Options", "load_options"]
+__all__ = ["Options", "load_options", "option_files"]
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
+_INSTALLED = Path(__file__).resolve().parent / "files"
+_CHECKOUT = Path(__file__).resolve().parents[2] / "options"
+
+
+def option_files() -> list[Path]:
+    """The option files that come with the package."""
+    return sorted(_shipped().rglob("*.yml"))
+
+
+def _shipped() -> Path:
+    """Their folder: an installed package has a copy within, which a checkout has not."""
+    return _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 
 def load_options(name: str, overrides: Sequence[str] = (), debug: bool = False, needs_network: bool = True) -> Options:
-    """Read, merge and check the option file ``name`` (a path, or a bare name found under ``options/``).
+    """Read, merge and check the option file ``name`` (a path, or one found under ``options/``).
 
     Args:
         overrides: ``a.b=value`` assignments laid over the file.
@@ -23,7 +34,7 @@ def load_options(name: str, overrides: Sequence[str] = (), debug: bool = False, 
     Raises:
         UserError: all faults at once.
     """
-    path = find_option_file(name, _REPOSITORY)
+    path = find_option_file(name, _shipped())
     raw = read_options(path)
     for assignment in overrides:
         raw = apply_override(raw, assignment)

@@ -52,6 +52,8 @@ _Loader.add_implicit_resolver(
 
 def parse_yaml(text: str, source: str) -> Any:
     """Parse YAML text into plain values; a ``UserError`` naming ``source`` and the line where it is malformed."""
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise UserError(f"{source}: holds bytes that are not UTF-8; rename the file, or save the text as UTF-8")
     try:
         values = yaml.load(text, _Loader)
         _check_plain(values)
@@ -82,15 +84,28 @@ def _check_plain(values: Any) -> None:
                 raise ValueError(f"{value[:40]!r}: more than {_MAX_LENGTH} characters, or a NUL among them")
 
 
-def find_option_file(name: str, repository: Path) -> Path:
-    """The option file ``name``: a path, or a bare file name somewhere under ``options/``."""
-    if Path(name).is_file():
-        return Path(name)
-    folders = [folder for folder in (Path("options"), repository / "options") if folder.is_dir()]
-    available = {path.name: path for folder in reversed(folders) for path in sorted(folder.rglob("*.yml"))}
+def find_option_file(name: str, shipped: Path) -> Path:
+    """The option file ``name``: a path, also below ``shipped``, or a bare file name somewhere under ``options/``.
+
+    Args:
+        shipped: the folder of the option files that come with the package; those in ``options/`` here come first.
+    """
+    path = Path(name.replace("\\", "/"))  # options\\train\\x.yml, as Windows writes it
+    candidates = [Path(name), path]
+    if path.parts[:1] == ("options",):
+        candidates.append(shipped.joinpath(*path.parts[1:]))
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    available = {
+        file.name: file
+        for folder in (shipped, Path("options"))
+        if folder.is_dir()
+        for file in sorted(folder.rglob("*.yml"))
+    }
     if name in available:
         return available[name]
-    raise UserError(f"{name}: no such option file, here or under options/; {did_you_mean(Path(name).name, available)}")
+    raise UserError(f"{name}: no such option file, here or under options/; {did_you_mean(path.name, available)}")
 
 
 def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from reprlib import repr as shorten
@@ -14,6 +15,13 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
 T = TypeVar("T")
+
+
+_PATTERNS = {
+    r"^\w[\w.-]*(/\w[\w.-]*)*$": "not a name for a folder; use letters, digits, '_', '-' and '.', and no spaces",
+    r"^(train|val|test)(_\w+)?$": "not a name of a data set; use train, val or test, and _ with a word after it",
+}
+"""What patterns of the options ask for."""
 
 
 def build(registry: Registry[T], options: Mapping[str, Any], **given: Any) -> T:
@@ -51,11 +59,24 @@ def check_arguments(
         UserError: one line for every fault.
     """
     schema = _arguments_schema(function, exclude)
+    text = json.dumps(dict(arguments), default=_plain)
+    check_text(text)
     try:
-        checked = schema.model_validate_json(json.dumps(dict(arguments), default=_plain))
+        checked = schema.model_validate_json(text)
     except ValidationError as error:
         raise UserError("\n".join(describe_faults(error, schema, arguments))) from None
     return {name: getattr(checked, name) for name in checked.model_fields_set}
+
+
+def check_text(text: str) -> None:
+    """Refuse JSON in which a name has bytes that are no text, as file names of other systems may."""
+    if half := re.search(r'"[^"]*\\ud[89a-f][0-9a-f]{2}[^"]*"', _whole_characters(text)):
+        raise UserError(f"{half[0]}: holds bytes that are not UTF-8; rename the file")
+
+
+def _whole_characters(text: str) -> str:
+    """``text`` without pairs of surrogates, which are one character each."""
+    return re.sub(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}", "", text)
 
 
 def parameter_names(function: Callable[..., Any], exclude: tuple[str, ...] = ()) -> list[str]:
@@ -114,6 +135,12 @@ def _describe(fault: Any, schema: type[BaseModel], data: Mapping[str, Any], pref
         return path, f"unknown key; {did_you_mean(str(fault['loc'][-1]), _known_keys(schema, fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return path, "missing; this key is required"
+    if fault["type"] == "union_tag_invalid":
+        tag, known = fault["ctx"]["tag"], re.findall("'([^']+)'", str(fault["ctx"]["expected_tags"]))
+        return f"{path}.type: {tag!r}", f"there is no such type; {did_you_mean(tag, known)}"
+    if fault["type"] == "string_pattern_mismatch":
+        what = _PATTERNS.get(fault["ctx"]["pattern"], f"has to match {fault['ctx']['pattern']}")
+        return f"{path}: {shorten(fault['input'])}", what
     message = fault["msg"].removeprefix("Value error, ")
     return f"{path}: {shorten(fault['input'])}", f"{message[0].lower()}{message[1:]}"
 

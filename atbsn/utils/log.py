@@ -17,6 +17,16 @@ T = TypeVar("T")
 
 logger = logging.getLogger("atbsn")
 
+_WITH_TIME = "%(asctime)s %(levelname)s: %(message)s"
+
+
+class _Plain(logging.Formatter):
+    """``message``, or ``WARNING: message``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        return f"{record.levelname}: {message}" if record.levelno >= logging.WARNING else message
+
 
 class _TqdmHandler(logging.Handler):
     """Writes above a running progress bar instead of through it. A run outlives the console it was started from."""
@@ -40,8 +50,12 @@ class _FileHandler(logging.FileHandler):
         logger.warning("%s: the log cannot be written any more (%s); free some space", self.baseFilename, error)
 
 
-def set_up_log(file: Path | None = None) -> None:
-    """Send the log to the console and, on rank 0, to ``file``. Calling it again replaces the handlers."""
+def set_up_log(file: Path | None = None, plain: bool = False) -> None:
+    """Send the log to the console and, on rank 0, to ``file``. Calling it again replaces the handlers.
+
+    Args:
+        plain: lines without a time, and without a level unless something is wrong.
+    """
     close_log()
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold what the console has no letter for
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -52,7 +66,7 @@ def set_up_log(file: Path | None = None) -> None:
         handlers.append(_FileHandler(file, encoding="utf-8", errors="backslashreplace"))
     for handler in handlers:
         handler.addFilter(lambda record: dist.is_main() or record.levelno >= logging.WARNING)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s", "%Y-%m-%d %H:%M:%S"))
+        handler.setFormatter(_Plain() if plain else logging.Formatter(_WITH_TIME, "%Y-%m-%d %H:%M:%S"))
         logger.addHandler(handler)
 
 

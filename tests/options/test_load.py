@@ -180,12 +180,14 @@ def test_option_files_are_found_by_name(tmp_path, monkeypatch):
     write(tmp_path, repository__options__train__one="", repository__options__base__two="", here__options__one="")
     here, repository = tmp_path / "here", tmp_path / "repository"
     monkeypatch.chdir(here)
-    assert find_option_file("options/one.yml", repository).samefile(here / "options" / "one.yml")
-    assert find_option_file("one.yml", repository).samefile(here / "options" / "one.yml")  # one's own comes first
-    assert find_option_file("two.yml", repository) == repository / "options" / "base" / "two.yml"
+    assert find_option_file("options/one.yml", repository / "options").samefile(here / "options" / "one.yml")
+    assert find_option_file("one.yml", repository / "options").samefile(
+        here / "options" / "one.yml"
+    )  # one's own comes first
+    assert find_option_file("two.yml", repository / "options") == repository / "options" / "base" / "two.yml"
     for name in ("tow.yml", "somewhere/tow.yml"):
         with pytest.raises(UserError, match=r"tow\.yml: no such option file.*did you mean 'two\.yml'\?"):
-            find_option_file(name, repository)
+            find_option_file(name, repository / "options")
     for name in ("options", "", "."):
         with pytest.raises(UserError, match="no such option file"):
-            find_option_file(name, repository)
+            find_option_file(name, repository / "options")

@@ -58,6 +58,12 @@ class Denoiser:
         """Whether every picture comes back as it is."""
         return self.settings.get("strength") == 0
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a part of a picture comes out the same alone: no setting or ``denoise`` of its own sees the whole."""
+        whole = (Network.denoise, BlindSpotNetwork.denoise)
+        return type(self.net).denoise in whole and set(self.settings) <= {"strength", *self.net.denoise_keywords()}
+
     def of(self, net: Network) -> "Denoiser":
         """The same with other weights, such as their average."""
         return replace(self, net=net)
@@ -93,7 +99,10 @@ class Denoiser:
         if noisy.shape[-2] * noisy.shape[-1] <= PICTURE_ON_GPU:
             noisy = noisy.to(self.device)
         if self.net.draws():
-            function = partial(function, generator=torch.Generator(noisy.device).manual_seed(crc32(key.encode())))
+            function = partial(
+                function,
+                generator=torch.Generator(noisy.device).manual_seed(crc32(key.encode(errors="surrogateescape"))),
+            )
         with torch.inference_mode(), autocast(self.precision, self.device):
             if self.self_ensemble:
                 clean = self_ensemble(lambda turned: function(turned, tiled=self.tiler), noisy)

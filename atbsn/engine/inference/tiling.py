@@ -64,7 +64,7 @@ class Tiler:
             (..., B, C', H, W), of the dtype and on the device of ``x``.
         """
         height, width = x.shape[-2:]
-        tops, lefts = self._starts(height), self._starts(width)
+        tops, lefts = self.starts(height), self.starts(width)
         if len(tops) == len(lefts) == 1:
             return function(x.to(self.device or x.device)).to(x)
         outputs = self._outputs(function, x, list(product(tops, lefts)))
@@ -76,11 +76,11 @@ class Tiler:
         for top in tops:
             tile_end = 0
             for left in lefts:
-                tile_end = _lay(row, next(outputs), left, tile_end, dim=-1)
-            row_end = _lay(picture, row, top, row_end, dim=-2)
+                tile_end = lay(row, next(outputs), left, tile_end, dim=-1)
+            row_end = lay(picture, row, top, row_end, dim=-2)
         return picture
 
-    def _starts(self, length: int) -> list[int]:
+    def starts(self, length: int) -> list[int]:
         """Where tiles begin along an axis of ``length``."""
         if self.tile is None or length <= self.tile:
             return [0]
@@ -136,7 +136,7 @@ def _arrived(outputs: tuple[Tensor, ...], arrival: torch.cuda.Event | None) -> t
     return outputs
 
 
-def _lay(canvas: Tensor, tile: Tensor, start: int, filled: int, dim: int) -> int:
+def lay(canvas: Tensor, tile: Tensor, start: int, filled: int, dim: int) -> int:
     """Lay ``tile`` into ``canvas`` from ``start`` along ``dim``, which is filled up to ``filled`` by now.
 
     Returns:

@@ -19,7 +19,23 @@ _PATIENCE = 10
 """Seconds to wait for a lock: the loader processes of a killed training may outlive it that long."""
 
 
-class Experiment:
+class RunFolders:
+    """Where a training writes, below ``path.root``.
+
+    Args:
+        options: checked options of the run.
+    """
+
+    def __init__(self, options: Options) -> None:
+        root = Path(options.path.root)
+        self.folder = root / "experiments" / options.name
+        self.tensorboard = root / "tb_logger" / options.name
+        self.models = self.folder / "models"
+        self.states = self.folder / "training_states"
+        self.visualization = self.folder / "visualization"
+
+
+class Experiment(RunFolders):
     """The folders of one training on disk, ``experiments/<name>/`` and ``tb_logger/<name>/``, and the lock on its name.
 
     Args:
@@ -32,12 +48,7 @@ class Experiment:
     """
 
     def __init__(self, options: Options, resumed: Path | None) -> None:
-        root = Path(options.path.root)
-        self.folder = root / "experiments" / options.name
-        self.tensorboard = root / "tb_logger" / options.name
-        self.models = self.folder / "models"
-        self.states = self.folder / "training_states"
-        self.visualization = self.folder / "visualization"
+        super().__init__(options)
         # The system frees this lock when its holder ends, however it ends: it cannot go stale.
         self._lock = FileLock(self.folder.parent / f".{self.folder.name}.lock")
         continued = resumed is not None and resumed.resolve().parent == self.states.resolve()

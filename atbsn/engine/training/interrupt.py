@@ -11,12 +11,14 @@ from torch import Tensor, distributed
 
 from atbsn.utils import dist
 
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
+"""Ctrl-C, a scheduler's request, a closed terminal, and Ctrl-Break on Windows."""
 _ONE_REQUEST = 2.0
 """Seconds: Ctrl-C and schedulers signal a process and its launcher, which passes the signal on to the process."""
 
 
 class StopSignal:
-    """Context in which SIGINT and SIGTERM ask the loop to stop instead of killing it; once more, later, kills.
+    """Context in which SIGINT, SIGTERM and SIGHUP ask the loop to stop instead of killing it; once more, later, kills.
 
     With several processes all stop at the same iteration. They agree on the CPU, in the background: a process says
     after an iteration whether it was asked, and learns after the next one whether any was. Nothing waits for a GPU.
@@ -32,7 +34,7 @@ class StopSignal:
         self._vote: tuple[Tensor, distributed.Work] | None = None
 
     def __enter__(self) -> "StopSignal":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             self._previous[number] = signal.signal(number, self._receive)
         return self
 

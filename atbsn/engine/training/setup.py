@@ -17,7 +17,7 @@ from atbsn.engine.evaluation.validation import Measuring
 from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
 from atbsn.engine.precision import autocast
 from atbsn.engine.training.checkpoint import Checkpointer, Learner
-from atbsn.engine.training.experiment import Experiment
+from atbsn.engine.training.experiment import RunFolders
 from atbsn.engine.training.finite import FiniteGuard
 from atbsn.engine.training.loggers import LossMeter, RunLogger
 from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
@@ -145,7 +145,7 @@ def build_training(options: Options, device: torch.device, state: State | None) 
     )  # fmt: skip
 
 
-def build_trainer(training: Training, experiment: Experiment) -> Trainer:
+def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
     """The training loop with everything it calls, continued from the state if there is one."""
     options, train, model, device = training.options, training.train, training.model, training.device
     if train.channels_last:
@@ -207,7 +207,7 @@ def _build_loader(training: Training) -> torch.utils.data.DataLoader[dict[str, t
     return train_loader(training.patches, numbers, num_workers=loader.num_worker_per_gpu, pin_memory=pin_memory)
 
 
-def _build_checkpointer(training: Training, experiment: Experiment) -> Checkpointer:
+def _build_checkpointer(training: Training, experiment: RunFolders) -> Checkpointer:
     options, model = training.options, training.model
     loader, best, metrics = options.loader(), options.val.best_metric, training.measuring.metrics
     metadata = {

@@ -41,6 +41,10 @@ class State(NamedTuple):
     content: dict[str, Any]
 
 
+class _WeightsError(Exception):
+    """A weight file where a training state is meant."""
+
+
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a training state: tensors, numbers and strings in lists and dictionaries, nothing else."""
     buffer = io.BytesIO()
@@ -61,10 +65,16 @@ def load_state(path: Path) -> State:
         content = read_tensors(path)
         if not isinstance(content, dict):
             raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
+        if not content.keys() & {"settings", "optimizer"}:
+            raise _WeightsError("holds weights, not a training state")
         json.loads(content["settings"])
         wrong = [key for key, kind in _LAYOUT.items() if not isinstance(content[key], kind)]
         if wrong or content["iteration"] < 0:
             raise ValueError(f"its {wrong[0] if wrong else 'iteration'} cannot be")
+    except _WeightsError as error:
+        raise UserError(
+            f"{path}: {error}; name a file of training_states/, or start anew from it: path.pretrain_network={path}"
+        ) from None
     except Exception as error:  # a damaged file can fail anywhere in the reader, with any exception
         raise UserError(
             f"{path}: not a readable training state ({in_a_phrase(error)}); resume from another one"

@@ -24,7 +24,7 @@ import torch
 import yaml
 from tensorboard.summary.writer import event_file_writer
 
-from atbsn.engine.commands import run_command
+from atbsn.app.main import run
 from atbsn.engine.training import checkpoint, experiment, setup, state, validation
 from atbsn.engine.training.loggers import RunLogger
 from atbsn.engine.training.trainer import Trainer
@@ -289,9 +289,7 @@ def _train(
         arm(at, act)
     sys.argv = [str(REPOSITORY / "train.py"), *arguments]
     sys.path.insert(0, str(REPOSITORY))
-    from train import main
-
-    run_command(main)
+    run("train")
 
 
 def arm(at: At, act: Callable[[], None]) -> None:

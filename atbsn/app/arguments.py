@@ -1,0 +1,187 @@
+"""The arguments of every command. Imports nothing heavy."""
+
+import argparse
+from collections.abc import Callable
+from typing import NamedTuple
+
+from atbsn import __version__
+from atbsn.utils.arguments import EXIT_STATUS, add_shared, positive
+
+_ABOUT = """\
+Take the noise out of photographs, and train denoisers on noisy pictures alone.
+
+  atbsn denoise photo.jpg            writes photo_clean.jpg beside it
+  atbsn adapt folder -o mine.pth     learns the noise of the camera that took these pictures, in minutes
+  atbsn serve                        the same in the browser
+"""
+_PLAIN_STATUS = "exit status: 0 done; 2 something could not be done, of which a message tells; 130 ended by Ctrl-C"
+
+
+class Command(NamedTuple):
+    """A command of ``atbsn``.
+
+    Attributes:
+        help: what it does.
+        add: adds its arguments to a parser.
+        plain: its log is for people who look on, and has no times.
+    """
+
+    help: str
+    add: Callable[[argparse.ArgumentParser], None]
+    plain: bool = False
+
+
+def atbsn_parser() -> argparse.ArgumentParser:
+    """``atbsn COMMAND ...``; the command's name is ``arguments.command``."""
+    parser = argparse.ArgumentParser("atbsn", description=_ABOUT, allow_abbrev=False, formatter_class=_AsWritten)
+    parser.add_argument("--version", action="version", version=f"atbsn {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, command in COMMANDS.items():
+        _fill(commands.add_parser(name, help=command.help, **_style(command)), command)
+    return parser
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The arguments of one command, for a script that is nothing else."""
+    return _fill(argparse.ArgumentParser(**_style(COMMANDS[name])), COMMANDS[name])
+
+
+class _AsWritten(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of a description, and is wide enough for the names of our arguments."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28)
+
+
+def _style(command: Command) -> dict[str, object]:
+    text = f"{command.help[0].upper()}{command.help[1:]}."
+    epilog = _PLAIN_STATUS if command.plain else EXIT_STATUS
+    return {"description": text, "epilog": epilog, "allow_abbrev": False, "formatter_class": _AsWritten}
+
+
+def _fill(parser: argparse.ArgumentParser, command: Command) -> argparse.ArgumentParser:
+    command.add(parser)
+    return parser
+
+
+def _add_denoise(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("inputs", nargs="+", metavar="FILE_OR_FOLDER", help="pictures, and folders of pictures")
+    parser.add_argument(
+        "-o", "--output", metavar="OUT",
+        help="folder for the clean pictures, or for a single picture its file (default: NAME_clean beside each)",
+    )  # fmt: skip
+    _add_weights(parser, "--weights")
+    parser.add_argument("--strength", type=float, metavar="S", help="how much of the noise goes: 0 nothing, 1 all")
+    parser.add_argument("--detail", type=_word_or(float), metavar="D", help="how much fine detail comes back, or auto")
+    parser.add_argument("--k", type=_word_or(int), metavar="K", help="blind spot, for networks that have one")
+    parser.add_argument("--tile", type=_word_or(int), default="auto", metavar="T", help="side of the tiles, or none")
+    parser.add_argument("--compare", action="store_true", help="also write NAME_compare: before | after, at 1:1")
+    parser.add_argument("--overwrite", action="store_true", help="replace clean pictures that are there already")
+    _add_device(parser)
+
+
+def _add_adapt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("inputs", nargs="+", metavar="FOLDER_OR_FILE", help="noisy pictures of one camera, from one up")
+    parser.add_argument(
+        "--minutes", type=positive(float), default=5.0, help="how long to learn; Ctrl-C ends it earlier (default: 5)"
+    )
+    _add_weights(parser, "--start")
+    parser.add_argument(
+        "-o", "--output", default="adapted.pth", metavar="FILE.pth", help="the weights it makes (default: adapted.pth)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the file if it is there already")
+    _add_device(parser)
+
+
+def _add_models(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", nargs="?", default=".", help="where experiments/ is (default: here)")
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=7860, help="port (default: 7860)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    _add_weights(parser, "--weights")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser)
+    parser.add_argument(
+        "--auto_resume", "--auto-resume", action="store_true", help="continue from the newest readable state"
+    )
+    parser.add_argument("--debug", action="store_true", help="16 iterations, every one printed, as debug_<name>")
+
+
+def _add_valid(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser)
+    parser.add_argument("--k", nargs="+", metavar="K", help="blind spots to compare, in one feature pass")
+
+
+def _add_test(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser)
+    parser.add_argument(
+        "--input", nargs="+", metavar="FILE_OR_FOLDER",
+        help="pictures or folders of pictures, instead of the sets of the option file",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="FOLDER",
+        help="where the denoised pictures go; of several sets, each into a folder of its own; of one picture, its file "
+        "(default: results/<name>)",
+    )  # fmt: skip
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    add_shared(parser)
+    parser.add_argument("weights", nargs="*", help="weight files; each knows its network")
+    parser.add_argument("--k", nargs="+", type=int, default=[], help="blind spots of blind-spot networks")
+    parser.add_argument("--mean", action="store_true", help="the mean over --k too")
+    parser.add_argument(
+        "--nlm", nargs="+", type=positive(float), default=[], metavar="H", help="OpenCV non-local means"
+    )
+    parser.add_argument(
+        "--bm3d", nargs="+", type=positive(float), default=[], metavar="SIGMA", help="CBM3D, noise levels"
+    )
+    parser.add_argument("--output", help="folder of the results (default: results/<name>)")
+
+
+def _add_weights(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        name,
+        default="real",
+        metavar="NAME",
+        help="shipped weights by name, or a weight file (default: real)",
+    )
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1 (default: the GPU if there is one)",
+    )
+
+
+def _word_or(kind: type[int] | type[float]) -> Callable[[str], object]:
+    """A number, or a word such as ``auto``, which is checked where it is used."""
+
+    def number_or_word(text: str) -> object:
+        try:
+            return kind(text)
+        except ValueError:
+            if text.isalpha():
+                return text
+            raise
+
+    return number_or_word
+
+
+COMMANDS = {
+    "denoise": Command("take the noise out of pictures", _add_denoise, plain=True),
+    "adapt": Command("learn the noise of your camera from your own pictures", _add_adapt, plain=True),
+    "serve": Command("denoise in the browser, on this machine", _add_serve, plain=True),
+    "models": Command("list the weights that are shipped and your own", _add_models, plain=True),
+    "train": Command("train a method on noisy pictures, as an option file says", _add_train),
+    "valid": Command("measure a method against references", _add_valid),
+    "test": Command("denoise sets of pictures, as an option file says", _add_test),
+    "compare": Command("compare weight files on one data set", _add_compare),
+}

@@ -1,0 +1,1 @@
+"""What each command of ``atbsn`` does: ``main(arguments)``, which returns the exit status."""

@@ -1,0 +1,67 @@
+"""``atbsn adapt``: weights for the camera of one's own pictures."""
+
+import signal
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+
+from atbsn.app.adapt import Adapted, adapt
+from atbsn.app.clean import clean_picture, photo_denoiser
+from atbsn.app.commands.denoise import device
+from atbsn.app.sheet import sheet
+from atbsn.archs.base import Network
+from atbsn.archs.weights import load_with_metadata, save_weights
+from atbsn.engine.training.interrupt import StopSignal
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, find_pictures, read_picture, write_picture
+from atbsn.utils.log import logger, progress_bar
+
+_SHOWN = 1536
+"""Side of the part of a picture that the sheet is chosen from."""
+
+
+def main(arguments: Namespace) -> int:
+    output = Path(arguments.output)
+    if output.suffix not in (".pth", ".safetensors"):
+        raise UserError(f"--output {output}: weights are .pth or .safetensors files; name one")
+    if output.exists() and not arguments.overwrite:
+        raise UserError(f"--output {output}: is there already; name another file, or give --overwrite")
+    found = find_pictures(arguments.inputs)
+    logger.info("%s; about %g minutes, Ctrl-C ends it earlier", found.summary(), arguments.minutes)
+    start, metadata = load_with_metadata(arguments.start)
+    start.to(device(arguments.device))
+    with StopSignal() as stop, progress_bar([], "adapt", total=1000) as bar:
+        bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
+        def show(share: float, what: str) -> None:
+            bar.set_description(what, refresh=False)
+            bar.n = round(1000 * share)
+            bar.update(0)
+
+        result = adapt(arguments.inputs, arguments.minutes, start, show, lambda: stop.received is not None, metadata)
+        logger.info("noise: %s", result.noise)
+        logger.info("%s", result.sentence)
+        save_weights(output, result.net.state_dict(), result.metadata)
+        pages = _sheet(found.paths, start, result, output)
+        logger.info("%s: the %s weights; before | after in %s", output, "new" if result.helped else "old", pages)
+        logger.info("use them: atbsn denoise %s --weights %s", arguments.inputs[0], output)
+    return 0 if stop.received in (None, signal.SIGINT) else 128 + stop.received
+
+
+def _sheet(paths: list[Path], start: Network, result: Adapted, output: Path) -> Path:
+    """Write crops of the first picture that can be read: noisy, and cleaned by the weights before and after."""
+    for path in paths:
+        try:
+            rgb = read_picture(path).rgb
+        except UserError:  # told of before
+            continue
+        top, left = (max(0, (length - _SHOWN) // 2) for length in rgb.shape[:2])
+        part = Picture(np.ascontiguousarray(rgb[top : top + _SHOWN, left : left + _SHOWN]))
+        states = {"noisy": part.rgb}
+        for name, net in (("before", start), ("after", result.net)):
+            states[name] = clean_picture(photo_denoiser(net), part, path.name).rgb
+        target = output.with_name(f"{output.stem}_compare.png")
+        write_picture(target, Picture(sheet(states)))
+        return target
+    raise AssertionError("a picture was learned from, so one can be read")

@@ -1,0 +1,24 @@
+"""``atbsn serve``: the page."""
+
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from atbsn.app.adapt import adapt
+from atbsn.app.page.server import serve
+from atbsn.archs.base import Network
+
+
+def main(arguments: Namespace) -> None:
+    serve(arguments.weights, arguments.host, arguments.port, adapt=_adapt)
+
+
+def _adapt(
+    pictures: Sequence[Path],
+    minutes: float,
+    start: Network,
+    on_progress: Callable[[float, str], None],
+    should_stop: Callable[[], bool],
+) -> tuple[Network, str]:
+    result = adapt(pictures, minutes, start, on_progress, should_stop)
+    return result.net, result.sentence

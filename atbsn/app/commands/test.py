@@ -1,0 +1,59 @@
+"""Denoise pictures: ``python test.py -opt options/test/test_folder.yml --input FOLDER_OR_FILE --output FOLDER``."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from atbsn.app.clean import clean_picture
+from atbsn.data.base import ImageSet
+from atbsn.data.folder import NoisyPictures
+from atbsn.engine.build import build_sets, build_test_denoiser, results_folder
+from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.folder import denoise_set
+from atbsn.options import load_options
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import read_picture, write_picture
+from atbsn.utils.log import logger
+from atbsn.utils.pictures.formats import WRITTEN
+
+
+def main(arguments: Namespace) -> int:
+    options = load_options(arguments.opt, arguments.set)
+    device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
+    if arguments.input:
+        sets: dict[str, ImageSet] = {Path(arguments.input[0]).stem: NoisyPictures(arguments.input)}
+    else:
+        sets = build_sets(options, "test")
+    if not sets:
+        raise UserError(f"{arguments.opt}: datasets: no entry begins with 'test'; add one, or give --input")
+    if options.path.pretrain_network is None:
+        raise UserError(f"{arguments.opt}: path.pretrain_network: missing; name the weights to denoise with")
+    denoiser = build_test_denoiser(options, device, "test")
+    if arguments.output and _is_file(arguments):
+        return _denoise_one(denoiser, Path(arguments.input[0]), Path(arguments.output))
+    failures = 0
+    for name, images in sets.items():
+        folder = results_folder(options) / name
+        if arguments.output:
+            folder = Path(arguments.output) / (name if len(sets) > 1 else "")
+        failed = denoise_set(images, denoiser, folder, f"denoise {name}")
+        logger.info("%s: %d pictures in %s", name, len(images) - failed, folder)
+        failures += failed
+    if failures:
+        logger.error("%d pictures could not be done; see above", failures)
+    return 2 if failures else 0
+
+
+def _is_file(arguments: Namespace) -> bool:
+    """Whether ``--output`` names the file for a single picture, not a folder."""
+    output, inputs = Path(arguments.output), arguments.input or []
+    single = len(inputs) == 1 and Path(inputs[0]).is_file()
+    return single and output.suffix.lower() in WRITTEN and not output.is_dir()
+
+
+def _denoise_one(denoiser: Denoiser, source: Path, target: Path) -> int:
+    if target.resolve() == source.resolve():
+        raise UserError(f"{source}: would be overwritten by its denoised picture; give another --output")
+    write_picture(target, clean_picture(denoiser, read_picture(source), source.stem))
+    logger.info("%s: denoised, in %s", source, target)
+    return 0

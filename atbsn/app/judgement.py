@@ -1,0 +1,83 @@
+"""How well weights suit pictures of which no clean version is known: by what they take off."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from atbsn.archs.base import Network
+from atbsn.engine.precision import autocast, resolve_precision
+from atbsn.noise import NoiseModel
+from atbsn.noise.sampling import REACH
+
+_BLOCK = 16
+_LEAST = 0.5
+"""Level below which noise is no more than rounding, grey values."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What was taken off, r = noisy - denoised, against the noise n that was estimated.
+
+    Attributes:
+        level: of r by that of n; 1 is right, less leaves noise, more takes detail.
+        correlation: of neighbouring pixels of r.
+        expected: that of n.
+        structure: correlation, over blocks of 16 x 16 pixels, of how strong r / n is with how much there is to see
+            in the denoised picture; 0 is right, more takes detail where it is.
+    """
+
+    level: float
+    correlation: float
+    expected: float
+    structure: float
+
+    @property
+    def score(self) -> float:
+        """0 is perfect; the sum of what is wrong with each."""
+        level = abs(torch.log(torch.tensor(max(self.level, 1e-3))).item())
+        return level + abs(self.correlation - self.expected) + max(0.0, self.structure)
+
+    def __str__(self) -> str:
+        return (
+            f"takes off {self.level:.2f} of the estimated noise, correlation {self.correlation:.2f} (noise "
+            f"{self.expected:.2f}), structure in it {self.structure:.2f}"
+        )
+
+
+@torch.inference_mode()
+def judge(net: Network, pictures: Iterable[Tensor], noise: NoiseModel) -> Judgement:
+    """Denoise ``pictures``, each (3, H, W) in [0, 255] of at least 32 x 32 pixels, and look at what is taken off."""
+    device = next(net.parameters()).device
+    energies, sights, products, squares = [], [], torch.zeros(2), torch.zeros(2)
+    for picture in pictures:
+        noisy = picture[None].to(device, memory_format=torch.contiguous_format)
+        with autocast(resolve_precision("auto", device), device):
+            clean = net.denoise(noisy, **net.denoise_settings).float()
+        level = noise.to(device).level(clean.clamp(0, 255).contiguous()).clamp(min=_LEAST)
+        relative = ((noisy - clean) / level)[0].cpu()
+        relative = relative - relative.mean(dim=(1, 2), keepdim=True)
+        for axis in (1, 2):
+            length = relative.shape[axis] - 1
+            first, second = relative.narrow(axis, 0, length), relative.narrow(axis, 1, length)
+            products[axis - 1] += (first * second).sum()
+            squares[axis - 1] += (first.square() + second.square()).sum() / 2
+        seen = (clean / level)[0].cpu()
+        steps = seen.diff(dim=1)[..., :-1].square() + seen.diff(dim=2)[:, :-1].square()
+        energies.append(_blocks(relative.square()))
+        sights.append(_blocks(torch.nn.functional.pad(steps, (0, 1, 0, 1))).log1p())
+    energy, sight = torch.cat(energies), torch.cat(sights)
+    expected = noise.correlation.diagonal()[[REACH, REACH + 1], [REACH + 1, REACH]].mean()
+    structure = torch.corrcoef(torch.stack([energy.add(1e-6).log(), sight]))[0, 1].nan_to_num()
+    return Judgement(
+        float(energy.mean().sqrt()),
+        float((products / squares.clamp(min=1e-9)).mean()),
+        float(expected),
+        float(structure),
+    )
+
+
+def _blocks(values: Tensor) -> Tensor:
+    """(3, H, W) to the means of its 16 x 16 blocks, flat."""
+    return torch.nn.functional.avg_pool2d(values.mean(0)[None, None], _BLOCK, ceil_mode=False).flatten()

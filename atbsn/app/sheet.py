@@ -1,0 +1,85 @@
+"""Before | after at 1:1, where there is something to see: something textured, something flat, something dark."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_CELL = 32
+_SIDE = 320
+"""Of a crop, pixels."""
+_GAP, _HEAD = 8, 26
+_BACKGROUND, _INK = (32, 32, 32), (232, 232, 232)
+_KINDS = ("texture", "flat", "dark")
+
+
+def choose_crops(rgb: np.ndarray, side: int = _SIDE) -> dict[str, tuple[int, int]]:
+    """(top, left) of up to three squares that do not overlap, by what they show; together they say most.
+
+    ``rgb`` is (H, W, 3), uint8, uint16 or float32 in [0, 255]; at least one is given, also of a picture smaller than
+    ``side``.
+    """
+    means, deviations = _cells(rgb)
+    count = max(1, side // _CELL)
+    places: list[tuple[int, int, float, float]] = []
+    for row in range(0, max(1, means.shape[0] - count + 1), max(1, count // 4)):
+        for column in range(0, max(1, means.shape[1] - count + 1), max(1, count // 4)):
+            here = np.s_[row : row + count, column : column + count]
+            places.append((row * _CELL, column * _CELL, float(means[here].mean()), float(np.median(deviations[here]))))
+    merits = {
+        "texture": lambda mean, texture: texture * (40 <= mean <= 215),
+        "flat": lambda mean, texture: (1 if 50 <= mean <= 215 else 0.1) / (1 + texture),
+        "dark": lambda mean, texture: (1 if mean >= 8 else 0.1) * (1 + min(texture, 10) / 10) / (10 + mean),
+    }
+    chosen: dict[str, tuple[int, int]] = {}
+    for kind in _KINDS:
+        free = [
+            place
+            for place in places
+            if all(max(abs(place[0] - top), abs(place[1] - left)) >= side for top, left in chosen.values())
+        ]
+        if free:
+            top, left, _, _ = max(free, key=lambda place: merits[kind](place[2], place[3]))
+            chosen[kind] = (top, left)
+    return chosen
+
+
+def sheet(pictures: dict[str, np.ndarray], side: int = _SIDE) -> np.ndarray:
+    """The same crops of several states of one picture side by side, each at 1:1 under its name.
+
+    Args:
+        pictures: (H, W, 3) of one size and type; the first decides what is shown.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    first = next(iter(pictures.values()))
+    crops = choose_crops(first, side)
+    height, width = (min(side, length) for length in first.shape[:2])
+    canvas = Image.new(
+        "RGB",
+        (len(pictures) * (width + _GAP) + _GAP, len(crops) * (height + _GAP) + _HEAD),
+        _BACKGROUND,
+    )
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
+    for column, (name, picture) in enumerate(pictures.items()):
+        x = _GAP + column * (width + _GAP)
+        draw.text((x, 4), name, fill=_INK, font=font)
+        for row, (top, left) in enumerate(crops.values()):
+            crop = _eight_bits(picture[top : top + height, left : left + width])
+            canvas.paste(Image.fromarray(crop), (x, _HEAD + row * (height + _GAP)))
+    return np.asarray(canvas)
+
+
+def _cells(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the green of cells of 32 x 32 pixels, in [0, 255]; a picture has at least one."""
+    rows, columns = (max(1, length // _CELL) for length in rgb.shape[:2])
+    scale = 1 / 257 if rgb.dtype == np.uint16 else 1
+    means, deviations = np.empty((rows, columns)), np.empty((rows, columns))
+    for row in range(rows):
+        band = rgb[row * _CELL : (row + 1) * _CELL, :, 1].astype(np.float32) * scale
+        cells = band[:, : columns * _CELL].reshape(band.shape[0], columns, -1).swapaxes(0, 1).reshape(columns, -1)
+        means[row], deviations[row] = cells.mean(axis=1), cells.std(axis=1)
+    return means, deviations
+
+
+def _eight_bits(crop: np.ndarray) -> np.ndarray:
+    return crop if crop.dtype == np.uint8 else (crop // 257 if crop.dtype == np.uint16 else crop).astype(np.uint8)

@@ -1,0 +1,59 @@
+"""Weights that travel with the package, by name: ``real`` is ``atbsn/weights/real.safetensors``."""
+
+import re
+from pathlib import Path
+
+from atbsn.options import option_files
+from atbsn.utils.errors import UserError
+
+FOLDER = Path(__file__).resolve().parents[1] / "weights"
+"""Of the shipped weights, ``<name>.safetensors``, and their model cards, ``<name>.md``."""
+
+_RUN_NAME = re.compile(r"^name:\s*['\"]?([^\s'\"#]+)", re.MULTILINE)
+_LISTED = 5
+
+
+def shipped_weights() -> dict[str, Path]:
+    """The shipped weight files by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.safetensors"))}
+
+
+def find_weights(name: str | Path) -> Path:
+    """The weight file ``name``: a path, or the name of shipped weights. A file of that name here comes first.
+
+    Raises:
+        UserError: there is no such file; it says what there is, or which command makes it.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    if len(path.parts) == 1 and not path.suffix:
+        known = shipped_weights()
+        if path.name in known:
+            return known[path.name]
+        names = ", ".join(known) or "none"
+        raise UserError(f"{path}: no weights of this name; shipped are: {names}. The path of a weight file works too")
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, not a weight file; {_there(path)}")
+    raise UserError(f"{path}: no such weight file; {_remedy(path)}")
+
+
+def _remedy(path: Path) -> str:
+    """What to do about weights that are not there."""
+    if path.parent.is_dir():
+        return _there(path.parent)
+    if path.parent.name == "models":  # experiments/<name>/models: of a training that has not been run here
+        run = path.parent.parent.name
+        for file in option_files():
+            found = _RUN_NAME.search(file.read_text(encoding="utf-8"))
+            if found and found[1] == run:
+                return f"python train.py -opt {file.name} makes it"
+    return f"check the path, or name shipped weights ({', '.join(shipped_weights()) or 'none'})"
+
+
+def _there(folder: Path) -> str:
+    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".pth", ".safetensors"))
+    if not files:
+        return f"no weights are in {folder}; name another file"
+    more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
+    return f"{folder} has {', '.join(files[-_LISTED:])}{more}"

@@ -1,0 +1,90 @@
+"""A bounded number of crops of any number of pictures."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from atbsn.data.base import ImageSet
+from atbsn.registry import DATASETS
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, find_pictures, read_picture
+from atbsn.utils.log import logger
+from atbsn.utils.types import NonNegativeInt, PositiveInt
+
+
+@DATASETS.register
+class PictureCrops(ImageSet):
+    """Random crops of noisy pictures, without references, in memory: so many, however large the pictures are.
+
+    Every picture is read once, here; what cannot be read, or is smaller than ``least``, is named in the log and left
+    out.
+
+    Args:
+        paths: pictures, and folders of pictures.
+        num_crops: at most so many, shared out among the pictures; at least one each, until there are so many.
+        side: of a crop, pixels; smaller pictures are taken whole.
+        least: shortest side that a picture may have.
+        seed: of the places.
+
+    Raises:
+        UserError: no picture can be used.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        num_crops: PositiveInt = 256,
+        side: PositiveInt = 512,
+        least: PositiveInt = 64,
+        seed: NonNegativeInt = 0,
+    ) -> None:
+        found = find_pictures(paths)
+        rng = np.random.default_rng(seed)
+        chosen = sorted(rng.permutation(len(found.paths))[:num_crops])
+        self._keys: list[str] = []
+        self._crops: list[np.ndarray] = []
+        self.skipped = list(found.skipped)
+        keys = [path.as_posix() for path in found.paths]
+        each = max(1, num_crops // max(1, len(chosen)))
+        for number in chosen:
+            try:
+                rgb = read_picture(found.paths[number]).rgb8()
+            except UserError as error:
+                logger.warning("%s", error)
+                self.skipped.append((found.paths[number], "cannot be read"))
+                continue
+            if min(rgb.shape[:2]) < least:
+                reason = f"{rgb.shape[0]}x{rgb.shape[1]} pixels, smaller than {least}x{least}"
+                logger.warning("%s: %s", found.paths[number], reason)
+                self.skipped.append((found.paths[number], reason))
+                continue
+            self._cut(keys[number], rgb, min(each, -(-rgb.shape[0] * rgb.shape[1] // side**2)), side, rng)
+        if not self._crops:
+            reasons = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:5])
+            raise UserError(f"no picture can be used ({reasons or 'none was given'}); name noisy pictures or a folder")
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def key(self, index: int) -> str:
+        return self._keys[index]
+
+    def size(self, index: int) -> tuple[int, int]:
+        height, width, _ = self._crops[index].shape
+        return height, width
+
+    def read(self, index: int) -> Picture:
+        return Picture(self._crops[index])
+
+    def preload(self) -> None:
+        """Nothing is left to decode."""
+
+    def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
+        return self._crops[index][top : top + size, left : left + size]
+
+    def _cut(self, key: str, rgb: np.ndarray, number: int, side: int, rng: np.random.Generator) -> None:
+        height, width = (min(side, length) for length in rgb.shape[:2])
+        for place in range(number):
+            top, left = rng.integers(rgb.shape[0] - height + 1), rng.integers(rgb.shape[1] - width + 1)
+            self._keys.append(f"{key}/{place}")
+            self._crops.append(rgb[top : top + height, left : left + width].copy())

@@ -1,0 +1,82 @@
+"""The atbsn command: what it answers before anything heavy is imported, and how it starts what it is asked for."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from atbsn.app.arguments import COMMANDS, atbsn_parser, command_parser
+
+START = "from atbsn.app import main; main()"
+
+
+def start(repository, *arguments, code=START, **options):
+    command = [sys.executable, "-c", f"import sys; sys.argv[0] = 'atbsn'; {code}", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_imports_nothing_heavy(repository, arguments):
+    code = (
+        "import atexit, sys; atexit.register(lambda: print(sorted({'torch', 'numpy', 'pydantic'} & set(sys.modules))));"
+    )
+    process = start(repository, *arguments, code=code + START)
+    said, errors = process.communicate()
+    assert process.returncode == 0 and said.endswith("[]\n") and not errors
+    assert arguments[0] == "--help" or COMMANDS[arguments[0]].help[1:] in said
+
+
+def test_every_command_has_its_module():
+    from importlib import import_module
+
+    for name in sorted(COMMANDS.keys() - {"serve"}):  # the page needs its extra
+        assert callable(import_module(f"atbsn.app.commands.{name}").main)
+
+
+def test_no_command_shows_the_help(repository):
+    process = start(repository)
+    said, _ = process.communicate()
+    assert process.returncode == 2 and "denoise" in said
+
+
+def test_ctrl_c_while_importing_is_no_traceback(repository, tmp_path):
+    slow = tmp_path / "torch"
+    slow.mkdir()
+    (slow / "__init__.py").write_text("import time; print('importing', flush=True); time.sleep(60)")
+    code = f"sys.path.insert(0, {str(tmp_path)!r}); " + START
+    process = start(repository, "models", code=code)
+    assert process.stdout.readline() == "importing\n"
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130 and errors == "interrupted\n"
+
+
+@pytest.mark.parametrize("spelling", ["-opt", "--opt"])
+@pytest.mark.parametrize("resume", ["--auto_resume", "--auto-resume"])
+def test_spellings(spelling, resume):
+    arguments = command_parser("train").parse_args([spelling, "x.yml", resume])
+    assert arguments.opt == "x.yml" and arguments.auto_resume
+    assert atbsn_parser().parse_args(["train", spelling, "x.yml"]).command == "train"
+
+
+def test_several_inputs():
+    arguments = command_parser("test").parse_args(["-opt", "x.yml", "--input", "a.png", "b.png", "--output", "c"])
+    assert arguments.input == ["a.png", "b.png"]
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("0.5", 0.5)])
+def test_words_and_numbers(text, value):
+    assert command_parser("denoise").parse_args(["a.png", "--detail", text]).detail == value
+
+
+@pytest.mark.parametrize("text", ["1e", "-", "3.5"])
+def test_what_is_neither(text):
+    with pytest.raises(SystemExit):
+        command_parser("denoise").parse_args(["a.png", f"--k={text}"])

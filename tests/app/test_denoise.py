@@ -1,0 +1,186 @@
+"""atbsn denoise: what is read, what is written and what is left alone."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from atbsn.app.clean import clean_picture, photo_denoiser
+from atbsn.app.main import run
+from atbsn.app.report import colour_drift, report
+from atbsn.app.sheet import choose_crops, sheet
+from atbsn.app.targets import plan
+from atbsn.archs import build_arch
+from atbsn.archs.weights import save_weights
+from atbsn.noise.level import noise_level
+from atbsn.utils.errors import UserError
+from atbsn.utils.image import Picture, from_tensor, read_picture, to_tensor, write_picture
+
+NETWORK = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
+
+
+def tiny(seed=0):
+    """A small network that changes its input."""
+    torch.manual_seed(seed)
+    net = build_arch(NETWORK).eval()
+    torch.nn.init.normal_(net.tail.weight, std=0.02)
+    return net
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def atbsn(monkeypatch, capsys, tmp_path):
+    """``atbsn("denoise", ...)``: its exit status and what it says, in an empty folder with ``tiny.pth``."""
+    monkeypatch.chdir(tmp_path)
+    save_weights("tiny.pth", tiny().state_dict(), {"network": NETWORK})
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["atbsn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            run()
+        captured = capsys.readouterr()
+        return ending.value.code or 0, captured.out + captured.err
+
+    return call
+
+
+def test_a_folder_with_a_bad_file(atbsn, tmp_path):
+    for name in ("a.png", "b.jpg", "sub/c.tif"):
+        write_picture(tmp_path / "in" / name, Picture(noise(40, 50, 3)))
+    (tmp_path / "in" / "torn.jpg").write_bytes((tmp_path / "in" / "b.jpg").read_bytes()[:300])
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    os.utime(tmp_path / "in" / "a.png", (1e9, 1e9))
+    status, said = atbsn("denoise", "in", "-o", "out", "--weights", "tiny.pth", "--compare")
+    assert status == 2 and "using 4, skipped 1: notes.txt (not a picture by its name)" in said
+    assert "torn.jpg: cannot be read as a picture" in said and "1 could not be done" in said
+    made = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    assert made == {
+        "a_clean.png", "b_clean.jpg", "sub/c_clean.tif", "a_compare.png", "b_compare.png", "sub/c_compare.png",
+    }  # fmt: skip
+    assert (tmp_path / "out" / "a_clean.png").stat().st_mtime == 1e9
+    expected = from_tensor(tiny().denoise(to_tensor(read_picture("in/a.png").rgb)[None])[0])
+    difference = read_picture("out/a_clean.png").rgb.astype(int) - expected
+    assert np.abs(difference).max() <= 1  # where bfloat16 is used, it rounds
+
+
+def test_beside_the_original_and_only_once(atbsn, tmp_path):
+    write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
+    before = (tmp_path / "a.png").read_bytes()
+    assert atbsn("denoise", ".", "--weights", "tiny.pth")[0] == 0
+    assert (tmp_path / "a.png").read_bytes() == before
+    first = (tmp_path / "a_clean.png").read_bytes()
+    status, said = atbsn("denoise", ".", "--weights", "tiny.pth", "--strength", "0.5")
+    assert status == 2 and "done already; --overwrite does it again" in said and "made by atbsn" in said
+    assert (tmp_path / "a_clean.png").read_bytes() == first
+    assert atbsn("denoise", ".", "--weights", "tiny.pth", "--strength", "0.5", "--overwrite")[0] == 0
+    assert (tmp_path / "a_clean.png").read_bytes() != first and not (tmp_path / "a_clean_clean.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.png", "--weights", "nothing"], "no weights of this name; shipped are"),
+        (["a.png", "--weights", "tiny.pth", "--k", "3"], "PhotoNet has no blind spot to choose"),
+        (["a.png", "--weights", "tiny.pth", "--strength", "3"], "strength"),
+        (["a.png", "--weights", "tiny.pth", "--tile", "7"], "tile: 7: not auto, none or 128"),
+        (["a.png", "--weights", "tiny.pth", "--device", "abacus"], "there is no such device here"),
+        (["a.png", "--weights", "tiny.pth", "-o", "a.png"], "would be overwritten"),
+        (["a.png", "b.png", "--weights", "tiny.pth", "-o", "c.png"], "name a folder"),
+        (["gone.png", "--weights", "tiny.pth"], "no such file"),
+    ],
+)
+def test_what_cannot_be(atbsn, tmp_path, arguments, said):
+    for name in ("a.png", "b.png"):
+        write_picture(tmp_path / name, Picture(noise(40, 50, 3)))
+    status, output = atbsn("denoise", *arguments)
+    assert status == 2 and said in output and "Traceback" not in output
+
+
+def test_a_single_output_file(atbsn, tmp_path):
+    write_picture(tmp_path / "a.jpg", Picture(noise(40, 50, 3)))
+    assert atbsn("denoise", "a.jpg", "-o", "made/b.png", "--weights", "tiny.pth")[0] == 0
+    assert read_picture("made/b.png").rgb.shape == (40, 50, 3)
+
+
+def test_two_pictures_of_one_target(tmp_path):
+    for folder in ("x", "y"):
+        write_picture(tmp_path / folder / "a.png", Picture(noise(20, 20, 3)))
+    found = plan([str(tmp_path / "x"), str(tmp_path / "y")], str(tmp_path / "out"), overwrite=False)
+    assert len(found.jobs) == 1 and "is the clean picture of" in found.found.skipped[0][1]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("shape", [(300, 70), (70, 300), (300, 290), (20, 20), (1, 9)])
+def test_bands_give_what_the_whole_picture_gives(dtype, shape):
+    rgb = noise(*shape, 3).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    denoiser = photo_denoiser(tiny(), tile=128)
+    shares = []
+    clean = clean_picture(denoiser, Picture(rgb), "x", shares.append)
+    assert (clean.rgb == from_tensor(denoiser(to_tensor(rgb)[None], "x")[0], dtype)).all()
+    assert shares == sorted(shares) and shares[-1] == 1
+
+
+def test_nothing_at_strength_0():
+    picture = Picture(noise(30, 40, 3))
+    assert clean_picture(photo_denoiser(tiny(), strength=0), picture, "x") is picture
+
+
+def test_weights_that_give_no_numbers():
+    net = tiny()
+    net.tail.bias.data.fill_(float("inf"))
+    with pytest.raises(UserError, match=r"x: the network's output is not finite"):
+        clean_picture(photo_denoiser(net), Picture(noise(30, 40, 3)), "x")
+
+
+def test_colours_that_drift_are_told():
+    green, brown = np.zeros((2, 150, 200, 3), np.uint8)
+    green[:], brown[:] = (0, 200, 0), (128, 115, 71)
+    drift = colour_drift(green, brown)
+    assert drift.share == 1 and (drift.before, drift.after) == ((0, 200, 0), (128, 115, 71))
+    assert "(0, 200, 0) became (128, 115, 71)" in str(drift) and "100%" in str(drift)
+    patch = green.copy()
+    patch[:64, :64] = brown[:64, :64]
+    assert 0 < colour_drift(green, patch).share < 0.3
+    deep = colour_drift(green.astype(np.uint16) * 257, brown.astype(np.uint16) * 257)
+    assert deep == drift
+
+
+def test_noise_is_no_drift():
+    rng = np.random.default_rng(0)
+    for level in (2, 60, 128, 250):
+        noisy = np.clip(level + rng.normal(0, 25, (200, 200, 3)), 0, 255).round().astype(np.uint8)
+        assert colour_drift(noisy, np.full_like(noisy, level)) is None
+
+
+@pytest.mark.parametrize("level", [2.0, 10.0, 30.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_noise_of_a_picture(level, dtype):
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(90, 160, 400)[:, None, None]
+    scale = 257 if dtype == np.uint16 else 1
+    noisy = (np.clip(ramp + rng.normal(0, level, (400, 300, 3)), 0, 255) * scale).round().astype(dtype)
+    noisy[:, 150:] = np.where(rng.random((400, 150, 1)) < 0.5, 40 * scale, 200 * scale)  # texture
+    assert noise_level(noisy) == pytest.approx(level, rel=0.15)
+
+
+def test_too_little_to_tell_noise_from():
+    assert noise_level(np.zeros((300, 300, 3), np.uint8)) is None
+    assert "too little" in str(report(noise(9, 9, 3), noise(9, 9, 3)))
+
+
+def test_a_sheet_shows_texture_flat_and_dark():
+    picture = np.full((700, 1000, 3), 120, np.uint8)
+    picture[:350, :350] = noise(350, 350, 3) // 2 + 60
+    picture[350:, 650:] = 15
+    crops = choose_crops(picture, 320)
+    assert max(crops["texture"]) < 64 and crops["dark"][0] >= 320 and crops["dark"][1] >= 600
+    made = sheet({"before": picture, "after": picture // 2}, 320)
+    assert made.shape == (3 * 328 + 26, 2 * 328 + 8, 3)
+    top, left = crops["texture"]
+    assert (made[26 : 26 + 320, 8 : 8 + 320] == picture[top : top + 320, left : left + 320]).all()
+    assert sheet({"a": picture[:20, :30]}).shape == (20 + 8 + 26, 30 + 16, 3)
