@@ -10,7 +10,9 @@ from atbsn.utils.errors import UserError
 
 def main() -> None:
     parser = parse_arguments(__doc__)
-    parser.add_argument("--k", nargs="+", metavar="K", help="blind spots to compare, in one feature pass")
+    parser.add_argument(
+        "--k", nargs="+", metavar="K", help="blind spots to compare, in one feature pass; mean is that of the family"
+    )
     arguments = parser.parse_args()
 
     overrides = arguments.set + ([f"val.k=[{', '.join(arguments.k)}]"] if arguments.k else [])

@@ -28,12 +28,19 @@ from atbsn.options import load_options
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
+from atbsn.utils.types import Hole
 
 
 def main() -> None:
     parser = parse_arguments(__doc__)
     parser.add_argument("weights", nargs="*", help="weight files; each knows its network")
-    parser.add_argument("--k", nargs="+", type=int, default=[], help="blind spots of blind-spot networks")
+    parser.add_argument(
+        "--k",
+        nargs="+",
+        type=_hole,
+        default=[],
+        help="blind spots of blind-spot networks; mean is that of their family",
+    )
     parser.add_argument("--mean", action="store_true", help="the mean over --k too")
     parser.add_argument(
         "--nlm", nargs="+", type=positive(float), default=[], metavar="H", help="OpenCV non-local means"
@@ -74,6 +81,10 @@ def main() -> None:
             table = comparison_table(rows, candidates, metrics)
             title = f"{name}: {type(images).__name__}, mean of {count_pictures(images, options.val.limit)}"
             logger.info("\n%s", write_comparison(folder / name, table, metrics, title, candidates))
+
+
+def _hole(text: str) -> Hole:
+    return "mean" if text == "mean" else int(text)
 
 
 if __name__ == "__main__":

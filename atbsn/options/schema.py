@@ -113,8 +113,9 @@ class Val(Section):
     """Named metrics; each states its protocol."""
     best_metric: str | None = None
     """The metric whose best value chooses models/net_best.pth; none is kept without it."""
-    k: list[NonNegativeInt] | None = None
-    """Blind spots valid.py compares, in one feature pass; the one that test.py takes without it."""
+    k: list[NonNegativeInt | Literal["mean"]] | None = None
+    """Blind spots that validation compares, in one feature pass (mean: of the network's family); without it, the one
+    that test.py takes."""
     tile: PositiveInt | Literal["auto", "none"] | None = None
     overlap: NonNegativeInt | Literal["auto"] | None = None
     precision: Precision | Literal["auto"] | None = None
@@ -128,8 +129,8 @@ class Test(Section):
 
     denoise: dict[str, Any] = {}
     """Keywords of the network's ``denoise``, such as k or strength, laid over what the weights were trained for."""
-    k: NonNegativeInt | None = None
-    """Short for denoise.k, the blind spot to denoise with."""
+    k: NonNegativeInt | Literal["mean"] | None = None
+    """Short for denoise.k, the blind spot to denoise with; mean is the mean over the network's family."""
     tile: PositiveInt | Literal["auto", "none"] = "auto"
     """Side of the tiles, pixels; auto is the training patch (256 if unknown) but at least four overlaps, none the
     whole picture."""

@@ -1,8 +1,10 @@
 """Every fault of an option file is said before anything is made: path, value, rule and remedy."""
 
 import pytest
+import torch
 import yaml
 
+from atbsn.archs import build_arch
 from atbsn.options import load_options
 from atbsn.options.check import check_options
 from atbsn.options.load import apply_override, merge
@@ -99,7 +101,7 @@ def test_valid_options_are_typed():
         ("num_gpu=all", "num_gpu: 'all': "),
         ("network=~", "network: missing"),
         ("network=ATBSN", "network: 'ATBSN': "),
-        ("network.type=~", "network.type: missing; name a registered architecture: ATBSN, CBSN, "),
+        ("network.type=~", "network.type: missing; name a registered architecture: APBSN, APRBSN, ATBSN, CBSN, "),
         ("datasets=[]", "datasets: []: "),
         ("train=3", "train: 3: "),
         ("logger.keep_last=0", "logger.keep_last: 0: input should be greater than 0"),
@@ -171,3 +173,53 @@ def test_what_only_shows_when_it_is_built_stops_before_anything_is_made(
     status, output = command("train.py", "-opt", options, "--set", assignment)
     assert status == 2 and said in output and "Traceback" not in output, output
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_mean_stands_wherever_a_blind_spot_to_denoise_with_does():
+    raw = VALID
+    for assignment in ("test.k=mean", "val.k=[1, mean]", "model.k_test=mean", "test.denoise={k: mean}"):
+        raw = apply_override(raw, assignment)
+    options = check_options(raw, "x.yml")
+    assert options.test.k == "mean" and options.val.k == [1, "mean"]
+    assert faults("model.k_train=mean")[0].startswith("model.k_train: 'mean': input should be a valid integer")
+    assert faults("test.k=median")[0].startswith("test.k: 'median': input should be ")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "fault"),
+    [
+        (["model.k_train=65"], "model.k_train: 65: this hole leaves pixels in the middle of a patch of 64 nothing to "
+                               "see; use 63 or less (the published ones are far smaller), or "
+                               "datasets.train.patch_size: 66 or more"),
+        (["model.k_train=999"], "model.k_train: 999: this hole leaves"),
+        (["network={type: APRBSN}", "model={type: APRRDModel, k_train: 65}"], "model.k_train: 65: this hole leaves"),
+        (["network={type: TMBSN}", "model.k_train=33"], "model.k_train: 33: this hole leaves pixels in the middle of a "
+                                                        "patch of 64 nothing to see; use 32 or less"),
+        (["model={type: SASSModel, stage: 1, k: 65}"], "model.k: 65: this hole leaves"),
+        (["network={type: StudentC}", "model={type: DistillModel, teacher: none.pth, ks: [3, 65]}"],
+         "model.ks: 65: this hole leaves"),
+    ],
+)  # fmt: skip
+def test_a_hole_that_leaves_nothing_to_see(assignments, fault):
+    (found,) = faults(*assignments)
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize(("network", "k"), [("ATBSN", 0), ("ATBSN", 63), ("TMBSN", 32), ("TMBSN", 0)])
+def test_the_largest_hole_that_leaves_something_is_taken(network, k):
+    raw = apply_override(apply_override(VALID, f"network={{type: {network}}}"), f"model.k_train={k}")
+    assert check_options(raw, "x.yml").model["k_train"] == k
+
+
+@pytest.mark.parametrize("network", ["ATBSN", "TMBSN"])
+def test_the_smallest_patch_is_where_the_network_begins_to_see(network):
+    """In the middle of a patch, the output depends on the picture from this size on, and not before."""
+    torch.manual_seed(0)
+    net = build_arch({"type": network, "width": 16}).eval()
+    for k in (2, 4, 5) if network == "TMBSN" else (1, 5, 7):
+        for side in filter(None, (net.smallest_patch(k) - 2, net.smallest_patch(k))):
+            noisy = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0)) * 255
+            noisy.requires_grad_()
+            middle = net(noisy, k=k)[..., side // 2, side // 2].sum()
+            (gradient,) = torch.autograd.grad(middle, noisy)
+            assert bool(gradient.any()) == (side == net.smallest_patch(k))
