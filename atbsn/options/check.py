@@ -99,6 +99,9 @@ def _cross_faults(options: Options, needs_network: bool) -> Iterator[str]:
     train = options.train
     if train is not None and isinstance(train.scheduler, CosineAnnealing) and train.scheduler.eta_min > train.optim.lr:
         yield f"train.scheduler.eta_min: {train.scheduler.eta_min} exceeds train.optim.lr ({train.optim.lr}); lower it"
+    if train is not None and train.scheduler.warmup_iter > train.total_iter:
+        warmup, total = train.scheduler.warmup_iter, train.total_iter
+        yield f"train.scheduler.warmup_iter: {warmup} exceeds train.total_iter ({total}); lower it"
     best = options.val.best_metric
     if best is not None and best not in options.val.metrics:
         yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, options.val.metrics)}"

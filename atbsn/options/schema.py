@@ -52,7 +52,13 @@ class SGD(Section):
     weight_decay: NonNegativeFloat = 0.0
 
 
-class CosineAnnealing(Section):
+class Scheduler(Section):
+    warmup_iter: NonNegativeInt = 0
+    """Iterations over which the learning rate first rises, linearly from lr / warmup_iter, to what it would be
+    without; the rest of the schedule stays where it is."""
+
+
+class CosineAnnealing(Scheduler):
     """From lr to eta_min along half a cosine over total_iter, or what hold leaves of it, changed every iteration."""
 
     type: Literal["CosineAnnealing"]
@@ -61,7 +67,7 @@ class CosineAnnealing(Section):
     eta_min: NonNegativeFloat = 0.0
 
 
-class Step(Section):
+class Step(Scheduler):
     """lr x gamma every step_size iterations."""
 
     type: Literal["Step"]
@@ -69,7 +75,7 @@ class Step(Section):
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class MultiStep(Section):
+class MultiStep(Scheduler):
     """lr x gamma at each milestone (iterations)."""
 
     type: Literal["MultiStep"]
@@ -77,7 +83,7 @@ class MultiStep(Section):
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class Constant(Section):
+class Constant(Scheduler):
     type: Literal["Constant"]
 
 
