@@ -113,7 +113,9 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 
 def _add_valid(parser: argparse.ArgumentParser) -> None:
     add_shared(parser)
-    parser.add_argument("--k", nargs="+", metavar="K", help="blind spots to compare, in one feature pass")
+    parser.add_argument(
+        "--k", nargs="+", metavar="K", help="blind spots to compare, in one feature pass; mean is that of the family"
+    )
 
 
 def _add_test(parser: argparse.ArgumentParser) -> None:
@@ -132,7 +134,13 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
 def _add_compare(parser: argparse.ArgumentParser) -> None:
     add_shared(parser)
     parser.add_argument("weights", nargs="*", help="weight files; each knows its network")
-    parser.add_argument("--k", nargs="+", type=int, default=[], help="blind spots of blind-spot networks")
+    parser.add_argument(
+        "--k",
+        nargs="+",
+        type=_hole,
+        default=[],
+        help="blind spots of blind-spot networks; mean is that of their family",
+    )
     parser.add_argument("--mean", action="store_true", help="the mean over --k too")
     parser.add_argument(
         "--nlm", nargs="+", type=positive(float), default=[], metavar="H", help="OpenCV non-local means"
@@ -159,6 +167,10 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
         metavar="DEVICE",
         help="cpu, cuda, cuda:1 (default: the GPU if there is one)",
     )
+
+
+def _hole(text: str) -> int | str:
+    return text if text == "mean" else int(text)
 
 
 def _word_or(kind: type[int] | type[float]) -> Callable[[str], object]:

@@ -9,7 +9,7 @@ from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Tiled, untiled
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
-from atbsn.utils.types import PositiveInt
+from atbsn.utils.types import Hole, PositiveInt
 
 WHITE = 255.0
 PADDING = 16
@@ -29,6 +29,7 @@ class APRBSN(BlindSpotNetwork):
         width: channels of the UNet; 48 has 1,268,547 parameters.
     """
 
+    family = (0, 1, 3, 5, 7, 9)
     size_multiple = 32
 
     def __init__(self, width: PositiveInt = 48) -> None:
@@ -41,13 +42,13 @@ class APRBSN(BlindSpotNetwork):
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (0, 1, 3, 5, 7, 9)) -> Tensor:
         return self.bsn.forward_teachers(noisy / WHITE, ks) * WHITE
 
-    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: int = 1) -> Tensor:
+    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: Hole = 1) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
 
         Args:
-            k: the blind spot, odd, or 0 for none; 1 is the published one.
+            k: the blind spot, odd, or 0 for none; 1 is the published one. ``mean``: the mean over ``family``.
         """
-        return surrounded(lambda x: tiled(lambda tile: self(tile, k=k), x), noisy, PADDING)
+        return surrounded(lambda x: tiled(lambda tile: self.at(tile, k), x), noisy, PADDING)
 
     def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled, **how: Any) -> Tensor:
         """As ``denoise``, for every blind spot of ``ks``: (K, B, 3, H, W)."""

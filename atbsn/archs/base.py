@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.registry.build import check_arguments, parameter_names
 from atbsn.utils.errors import UserError
+from atbsn.utils.types import Hole
 
 Tiled = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """``tiled(function, x)`` applies ``function`` to ``x`` (B, C, H, W), at once or tile by tile."""
@@ -132,6 +133,9 @@ class BlindSpotNetwork(Network, ABC):
     BSN training take any of them.
     """
 
+    family: ClassVar[tuple[int, ...]] = (0, 1, 3, 5, 7, 9, 11)
+    """Holes of the published family of teachers; ``denoise`` with ``k="mean"`` gives their mean."""
+
     @abstractmethod
     def forward(self, noisy: Tensor, k: int = 3) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size, with hole ``k``; the same shape, not clipped.
@@ -149,9 +153,23 @@ class BlindSpotNetwork(Network, ABC):
         self.check_holes(ks)
         return torch.stack([self(noisy, k=k) for k in ks])
 
-    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: int = 3) -> Tensor:
-        """As ``Network.denoise``, with hole ``k``."""
-        return tiled(lambda tile: self(tile, k=k), noisy)
+    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: Hole = 3) -> Tensor:
+        """As ``Network.denoise``, with hole ``k``, or with the mean over ``family`` from one feature pass."""
+        return tiled(lambda tile: self.at(tile, k), noisy)
+
+    def at(self, noisy: Tensor, k: Hole) -> Tensor:
+        """``forward`` with hole ``k``, or for ``"mean"`` the mean of ``forward_teachers`` over ``family``."""
+        return self.forward_teachers(noisy, self.family).mean(dim=0) if k == "mean" else self(noisy, k=k)
+
+    def denoise_mean(self, noisy: Tensor, tiled: Tiled = untiled, **how: Any) -> Tensor:
+        """``denoise`` with ``k="mean"``, also of a network whose own ``denoise`` knows only holes that are numbers.
+
+        Args:
+            how: the other keywords of ``denoise``.
+        """
+        if self._takes_mean():
+            return self.denoise(noisy, tiled, k="mean", **how)
+        return self.denoise_family(noisy, self.family, tiled, **how).mean(dim=0)
 
     def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled, **how: Any) -> Tensor:
         """As ``denoise``, with every hole of ``ks``: (K, B, 3, H, W).
@@ -188,8 +206,51 @@ class BlindSpotNetwork(Network, ABC):
             cls.check_hole(k)
 
     @classmethod
+    def check_choice(cls, k: Hole) -> None:
+        """Raise a ``UserError`` unless the network denoises with ``k``: a hole that it takes, or ``"mean"``."""
+        if isinstance(k, str) and k != "mean":
+            raise UserError(f"k = {k!r}: no blind spot; use a number such as 3, or mean (of the family)")
+        if k != "mean":
+            cls.check_hole(k)
+
+    @classmethod
+    def smallest_patch(cls, k: int) -> int:
+        """Side of the smallest square patch in which every pixel sees something through hole ``k``."""
+        return k + 1 if k else 1
+
+    @classmethod
+    def check_patch(cls, k: int, patch_size: int) -> None:
+        """Raise a ``UserError`` if hole ``k`` leaves pixels of a square patch nothing to see."""
+        smallest = cls.smallest_patch(k)
+        if patch_size < smallest:
+            holes = (hole for hole in range(k, -1, -1) if cls._takes(hole) and cls.smallest_patch(hole) <= patch_size)
+            raise UserError(
+                f"this hole leaves pixels in the middle of a patch of {patch_size} nothing to see; use {next(holes)} "
+                f"or less (the published ones are far smaller), or datasets.train.patch_size: {smallest} or more"
+            )
+
+    @classmethod
     def check_denoise(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        checked = super().check_denoise(settings)
-        if "k" in checked:
-            cls.check_hole(checked["k"])
+        mean = settings.get("k") == "mean"  # which a ``denoise`` that declares ``k: int`` does not have to know
+        checked = super().check_denoise({name: settings[name] for name in settings if not (mean and name == "k")})
+        if mean:
+            checked["k"] = "mean"
+        elif "k" in checked:
+            cls.check_choice(checked["k"])
         return checked
+
+    @classmethod
+    def _takes_mean(cls) -> bool:
+        try:
+            check_arguments(cls.denoise, {"k": "mean"}, cls._reserved())
+        except UserError:
+            return False
+        return True
+
+    @classmethod
+    def _takes(cls, k: int) -> bool:
+        try:
+            cls.check_hole(k)
+        except UserError:
+            return False
+        return True

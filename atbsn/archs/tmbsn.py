@@ -13,7 +13,7 @@ from atbsn.ops.blind_spot import LARGEST_BLIND_SPOT, rotate, rows_outwards, shif
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import PositiveInt
+from atbsn.utils.types import Hole, PositiveInt
 
 WHITE = 255.0
 """The network computes on [0, 1], as published: its default-initialised biases have that scale."""
@@ -97,6 +97,7 @@ class TMBSN(BlindSpotNetwork):
         num_blocks: groups of residual blocks, and blocks in a group.
     """
 
+    family = (2, 3, 4, 5, 6)
     tile_overlap = 64  # the receptive radius is 57 + k, but little comes from there
 
     def __init__(self, width: PositiveInt = 48, num_blocks: PositiveInt = 5) -> None:
@@ -138,13 +139,13 @@ class TMBSN(BlindSpotNetwork):
             pictures.append(torch.cat(blocks, dim=-2))
         return torch.cat(pictures, dim=1)
 
-    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: int = 4) -> Tensor:
+    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: Hole = 4) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
 
         Args:
-            k: radius of the hole; 4 is the published one for SIDD.
+            k: radius of the hole; 4 is the published one for SIDD. ``mean``: the mean over ``family``.
         """
-        return surrounded(lambda x: tiled(lambda tile: self(tile, k), x), noisy, PADDING)
+        return surrounded(lambda x: tiled(lambda tile: self.at(tile, k), x), noisy, PADDING)
 
     def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled, **how: Any) -> Tensor:
         """As ``denoise``, for every hole of ``ks``: (K, B, 3, H, W)."""
@@ -157,6 +158,10 @@ class TMBSN(BlindSpotNetwork):
                 f"k = {shorten(k)}: the radius of the diamond is a whole number from 0 (not blind) to "
                 f"{LARGEST_BLIND_SPOT}; use 5 to train, 2 to 6 to denoise"
             )
+
+    @classmethod
+    def smallest_patch(cls, k: int) -> int:
+        return max(1, 2 * k)  # what is moved in from beyond the border is nothing
 
     @classmethod
     def example(cls) -> dict[str, Any]:

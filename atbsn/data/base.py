@@ -81,6 +81,10 @@ class ImageSet(ABC):
         del index
         return {}
 
+    def keep_readable(self) -> None:
+        """Leave out, saying so, what cannot be read, where a set may be of fewer pictures; called before training."""
+        return  # most sets mean something as a whole
+
     def preload(self) -> None:
         """Make ``crop`` cheap: decode every picture once, in parallel, and keep it as uint8.
 

@@ -1,7 +1,9 @@
 """Any folder of noisy pictures."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +13,8 @@ from atbsn.data.base import ImageSet
 from atbsn.data.store.lmdb import LmdbReader
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, image_paths, picture_size, read_picture, write_picture
+from atbsn.utils.image import Found, Picture, find_pictures, image_paths, picture_size, read_picture, write_picture
+from atbsn.utils.log import logger
 
 IoBackend = Literal["disk", "lmdb"]
 """Picture files, or the LMDB that ``scripts/prepare_data.py`` made of them."""
@@ -79,11 +82,55 @@ class NoisyFolder(StoredSet):
 
     def __init__(self, dataroot: str | Path, io_backend: IoBackend = "disk") -> None:
         super().__init__(dataroot, io_backend, image_paths)
+        self._passed_over = _passed_over(Path(dataroot), self.paths) if io_backend == "disk" else []
+        if self._passed_over:
+            logger.warning("%s: %s", dataroot, Found(self.paths, [], self._passed_over).summary())
+
+    def keep_readable(self) -> None:
+        if self._store is not None or self._decoded is not None:
+            return
+        skipped = self._drop_failing(lambda index: self.size(index))
+        self._check_memory()
+        decoded: dict[Path, np.ndarray] = {}
+
+        def decode(index: int) -> None:
+            decoded[self.paths[index]] = self.read(index).rgb8()
+
+        skipped += self._drop_failing(decode)
+        said = Found(self.paths, [], skipped).summary()
+        if not self.paths:
+            raise UserError(f"no picture can be read; {said}; give others")
+        if skipped:
+            logger.warning("%s", said)
+        self._decoded = [decoded[path] for path in self.paths]
+
+    def _drop_failing(self, function: Callable[[int], object]) -> list[tuple[Path, str]]:
+        """Leave out the pictures for which ``function`` raises a ``UserError``; which they are, and why."""
+
+        def fault(index: int) -> str | None:
+            try:
+                function(index)
+            except UserError as error:
+                return str(error).removeprefix(f"{self.paths[index]}: ")
+            return None
+
+        with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+            faults = list(pool.map(fault, range(len(self))))
+        failing = [(path, fault) for path, fault in zip(self.paths, faults, strict=True) if fault is not None]
+        kept = [index for index, fault in enumerate(faults) if fault is None]
+        self.paths, self._keys = [self.paths[index] for index in kept], [self._keys[index] for index in kept]
+        return failing
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         write_examples(folder, "one", "below/two")
         return {"dataroot": str(folder)}
+
+
+def _passed_over(root: Path, used: list[Path]) -> list[tuple[Path, str]]:
+    """What lies in ``root`` and is not used, with the reason; hidden files are no one's pictures."""
+    taken = set(used)
+    return [(path, reason) for path, reason in find_pictures(root).skipped if reason != "hidden" and path not in taken]
 
 
 def write_examples(folder: Path, *names: str) -> None:

@@ -81,7 +81,9 @@ def train_loader(
 def _start_worker(worker: int) -> None:
     """One thread a worker; signals are the main process's to handle, which then leaves transfers half done."""
     del worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):  # not on Windows and macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_with_the_main_process, daemon=True).start()

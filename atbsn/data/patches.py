@@ -28,6 +28,7 @@ class PatchDataset(Dataset):
         use_flip: flip patches left-right and up-down.
         use_rot: rotate patches by multiples of 90 degrees; with ``use_flip``, all 8 orientations.
         seed: of everything that is drawn, 0 to 2**64 - 1.
+        size_multiple: what ``patch_size`` is a multiple of, for the remedy where pictures are smaller.
 
     Raises:
         UserError: pictures smaller than the patch, unreadable, or too many for the memory.
@@ -40,7 +41,9 @@ class PatchDataset(Dataset):
         use_flip: bool = True,
         use_rot: bool = True,
         seed: NonNegativeInt = 0,
+        size_multiple: PositiveInt = 1,
     ) -> None:
+        self.size_multiple = size_multiple
         self.images = images
         self.patch_size = patch_size
         self.seed = seed
@@ -50,6 +53,7 @@ class PatchDataset(Dataset):
             (False, True): ROTATIONS,
             (False, False): (0,),
         }[use_flip, use_rot]
+        images.keep_readable()
         self._sizes = [images.size(index) for index in range(len(images))]
         self._check_sizes()
         images.preload()
@@ -77,15 +81,19 @@ class PatchDataset(Dataset):
 
     def _check_sizes(self) -> None:
         size = self.patch_size
+        multiple = self.size_multiple
         small = [index for index, (height, width) in enumerate(self._sizes) if min(height, width) < size]
         if not small:
             return
         height, width = self._sizes[small[0]]
         more = f" (and {len(small) - 1} more of {len(self)} pictures)" if len(small) > 1 else ""
-        smallest = min(min(self._sizes[index]) for index in small)
+        smallest = min(min(self._sizes[index]) for index in small) // multiple * multiple
+        remedy = f"set patch_size to {smallest} or less, or remove small pictures"
+        if not smallest:
+            remedy = f"remove small pictures: a patch is a multiple of {multiple}, so a side needs {multiple} at least"
         raise UserError(
             f"{self.images.key(small[0])}: {height}x{width} pixels{more}, smaller than the {size}x{size} "
-            f"patch; set patch_size to {smallest} or less, or remove small pictures"
+            f"patch; {remedy}"
         )
 
 

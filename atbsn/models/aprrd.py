@@ -10,7 +10,7 @@ from atbsn.models.base import Model
 from atbsn.ops.adjacent import draw_pairs, replace_adjacent
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import NonNegativeFloat
+from atbsn.utils.types import Hole, NonNegativeFloat
 
 
 @MODELS.register
@@ -29,7 +29,7 @@ class APRRDModel(Model):
     Args:
         net: a blind-spot network; APRBSN is the published one.
         k_train: hole while training.
-        k_test: hole while denoising.
+        k_test: hole while denoising, or ``mean``: the mean over the network's ``family``.
         weight_reg: of L_reg against L_rec.
 
     Raises:
@@ -42,7 +42,7 @@ class APRRDModel(Model):
         self,
         net: Network,
         k_train: int = 9,
-        k_test: int = 1,
+        k_test: Hole = 1,
         weight_reg: NonNegativeFloat = 4.0,
     ) -> None:
         super().__init__(net)
@@ -53,11 +53,19 @@ class APRRDModel(Model):
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if not issubclass(net_class, BlindSpotNetwork):
             raise UserError(f"network.type: {net_class.__name__} has no blind spot; use APRBSN")
-        for name in ("k_train", "k_test"):
+        for name, check in (("k_train", net_class.check_hole), ("k_test", net_class.check_choice)):
             try:
-                net_class.check_hole(arguments[name])
+                check(arguments[name])
             except UserError as error:
                 raise UserError(f"model.{name}: {arguments[name]}: {error}") from None
+
+    @classmethod
+    def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
+        assert issubclass(net_class, BlindSpotNetwork)  # check_network has said so
+        try:
+            net_class.check_patch(arguments["k_train"], patch_size)
+        except UserError as error:
+            raise UserError(f"model.k_train: {arguments['k_train']}: {error}") from None
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         return self.pair_losses(batch["noisy"], draw_pairs(batch["noisy"]))

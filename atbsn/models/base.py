@@ -91,6 +91,14 @@ class Model(nn.Module):
     def forward(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         return self.losses(batch, progress)
 
+    @classmethod
+    def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
+        """Raise a ``UserError`` if patches of this side are too small for what ``arguments`` ask, such as a hole.
+
+        Called after ``check_network``, with the same arguments.
+        """
+        del net_class, arguments, patch_size
+
     def denoise_settings(self) -> dict[str, Any]:
         """Keywords of the network's ``denoise`` that it is trained for; they travel with the weights.
 

@@ -8,6 +8,7 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.models.base import Model
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
+from atbsn.utils.types import Hole
 
 
 @MODELS.register
@@ -17,7 +18,7 @@ class BSNModel(Model):
     Args:
         net: a blind-spot network.
         k_train: blind spot while training, large enough that the noise at its rim tells nothing about the pixel.
-        k_test: blind spot while denoising.
+        k_test: blind spot while denoising, or ``mean``: the mean over the network's ``family``.
 
     Raises:
         UserError: ``net`` has no blind spot, or not these.
@@ -25,7 +26,7 @@ class BSNModel(Model):
 
     net: BlindSpotNetwork
 
-    def __init__(self, net: Network, k_train: int = 9, k_test: int = 3) -> None:
+    def __init__(self, net: Network, k_train: int = 9, k_test: Hole = 3) -> None:
         super().__init__(net)
         self.check_network(type(net), {"k_train": k_train, "k_test": k_test})
         self.k_train, self.k_test = k_train, k_test
@@ -34,11 +35,19 @@ class BSNModel(Model):
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if not issubclass(net_class, BlindSpotNetwork):
             raise UserError(f"network.type: {net_class.__name__} has no blind spot for BSNModel; use ATBSN")
-        for name in ("k_train", "k_test"):
+        for name, check in (("k_train", net_class.check_hole), ("k_test", net_class.check_choice)):
             try:
-                net_class.check_hole(arguments[name])
+                check(arguments[name])
             except UserError as error:
                 raise UserError(f"model.{name}: {arguments[name]}: {error}") from None
+
+    @classmethod
+    def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
+        assert issubclass(net_class, BlindSpotNetwork)  # check_network has said so
+        try:
+            net_class.check_patch(arguments["k_train"], patch_size)
+        except UserError as error:
+            raise UserError(f"model.k_train: {arguments['k_train']}: {error}") from None
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]

@@ -116,6 +116,15 @@ class DistillModel(Model):
         teacher = _teacher_class(arguments["teacher"])
         return lcm(net_class.size_multiple, (teacher or ATBSN).size_multiple)  # the published one
 
+    @classmethod
+    def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
+        teacher = _teacher_class(arguments["teacher"]) or ATBSN
+        for k in arguments["ks"]:
+            try:
+                teacher.check_patch(k, patch_size)
+            except UserError as error:
+                raise UserError(f"model.ks: {k}: {error}") from None
+
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
         with torch.no_grad():  # not inference_mode: region saves what depends on the targets for backward

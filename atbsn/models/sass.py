@@ -102,6 +102,14 @@ class SASSModel(Model):
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
         return lcm(net_class.size_multiple, ATBSN.size_multiple)
 
+    @classmethod
+    def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
+        holed = net_class if issubclass(net_class, BlindSpotNetwork) else ATBSN
+        try:
+            holed.check_patch(arguments["k"], patch_size)
+        except UserError as error:
+            raise UserError(f"model.k: {arguments['k']}: {error}") from None
+
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
         if self.stage == 1:

@@ -99,6 +99,9 @@ def _cross_faults(options: Options, needs_network: bool) -> Iterator[str]:
     train = options.train
     if train is not None and isinstance(train.scheduler, CosineAnnealing) and train.scheduler.eta_min > train.optim.lr:
         yield f"train.scheduler.eta_min: {train.scheduler.eta_min} exceeds train.optim.lr ({train.optim.lr}); lower it"
+    if train is not None and train.scheduler.warmup_iter > train.total_iter:
+        warmup, total = train.scheduler.warmup_iter, train.total_iter
+        yield f"train.scheduler.warmup_iter: {warmup} exceeds train.total_iter ({total}); lower it"
     best = options.val.best_metric
     if best is not None and best not in options.val.metrics:
         yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, options.val.metrics)}"
@@ -119,10 +122,10 @@ def _cross_faults(options: Options, needs_network: bool) -> Iterator[str]:
 def _hole_faults(options: Options, network: Any) -> Iterator[str]:
     """Blind spots that the network does not take, if it has any to choose."""
     named = [("test.k", options.test.k), *(("val.k", k) for k in options.val.k or ())]
-    for path, k in named if hasattr(network, "check_hole") else ():
+    for path, k in named if hasattr(network, "check_choice") else ():
         try:
             if k is not None:
-                network.check_hole(k)
+                network.check_choice(k)
         except UserError as error:
             yield f"{path}: {k}: {error}"
 
@@ -147,6 +150,10 @@ def _method_faults(options: Options, network: str, model: dict[str, Any]) -> Ite
             f"datasets.train.patch_size: {size} is not a multiple of {multiple}, which {network} "
             f"with {model['type']} needs; use {remedy}"
         )
+    try:
+        method.check_patch(net_class, arguments, size)
+    except UserError as error:
+        yield str(error)
 
 
 def _as_json(value: Any) -> str:

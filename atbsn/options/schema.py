@@ -52,7 +52,13 @@ class SGD(Section):
     weight_decay: NonNegativeFloat = 0.0
 
 
-class CosineAnnealing(Section):
+class Scheduler(Section):
+    warmup_iter: NonNegativeInt = 0
+    """Iterations over which the learning rate first rises, linearly from lr / warmup_iter, to what it would be
+    without; the rest of the schedule stays where it is."""
+
+
+class CosineAnnealing(Scheduler):
     """From lr to eta_min along half a cosine over total_iter, or what hold leaves of it, changed every iteration."""
 
     type: Literal["CosineAnnealing"]
@@ -61,7 +67,7 @@ class CosineAnnealing(Section):
     eta_min: NonNegativeFloat = 0.0
 
 
-class Step(Section):
+class Step(Scheduler):
     """lr x gamma every step_size iterations."""
 
     type: Literal["Step"]
@@ -69,7 +75,7 @@ class Step(Section):
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class MultiStep(Section):
+class MultiStep(Scheduler):
     """lr x gamma at each milestone (iterations)."""
 
     type: Literal["MultiStep"]
@@ -77,7 +83,7 @@ class MultiStep(Section):
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
-class Constant(Section):
+class Constant(Scheduler):
     type: Literal["Constant"]
 
 
@@ -113,8 +119,9 @@ class Val(Section):
     """Named metrics; each states its protocol."""
     best_metric: str | None = None
     """The metric whose best value chooses models/net_best.pth; none is kept without it."""
-    k: list[NonNegativeInt] | None = None
-    """Blind spots valid.py compares, in one feature pass; the one that test.py takes without it."""
+    k: list[NonNegativeInt | Literal["mean"]] | None = None
+    """Blind spots that validation compares, in one feature pass (mean: of the network's family); without it, the one
+    that test.py takes."""
     tile: PositiveInt | Literal["auto", "none"] | None = None
     overlap: NonNegativeInt | Literal["auto"] | None = None
     precision: Precision | Literal["auto"] | None = None
@@ -128,8 +135,8 @@ class Test(Section):
 
     denoise: dict[str, Any] = {}
     """Keywords of the network's ``denoise``, such as k or strength, laid over what the weights were trained for."""
-    k: NonNegativeInt | None = None
-    """Short for denoise.k, the blind spot to denoise with."""
+    k: NonNegativeInt | Literal["mean"] | None = None
+    """Short for denoise.k, the blind spot to denoise with; mean is the mean over the network's family."""
     tile: PositiveInt | Literal["auto", "none"] = "auto"
     """Side of the tiles, pixels; auto is the training patch (256 if unknown) but at least four overlaps, none the
     whole picture."""

@@ -8,7 +8,8 @@ exit status:
   0      done
   1      a defect, or another process of the run has ended
   2      wrong input, a full disk or the like; a message says what to do. Starting again changes nothing
-  128+n  ended by signal n (SIGINT 2, SIGTERM 15); a training has saved its state. Start it again with --auto_resume
+  128+n  ended by signal n (SIGHUP 1, SIGINT 2, SIGTERM 15); a training has saved its state. Start it again with
+         --auto_resume
 """
 """Schedulers and torchrun restart what did not end with 0: a stopped training must not look like a finished one."""
 

@@ -10,5 +10,8 @@ PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 
+Hole = int | Literal["mean"]
+"""A blind spot to denoise with; ``mean`` is the mean over the network's published family."""
+
 Precision = Literal["fp32", "bf16", "fp16"]
 """Type of the numbers a network computes with; its weights stay float32."""

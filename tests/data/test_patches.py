@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from atbsn.data.folder import NoisyFolder
+from atbsn.data import folder
+from atbsn.data.folder import NoisyFolder, write_examples
 from atbsn.data.patches import PatchDataset, to_batch
 from atbsn.ops.dihedral import FLIPS, ORIENTATIONS, ROTATIONS, undihedral
 from atbsn.utils.errors import UserError
@@ -96,6 +97,18 @@ def test_pictures_smaller_than_the_patch(images, monkeypatch):
         PatchDataset(images, 10)
 
 
+@pytest.mark.parametrize(
+    ("multiple", "remedy"),
+    [
+        (4, "set patch_size to 8 or less, or remove small pictures"),
+        (32, "remove small pictures: a patch is a multiple of 32, so a side needs 32 at least"),
+    ],
+)
+def test_the_remedy_for_small_pictures_is_one_that_works(images, multiple, remedy):
+    with pytest.raises(UserError, match=f"; {remedy}$"):
+        PatchDataset(images, 64, size_multiple=multiple)
+
+
 def test_pictures_are_decoded_once(images, monkeypatch):
     reads = []
     read = NoisyFolder.read
@@ -129,3 +142,25 @@ def test_batches_do_not_synchronise_with_the_gpu(images):
         torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(noisy.cpu(), to_batch(raw, "cpu")["noisy"])
     assert noisy.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_what_cannot_be_read_is_left_out_and_said_at_once(tmp_path, monkeypatch):
+    write_examples(tmp_path, "a", "b", "torn")
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(torn.read_bytes()[:2000])
+    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "clip.mp4").write_bytes(b"")
+    said = []
+    monkeypatch.setattr(folder.logger, "warning", lambda message, *values: said.append(message % values))
+    patches = PatchDataset(NoisyFolder(tmp_path), 8)
+    assert [patches.images.key(index) for index in range(len(patches))] == ["a", "b"]
+    assert {patches[number]["index"] for number in range(2)} == {0, 1}
+    assert len(said) == 2 and "skipped 1: clip.mp4 (a video)" in said[0]
+    assert said[1].startswith("using 2, skipped 2: ") and "text.jpg (" in said[1] and "torn.png (" in said[1]
+
+
+def test_nothing_that_can_be_read(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_text(name)
+    with pytest.raises(UserError, match=r"no picture can be read; using 0, skipped 2: .*"):
+        PatchDataset(NoisyFolder(tmp_path), 8)

@@ -1,8 +1,10 @@
 """Every fault of an option file is said before anything is made: path, value, rule and remedy."""
 
 import pytest
+import torch
 import yaml
 
+from atbsn.archs import build_arch
 from atbsn.options import load_options
 from atbsn.options.check import check_options
 from atbsn.options.load import apply_override, merge
@@ -89,6 +91,7 @@ def test_valid_options_are_typed():
         ("train.compile=1", "train.compile: 1: input should be a valid boolean"),
         ("val.best_metric=pnsr", "val.best_metric: 'pnsr' is not one of val.metrics; did you mean 'psnr'?"),
         ("val.metrics={psnr: {type: pnsr}}", "val.metrics.psnr: type: 'pnsr' is not a metric; did you mean 'psnr'?"),
+        ("train.scheduler={type: Constant, warmup_iter: 11}", "train.scheduler.warmup_iter: 11 exceeds train.total"),
         ("val.tile={}", "val.tile: {}: input should be a valid integer"),
         ("val.k=[2]", "k = 2: a blind spot is 0"),
         ("test.tile=0", "test.tile: 0: input should be greater than 0, or input should be 'auto' or 'none'"),
@@ -171,3 +174,52 @@ def test_what_only_shows_when_it_is_built_stops_before_anything_is_made(
     status, output = command("train.py", "-opt", options, "--set", assignment)
     assert status == 2 and said in output and "Traceback" not in output, output
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_mean_stands_wherever_a_blind_spot_to_denoise_with_does():
+    raw = VALID
+    for assignment in ("test.k=mean", "val.k=[1, mean]", "model.k_test=mean", "test.denoise={k: mean}"):
+        raw = apply_override(raw, assignment)
+    options = check_options(raw, "x.yml")
+    assert options.test.k == "mean" and options.val.k == [1, "mean"]
+    assert faults("model.k_train=mean")[0].startswith("model.k_train: 'mean': input should be a valid integer")
+    assert faults("test.k=median")[0].startswith("test.k: 'median': input should be ")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "fault"),
+    [
+        (["model.k_train=65"], "model.k_train: 65: this hole leaves pixels in the middle of a patch of 64 nothing to "
+                               "see; use 63 or less (the published ones are far smaller), or "
+                               "datasets.train.patch_size: 66 or more"),
+        (["model.k_train=999"], "model.k_train: 999: this hole leaves"),
+        (["network={type: APRBSN}", "model={type: APRRDModel, k_train: 65}"], "model.k_train: 65: this hole leaves"),
+        (["network={type: TMBSN}", "model.k_train=33"], "model.k_train: 33: this hole leaves pixels in the middle of a "
+                                                        "patch of 64 nothing to see; use 32 or less"),
+        (["model={type: SASSModel, stage: 1, k: 65}"], "model.k: 65: this hole leaves"),
+        (["network={type: StudentC}", "model={type: DistillModel, teacher: none.pth, ks: [3, 65]}"],
+         "model.ks: 65: this hole leaves"),
+    ],
+)  # fmt: skip
+def test_a_hole_that_leaves_nothing_to_see(assignments, fault):
+    (found,) = faults(*assignments)
+    assert found.startswith(fault)
+
+
+@pytest.mark.parametrize(("network", "k"), [("ATBSN", 0), ("ATBSN", 63), ("TMBSN", 32), ("TMBSN", 0)])
+def test_the_largest_hole_that_leaves_something_is_taken(network, k):
+    raw = apply_override(apply_override(VALID, f"network={{type: {network}}}"), f"model.k_train={k}")
+    assert check_options(raw, "x.yml").model["k_train"] == k
+
+
+@pytest.mark.parametrize(("network", "side", "k"), [("ATBSN", 32, 31), ("TMBSN", 8, 4)])
+def test_the_smallest_patch_is_where_the_network_begins_to_see(network, side, k):
+    """In the middle of a patch, the output depends on the picture through this hole, and not through the next one."""
+    torch.manual_seed(0)
+    net = build_arch({"type": network, "width": 16}).eval()
+    noisy = torch.rand(1, 3, side, side) * 255
+    noisy.requires_grad_()
+    for hole, sees in ((k, True), (k + 2, False)):
+        assert (net.smallest_patch(hole) <= side) == sees
+        (gradient,) = torch.autograd.grad(net(noisy, k=hole)[..., side // 2, side // 2].sum(), noisy)
+        assert bool(gradient.any()) == sees

@@ -83,7 +83,7 @@ class Studio:
             "strongest": STRONGEST,
             "detail": takes_setting(self.net, "detail", "auto"),
             "holes": self.holes,
-            "hole": self.net.denoise_settings.get("k", 3) if self.holes else None,
+            "hole": _own_hole(self.net) if self.holes else None,
             "adapt": self._adapt is not None,
             "noise": self._noise_curve is not None,
             "megabytes": self.limits.megabytes,
@@ -216,7 +216,13 @@ def _holes(net: Network) -> list[int]:
     """The blind spots to offer; none for a network without."""
     if not isinstance(net, BlindSpotNetwork):
         return []
-    return [k for k in sorted({*HOLES, net.denoise_settings.get("k", 3)}) if takes_setting(net, "k", k)]
+    return [k for k in sorted({*HOLES, _own_hole(net)}) if takes_setting(net, "k", k)]
+
+
+def _own_hole(net: Network) -> int:
+    """The blind spot the weights are meant for; 3 for those meant for the mean of many, which the slider is not."""
+    k = net.denoise_settings.get("k", 3)
+    return 3 if k == "mean" else k
 
 
 def _without_weights(settings: Mapping[str, Any]) -> dict[str, Any]:

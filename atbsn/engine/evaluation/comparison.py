@@ -18,13 +18,14 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load_with_metadata
 from atbsn.engine.evaluation.evaluator import Denoise, Row, means
 from atbsn.engine.evaluation.validation import labelled
-from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.denoiser import Denoiser, holes_of
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.provenance import commit, file_sha256, versions
 from atbsn.metrics import Metric
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 from atbsn.utils.tables import format_csv
+from atbsn.utils.types import Hole
 
 _MEASURED_SIDE = 512
 """Pictures on which arithmetic and speed are measured are so many pixels square."""
@@ -54,7 +55,7 @@ class Candidate:
 def weight_candidate(
     path: str | Path,
     denoiser_of: Callable[[Network, Mapping[str, Any]], Denoiser],
-    ks: Sequence[int],
+    ks: Sequence[Hole],
     with_mean: bool,
 ) -> Candidate:
     """How the network in a weight file denoises.
@@ -72,8 +73,10 @@ def weight_candidate(
         return _candidate(path, (name,), labelled(denoiser), denoiser)
     if not ks:
         k = denoiser.settings.get("k", 3)
-        return _candidate(path, (f"{name} k={k}",), labelled(denoiser), denoiser)
-    labels = [f"{name} k={k}" for k in ks] + [f"{name} mean"] * with_mean
+        return _candidate(path, (f"{name} mean" if k == "mean" else f"{name} k={k}",), labelled(denoiser), denoiser)
+    if with_mean and "mean" in ks:
+        raise UserError("--k: mean is that of the network's family, --mean that of the others named; give one of them")
+    labels = [f"{name} mean" if k == "mean" else f"{name} k={k}" for k in ks] + [f"{name} mean"] * with_mean
     family = labelled(denoiser, list(ks))
 
     def denoise(noisy: Tensor, key: str) -> dict[str, Tensor]:
@@ -104,7 +107,7 @@ def bm3d_candidate(sigma: float) -> Candidate:
 
 
 @torch.no_grad()
-def kmac_per_pixel(net: Network, ks: Sequence[int] = (), settings: Mapping[str, Any] | None = None) -> float:
+def kmac_per_pixel(net: Network, ks: Sequence[Hole] = (), settings: Mapping[str, Any] | None = None) -> float:
     """Thousands of multiply-adds a pixel to denoise a large picture, at all blind spots ``ks`` of a network with them.
 
     Counted from shapes, as the network is written: what a device saves by a rewrite of its own is not taken off. A
@@ -119,8 +122,9 @@ def kmac_per_pixel(net: Network, ks: Sequence[int] = (), settings: Mapping[str, 
         noisy = torch.full((1, 3, side, side), 127.5, device=device)
         try:
             with FlopCounterMode(display=False) as counter:
-                if len(ks) > 1 and isinstance(measured, BlindSpotNetwork):
-                    measured.denoise_family(noisy, ks, **{name: own[name] for name in own if name != "k"})
+                holes = holes_of(measured, ks or [own.get("k", 3)]) if isinstance(measured, BlindSpotNetwork) else []
+                if len(holes) > 1 and isinstance(measured, BlindSpotNetwork):
+                    measured.denoise_family(noisy, holes, **{name: own[name] for name in own if name != "k"})
                 else:
                     measured.denoise(noisy, **own)
             break
@@ -193,7 +197,7 @@ def write_comparison(
 
 
 def _candidate(
-    path: str | Path, labels: tuple[str, ...], denoise: Denoise, denoiser: Denoiser, ks: Sequence[int] = ()
+    path: str | Path, labels: tuple[str, ...], denoise: Denoise, denoiser: Denoiser, ks: Sequence[Hole] = ()
 ) -> Candidate:
     num_params = sum(parameter.numel() for parameter in denoiser.net.parameters())
     kmac = kmac_per_pixel(denoiser.net, ks, denoiser.settings)

@@ -1,6 +1,6 @@
 """Validation of a denoiser on the sets of an option file: ``valid.py``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -28,6 +28,7 @@ from atbsn.metrics import Metric
 from atbsn.utils import dist
 from atbsn.utils.files import cannot_write, write_text
 from atbsn.utils.log import logger
+from atbsn.utils.types import Hole
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Measuring:
     limit: int | None = None
 
 
-def labelled(denoiser: Denoiser, ks: list[int] | None = None) -> Denoise:
+def labelled(denoiser: Denoiser, ks: Sequence[Hole] | None = None) -> Denoise:
     """What ``evaluate`` calls: the denoiser as it is, or with every blind spot of ``ks`` in one pass.
 
     Raises:
@@ -56,7 +57,7 @@ def labelled(denoiser: Denoiser, ks: list[int] | None = None) -> Denoise:
     family = denoiser.family(ks)
 
     def denoise(noisy: Tensor, key: str) -> dict[str, Tensor]:
-        return {f"k={k}": output for k, output in zip(ks, family(noisy, key), strict=True)}
+        return {"mean" if k == "mean" else f"k={k}": output for k, output in zip(ks, family(noisy, key), strict=True)}
 
     return denoise
 
@@ -65,7 +66,7 @@ def validate_sets(
     denoiser: Denoiser,
     sets: Mapping[str, ImageSet],
     measuring: Measuring,
-    ks: list[int] | None,
+    ks: Sequence[Hole] | None,
     folder: Path,
     weights: str | Path | None = None,
 ) -> dict[str, list[Row]]:

@@ -15,7 +15,7 @@ from atbsn.engine.inference.tiling import Tiler, self_ensemble
 from atbsn.engine.precision import autocast, resolve_precision
 from atbsn.options.schema import Test
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import Precision
+from atbsn.utils.types import Hole, Precision
 
 TILES_ON_GPU = 2**17
 """Pixels that a GPU computes at once unless told otherwise: less than 1 GB for any network, float32 or not."""
@@ -79,18 +79,25 @@ class Denoiser:
             (B, 3, H, W), not clipped, on any device.
         """
         own, finishing = split_settings(type(self.net), self.settings)
-        return self._run(partial(self.net.denoise, **own), noisy, key, finishing)
+        function = self.net.denoise
+        if isinstance(self.net, BlindSpotNetwork) and own.get("k") == "mean":
+            del own["k"]
+            function = self.net.denoise_mean
+        return self._run(partial(function, **own), noisy, key, finishing)
 
-    def family(self, ks: Sequence[int]) -> Callable[[Tensor, str], Tensor]:
+    def family(self, ks: Sequence[Hole]) -> Callable[[Tensor, str], Tensor]:
         """As the denoiser, but (K, B, 3, H, W): with every blind spot of ``ks``, in one pass where the network can.
+
+        ``mean`` among them is the mean over the network's published family.
 
         Raises:
             UserError: the network has no blind spot, or does not take one of these.
         """
         if not isinstance(self.net, BlindSpotNetwork):
             raise UserError(f"k = {list(ks)}: {type(self.net).__name__} has no blind spot to choose; leave k out")
-        self.net.check_holes(ks)
-        own, finishing = split_settings(type(self.net), {**self.settings, "k": ks[0]})
+        holes = holes_of(self.net, ks)
+        self.net.check_holes(holes)
+        own, finishing = split_settings(type(self.net), {**self.settings, "k": holes[0]})
         del own["k"]
         function = partial(_denoise_family, self.net, ks, own)
         return lambda noisy, key: self._run(function, noisy, key, finishing)
@@ -137,7 +144,19 @@ def build_denoiser(
         raise UserError(f"test: {error}") from None
 
 
+def holes_of(net: BlindSpotNetwork, ks: Sequence[Hole]) -> list[int]:
+    """The holes that ``ks`` need, each once where ``mean`` is among them: those of the family too."""
+    if "mean" not in ks:
+        return [k for k in ks if k != "mean"]
+    return list(dict.fromkeys([*(k for k in ks if k != "mean"), *net.family]))
+
+
 def _denoise_family(
-    net: BlindSpotNetwork, ks: Sequence[int], own: dict[str, Any], noisy: Tensor, **given: Any
+    net: BlindSpotNetwork, ks: Sequence[Hole], own: dict[str, Any], noisy: Tensor, **given: Any
 ) -> Tensor:
-    return net.denoise_family(noisy, ks, **own, **given)
+    holes = holes_of(net, ks)
+    outputs = net.denoise_family(noisy, holes, **own, **given)
+    if "mean" not in ks:
+        return outputs
+    mean = outputs[[holes.index(k) for k in net.family]].mean(dim=0)
+    return torch.stack([mean if k == "mean" else outputs[holes.index(k)] for k in ks])

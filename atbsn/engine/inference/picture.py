@@ -9,6 +9,7 @@ from atbsn.archs.base import Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.tiling import Tiler
 from atbsn.utils.errors import UserError
+from atbsn.utils.types import Hole
 
 WHOLE = 2**18
 """Pixels up to which ``denoise`` takes a picture in one pass unless told otherwise: less than 2 GB for any network."""
@@ -18,7 +19,7 @@ DEFAULT_TILE = 384
 def denoise(
     net: Network,
     image: np.ndarray,
-    k: int | None = None,
+    k: Hole | None = None,
     tile: int | None = None,
     *,
     overlap: int | None = None,
@@ -30,7 +31,8 @@ def denoise(
 
     Args:
         image: (H, W, 3) RGB, uint8, uint16 or float, any size.
-        k: short for the keyword ``k`` of networks with a blind spot. None: the one their weights are meant for.
+        k: short for the keyword ``k`` of networks with a blind spot; ``mean`` is that of their family. None: the one
+            their weights are meant for.
         tile: side of the tiles, pixels. None: one pass up to 512 x 512, beyond that tiles of 384, or of four
             overlaps where that is more.
         overlap: pixels that neighbouring tiles share and blend over; None: as many as suit the network.

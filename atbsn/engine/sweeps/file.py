@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -32,7 +32,7 @@ class _Step(Section):
 class Measurement(_Step):
     """``valid`` or ``compare`` on the weights of a training; without ``base`` with the options of that training."""
 
-    k: list[int] | None = None
+    k: list[int | Literal["mean"]] | None = None
     """Blind spots, from one pass; an axis ``k`` of the grid takes its place."""
     mean: bool = False
     """The mean over ``k`` too (``compare``)."""

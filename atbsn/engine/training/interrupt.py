@@ -1,7 +1,9 @@
 """Ctrl-C and preemption: finish the step, save, and leave."""
 
+import contextlib
 import os
 import signal
+import stat
 import time
 from types import FrameType
 from typing import Any
@@ -11,14 +13,30 @@ from torch import Tensor, distributed
 
 from atbsn.utils import dist
 
-_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)]
-"""Ctrl-C, a scheduler's request, a closed terminal, and Ctrl-Break on Windows."""
+STOPPING = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    if hasattr(signal, name)  # Windows has no SIGHUP, others no SIGBREAK
+)
 _ONE_REQUEST = 2.0
 """Seconds: Ctrl-C and schedulers signal a process and its launcher, which passes the signal on to the process."""
 
 
+def _leave_the_terminal() -> None:
+    """A closed terminal fails at every write: send what was meant for it nowhere. Files and pipes stay."""
+    for number in (1, 2):
+        with contextlib.suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode):
+                null = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(null, number)
+                os.close(null)
+
+
 class StopSignal:
-    """Context in which SIGINT, SIGTERM and SIGHUP ask the loop to stop instead of killing it; once more, later, kills.
+    """Context in which SIGINT, SIGTERM and SIGHUP (a closed terminal) ask the loop to stop instead of killing it.
+
+    Once more, later, kills, in the middle of a validation too: the state is saved before one begins, or, where the
+    request came in it, cannot be newer.
 
     With several processes all stop at the same iteration. They agree on the CPU, in the background: a process says
     after an iteration whether it was asked, and learns after the next one whether any was. Nothing waits for a GPU.
@@ -34,7 +52,7 @@ class StopSignal:
         self._vote: tuple[Tensor, distributed.Work] | None = None
 
     def __enter__(self) -> "StopSignal":
-        for number in _SIGNALS:
+        for number in STOPPING:
             self._previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -67,8 +85,11 @@ class StopSignal:
         del frame
         if self.received is None:
             self.received, self._since = signal.Signals(number), time.monotonic()
+            if number == getattr(signal, "SIGHUP", None):
+                _leave_the_terminal()
             if dist.is_main():  # past the log: what was interrupted may be writing to it
-                os.write(2, f"\n{self.received.name}: finishing this iteration and saving\n".encode())
+                with contextlib.suppress(OSError):
+                    os.write(2, f"\n{self.received.name}: finishing this iteration and saving\n".encode())
         elif time.monotonic() - self._since > _ONE_REQUEST:
             self._give_back()
             signal.raise_signal(number)

@@ -27,6 +27,7 @@ from atbsn.engine.training.validation import TrainingValidation
 from atbsn.models.base import Model
 from atbsn.options import Options
 from atbsn.options.schema import Component, Train
+from atbsn.registry.build import with_defaults
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.log import logger
@@ -127,11 +128,16 @@ def build_training(options: Options, device: torch.device, state: State | None) 
     val_sets = build_sets(options, "val") if options.val.val_freq else {}
     if options.val.val_freq and not val_sets:
         logger.info("nothing is validated: no entry of datasets begins with 'val'")
+    if val_sets and options.val.k is not None:
+        denoiser.family(options.val.k)  # says here what the network does not take
     for name, images in val_sets.items():
         if not images.has_clean:
             raise UserError(f"datasets.{name}: {type(images).__name__} has no references; name a set that has")
     images = build_dataset(options.dataset("train"))
-    patches = PatchDataset(images, loader.patch_size, loader.use_flip, loader.use_rot, seed)
+    multiple = model.patch_multiple(
+        type(net), with_defaults(type(model), {key: value for key, value in method.items() if key != "type"})
+    )
+    patches = PatchDataset(images, loader.patch_size, loader.use_flip, loader.use_rot, seed, multiple)
     if state is None:
         model.prepare(images, seed)
     else:
@@ -167,7 +173,7 @@ def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
     )  # fmt: skip
     validate = TrainingValidation(
         training.denoiser, learner.ema, training.val_sets, training.measuring, options.val.best_metric, run_logger,
-        experiment.visualization, train.total_iter,
+        experiment.visualization, train.total_iter, options.val.k,
     )  # fmt: skip
     guard = FiniteGuard(train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, learner.scaler)
     if train.compile is True or (train.compile == "auto" and device.type == "cuda"):

@@ -1,6 +1,6 @@
 """Validation while training: the weights and their average, to the log and as panels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +17,7 @@ from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.training.loggers import RunLogger
 from atbsn.utils.image import Picture, write_picture
 from atbsn.utils.log import logger
+from atbsn.utils.types import Hole
 
 
 class TrainingValidation:
@@ -28,6 +29,10 @@ class TrainingValidation:
         sets: by the name of the options; the first one chooses ``net_best``.
         best_metric: name of the metric that chooses, or None.
         visualization: panels go to ``visualization/<image>/<iteration>.png``.
+        ks: blind spots to compare, in one feature pass; the first one chooses ``net_best``. None: the denoiser's own.
+
+    Raises:
+        UserError: the network does not take these blind spots.
     """
 
     def __init__(
@@ -40,10 +45,11 @@ class TrainingValidation:
         run_logger: RunLogger,
         visualization: Path,
         total_iter: int,
+        ks: Sequence[Hole] | None = None,
     ) -> None:
         self.denoiser, self.ema, self.sets, self.measuring = denoiser, ema, sets, measuring
         self.best_metric, self.run_logger, self.visualization = best_metric, run_logger, visualization
-        self.total_iter = total_iter
+        self.total_iter, self.ks = total_iter, ks
 
     def __call__(self, iteration: int) -> float | None:
         """Validate; the value that chooses ``net_best`` (of the averaged weights where there are any).
@@ -73,16 +79,19 @@ class TrainingValidation:
         metrics = self.measuring.metrics
         last = iteration == self.total_iter
         rows = evaluate(
-            images, labelled(denoiser), metrics, f"validate {name}", with_noisy=last,
+            images, labelled(denoiser, self.ks), metrics, f"validate {name}", with_noisy=last,
             num_panels=self.measuring.num_panels, on_panel=save_panel, limit=self.measuring.limit,
         )  # fmt: skip
         table = means(rows, metrics)
-        entries = [
-            {"metric": metric, "value": value, "protocol": metrics[metric].protocol}
-            for metric, value in table["denoised"].items()
-        ]
-        self.run_logger.log_metrics(iteration, name, weights, entries)
+        labels = [label for label in table if label != "noisy"]
+        for label in labels:
+            entries = [
+                {"metric": metric, "value": value, "protocol": metrics[metric].protocol}
+                for metric, value in table[label].items()
+            ]
+            named = weights if self.ks is None else f"{weights} {label}"
+            self.run_logger.log_metrics(iteration, name, named, entries)
         if last:
             pictures = count_pictures(images, self.measuring.limit)
             logger.info("%s (%s), mean of %s:\n%s", name, weights, pictures, format_table(table, metrics))
-        return table["denoised"]
+        return table[labels[0]]

@@ -16,6 +16,7 @@ from atbsn.archs.weights import save_weights
 from atbsn.engine.inference.denoiser import build_denoiser
 from atbsn.engine.precision import resolve_precision
 from atbsn.options.schema import Test as Options
+from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import from_tensor, to_tensor
 from atbsn.utils.types import PositiveFloat
@@ -175,3 +176,31 @@ def test_loaded_weights_remember_their_settings(tmp_path):
         save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options, **wrong})
         with pytest.raises(UserError, match=f"its metadata are wrong: .*{said}"):
             atbsn.load(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("name", ["ATBSN", "TMBSN", "APRBSN"])
+def test_mean_is_that_of_the_family(name):
+    """As a keyword of ``denoise``, as a setting, in tiles, and among other blind spots in one pass."""
+    net = build_arch({"type": name, **ARCHS.get(name).example()}).eval()
+    noisy = torch.rand(1, 3, 40, 44, generator=torch.Generator().manual_seed(1)) * 255
+    with torch.no_grad():
+        expected = torch.stack([net.denoise(noisy, k=k) for k in net.family]).mean(dim=0)
+        torch.testing.assert_close(net.denoise(noisy, k="mean"), expected, atol=1e-3, rtol=0)
+    for options, trained_for in (({"k": "mean"}, {}), ({"denoise": {"k": "mean"}}, {"k": 1}), ({}, {"k": "mean"})):
+        torch.testing.assert_close(of(net, options, **trained_for)(noisy, ""), expected, atol=1e-3, rtol=0)
+    single, mean, one = of(net).family([1, "mean", 3])(noisy, "")
+    torch.testing.assert_close(mean, expected, atol=1e-3, rtol=0)
+    torch.testing.assert_close(single, of(net, {"k": 1})(noisy, ""), atol=1e-3, rtol=0)
+    torch.testing.assert_close(one, of(net, {"k": 3})(noisy, ""), atol=1e-3, rtol=0)
+
+
+def test_a_network_that_knows_only_numbers_has_the_mean_too():
+    net, noisy = Dithering(), picture()
+    single = torch.stack([of(net, {"denoise": {"amount": 2.0}, "k": k})(noisy, "a") for k in net.family]).mean(dim=0)
+    torch.testing.assert_close(of(net, {"denoise": {"amount": 2.0}, "k": "mean"})(noisy, "a"), single)
+    torch.testing.assert_close(of(net, {"denoise": {"amount": 2.0}}).family(["mean"])(noisy, "a")[0], single)
+
+
+def test_anything_else_is_no_blind_spot():
+    with pytest.raises(UserError, match="k: 'median'"):
+        of(Dithering(), {"denoise": {"k": "median"}})

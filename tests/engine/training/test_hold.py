@@ -17,3 +17,31 @@ def test_meets_tm_bsns_learning_rates(assets, name, hold, total):
     golden = load_file(assets / "nbsn102_width8.io.safetensors")
     for step, expected in zip(golden["lr_step"].tolist(), golden[name].tolist(), strict=True):
         assert 1e-4 * rate(step) == pytest.approx(expected, rel=1e-4), step
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"type": "CosineAnnealing", "eta_min": 1e-6},
+        {"type": "CosineAnnealing", "hold": 30},
+        {"type": "Step", "step_size": 5},
+        {"type": "MultiStep", "milestones": [3, 50]},
+        {"type": "Constant"},
+    ],
+)
+def test_every_schedule_warms_up(scheduler):
+    """Linearly, to what it would be without; afterwards it is the same."""
+    rates = []
+    for warmup in ({}, {"warmup_iter": 10}):
+        options = Train(total_iter=100, optim={"type": "Adam", "lr": 1e-4}, scheduler=scheduler | warmup)
+        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
+        made = build_scheduler(options, optimizer)
+        values = []
+        for _ in range(100):
+            values.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            made.step()
+        rates.append(values)
+    plain, warmed = rates
+    assert warmed == pytest.approx([rate * min(1, (done + 1) / 10) for done, rate in enumerate(plain)])
+    assert warmed[9:] == plain[9:] and warmed[0] == pytest.approx(1e-5)

@@ -15,7 +15,9 @@ from training_runs import (
     Run,
     assert_same,
     ctrl_c_while_building,
+    hang_up,
     interrupt,
+    interrupt_twice,
     terminate,
     terminate_alone,
     tiny,
@@ -61,7 +63,7 @@ def assert_resumes(run: Run, reference: Run, iteration: int) -> None:
     assert torch.load(states / f"{iteration}.state")["iteration"] == iteration
     assert max(int(path.stem) for path in states.iterdir()) == iteration
     assert run.train("--auto_resume").statuses == [0] * run.processes
-    if iteration % run.options["logger"]["save_checkpoint_freq"]:
+    if iteration % run.options["logger"]["save_checkpoint_freq"] and iteration % run.options["val"]["val_freq"]:
         (states / f"{iteration}.state").unlink()
         (run.experiment / "models" / f"net_{iteration}.pth").unlink()
     assert_same(run, reference)
@@ -71,6 +73,7 @@ def assert_resumes(run: Run, reference: Run, iteration: int) -> None:
     ("act", "status", "iteration", "workers"),
     [
         (terminate, 143, 7, 2),  # nothing is due
+        (hang_up, 129, 7, 2),
         (interrupt, 130, 7, 2),
         (interrupt, 130, 6, 0),  # a validation
         (terminate, 143, 5, 0),  # a line of the log
@@ -142,6 +145,16 @@ def test_a_request_heard_of_from_another_process_first_is_the_same_one(monkeypat
             pytest.fail("taken for a second request")
     for number, previous in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, handler)):
         signal.signal(number, previous)  # which a process that was asked leaves as they are
+
+
+def test_a_second_ctrl_c_leaves_a_validation_at_once(runs):
+    """What had been learned until then is saved, and the validation is made up for."""
+    reference, run = runs()
+    outcome = run.train(at=At("validate", 1), act=interrupt_twice)
+    assert outcome.status == 130 and "Traceback" not in outcome.output, outcome.output
+    assert max(int(path.stem) for path in (run.experiment / "training_states").iterdir()) == 6
+    assert run.train("--auto_resume").statuses == [0]
+    assert_same(run, reference)
 
 
 def test_handlers_are_given_back():

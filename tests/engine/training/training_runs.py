@@ -93,6 +93,18 @@ def interrupt() -> None:
     _tell_all("INT")
 
 
+def interrupt_twice() -> None:
+    """An impatient Ctrl-C."""
+    _tell_all("INT")
+    time.sleep(2.1)
+    _tell_all("INT")
+
+
+def hang_up() -> None:
+    """The terminal is closed."""
+    _tell_all("HUP")
+
+
 def _tell_all(name: str) -> None:
     """From outside: the loaders obey a SIGTERM of the training itself."""
     subprocess.run(["sh", "-c", f"kill -s {name} -- -{os.getpgid(0)}"], check=True, start_new_session=True)
