@@ -161,7 +161,7 @@ def _options(
         "manual_seed": seed,
         "datasets": {"train": train},
         "network": start.options,
-        "model": {"type": "RecorruptModel", "num_crops": _NOISE_CROPS},
+        "model": {"type": "RecorruptModel", "num_crops": _NOISE_CROPS, "own_models": 1},
         "path": {"root": scratch, "pretrain_network": str(weights)},
         "train": {
             **_steps(1),
@@ -196,7 +196,7 @@ def _seconds_a_step(model: RecorruptModel) -> float:
     model.to(memory_format=torch.channels_last)
     batch = {
         "noisy": torch.full((_BATCH, 3, _PATCH, _PATCH), 128.0, device=device),
-        "index": torch.zeros(_BATCH, dtype=torch.long, device=device),
+        "index": torch.zeros(_BATCH, dtype=torch.long),
     }
     for _ in range(2):
         begin = time.perf_counter()

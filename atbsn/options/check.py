@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from atbsn.metrics import build_metric
 from atbsn.options.schema import CosineAnnealing, Options, TrainLoader
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
-from atbsn.registry.build import check_arguments, describe_faults, with_defaults
+from atbsn.registry.build import check_arguments, check_text, describe_faults, with_defaults
 from atbsn.registry.plugins import load_plugin
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
@@ -25,6 +25,7 @@ def check_options(raw: dict[str, Any], source: str, needs_network: bool = True) 
     Raises:
         UserError: one line for every fault: path, value, rule, remedy.
     """
+    check_text(_as_json(raw))
     faults = [*_plugin_faults(raw), *_schema_faults(raw)]
     faults += [
         fault for path, registry, entry in _components(raw) for fault in _component_faults(path, registry, entry)
