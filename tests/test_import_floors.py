@@ -32,7 +32,20 @@ FLOORS = {
 ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.training")
 """Of floor 4: a room imports from those before it, and from modules beside them that import from no later one."""
 
-OPTIONAL = {"bm3d", "h5py", "lmdb", "matplotlib", "onnx", "onnxruntime", "openvino", "tensorflow", "wandb"}
+OPTIONAL = {
+    "bm3d",
+    "h5py",
+    "lmdb",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "tensorflow",
+    "wandb",
+    "pillow_heif",
+    "rawpy",
+    "submitit",
+}
 
 
 def home(module: str) -> str | None:

@@ -21,7 +21,7 @@ from atbsn.engine.training.experiment import RunFolders
 from atbsn.engine.training.interrupt import StopSignal
 from atbsn.engine.training.setup import build_trainer, build_training
 from atbsn.models.recorrupt import RecorruptModel
-from atbsn.noise import describe
+from atbsn.noise import NoiseModel, describe
 from atbsn.options import Options
 from atbsn.options.check import check_options
 from atbsn.utils.errors import UserError
@@ -116,6 +116,7 @@ def adapt(
         on_progress(1, "judging")
         net, made = load_with_metadata(folders.models / "net_latest.pth")
         noise = training.model.noise
+        assert isinstance(noise, NoiseModel)
     images = training.patches.images
     chosen = range(0, len(images), -(-len(images) // _JUDGED))
     crops = [to_tensor(images.crop(index, 0, 0, 256)) for index in chosen]

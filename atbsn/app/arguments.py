@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from atbsn import __version__
 from atbsn.utils.arguments import EXIT_STATUS, add_shared, positive
@@ -53,7 +53,7 @@ class _AsWritten(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=28)
 
 
-def _style(command: Command) -> dict[str, object]:
+def _style(command: Command) -> dict[str, Any]:
     text = f"{command.help[0].upper()}{command.help[1:]}."
     epilog = _PLAIN_STATUS if command.plain else EXIT_STATUS
     return {"description": text, "epilog": epilog, "allow_abbrev": False, "formatter_class": _AsWritten}

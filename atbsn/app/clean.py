@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,9 +39,10 @@ def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -
     device = next(net.parameters()).device
     if tile == "auto":
         tile = max(TILE, 4 * net.tile_overlap)
-    if tile != "none" and (not isinstance(tile, int) or tile < 2 * net.tile_overlap):
+    side: int | Literal["none"] = "none" if tile == "none" else tile if isinstance(tile, int) else 0
+    if side != "none" and side < 2 * net.tile_overlap:
         raise UserError(f"tile: {tile}: not auto, none or {2 * net.tile_overlap} pixels and more; use auto")
-    return build_denoiser(net.eval(), device, Test(denoise=settings, tile=tile), net.denoise_settings)
+    return build_denoiser(net.eval(), device, Test(denoise=settings, tile=side), net.denoise_settings)
 
 
 def clean_picture(denoiser: Denoiser, picture: Picture, key: str, on_progress: OnProgress | None = None) -> Picture:
