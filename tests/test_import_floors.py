@@ -33,19 +33,9 @@ ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.trai
 """Of floor 4: a room imports from those before it, and from modules beside them that import from no later one."""
 
 OPTIONAL = {
-    "bm3d",
-    "h5py",
-    "lmdb",
-    "matplotlib",
-    "onnx",
-    "onnxruntime",
-    "openvino",
-    "tensorflow",
-    "wandb",
-    "pillow_heif",
-    "rawpy",
-    "submitit",
-}
+    "bm3d", "h5py", "lmdb", "matplotlib", "onnx", "onnxruntime",
+    "openvino", "pillow_heif", "rawpy", "submitit", "tensorflow", "wandb",
+}  # fmt: skip
 
 
 def home(module: str) -> str | None:
