@@ -272,12 +272,19 @@ def _identify(weights: Weights, path: str | Path) -> tuple[Any, dict[str, Tensor
     """The network's options, of the metadata or of what its keys show, and its weights under our names."""
     if weights.metadata.get("network"):
         return weights.metadata["network"], weights.params
-    for name in ARCHS:
-        params = ARCHS.get(name).convert_state(weights.params) or weights.params
-        arguments = ARCHS.get(name).recognise({key: tuple(tensor.shape) for key, tensor in params.items()})
-        if arguments is not None:
-            return {"type": name, **arguments}, params
+    # Our own key names first: APR-RD's files, which have those of AT-BSN, have to be named.
+    for raw in (True, False):
+        for name in ARCHS:
+            cls = ARCHS.get(name)
+            params = weights.params if raw else cls.convert_state(weights.params)
+            arguments = None if params is None else cls.recognise(_shapes(params))
+            if params is not None and arguments is not None:
+                return {"type": name, **arguments}, cls.convert_state(params) or params
     raise UserError(
         f"{path}: no registered architecture has keys such as {', '.join(sorted(weights.params)[:3])}; "
         f"known architectures: {', '.join(ARCHS)}"
     )
+
+
+def _shapes(params: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in params.items()}

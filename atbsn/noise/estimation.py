@@ -77,10 +77,10 @@ def from_residual(pairs: Iterable[tuple[np.ndarray | Tensor, np.ndarray | Tensor
 
 
 def _as_tensor(picture: np.ndarray | Tensor) -> Tensor:
-    tensor = picture.detach().cpu() if isinstance(picture, Tensor) else to_tensor(picture)
-    if tensor.dim() != 3 or tensor.shape[0] != 3:
+    channels = picture.shape[0 if isinstance(picture, Tensor) else -1] if picture.ndim == 3 else None
+    if channels != 3:
         raise UserError(f"picture of shape {tuple(picture.shape)}: an (H, W, 3) array or a (3, H, W) tensor is needed")
-    return tensor
+    return picture.detach().cpu() if isinstance(picture, Tensor) else to_tensor(picture)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def test_valid_options_are_typed():
         ("val.tile={}", "val.tile: {}: input should be a valid integer"),
         ("val.k=[2]", "k = 2: a blind spot is 0"),
         ("test.tile=0", "test.tile: 0: input should be greater than 0, or input should be 'auto' or 'none'"),
-        ("name=../x", "name: '../x': string should match pattern"),
+        ("name=../x", "name: '../x': not a name for a folder"),
         ("name=3", "name: 3: input should be a valid string"),
         ("name=~", "name: None: "),
         ("manual_seed=-1", "manual_seed: -1: input should be greater than or equal to 0"),

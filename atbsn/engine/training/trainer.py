@@ -98,7 +98,8 @@ class Trainer:
         If the run is killed in the middle of it, the resumed run does all of it again.
         """
         if self._is_due(iteration, self.schedule.val_freq):
-            self.save(iteration, reported=False)  # whatever happens in there, or to it, is lost without loss
+            if self._is_due(iteration, self.schedule.checkpoint_freq):
+                self.save(iteration, reported=False)
             self.validation(iteration)
         if self._is_due(iteration, self.schedule.print_freq):
             self.log(iteration)
