@@ -1,5 +1,6 @@
 """What the documentation names exists: option files, scripts, flags, headings; what is imported is required."""
 
+import argparse
 import ast
 import contextlib
 import fnmatch
@@ -13,6 +14,8 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+
+from atbsn.app.arguments import atbsn_parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -57,6 +60,8 @@ def test_files_exist(page):
 def test_flags_are_accepted(page):
     for flag, commands in named_flags(page.read_text()):
         known = {name for command in commands for name in accepted(*command)}
+        if len(commands) > 1:  # in a text, which may speak of the atbsn command
+            known |= atbsn_flags()
         assert flag in known, f"{flag}: no argument of {' or '.join(' '.join(command) for command in commands)}"
 
 
@@ -106,7 +111,9 @@ def test_what_is_imported_is_required():
     sources += [path for folder in ("atbsn", "scripts") for path in (REPOSITORY / folder).rglob("*.py")]
     found = set()
     for path in sources:
+        apart = path.is_relative_to(REPOSITORY / "atbsn" / "app" / "page")  # imported by the command serve alone
         for module, always in imports(ast.parse(path.read_text())):
+            always = always and not apart
             name = DISTRIBUTIONS.get(module, module.replace("_", "-"))
             assert name in (required if always else required | optional), f"{path}: {module}: {name} is not required"
             found.add(name)
@@ -139,6 +146,16 @@ def _after_commands(line: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
         if commands:
             script, word = commands[-1].groups("")
             yield flag[0], [(script, word if word in subcommands(script) else "")]
+
+
+@cache
+def atbsn_flags() -> set[str]:
+    """The flags of ``atbsn`` and of its commands."""
+    parsers = [atbsn_parser()]
+    for action in parsers[0]._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            parsers += action.choices.values()
+    return {flag for parser in parsers for action in parser._actions for flag in action.option_strings}
 
 
 @cache
@@ -182,4 +199,6 @@ def imports(node: ast.AST, always: bool = True) -> Iterator[tuple[str, bool]]:
             module = name.split(".")[0]
             if module not in sys.stdlib_module_names and module not in ("atbsn", "scripts"):
                 yield module, always
-        yield from imports(child, always and not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)))
+        later = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        yield from imports(child, always and not later and not for_types)

@@ -209,7 +209,7 @@ def built(name: str, folder: Path) -> tuple[Model, int]:
 def test_a_step(name, progress, tmp_path):
     model, side = built(name, tmp_path)
     model.train()
-    batch = {"noisy": picture(side, side, batch=2)}  # and no clean picture
+    batch = {"noisy": picture(side, side, batch=2), "index": torch.arange(2)}  # and no clean picture
     losses = model(batch, torch.tensor(progress))
     assert all(value.ndim == 0 and value.isfinite() for value in losses.values()), losses
     assert not any(value.requires_grad for key, value in losses.items() if key != "loss")

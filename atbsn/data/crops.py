@@ -1,10 +1,13 @@
 """A bounded number of crops of any number of pictures."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from atbsn.data.base import ImageSet
+from atbsn.data.folder import write_examples
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, find_pictures, read_picture
@@ -62,6 +65,11 @@ class PictureCrops(ImageSet):
         if not self._crops:
             reasons = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:5])
             raise UserError(f"no picture can be used ({reasons or 'none was given'}); name noisy pictures or a folder")
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        write_examples(folder, "one", "two")
+        return {"paths": [str(folder)], "side": 32, "least": 20}
 
     def __len__(self) -> int:
         return len(self._crops)
