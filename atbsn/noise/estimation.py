@@ -229,7 +229,7 @@ def _valid(covariance: Tensor) -> Tensor:
     for _ in range(30):
         deviation = covariance[..., REACH, REACH].diagonal().clamp(min=1e-6).sqrt()
         covariance = covariance / (deviation[:, None] * deviation)[:, :, None, None]
-        values, vectors = torch.linalg.eigh(spectrum(covariance, side, side))
+        values, vectors = torch.linalg.eigh(spectrum(covariance.nan_to_num().double(), side, side))
         power = (vectors * values.clamp(min=1e-3).unsqueeze(-2)) @ vectors.mT
         torus = torch.fft.irfft2(power.permute(2, 3, 0, 1).to(torch.complex128), s=(side, side))
         covariance = torus[:, :, lags[:, None], lags[None]]

@@ -143,7 +143,7 @@ def test_safetensors_is_readable_by_everyone(tmp_path, net):
 
 def test_missing_file(tmp_path):
     for path in (tmp_path / "none.pth", tmp_path):
-        with pytest.raises(UserError, match="no such weight file|not a weight file"):
+        with pytest.raises(UserError, match=r"no such weight file|not a weight file"):
             load(path)
 
 
