@@ -18,14 +18,13 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
-@pytest.mark.xfail(reason="the estimate over several cameras can fail to converge", strict=False)
 def test_a_line_a_camera_and_one_for_all(command, folder):
     status, printed = command("scripts/noise.py", folder)
     lines = [line for line in printed.splitlines() if "level at" in line]
     assert status == 0 and len(lines) == 3
     assert "one:" in lines[0] and "two:" in lines[1] and "(4):" in lines[2]
-    quiet, loud = (float(line.split("128: ")[1].split("/")[0]) for line in lines[:2])
-    assert quiet < loud
+    assert abs(float(lines[0].split("128: ")[1].split("/")[0]) - 3) < 0.3
+    assert abs(float(lines[1].split("128: ")[1].split("/")[0]) - 12) < 1.2
 
 
 def test_the_figure(command, folder, tmp_path):
