@@ -339,14 +339,14 @@ def start_and_leave(*arguments: Any) -> None:
 
 CHECKED = {"atbsn.utils.dist.start": start_and_leave}
 BUILT = {
-    "atbsn.engine.training.experiment.Experiment": mock.MagicMock(),
+    "atbsn.app.commands.train.Experiment": mock.MagicMock(),
     "atbsn.engine.training.setup.RunLogger": leave,
-    "atbsn.engine.evaluation.validation.validate_sets": leave,
-    "atbsn.engine.inference.folder.denoise_set": leave,
+    "atbsn.app.commands.valid.validate_sets": leave,
+    "atbsn.app.commands.test.denoise_set": leave,
 }
 """Where train.py, valid.py and test.py have built all, and would begin to write."""
 COMPUTED = {
-    "atbsn.engine.evaluation.evaluator.evaluate": leave,
+    "atbsn.app.commands.compare.evaluate": leave,
     "scripts.measurement.measure": leave,
     "scripts.measurement.peak_tflops": lambda *arguments: 1.0,
     "time.process_time": leave,  # before prepare_data.py measures for seconds

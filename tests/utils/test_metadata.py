@@ -83,7 +83,7 @@ def values(block: bytes) -> dict:
             else:
                 width = {3: 2, 4: 4, 5: 4}.get(item.kind, 1)
                 number = np.frombuffer(item.value, f"{found.order}u{width}")
-                result[name, item.tag] = (item.kind, item.count, number.tolist())
+                result[name, item.tag] = (item.kind, item.length, number.tolist())
 
     walk(found.read(found.first)[0], 0)
     return result
