@@ -1,8 +1,8 @@
-"""How fast training and denoising are, against the same networks written plainly (scripts/naive.py).
+"""How fast training and denoising are, against the same networks written plainly (scripts/naive*.py).
 
 ``python scripts/benchmark.py`` measures every method and network in turns, ours, naive, ours, naive, ..., and writes
 benchmark.md and benchmark.json to results/benchmark/. ``--full`` takes the published batch sizes, pictures of 12
-megapixels, and also measures how long a training waits for its data.
+megapixels, further baselines, and also measures how long a training waits for its data.
 
 Naive: float32, channels first, eager, half-plane convolutions by padding and cropping, a pass for every blind spot,
 float32 from the CPU to the device at every step. Ours: as ``train.py`` and ``test.py`` run, in bfloat16 where the
@@ -66,7 +66,8 @@ def waiting(bench: Bench, size: tuple[int, int], folder: Path, steps: int) -> di
         loader = train_loader(PatchDataset(images, side), numbers, num_workers=4, pin_memory=pin_memory)
         batches = iter(loader) if name else itertools.repeat(next(iter(loader)))
         trainer, compiler = bench.trainer(bench.bsn_model(), batches)
-        compiler()
+        if compiler is not None:
+            compiler()
         trainer.step(1)
         runs[name] = partial(_steps, trainer, steps)
     seconds = in_turns(runs, bench.device, rounds=3)

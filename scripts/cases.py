@@ -31,7 +31,7 @@ from atbsn.models.sdap import SDAPModel
 from atbsn.options.schema import Adam, Test, Train
 from atbsn.utils.types import Precision
 from scripts import naive, naive_baselines, naive_directional
-from scripts.measurement import Case, Variant
+from scripts.measurement import Case, Run, Variant
 
 KS = naive.KS
 
@@ -47,11 +47,12 @@ class Sizes:
     light: tuple[int, int]
     heavy: tuple[int, int]
     cbsn: tuple[int, int]
+    refined: tuple[int, int]
     slow: tuple[int, int]
 
 
-QUICK = Sizes((2, 128), (2, 128), (1, 120), (256, 256), (704, 928), (480, 480), (256, 256), (120, 120))
-FULL = Sizes((8, 256), (8, 128), (4, 120), (512, 512), (3000, 4000), (1376, 1376), (1024, 1024), (480, 480))
+QUICK = Sizes((2, 128), (2, 128), (1, 120), (256, 256), (704, 928), (480, 480), (256, 256), (192, 192), (120, 120))
+FULL = Sizes((8, 256), (8, 128), (4, 120), (512, 512), (3000, 4000), (1376, 1376), (1024, 1024), (480, 480), (480, 480))
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Bench:
             self._inference("student B", sizes.heavy, students.StudentB(), naive.StudentB()),
             self._inference("student C", sizes.light, students.StudentC(w), naive.StudentC(w)),
             self._inference("C-BSN", sizes.cbsn, cbsn.CBSN(self.wide), naive.CBSN(self.wide)),
-            self._inference("AP-BSN + R3", sizes.slow, apbsn.APBSN(self.wide), naive_baselines.APBSN(self.wide)),
+            self._inference("AP-BSN + R3", sizes.refined, apbsn.APBSN(self.wide), naive_baselines.APBSN(self.wide)),
         ]  # fmt: skip
         return cases + self._further(sizes) if full else cases
 
@@ -119,7 +120,7 @@ class Bench:
     def bsn_model(self) -> Model:
         return BSNModel(atbsn.ATBSN(self.width))
 
-    def trainer(self, model: Model, batches: Iterable[dict[str, Tensor]]) -> tuple[Trainer, Callable[[], object]]:
+    def trainer(self, model: Model, batches: Iterable[dict[str, Tensor]]) -> tuple[Trainer, Run | None]:
         """The training loop over ``batches`` without its files, and what compiles it."""
         model.to(self.device).to(memory_format=torch.channels_last)
         train = Train(total_iter=10**6, optim=Adam(type="Adam", lr=1e-4), precision=self.precision)
@@ -132,9 +133,9 @@ class Bench:
         trainer = Trainer(learner, iter(batches), guard, nothing, nothing, nothing, schedule, self.device)
         return trainer, self._compiler(model)
 
-    def _compiler(self, module: nn.Module) -> Callable[[], object]:
+    def _compiler(self, module: nn.Module) -> Run | None:
         """As test.py and train.py compile, but only where it pays."""
-        return partial(module.compile, dynamic=False) if self.device.type == "cuda" else lambda: None
+        return partial(module.compile, dynamic=False) if self.device.type == "cuda" else None
 
     def _training(
         self,
