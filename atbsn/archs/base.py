@@ -103,6 +103,14 @@ class Network(nn.Module):
         return "generator" in inspect.signature(cls.denoise).parameters
 
     @classmethod
+    def is_local(cls) -> bool:
+        """Whether ``denoise`` does nothing but lay a function over the picture, so that bands of it can be done apart.
+
+        A network whose own ``denoise`` is like that says so by overriding this.
+        """
+        return cls.denoise is Network.denoise
+
+    @classmethod
     def example(cls) -> dict[str, Any]:
         """Constructor arguments of a tiny network, which the tests of all networks use: width 2 where there is one."""
         return {"width": 2} if "width" in inspect.signature(cls).parameters else {}
@@ -191,6 +199,10 @@ class BlindSpotNetwork(Network, ABC):
                 generator.set_state(state)
             outputs.append(self.denoise(noisy, tiled, k=k, **how))
         return torch.stack(outputs)
+
+    @classmethod
+    def is_local(cls) -> bool:
+        return cls.denoise is BlindSpotNetwork.denoise
 
     @classmethod
     def check_hole(cls, k: int) -> None:
