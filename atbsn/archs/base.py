@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -141,8 +141,8 @@ class BlindSpotNetwork(Network, ABC):
     BSN training take any of them.
     """
 
-    family: ClassVar[tuple[int, ...]] = (0, 1, 3, 5, 7, 9, 11)
-    """Holes of the published family of teachers; ``denoise`` with ``k="mean"`` gives their mean."""
+    family: tuple[int, ...] = (0, 1, 3, 5, 7, 9, 11)
+    """Holes whose mean ``denoise`` gives with ``k="mean"``: the published teachers, unless a network has its own."""
 
     @abstractmethod
     def forward(self, noisy: Tensor, k: int = 3) -> Tensor:
