@@ -42,6 +42,7 @@ class RenoiseModel(Model):
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
         target: the mean of what the camera shows, or the scene without noise; see ``RandomCamera``.
         recoloured: part of the pictures that get other colours and less contrast.
+        noiseless: part of the pictures that get no noise.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class RenoiseModel(Model):
         ),
         target: Literal["mean", "scene"] = "mean",
         recoloured: Fraction = 0.0,
+        noiseless: Fraction = 0.0,
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {"shot_noise": shot_noise, "softness": softness, "demosaicing": demosaicing})
         self.loss = loss
         self.camera = RandomCamera(
-            shot_noise, processed, compressed, softened, softness, demosaicing, target, recoloured
+            shot_noise, processed, compressed, softened, softness, demosaicing, target, recoloured, noiseless
         )
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 

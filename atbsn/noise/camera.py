@@ -69,6 +69,7 @@ class RandomCamera:
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
         recoloured: part of the pictures whose colours are exchanged, made stronger or weaker, and that lose contrast,
             down to flat ones: a few pictures do not show all colours.
+        noiseless: part of the pictures that get no noise, so that a clean picture comes back as it is.
         target: what counts as clean: the mean of what this camera shows (so no network has to guess how far black and
             the tone curve have moved a colour, and flat colours stay where they are), or the scene without noise.
     """
@@ -86,8 +87,9 @@ class RandomCamera:
         demosaicing: Sequence[float] = (0.45, 0.45, 0.0, 0.1),
         target: Literal["mean", "scene"] = "mean",
         recoloured: float = 0.0,
+        noiseless: float = 0.0,
     ) -> None:
-        self.target, self.recoloured = target, recoloured
+        self.target, self.recoloured, self.noiseless = target, recoloured, noiseless
         self.shot_noise, self.processed, self.compressed = tuple(shot_noise), processed, compressed
         self.softened, self.softness = softened, softness
         self.demosaicing = [sum(demosaicing[: place + 1]) / sum(demosaicing) for place in range(3)]
@@ -97,6 +99,8 @@ class RandomCamera:
         linear = self._light(self._in_other_colours(pictures) if self.recoloured else pictures)
         tone = _draw_tone(pictures)
         noise = self._raw_noise(linear)
+        if self.noiseless:
+            noise = noise * _chance(pictures, 1 - self.noiseless)
         clean = tone.mean(linear, noise) if self.target == "mean" else tone(linear)
         difference = to_ycbcr(tone(linear + noise) - clean)
         noisy = (clean + to_rgb(self._smoothed(difference))).clamp(0, 1) * 255
