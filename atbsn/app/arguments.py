@@ -146,7 +146,12 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "--nlm", nargs="+", type=positive(float), default=[], metavar="H", help="OpenCV non-local means"
     )
     parser.add_argument(
-        "--bm3d", nargs="+", type=positive(float), default=[], metavar="SIGMA", help="CBM3D, noise levels"
+        "--bm3d",
+        nargs="+",
+        type=_level,
+        default=[],
+        metavar="SIGMA",
+        help="CBM3D, noise levels; auto is that which each picture seems to have",
     )
     parser.add_argument("--output", help="folder of the results (default: results/<name>)")
 
@@ -171,6 +176,10 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 def _hole(text: str) -> int | str:
     return text if text == "mean" else int(text)
+
+
+def _level(text: str) -> float | str:
+    return text if text == "auto" else positive(float)(text)
 
 
 def _word_or(kind: type[int] | type[float]) -> Callable[[str], object]:

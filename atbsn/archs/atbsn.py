@@ -1,9 +1,10 @@
 """AT-BSN: a blind-spot network whose blind spot k is tunable (Chen et al., CVPR 2024, arXiv 2303.16783)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -13,7 +14,7 @@ from atbsn.archs.unet import SLOPE, UNet, kaiming_init
 from atbsn.ops.blind_spot import blind_spot_shift, rotate, rows_outwards, shift_outwards, unrotate
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.registry import ARCHS
-from atbsn.utils.types import PositiveInt
+from atbsn.utils.types import NonNegativeInt, PositiveInt
 
 
 @ARCHS.register
@@ -32,12 +33,21 @@ class ATBSN(BlindSpotNetwork):
             the patch, tile or picture instead: then colour and brightness need not be learned (the output moves with
             the input), which short trainings gain most from. Strictly, every pixel then sees itself, as one in the
             16,384 of a 128 x 128 patch.
+        family: blind spots whose mean ``k="mean"`` is. A network that is trained with a small one knows nothing about
+            much larger ones.
     """
 
     size_multiple = 32
 
-    def __init__(self, width: PositiveInt = 48, mean: float | Literal["picture"] = 0.0) -> None:
+    def __init__(
+        self,
+        width: PositiveInt = 48,
+        mean: float | Literal["picture"] = 0.0,
+        family: Annotated[Sequence[NonNegativeInt], MinLen(1)] = BlindSpotNetwork.family,
+    ) -> None:
         super().__init__()
+        self.check_holes(family)
+        self.family = tuple(family)
         self.mean = mean
         self.unet = UNet(width, out_channels=2 * width, half_plane=True)
         self.nin_A = nn.Conv2d(8 * width, 8 * width, 1)
