@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def test_benchmark_writes_json_and_markdown(command, tmp_path):
-    arguments = ["--device", "cpu", "--width", "2", "--cbsn_width", "2", "--rounds", "1", "--precision", "fp32"]
+    arguments = ["--device", "cpu", "--width", "2", "--wide", "2", "--rounds", "1", "--precision", "fp32"]
     status, output = command("scripts/benchmark.py", *arguments, "--only", "step", "teacher family", "student A")
     assert status == 0, output
     folder = tmp_path / "results" / "benchmark"
@@ -49,7 +49,7 @@ def test_a_slow_source_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(LmdbReader, "crop", crop_slowly)
     # Without workers, which read ahead: what a crop takes is waited for.
     monkeypatch.setattr(benchmark, "train_loader", lambda *args, **kw: train_loader(*args, **{**kw, "num_workers": 0}))
-    bench = benchmark.Bench(CPU, "fp32", width=2, cbsn_width=2, teacher=Path("unused"))
+    bench = benchmark.Bench(CPU, "fp32", width=2, wide=2, teacher=Path("unused"))
     shares = benchmark.waiting(bench, (2, 32), tmp_path, steps=2)
     assert list(shares) == ["RAM", "LMDB"]
     assert shares["LMDB"] > 0.5 and shares["LMDB"] > shares["RAM"]
