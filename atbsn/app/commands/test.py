@@ -14,7 +14,7 @@ from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import read_picture, write_picture
 from atbsn.utils.log import logger
-from atbsn.utils.pictures.formats import WRITTEN
+from atbsn.utils.pictures.formats import SUFFIXES, WRITTEN
 
 
 def main(arguments: Namespace) -> int:
@@ -31,27 +31,29 @@ def main(arguments: Namespace) -> int:
     denoiser = build_test_denoiser(options, device, "test")
     if arguments.output and _is_file(arguments):
         return _denoise_one(denoiser, Path(arguments.input[0]), Path(arguments.output))
-    failures = 0
+    failed: list[str] = []
     for name, images in sets.items():
         folder = results_folder(options) / name
         if arguments.output:
             folder = Path(arguments.output) / (name if len(sets) > 1 else "")
-        failed = denoise_set(images, denoiser, folder, f"denoise {name}")
-        logger.info("%s: %d pictures in %s", name, len(images) - failed, folder)
-        failures += failed
-    if failures:
-        logger.error("%d pictures could not be done; see above", failures)
-    return 2 if failures else 0
+        missing = denoise_set(images, denoiser, folder, f"denoise {name}")
+        logger.info("%s: %d pictures in %s", name, len(images) - len(missing), folder)
+        failed += missing
+    if failed:
+        logger.error("%d could not be done, for reasons given above: %s", len(failed), ", ".join(failed))
+    return 2 if failed else 0
 
 
 def _is_file(arguments: Namespace) -> bool:
     """Whether ``--output`` names the file for a single picture, not a folder."""
     output, inputs = Path(arguments.output), arguments.input or []
     single = len(inputs) == 1 and Path(inputs[0]).is_file()
-    return single and output.suffix.lower() in WRITTEN and not output.is_dir()
+    return single and output.suffix.lower() in SUFFIXES and not output.is_dir()
 
 
 def _denoise_one(denoiser: Denoiser, source: Path, target: Path) -> int:
+    if target.suffix.lower() not in WRITTEN:
+        raise UserError(f"--output {target}: camera RAW is not written; name a .tif file")
     if target.resolve() == source.resolve():
         raise UserError(f"{source}: would be overwritten by its denoised picture; give another --output")
     write_picture(target, clean_picture(denoiser, read_picture(source), source.stem))
