@@ -141,7 +141,7 @@ def _function(name: str, function: Callable[..., Any], exclude: tuple[str, ...])
 
 def _arguments(function: Callable[..., Any], exclude: tuple[str, ...]) -> list[tuple[str, str, str, str]]:
     """(name, type, default, description) of what ``function``, or the constructor of a class, takes."""
-    own = function.__init__ if inspect.isclass(function) else function  # type: ignore[misc]
+    own = function.__init__ if inspect.isclass(function) else function
     hints = get_type_hints(own, include_extras=True)
     signature = inspect.signature(function)
     described = dict(_argument_docs(function))
