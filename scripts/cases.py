@@ -219,7 +219,7 @@ class Bench:
             return Variant(lambda: denoiser(noisy, name).cpu(), self._compiler(net))
 
         def baseline() -> Variant:
-            function = plain_denoise or getattr(plain, "denoise", plain)
+            function: Any = plain_denoise or getattr(plain, "denoise", plain)
             plain.to(self.device)
             return Variant(torch.no_grad()(lambda: function(noisy.to(self.device)).cpu()))
 

@@ -129,6 +129,16 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
         help="where the denoised pictures go; of several sets, each into a folder of its own; of one picture, its file "
         "(default: results/<name>)",
     )  # fmt: skip
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="leave out what is done already of these files with these settings",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do one of N parts, from 1/N to N/N (default: this task's of a Slurm array, or all)",
+    )
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:

@@ -48,6 +48,7 @@ def plan(inputs: Sequence[str], output: str | None, overwrite: bool) -> Plan:
     jobs: list[Job] = []
     kept, skipped = Found([], [], []), list(found.skipped)
     taken: dict[Path, Path] = {}
+    originals = {path.resolve() for path in found.paths if path.resolve() in named or not _is_ours(path)}
     for source, name in zip(found.paths, found.names, strict=True):
         suffix = source.suffix if source.suffix.lower() in formats.WRITTEN else ".tif"
         below = name.with_name(f"{name.stem}_clean{suffix}")
@@ -57,6 +58,8 @@ def plan(inputs: Sequence[str], output: str | None, overwrite: bool) -> Plan:
             reason = "made by atbsn"
         elif target.resolve() == source.resolve():
             raise UserError(f"{source}: would be overwritten; give another --output")
+        elif target.resolve() in originals:
+            reason = f"{target}, where its clean picture goes, is one of the pictures; give another --output"
         elif target in taken:
             reason = f"{target} is the clean picture of {taken[target]}"
         elif target.exists() and not overwrite:

@@ -167,6 +167,10 @@ class Logger(Section):
     keep_last: PositiveInt | None = None
     """How many numbered checkpoints to keep; all without it. net_latest and net_best always stay."""
     use_tb_logger: bool = True
+    """Write curves, panels and options for TensorBoard, to tb_logger/<name>."""
+    wandb: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")] | None = None
+    """Send the same to this project at Weights & Biases, or ENTITY/PROJECT; needs the extra [wandb]. WANDB_MODE=offline
+    keeps it on this machine."""
 
 
 class Options(Section):

@@ -114,6 +114,16 @@ def test_two_pictures_of_one_target(tmp_path):
     assert len(found.jobs) == 1 and "is the clean picture of" in found.found.skipped[0][1]
 
 
+def test_a_picture_that_is_asked_for_is_no_target(atbsn, tmp_path):
+    """Though it is named as our own are, and --overwrite is given."""
+    for name in ("a.png", "a_clean.png"):
+        write_picture(tmp_path / name, Picture(noise(40, 50, 3)))
+    before = (tmp_path / "a_clean.png").read_bytes()
+    status, said = atbsn("denoise", "a.png", "a_clean.png", "--overwrite", "--weights", "tiny.pth")
+    assert status == 2 and "a_clean.png, where its clean picture goes, is one of the pictures" in said
+    assert (tmp_path / "a_clean.png").read_bytes() == before and (tmp_path / "a_clean_clean.png").is_file()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("shape", [(300, 70), (70, 300), (300, 290), (20, 20), (1, 9)])
 def test_bands_give_what_the_whole_picture_gives(dtype, shape):

@@ -22,6 +22,7 @@ from atbsn.engine.training.finite import FiniteGuard
 from atbsn.engine.training.loggers import LossMeter, RunLogger
 from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
 from atbsn.engine.training.state import State, compare_settings, load_state, newest_state
+from atbsn.engine.training.trackers import TensorBoard, Tracker, WeightsAndBiases, flatten
 from atbsn.engine.training.trainer import Schedule, Trainer
 from atbsn.engine.training.validation import TrainingValidation
 from atbsn.models.base import Model
@@ -167,10 +168,8 @@ def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
         f"{sum(p.numel() for p in model.net.parameters()):,}", dist.world_size(), device.type, training.seed,
         training.start_iter, train.total_iter,
     )  # fmt: skip
-    run_logger = RunLogger(
-        experiment.folder, experiment.tensorboard if options.logger.use_tb_logger else None,
-        training.start_iter + 1 if training.reported else training.start_iter,
-    )  # fmt: skip
+    first_iter = training.start_iter + 1 if training.reported else training.start_iter
+    run_logger = RunLogger(experiment.folder, _build_trackers(training, experiment), first_iter)
     validate = TrainingValidation(
         training.denoiser, learner.ema, training.val_sets, training.measuring, options.val.best_metric, run_logger,
         experiment.visualization, train.total_iter, options.val.k,
@@ -192,6 +191,15 @@ def _restore_method(model: Model, state: State) -> None:
         model.load_own_state(state.content.get("method", {}))
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{state.path}: does not fit {type(model).__name__} ({in_a_phrase(error)})") from None
+
+
+def _build_trackers(training: Training, experiment: RunFolders) -> list[Tracker]:
+    options = training.options
+    hparams = flatten(training.settings)
+    trackers: list[Tracker] = [TensorBoard(experiment.tensorboard, hparams)] if options.logger.use_tb_logger else []
+    if options.logger.wandb is not None:
+        trackers.append(WeightsAndBiases(options.logger.wandb, options.name, experiment.folder, hparams))
+    return trackers
 
 
 def _build_learner(training: Training) -> Learner:
