@@ -11,7 +11,14 @@ from torch.nn import functional as F
 from atbsn.archs.base import BlindSpotNetwork, in_full_precision
 from atbsn.archs.sass import atbsn_state
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
-from atbsn.ops.blind_spot import blind_spot_shift, rotate, rows_outwards, shift_outwards, unrotate
+from atbsn.ops.blind_spot import (
+    blind_spot_shift,
+    concatenate_channels,
+    in_blocks,
+    rotate,
+    shift_outwards,
+    unrotate,
+)
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeInt, PositiveInt
@@ -65,7 +72,7 @@ class ATBSN(BlindSpotNetwork):
         shift = blind_spot_shift(k)
         offset = self._offset(noisy)
         parts = shift_outwards(self._features(noisy - offset, margin=shift), shift, margin=shift)
-        return _crop(self._head(self.nin_A(_concatenate(parts))), noisy) + offset
+        return _crop(self._head(self.nin_A(concatenate_channels(parts))), noisy) + offset
 
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (0, 1, 3, 5, 7, 9, 11)) -> Tensor:
         """Denoise with every blind spot of ``ks`` in one feature pass: (B, 3, H, W) -> (K, B, 3, H, W).
@@ -81,18 +88,8 @@ class ATBSN(BlindSpotNetwork):
         margin = max(shifts)
         offset = self._offset(noisy)
         parts = self._features(noisy - offset, margin)
-        height, width = parts[1].shape[-2], parts[0].shape[-1]
-        block = _block_pixels(noisy.device)
-        num_pictures = max(1, block // (height * width))
-        num_rows = max(1, 4 * margin, block // (num_pictures * width))
-        pictures = []
-        for group in zip(*(part.split(num_pictures) for part in parts), strict=True):
-            blocks = [
-                self._teachers(rows_outwards(group, top, min(top + num_rows, height), margin), shifts, margin)
-                for top in range(0, height, num_rows)
-            ]
-            pictures.append(torch.cat(blocks, dim=-2))
-        return _crop(torch.cat(pictures, dim=1), noisy) + offset
+        outputs = in_blocks(parts, margin, lambda block: self._teachers(block, shifts, margin))
+        return _crop(outputs, noisy) + offset
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
@@ -140,18 +137,6 @@ class ATBSN(BlindSpotNetwork):
         return noisy.mean(dim=(2, 3), keepdim=True) if self.mean == "picture" else float(self.mean)
 
 
-def _concatenate(parts: Sequence[Tensor]) -> Tensor:
-    """The channels of ``parts`` (B, C, H, W), one after the other, channels last in memory whatever the parts are."""
-    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], dim=-1).permute(0, 3, 1, 2)
-
-
 def _crop(output: Tensor, noisy: Tensor) -> Tensor:
     """Take off what ``noisy`` was padded by."""
     return output[..., : noisy.shape[-2], : noisy.shape[-1]]
-
-
-def _block_pixels(device: torch.device) -> int:
-    """Pixels whose teachers are computed at once: few enough for the cache of a CPU, or the memory of a GPU."""
-    if device.type != "cpu":
-        return 2**17
-    return 2**14 if torch.compiler.is_compiling() else 2**12  # fewer blocks compile faster
