@@ -32,8 +32,8 @@ PAGE = REPOSITORY / "docs" / "options.md"
 _HEAD = """\
 # Options
 
-Written by `scripts/document_options.py` from the code; do not edit. Examples are in `options/`. `train.py --set a.b=value` lays
-one option over the file, and `base:` names a file that these are laid over. A key that is not here is refused, and so
+Written by `scripts/document_options.py` from the code; do not edit. Examples are in `options/`.
+`train.py --set a.b=value` lays one option over the file, and `base:` names a file that these are laid over. A key that is not here is refused, and so
 is a value of another type.
 """
 _SECTIONS = {

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import socket
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -10,6 +11,9 @@ import numpy as np
 import torch
 
 from atbsn.utils.errors import UserError
+
+_PATIENCE = 20.0
+"""Seconds without an answer from torchvision's server."""
 
 Backbone = Literal["alex", "vgg", "squeeze"]
 
@@ -25,7 +29,9 @@ def load_lpips(net: Backbone) -> Any:
         raise UserError('type: lpips: needs a package that is not installed; pip install "atbsn[lpips]"')
     import lpips
 
+    waits = socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(_PATIENCE)  # torch sets none, and waits for ever behind some walls
         with contextlib.redirect_stdout(io.StringIO()):  # it greets
             return lpips.LPIPS(net=net, verbose=False).eval().requires_grad_(False)
     except (OSError, RuntimeError) as error:  # no network, or half a file
@@ -33,6 +39,8 @@ def load_lpips(net: Backbone) -> Any:
             f"type: lpips: the weights of its backbone '{net}' cannot be fetched ({error}); run it once where "
             f"download.pytorch.org can be reached, and copy the file to {torch.hub.get_dir()}/checkpoints here"
         ) from error
+    finally:
+        socket.setdefaulttimeout(waits)
 
 
 def lpips_distance(image: np.ndarray, reference: np.ndarray, net: Backbone = "alex") -> float:

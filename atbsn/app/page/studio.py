@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,13 @@ from atbsn.app.page.sessions import Session, Upload
 from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.finish import finish
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import picture_size, read_picture, to_tensor, write_picture
+from atbsn.utils.types import Hole
 
-HOLES = (0, 1, 3, 5, 7, 9, 11)
-"""Blind spots offered, of those that the network takes."""
+HOLES: tuple[Hole, ...] = (0, 1, 3, 5, 7, 9, 11, "mean")
+"""Blind spots offered, of those that the network takes; ``mean`` is that of its family."""
 STRONGEST = 1.5
 """End of the strength slider."""
 LONGEST = 30.0
@@ -81,9 +84,8 @@ class Studio:
             "weights": {"start": self.name, **({"adapted": "adapted"} if session.adapted else {})},
             "network": type(self.net).__name__,
             "strongest": STRONGEST,
-            "detail": takes_setting(self.net, "detail", "auto"),
+            "settings": _own_settings(self.net),
             "holes": self.holes,
-            "hole": _own_hole(self.net) if self.holes else None,
             "adapt": self._adapt is not None,
             "noise": self._noise_curve is not None,
             "megabytes": self.limits.megabytes,
@@ -212,17 +214,20 @@ def _called(upload: Upload) -> Iterator[None]:
         raise UserError(str(error).replace(str(upload.path), upload.name)) from error
 
 
-def _holes(net: Network) -> list[int]:
+def _holes(net: Network) -> list[Hole]:
     """The blind spots to offer; none for a network without."""
-    if not isinstance(net, BlindSpotNetwork):
+    if not isinstance(net, BlindSpotNetwork) or "k" not in type(net).denoise_keywords():
         return []
-    return [k for k in sorted({*HOLES, _own_hole(net)}) if takes_setting(net, "k", k)]
+    numbers = {*HOLES, _own_settings(net)["k"]} - {"mean"}
+    return [k for k in [*sorted(numbers), "mean"] if takes_setting(net, "k", k)]
 
 
-def _own_hole(net: Network) -> int:
-    """The blind spot the weights are meant for; 3 for those meant for the mean of many, which the slider is not."""
-    k = net.denoise_settings.get("k", 3)
-    return 3 if k == "mean" else k
+def _own_settings(net: Network) -> dict[str, Any]:
+    """What the command uses unless told otherwise, and so the page at first: ``strength``, ``detail``, ``k``."""
+    names = ["strength", "detail", *(["k"] if "k" in type(net).denoise_keywords() else [])]
+    declared = {**signature(finish).parameters, **signature(type(net).denoise).parameters}
+    defaults = {name: declared[name].default for name in names}
+    return {name: net.denoise_settings.get(name, default) for name, default in defaults.items()}
 
 
 def _without_weights(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The folder of a run: made once, held by one training at a time, the old one archived."""
 
+import contextlib
 import shlex
 import sys
 from datetime import datetime
@@ -59,7 +60,7 @@ class Experiment(RunFolders):
 
     def __exit__(self, *exception: object) -> None:
         """Let another training have the name."""
-        self._lock.release()
+        self._give_back()
 
     def _open(self, options: Options, continued: bool) -> None:
         try:
@@ -79,8 +80,15 @@ class Experiment(RunFolders):
                 "another name (--set name=...)"
             ) from None
         except OSError as error:
-            self._lock.release()
+            self._give_back()
             raise cannot_write(self.folder, error) from error
+
+    def _give_back(self) -> None:
+        """Release the lock and leave no file of it. Who waits for a file that is gone makes a new one."""
+        if self._lock.is_locked:
+            with contextlib.suppress(OSError):  # Windows removes it where nobody else has it open, but not before
+                Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     def _archive(self) -> None:
         stamp = f"_archived_{datetime.now():%Y%m%d_%H%M%S_%f}"

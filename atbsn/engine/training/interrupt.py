@@ -21,6 +21,8 @@ STOPPING = tuple(
 _ONE_REQUEST = 2.0
 """Seconds: Ctrl-C and schedulers signal a process and its launcher, which passes the signal on to the process."""
 
+_SAYS = "finishing this iteration and saving; once more leaves at once"
+
 
 def _leave_the_terminal() -> None:
     """A closed terminal fails at every write: send what was meant for it nowhere. Files and pipes stay."""
@@ -35,8 +37,8 @@ def _leave_the_terminal() -> None:
 class StopSignal:
     """Context in which SIGINT, SIGTERM and SIGHUP (a closed terminal) ask the loop to stop instead of killing it.
 
-    Once more, later, kills, in the middle of a validation too: the state is saved before one begins, or, where the
-    request came in it, cannot be newer.
+    Once more, later, kills, in the middle of a validation too: the state is saved before one begins, so nothing is
+    lost but the validation, which the resumed run makes up for.
 
     With several processes all stop at the same iteration. They agree on the CPU, in the background: a process says
     after an iteration whether it was asked, and learns after the next one whether any was. Nothing waits for a GPU.
@@ -89,7 +91,7 @@ class StopSignal:
                 _leave_the_terminal()
             if dist.is_main():  # past the log: what was interrupted may be writing to it
                 with contextlib.suppress(OSError):
-                    os.write(2, f"\n{self.received.name}: finishing this iteration and saving\n".encode())
+                    os.write(2, f"\n{self.received.name}: {_SAYS}\n".encode())
         elif time.monotonic() - self._since > _ONE_REQUEST:
             self._give_back()
             signal.raise_signal(number)

@@ -95,11 +95,11 @@ class Trainer:
     def report(self, iteration: int) -> None:
         """Validate, log and save, each where it is due.
 
-        If the run is killed in the middle of it, the resumed run does all of it again.
+        A validation may take long, so the state is saved before it, too. If the run is killed in the middle, the
+        resumed run does all of this again.
         """
         if self._is_due(iteration, self.schedule.val_freq):
-            if self._is_due(iteration, self.schedule.checkpoint_freq):
-                self.save(iteration, reported=False)
+            self.save(iteration, reported=False)
             self.validation(iteration)
         if self._is_due(iteration, self.schedule.print_freq):
             self.log(iteration)

@@ -1,5 +1,6 @@
 """One name, one training at a time."""
 
+import sys
 import threading
 import time
 
@@ -9,6 +10,7 @@ from training_runs import At, Run, die_alone, tiny, wait_for_go
 
 from atbsn.engine.training.experiment import Experiment
 from atbsn.options.check import check_options
+from atbsn.utils.errors import UserError
 
 
 def wait_for(path) -> None:
@@ -67,3 +69,37 @@ def test_the_lock_is_given_back(tmp_path, monkeypatch):
         with Experiment(options, None) as experiment:
             assert experiment.states.is_dir()
         assert list(experiment.states.iterdir()) == []
+        assert not list((tmp_path / "experiments").glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files that are open cannot be removed")
+def test_who_waits_for_a_lock_whose_file_goes_gets_the_new_one(tmp_path, monkeypatch):
+    """Never two at once, though the file is removed while others have it open."""
+    options = check_options(tiny(tmp_path) | {"path": {"root": str(tmp_path)}}, "test")
+    inside, most, done = [], [], []
+
+    def train() -> None:
+        for _ in range(5):
+            with Experiment(options, None):
+                inside.append(1)
+                most.append(len(inside))
+                time.sleep(0.01)
+                inside.pop()
+            done.append(1)
+
+    threads = [threading.Thread(target=train) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 20 and max(most) == 1
+
+
+def test_a_refused_name_keeps_the_lock_of_its_holder(tmp_path, monkeypatch):
+    monkeypatch.setattr("atbsn.engine.training.experiment._PATIENCE", 0)
+    options = check_options(tiny(tmp_path) | {"path": {"root": str(tmp_path)}}, "test")
+    with Experiment(options, None):
+        for _ in range(2):
+            with pytest.raises(UserError, match="another training of the name 'tiny' is running"):
+                Experiment(options, None)
+    Experiment(options, None).__exit__()

@@ -10,13 +10,12 @@ let current = null;
 let adapting = null; // the id of the job
 let reading = 0;
 
-const settings = () => ({
-  weights: $("weights").value || "start",
-  ...(about.detail ? { detail: $("detail-auto").checked ? "auto" : Number($("detail").value) } : {}),
-});
+const detail = () => ($("detail-auto").checked ? "auto" : Number($("detail").value));
+const settings = () => ({ weights: $("weights").value || "start", detail: detail() });
 const strength = () => Number($("strength").value);
 const hole = () => (about.holes.length ? about.holes[Number($("hole").value)] : null);
 const holeName = () => (hole() === null ? "" : String(hole()));
+const percent = (share) => `${Math.round(100 * share)} %`;
 
 const stage = new Stage($("stage"), (centre) => loupe.move(centre));
 const loupe = new Loupe($("loupe"), settings, fail, (area) => stage.mark(area));
@@ -54,7 +53,7 @@ async function take(files) {
     say(`Reading ${file.name} …`);
     try {
       const facts = await api.upload(file);
-      pictures.set(facts.id, { ...facts, noisy: null, cleans: new Map(), wanted: null });
+      pictures.set(facts.id, { ...facts, noisy: null, cleans: new Map(), of: null, wanted: null });
       await choose(facts.id);
     } catch (error) {
       fail(error);
@@ -147,6 +146,7 @@ async function refresh() {
       cleans.set(name, await api.samples(result.views[name]));
       if (picture.wanted !== key) return;
       picture.cleans = cleans;
+      picture.of = key; // until then those of other settings are shown
       if (picture === current && name === holeName()) repaint();
     }
     if (picture === current && !reading) say(ready());
@@ -168,7 +168,8 @@ function repaint() {
     if (current === null) return;
     stage.paint(current.noisy, current.cleans.get(holeName()) ?? null, strength());
     loupe.paint(holeName(), strength());
-    document.body.dataset.shown = current.cleans.has(holeName()) ? `${current.id} ${holeName()} ${strength()}` : "";
+    const done = current.of === JSON.stringify(settings()) && current.cleans.has(holeName());
+    document.body.dataset.shown = done ? `${current.id} ${$("weights").value} ${detail()} ${holeName()} ${strength()}` : "";
   });
 }
 loupe.onready = repaint;
@@ -231,12 +232,12 @@ async function adapt() {
       $("adapt-bar").value = state.share;
       $("adapt-text").textContent = api.inWords(state, "Adapting");
     });
-    $("adapt-text").textContent = result === null ? "Stopped before it began." : result.message;
     if (result !== null) {
       about = await api.describe();
       weights("adapted");
       if (current) refresh();
     }
+    $("adapt-text").textContent = result === null ? "Stopped before it began." : result.message;
   } catch (error) {
     $("adapt-text").textContent = "";
     fail(error);
@@ -276,26 +277,22 @@ function listen() {
     take(files);
   };
   $("error").querySelector("button").onclick = forgive;
-  $("strength").oninput = () => {
-    $("strength-value").textContent = `${Math.round(100 * strength())} %`;
-    repaint();
-  };
-  $("hole").oninput = () => {
-    $("hole-value").textContent = `k = ${hole()}`;
+  $("strength").oninput = $("hole").oninput = () => {
+    label();
     repaint();
   };
   let pending = null;
-  const detail = () => {
-    const auto = $("detail-auto").checked;
-    $("detail-value").textContent = auto ? "auto" : `${Math.round(100 * Number($("detail").value))} %`;
+  const detailed = () => {
+    label();
+    repaint();
     clearTimeout(pending);
     pending = setTimeout(() => current && refresh(), 250);
   };
   $("detail").oninput = () => {
     $("detail-auto").checked = false;
-    detail();
+    detailed();
   };
-  $("detail-auto").onchange = detail;
+  $("detail-auto").onchange = detailed;
   $("weights").onchange = () => current && refresh();
   $("download").onclick = download;
   $("adapt-start").onclick = adapt;
@@ -308,6 +305,25 @@ function listen() {
   setInterval(() => api.describe().catch((error) => error.over && fail(error)), 60_000);
 }
 
+function label() {
+  $("strength-value").textContent = percent(strength());
+  $("detail-value").textContent = detail() === "auto" ? "auto" : percent(detail());
+  $("hole-value").textContent = hole() === "mean" ? "mean of all" : `k = ${hole()}`;
+}
+
+// The sliders begin where the command does.
+function settle() {
+  const own = about.settings;
+  $("strength").max = Math.max(about.strongest, own.strength);
+  $("strength").value = own.strength;
+  $("detail-auto").checked = own.detail === "auto";
+  if (own.detail !== "auto") $("detail").value = own.detail;
+  $("hole-control").hidden = !about.holes.length;
+  $("hole").max = about.holes.length - 1;
+  $("hole").value = Math.max(0, about.holes.indexOf(own.k));
+  label();
+}
+
 async function begin() {
   listen();
   try {
@@ -318,12 +334,7 @@ async function begin() {
     return;
   }
   weights("start");
-  $("strength").max = about.strongest;
-  $("detail-control").hidden = !about.detail;
-  $("hole-control").hidden = !about.holes.length;
-  $("hole").max = about.holes.length - 1;
-  $("hole").value = Math.max(0, about.holes.indexOf(about.hole));
-  if (about.holes.length) $("hole-value").textContent = `k = ${hole()}`;
+  settle();
   $("adapt").hidden = !about.adapt;
   $("kinds").textContent += `. Up to ${about.megapixels} megapixels.`;
   document.body.dataset.ready = "yes";
