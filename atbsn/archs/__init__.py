@@ -10,7 +10,7 @@ __all__ = ["build_arch"]
 def build_arch(options: dict) -> Network:
     """Build the architecture ``options["type"]`` with the other entries as its arguments.
 
-    ``net.options`` keeps what it was built from, defaults included; weight files carry it, as lists where it has tuples.
+    ``net.options`` keeps what it was built from, defaults included, tuples as lists; weight files carry it.
 
     Raises:
         UserError: the name is not registered, or the class does not take these arguments.
