@@ -33,8 +33,8 @@ _HEAD = """\
 # Options
 
 Written by `scripts/document_options.py` from the code; do not edit. Examples are in `options/`.
-`train.py --set a.b=value` lays one option over the file, and `base:` names a file that these are laid over. A key that is not here is refused, and so
-is a value of another type.
+`train.py --set a.b=value` lays one option over the file, and `base:` names a file that these are laid over. A key that
+is not here is refused, and so is a value of another type.
 """
 _SECTIONS = {
     "": schema.Options,

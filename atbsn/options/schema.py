@@ -101,7 +101,9 @@ class Train(Section):
     """Batches summed up to one optimizer step."""
     precision: Precision = "fp32"
     """Autocast type of the forward pass; weights stay float32."""
-    channels_last: bool = True
+    channels_last: bool | Literal["auto"] = "auto"
+    """Layout of weights and batches. auto is true but for dilated convolutions in fp32 on a CPU (C-BSN, AP-BSN and the
+    like), whose backward pass is faster otherwise."""
     compile: bool | Literal["auto"] = False
     """torch.compile the losses; auto does so on a GPU (on a CPU it did not pay)."""
     skip_nonfinite: NonNegativeInt = 0

@@ -7,6 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import torch
+from torch import nn
 
 from atbsn.data import build_dataset
 from atbsn.data.base import ImageSet
@@ -155,8 +156,7 @@ def build_training(options: Options, device: torch.device, state: State | None) 
 def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
     """The training loop with everything it calls, continued from the state if there is one."""
     options, train, model, device = training.options, training.train, training.model, training.device
-    if train.channels_last:
-        model.to(memory_format=torch.channels_last)
+    lay_out(model, train, device)
     checkpointer = _build_checkpointer(training, experiment)
     learner = _build_learner(training)
     seed_everything(training.seed + dist.rank())
@@ -184,6 +184,27 @@ def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
     )  # fmt: skip
     batches = iter(_build_loader(training))
     return Trainer(learner, batches, guard, checkpointer, run_logger, validate, schedule, device)
+
+
+def lay_out(model: Model, train: Train, device: torch.device) -> None:
+    """Put the weights into the layout that ``train.channels_last`` says, and every batch, which comes channels last.
+
+    The automatic choice is a rule, not a measurement at the start: a resumed training has to round as it did before.
+    """
+    slow = device.type == "cpu" and train.precision == "fp32" and any(map(_is_dilated, model.net.modules()))
+    if train.channels_last is True or (train.channels_last == "auto" and not slow):
+        model.to(memory_format=torch.channels_last)
+    else:
+        model.register_forward_pre_hook(_contiguous)
+
+
+def _is_dilated(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and max(module.dilation) > 1
+
+
+def _contiguous(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    batch, *others = arguments
+    return ({name: tensor.contiguous() for name, tensor in batch.items()}, *others)
 
 
 def _restore_method(model: Model, state: State) -> None:
