@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from atbsn.app.clean import photo_denoiser
 from atbsn.archs.base import Network
-from atbsn.engine.precision import autocast, resolve_precision
 from atbsn.noise import NoiseModel
 from atbsn.noise.sampling import REACH
 
@@ -48,13 +48,16 @@ class Judgement:
 
 @torch.inference_mode()
 def judge(net: Network, pictures: Iterable[Tensor], noise: NoiseModel) -> Judgement:
-    """Denoise ``pictures``, each (3, H, W) in [0, 255] of at least 32 x 32 pixels, and look at what is taken off."""
-    device = next(net.parameters()).device
+    """Denoise ``pictures`` as the command does, and look at what is taken off.
+
+    Args:
+        pictures: each (3, H, W) in [0, 255], of at least 32 x 32 pixels.
+    """
+    device, denoiser = next(net.parameters()).device, photo_denoiser(net)
     energies, sights, products, squares = [], [], torch.zeros(2), torch.zeros(2)
     for picture in pictures:
         noisy = picture[None].to(device, memory_format=torch.contiguous_format)
-        with autocast(resolve_precision("auto", device), device):
-            clean = net.denoise(noisy, **net.denoise_settings).float()
+        clean = denoiser(noisy, "").float().to(device)
         level = noise.to(device).level(clean.clamp(0, 255).contiguous()).clamp(min=_LEAST)
         relative = ((noisy - clean) / level)[0].cpu()
         relative = relative - relative.mean(dim=(1, 2), keepdim=True)
