@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from atbsn.utils.errors import UserError
+from atbsn.utils.perceptual import Backbone, load_lpips, lpips_distance
 from atbsn.utils.suggest import did_you_mean
 
 Protocol = Literal["y", "rgb", "uniform7", "volume"]
@@ -101,6 +102,31 @@ def ssim(
     return total / ((height - 2 * radius) * (width - 2 * radius) * (1 if window.luma else channels))
 
 
+def lpips(
+    image: np.ndarray, reference: np.ndarray, net: Backbone = "alex", round: bool = True, clip: bool = True
+) -> float:
+    """Learned perceptual distance (Zhang et al., CVPR 2018, arXiv 1801.03924), v0.1; needs the extra ``[lpips]``.
+
+    0 for equal pictures; lower is better.
+
+    Args:
+        image: the prediction, (H, W, 3), RGB, [0, 255].
+        reference: of the same shape.
+        net: whose features are compared: ``alex`` as most papers, ``vgg`` or ``squeeze``.
+        round: round both half up, floor(x + 0.5).
+        clip: clip both to [0, 255].
+
+    Raises:
+        UserError: the shapes differ, are not (H, W, 3) or below 32 x 32; the extra or its backbone is not there.
+    """
+    _check_shapes(image, reference)
+    return lpips_distance(_quantize(image, round, clip), _quantize(reference, round, clip), net)
+
+
+METRICS: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim, "lpips": lpips}
+"""What ``val.metrics`` may name."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """``metric(image, reference)`` is the value of one picture, as ``psnr`` and ``ssim`` take it."""
@@ -122,21 +148,29 @@ def build_metric(options: Mapping[str, Any]) -> Metric:
     """
     arguments = dict(options)
     name = str(arguments.pop("type", None))
-    metrics: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim}
-    if name not in metrics:
-        raise UserError(f"type: '{name}' is not a metric; {did_you_mean(name, metrics)}")
-    known = list(signature(metrics[name]).parameters)[2:]
+    if name not in METRICS:
+        raise UserError(f"type: '{name}' is not a metric; {did_you_mean(name, METRICS)}")
+    known = list(signature(METRICS[name]).parameters)[2:]
     for key, value in arguments.items():
         if key not in known:
             raise UserError(f"{key}: unknown argument of metric '{name}'; {did_you_mean(str(key), known)}")
         if key == "protocol":
             _check_protocol(value)
+        elif key == "net":
+            if value not in get_args(Backbone):
+                raise UserError(f"net: {value!r} is not a backbone; use {', '.join(get_args(Backbone))}")
         elif not isinstance(value, bool):
             raise UserError(f"{key}: {value!r} is not a truth value; use true or false")
-    subject = "RGB" if name == "psnr" else _WINDOWS[arguments.get("protocol", "y")].text
+    if name == "lpips":
+        backbone = arguments.get("net", "alex")
+        load_lpips(backbone)  # what is missing is said now, not after hours of training
+        subject = f"v0.1, {backbone}"
+    else:
+        subject = "RGB" if name == "psnr" else _WINDOWS[arguments.get("protocol", "y")].text
     clipped = "clipped" if arguments.get("clip", True) else "not clipped"
     rounded = "rounded" if arguments.get("round", True) else "not rounded"
-    return Metric(partial(metrics[name], **arguments), f"{name} ({subject}, {clipped}, {rounded})")
+    protocol = f"{name} ({subject}, {clipped}, {rounded})"
+    return Metric(partial(METRICS[name], **arguments), protocol, higher_is_better=name != "lpips")
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do the work: ``run``, and what makes it faster once its arithmetic has been counted."""
+    """One way to do the work: ``run``, and what, if anything, compiles it once its arithmetic has been counted."""
 
     run: Run
-    compile: Callable[[], object] = lambda: None
+    compile: Run | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,9 @@ def measure(case: Case, device: torch.device, rounds: int, peaks: dict[str, floa
         variant: Variant = getattr(case, name)()
         with FlopCounterMode(display=False) as counter:
             variant.run()
-        variant.compile()
-        variant.run()
+        if variant.compile is not None:
+            variant.compile()
+            variant.run()
         runs[name] = variant.run
         figures[name] = {"flop": counter.get_total_flops(), "memory_mb": working_memory(variant.run, device)}
     seconds = in_turns(runs, device, rounds)

@@ -85,6 +85,10 @@ class TMBSN(nn.Module):
         return torch.stack([self(noisy, k) for k in ks])
 
 
+def tmbsn_loss(net: TMBSN, noisy: Tensor) -> Tensor:
+    return (net(noisy, k=5) - noisy).abs().mean()
+
+
 def sampled_conv(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Every open tap (i, j) reads ``x`` (B, C, H, W) at (scale i, scale j), bilinearly, reflected at the border."""
     height, width = x.shape[-2:]

@@ -26,7 +26,7 @@ def read_full(folder: Path, stem: str, shapes: dict[str, torch.Size]) -> tuple[d
 
 
 def weight(name: str, shape: torch.Size, formula: dict) -> Tensor:
-    """One tensor, from a hash of its name and of the positions in it."""
+    """One tensor, drawn by a counter (SplitMix64) that starts from a hash of its name."""
     with np.errstate(over="ignore"):
         count = np.arange(1, shape.numel() + 1, dtype=np.uint64)
         z = np.uint64(crc32(name.encode())) + count * np.uint64(0x9E3779B97F4A7C15)

@@ -1,10 +1,9 @@
 """Weights that follow from a formula, and other things that tests against the authors' networks need."""
 
 import json
-import zlib
 from pathlib import Path
 
-import numpy as np
+import golden
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -25,27 +24,7 @@ def fill_by_formula(net: nn.Module, folder: Path, stem: str, prefix: str = "") -
     with safe_open(folder / f"{stem}.io.safetensors", "pt") as file:
         formula = json.loads(file.metadata()["formula"])
     state = net.state_dict()
-    net.load_state_dict({name: _draw(prefix + name, tensor.shape, **formula) for name, tensor in state.items()})
-
-
-def _draw(name: str, shape: torch.Size, gain: float, bias: float, last: float, last_name: str) -> Tensor:
-    number = np.arange(1, shape.numel() + 1, dtype=np.uint64)
-    with np.errstate(over="ignore"):
-        z = np.uint64(zlib.crc32(name.encode())) + number * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    value = (z >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
-    part = name.rpartition(".")[2]
-    if part in ("beta", "gamma", "temperature") or (part == "weight" and len(shape) == 1):
-        value = 1 + 0.25 * value
-    elif part == "bias":
-        value = bias * value
-    else:
-        value = 3**0.5 * gain * value / (shape.numel() / shape[0]) ** 0.5
-    if name.startswith(last_name):
-        value = last * value
-    return torch.from_numpy(value.astype(np.float16).astype(np.float32)).reshape(shape)
+    net.load_state_dict({name: golden.weight(prefix + name, tensor.shape, formula) for name, tensor in state.items()})
 
 
 def gradient_norm(net: nn.Module) -> float:

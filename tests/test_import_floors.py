@@ -33,7 +33,7 @@ ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.trai
 """Of floor 4: a room imports from those before it, and from modules beside them that import from no later one."""
 
 OPTIONAL = {
-    "bm3d", "h5py", "lmdb", "matplotlib", "onnx", "onnxruntime",
+    "bm3d", "h5py", "lmdb", "lpips", "matplotlib", "onnx", "onnxruntime",
     "openvino", "pillow_heif", "rawpy", "submitit", "tensorflow", "wandb",
 }  # fmt: skip
 

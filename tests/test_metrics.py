@@ -178,7 +178,7 @@ def test_metric_passes_its_arguments_on():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "not a metric; known: psnr, ssim"),
+        ({}, "not a metric; known: lpips, psnr, ssim"),
         ({"type": "psrn"}, "did you mean 'psnr'"),
         ({"type": "psnr", "protocol": "y"}, "unknown argument of metric 'psnr'"),
         ({"type": "psnr", "rounds": True}, "did you mean 'round'"),

@@ -129,6 +129,16 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
         help="where the denoised pictures go; of several sets, each into a folder of its own; of one picture, its file "
         "(default: results/<name>)",
     )  # fmt: skip
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="leave out what is done already of these files with these settings",
+    )
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do one of N parts, from 1/N to N/N (default: this task's of a Slurm array, or all)",
+    )
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:
@@ -146,7 +156,12 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         "--nlm", nargs="+", type=positive(float), default=[], metavar="H", help="OpenCV non-local means"
     )
     parser.add_argument(
-        "--bm3d", nargs="+", type=positive(float), default=[], metavar="SIGMA", help="CBM3D, noise levels"
+        "--bm3d",
+        nargs="+",
+        type=_level,
+        default=[],
+        metavar="SIGMA",
+        help="CBM3D, noise levels; auto is that which each picture seems to have",
     )
     parser.add_argument("--output", help="folder of the results (default: results/<name>)")
 
@@ -171,6 +186,10 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 def _hole(text: str) -> int | str:
     return text if text == "mean" else int(text)
+
+
+def _level(text: str) -> float | str:
+    return text if text == "auto" else positive(float)(text)
 
 
 def _word_or(kind: type[int] | type[float]) -> Callable[[str], object]:

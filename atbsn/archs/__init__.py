@@ -10,11 +10,12 @@ __all__ = ["build_arch"]
 def build_arch(options: dict) -> Network:
     """Build the architecture ``options["type"]`` with the other entries as its arguments.
 
-    ``net.options`` keeps what it was built from, defaults included; weight files carry it.
+    ``net.options`` keeps what it was built from, defaults included, tuples as lists; weight files carry it.
 
     Raises:
         UserError: the name is not registered, or the class does not take these arguments.
     """
     net = build(ARCHS, options)
-    net.options = with_defaults(type(net), options)
+    whole = with_defaults(type(net), options)
+    net.options = {name: list(value) if isinstance(value, tuple) else value for name, value in whole.items()}
     return net

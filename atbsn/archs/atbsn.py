@@ -1,19 +1,27 @@
 """AT-BSN: a blind-spot network whose blind spot k is tunable (Chen et al., CVPR 2024, arXiv 2303.16783)."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atbsn.archs.base import BlindSpotNetwork, in_full_precision
 from atbsn.archs.sass import atbsn_state
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
-from atbsn.ops.blind_spot import blind_spot_shift, rotate, rows_outwards, shift_outwards, unrotate
+from atbsn.ops.blind_spot import (
+    blind_spot_shift,
+    concatenate_channels,
+    in_blocks,
+    rotate,
+    shift_outwards,
+    unrotate,
+)
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.registry import ARCHS
-from atbsn.utils.types import PositiveInt
+from atbsn.utils.types import NonNegativeInt, PositiveInt
 
 
 @ARCHS.register
@@ -32,12 +40,21 @@ class ATBSN(BlindSpotNetwork):
             the patch, tile or picture instead: then colour and brightness need not be learned (the output moves with
             the input), which short trainings gain most from. Strictly, every pixel then sees itself, as one in the
             16,384 of a 128 x 128 patch.
+        family: blind spots whose mean ``k="mean"`` is. A network that is trained with a small one knows nothing about
+            much larger ones.
     """
 
     size_multiple = 32
 
-    def __init__(self, width: PositiveInt = 48, mean: float | Literal["picture"] = 0.0) -> None:
+    def __init__(
+        self,
+        width: PositiveInt = 48,
+        mean: float | Literal["picture"] = 0.0,
+        family: Annotated[Sequence[NonNegativeInt], MinLen(1)] = BlindSpotNetwork.family,
+    ) -> None:
         super().__init__()
+        self.check_holes(family)
+        self.family = tuple(family)
         self.mean = mean
         self.unet = UNet(width, out_channels=2 * width, half_plane=True)
         self.nin_A = nn.Conv2d(8 * width, 8 * width, 1)
@@ -55,7 +72,7 @@ class ATBSN(BlindSpotNetwork):
         shift = blind_spot_shift(k)
         offset = self._offset(noisy)
         parts = shift_outwards(self._features(noisy - offset, margin=shift), shift, margin=shift)
-        return _crop(self._head(self.nin_A(_concatenate(parts))), noisy) + offset
+        return _crop(self._head(self.nin_A(concatenate_channels(parts))), noisy) + offset
 
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (0, 1, 3, 5, 7, 9, 11)) -> Tensor:
         """Denoise with every blind spot of ``ks`` in one feature pass: (B, 3, H, W) -> (K, B, 3, H, W).
@@ -71,18 +88,8 @@ class ATBSN(BlindSpotNetwork):
         margin = max(shifts)
         offset = self._offset(noisy)
         parts = self._features(noisy - offset, margin)
-        height, width = parts[1].shape[-2], parts[0].shape[-1]
-        block = _block_pixels(noisy.device)
-        num_pictures = max(1, block // (height * width))
-        num_rows = max(1, 4 * margin, block // (num_pictures * width))
-        pictures = []
-        for group in zip(*(part.split(num_pictures) for part in parts), strict=True):
-            blocks = [
-                self._teachers(rows_outwards(group, top, min(top + num_rows, height), margin), shifts, margin)
-                for top in range(0, height, num_rows)
-            ]
-            pictures.append(torch.cat(blocks, dim=-2))
-        return _crop(torch.cat(pictures, dim=1), noisy) + offset
+        outputs = in_blocks(parts, margin, lambda block: self._teachers(block, shifts, margin))
+        return _crop(outputs, noisy) + offset
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
@@ -130,18 +137,6 @@ class ATBSN(BlindSpotNetwork):
         return noisy.mean(dim=(2, 3), keepdim=True) if self.mean == "picture" else float(self.mean)
 
 
-def _concatenate(parts: Sequence[Tensor]) -> Tensor:
-    """The channels of ``parts`` (B, C, H, W), one after the other, channels last in memory whatever the parts are."""
-    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], dim=-1).permute(0, 3, 1, 2)
-
-
 def _crop(output: Tensor, noisy: Tensor) -> Tensor:
     """Take off what ``noisy`` was padded by."""
     return output[..., : noisy.shape[-2], : noisy.shape[-1]]
-
-
-def _block_pixels(device: torch.device) -> int:
-    """Pixels whose teachers are computed at once: few enough for the cache of a CPU, or the memory of a GPU."""
-    if device.type != "cpu":
-        return 2**17
-    return 2**14 if torch.compiler.is_compiling() else 2**12  # fewer blocks compile faster

@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,14 @@ class Network(nn.Module):
         return "generator" in inspect.signature(cls.denoise).parameters
 
     @classmethod
+    def is_local(cls) -> bool:
+        """Whether ``denoise`` does nothing but lay a function over the picture, so that bands of it can be done apart.
+
+        A network whose own ``denoise`` is like that says so by overriding this.
+        """
+        return cls.denoise is Network.denoise
+
+    @classmethod
     def example(cls) -> dict[str, Any]:
         """Constructor arguments of a tiny network, which the tests of all networks use: width 2 where there is one."""
         return {"width": 2} if "width" in inspect.signature(cls).parameters else {}
@@ -133,8 +141,8 @@ class BlindSpotNetwork(Network, ABC):
     BSN training take any of them.
     """
 
-    family: ClassVar[tuple[int, ...]] = (0, 1, 3, 5, 7, 9, 11)
-    """Holes of the published family of teachers; ``denoise`` with ``k="mean"`` gives their mean."""
+    family: tuple[int, ...] = (0, 1, 3, 5, 7, 9, 11)
+    """Holes whose mean ``denoise`` gives with ``k="mean"``: the published teachers, unless a network has its own."""
 
     @abstractmethod
     def forward(self, noisy: Tensor, k: int = 3) -> Tensor:
@@ -191,6 +199,10 @@ class BlindSpotNetwork(Network, ABC):
                 generator.set_state(state)
             outputs.append(self.denoise(noisy, tiled, k=k, **how))
         return torch.stack(outputs)
+
+    @classmethod
+    def is_local(cls) -> bool:
+        return cls.denoise is BlindSpotNetwork.denoise
 
     @classmethod
     def check_hole(cls, k: int) -> None:

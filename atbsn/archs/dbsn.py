@@ -46,7 +46,7 @@ class DilatedModule(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        return self.body(x).add_(x)
 
 
 class Branch(nn.Module):

@@ -29,16 +29,21 @@ GLOBAL_STRIDE = 5
 
 @dataclass(frozen=True)
 class Scales:
-    """How a pass at test sees: the strides of PD, and how much of their published reach the masked kernels keep."""
+    """How a pass sees: the strides of PD, and how much of their published reach the masked kernels keep.
+
+    None: the whole reach, and PD as a mosaic, as in training.
+    """
 
     local_stride: int
     global_stride: int
-    local_kernel: float
-    global_kernel: float
+    local_kernel: float | None
+    global_kernel: float | None
 
 
-TEST = {"sidd": Scales(3, 4, 0.72, 0.8), "dnd": Scales(2, 4, 0.5, 0.65)}
-REFINE = {"sidd": Scales(2, 4, 0.46, 0.43), "dnd": Scales(2, 2, 0.4, 0.35)}
+Preset = Literal["sidd", "dnd", "training"]
+TRAINING = Scales(LOCAL_STRIDE, GLOBAL_STRIDE, None, None)
+TEST = {"sidd": Scales(3, 4, 0.72, 0.8), "dnd": Scales(2, 4, 0.5, 0.65), "training": TRAINING}
+REFINE = {"sidd": Scales(2, 4, 0.46, 0.43), "dnd": Scales(2, 2, 0.4, 0.35), "training": TRAINING}
 """The published settings; noise that reaches less far allows smaller ones."""
 
 
@@ -179,8 +184,7 @@ class LGBPN(Network):
         )  # fmt: skip
 
     def forward(self, noisy: Tensor) -> Tensor:
-        x = self.head(noisy)
-        return self._tail(self.branch1(x, LOCAL_STRIDE), self.branch2(x, GLOBAL_STRIDE))
+        return self.forward_scaled(noisy, TRAINING)
 
     def forward_scaled(self, noisy: Tensor, scales: Scales) -> Tensor:
         """A pass with PD and kernels of these ``scales``, (B, 3, H, W) -> the same shape."""
@@ -195,7 +199,7 @@ class LGBPN(Network):
         noisy: Tensor,
         tiled: Tiled = untiled,
         *,
-        preset: Literal["sidd", "dnd"] = "sidd",
+        preset: Preset = "sidd",
         refine: NonNegativeInt = 8,
         p: Fraction = 0.16,
         generator: torch.Generator | None = None,
@@ -205,7 +209,7 @@ class LGBPN(Network):
         The attention maps are sums over a tile, so tiles of other sizes give slightly other results.
 
         Args:
-            preset: whose published strides and kernels.
+            preset: whose published strides and kernels; ``training``: what it is trained with, the same large hole.
             refine: passes of random replacing refinement; 0 leaves it out.
             p: how many values are noisy in each of them.
         """
@@ -221,7 +225,7 @@ class LGBPN(Network):
         estimate: Tensor,
         masks: Iterable[Tensor],
         tiled: Tiled = untiled,
-        preset: Literal["sidd", "dnd"] = "sidd",
+        preset: Preset = "sidd",
     ) -> Tensor:
         """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
 

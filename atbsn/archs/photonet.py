@@ -9,7 +9,8 @@ from annotated_types import MinLen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from atbsn.archs.base import Network, in_full_precision
+from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
+from atbsn.ops.local_median import local_median
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeInt, PositiveInt
@@ -40,6 +41,11 @@ class PhotoNet(Network):
     ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size (padded to a multiple by reflection) -> the same
     shape, not clipped. Each 2 x 2 pixels are 12 channels (as in FFDNet, Zhang et al., arXiv 1710.04026), so that most
     of the arithmetic is done at a quarter of the pixels. The last layer starts at zero: untrained, it is the identity.
+
+    ``denoise`` has the keyword ``keep_colours``, True unless told otherwise: the output gets the local median of what
+    was taken off, noisy - N(noisy), back (medians of blocks of 64 x 64 pixels, ``local_median``). A camera's tone curve
+    is monotone, so the median of noisy pixels is the tone of their noise-free value where their mean is not, and half
+    of what a denoiser takes off should lie on either side of 0, whatever the colour: flat regions stay what they were.
 
     Args:
         widths: channels at 1/2, 1/4, 1/8, ... of the resolution; the default has 1,210,444 parameters and
@@ -83,6 +89,17 @@ class PhotoNet(Network):
             x = decoder(up(x) + skip)
         correction = F.pixel_shuffle(in_full_precision(self.tail, self.tail.weight, x), 2)
         return noisy + STEP * correction[..., :height, :width]
+
+    def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, keep_colours: bool = True) -> Tensor:
+        return tiled(self._with_colours_kept if keep_colours else self, noisy)
+
+    def _with_colours_kept(self, noisy: Tensor) -> Tensor:
+        clean = self(noisy)
+        return clean + local_median(noisy - clean)
+
+    @classmethod
+    def is_local(cls) -> bool:
+        return True
 
     @classmethod
     def example(cls) -> dict[str, Any]:

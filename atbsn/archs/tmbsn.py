@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atbsn.archs.base import BlindSpotNetwork, Tiled, in_full_precision, untiled
-from atbsn.ops.blind_spot import LARGEST_BLIND_SPOT, rotate, rows_outwards, shift_outwards, unrotate
+from atbsn.ops.blind_spot import (
+    LARGEST_BLIND_SPOT,
+    concatenate_channels,
+    in_blocks,
+    rotate,
+    shift_outwards,
+    unrotate,
+)
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
@@ -20,9 +27,6 @@ WHITE = 255.0
 
 PADDING = 16
 """Pixels of reflection around a picture to denoise."""
-
-BLOCK_PIXELS = {"cpu": 2**12, "compiled": 2**14, "gpu": 2**17}
-"""Pixels whose outputs are computed at once: few enough for the cache of a CPU, or the memory of a GPU."""
 
 
 class TriangularConv2d(nn.Conv2d):
@@ -115,7 +119,7 @@ class TMBSN(BlindSpotNetwork):
         """
         self.check_hole(k)
         parts = shift_outwards(self._features(noisy, margin=k), k, margin=k)
-        return self._head(F.conv2d(_concatenate(*parts), torch.cat(self._slices(), dim=1), self.nin_A.bias))
+        return self._head(F.conv2d(concatenate_channels(parts), torch.cat(self._slices(), dim=1), self.nin_A.bias))
 
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (2, 3, 4, 5, 6)) -> Tensor:
         """Denoise with every hole of ``ks`` in one feature pass: (B, 3, H, W) -> (K, B, 3, H, W).
@@ -126,18 +130,7 @@ class TMBSN(BlindSpotNetwork):
         self.check_holes(ks)
         margin = max(ks)
         parts = self._features(noisy, margin)
-        height, width = noisy.shape[-2:]
-        block = _block_pixels(noisy.device)
-        num_pictures = max(1, block // (height * width))
-        num_rows = max(1, 4 * margin, block // (num_pictures * width))
-        pictures = []
-        for group in zip(*(part.split(num_pictures) for part in parts), strict=True):
-            blocks = [
-                self._outputs(rows_outwards(group, top, min(top + num_rows, height), margin), ks, margin)
-                for top in range(0, height, num_rows)
-            ]
-            pictures.append(torch.cat(blocks, dim=-2))
-        return torch.cat(pictures, dim=1)
+        return in_blocks(parts, margin, lambda block: self._outputs(block, ks, margin))
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: Hole = 4) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
@@ -198,10 +191,10 @@ class TMBSN(BlindSpotNetwork):
             parts = unrotate((upright, quarter, half, three_quarters))
         upright, quarter, half, three_quarters = parts
         return (
-            F.pad(_concatenate(upright, quarter), (0, 0, margin, 0)),
-            F.pad(_concatenate(quarter, half), (margin, 0, 0, 0)),
-            F.pad(_concatenate(half, three_quarters), (0, 0, 0, margin)),
-            F.pad(_concatenate(three_quarters, upright), (0, margin, 0, 0)),
+            F.pad(concatenate_channels((upright, quarter)), (0, 0, margin, 0)),
+            F.pad(concatenate_channels((quarter, half)), (margin, 0, 0, 0)),
+            F.pad(concatenate_channels((half, three_quarters)), (0, 0, 0, margin)),
+            F.pad(concatenate_channels((three_quarters, upright)), (0, margin, 0, 0)),
         )
 
     def _outputs(self, parts: Sequence[Tensor], ks: Sequence[int], margin: int) -> Tensor:
@@ -223,14 +216,3 @@ class TMBSN(BlindSpotNetwork):
         """Everything after ``nin_A``, whose output it overwrites."""
         x = self.nin_B(mixed.relu_()).relu_()
         return in_full_precision(self.nin_C, self.nin_C.weight, x) * WHITE
-
-
-def _concatenate(*parts: Tensor) -> Tensor:
-    """The channels of all (B, C, H, W), one after the other, channels last in memory whatever they are."""
-    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], dim=-1).permute(0, 3, 1, 2)
-
-
-def _block_pixels(device: torch.device) -> int:
-    if device.type != "cpu":
-        return BLOCK_PIXELS["gpu"]
-    return BLOCK_PIXELS["compiled" if torch.compiler.is_compiling() else "cpu"]

@@ -5,16 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from atbsn.archs.base import BlindSpotNetwork, Network
-from atbsn.models.base import Model
+from atbsn.archs.base import Network
+from atbsn.models.bsn import BSNModel
 from atbsn.ops.adjacent import draw_pairs, replace_adjacent
 from atbsn.registry import MODELS
-from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole, NonNegativeFloat
 
 
 @MODELS.register
-class APRRDModel(Model):
+class APRRDModel(BSNModel):
     """Adjacent pixel replacer over a blind-spot network.
 
     With y the noisy patch, f the network with hole ``k_train``, and h1, h2 two pictures of one, every pixel of which
@@ -36,8 +35,6 @@ class APRRDModel(Model):
         UserError: ``net`` has no such hole.
     """
 
-    net: BlindSpotNetwork
-
     def __init__(
         self,
         net: Network,
@@ -45,27 +42,8 @@ class APRRDModel(Model):
         k_test: Hole = 1,
         weight_reg: NonNegativeFloat = 4.0,
     ) -> None:
-        super().__init__(net)
-        self.check_network(type(net), {"k_train": k_train, "k_test": k_test})
-        self.k_train, self.k_test, self.weight_reg = k_train, k_test, weight_reg
-
-    @classmethod
-    def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
-        if not issubclass(net_class, BlindSpotNetwork):
-            raise UserError(f"network.type: {net_class.__name__} has no blind spot; use APRBSN")
-        for name, check in (("k_train", net_class.check_hole), ("k_test", net_class.check_choice)):
-            try:
-                check(arguments[name])
-            except UserError as error:
-                raise UserError(f"model.{name}: {arguments[name]}: {error}") from None
-
-    @classmethod
-    def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
-        assert issubclass(net_class, BlindSpotNetwork)  # check_network has said so
-        try:
-            net_class.check_patch(arguments["k_train"], patch_size)
-        except UserError as error:
-            raise UserError(f"model.k_train: {arguments['k_train']}: {error}") from None
+        super().__init__(net, k_train, k_test)
+        self.weight_reg = weight_reg
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         return self.pair_losses(batch["noisy"], draw_pairs(batch["noisy"]))
@@ -79,9 +57,6 @@ class APRRDModel(Model):
         loss_rec = error.abs().mean()
         loss_reg = (error - (clean_first - clean_second)).abs().mean()
         return {"loss": loss_rec + self.weight_reg * loss_reg, "rec": loss_rec.detach(), "reg": loss_reg.detach()}
-
-    def denoise_settings(self) -> dict[str, Any]:
-        return {"k": self.k_test}
 
     def metadata(self) -> dict[str, Any]:
         return {"k_train": self.k_train}

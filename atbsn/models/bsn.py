@@ -34,7 +34,7 @@ class BSNModel(Model):
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if not issubclass(net_class, BlindSpotNetwork):
-            raise UserError(f"network.type: {net_class.__name__} has no blind spot for BSNModel; use ATBSN")
+            raise UserError(f"network.type: {net_class.__name__} has no blind spot; use ATBSN, APRBSN, TMBSN")
         for name, check in (("k_train", net_class.check_hole), ("k_test", net_class.check_choice)):
             try:
                 check(arguments[name])

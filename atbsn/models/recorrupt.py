@@ -12,11 +12,10 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.data.base import ImageSet
 from atbsn.models.base import Model
-from atbsn.noise import NoiseModel, estimate, from_residual
+from atbsn.noise import NoiseModel, estimate, estimate_with
 from atbsn.noise.camera import RandomCamera, gaussian_blur
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import to_tensor
 from atbsn.utils.types import NonNegativeInt, PositiveFloat, PositiveInt
 
 Alpha = Annotated[float, Gt(0), Le(16)]
@@ -36,8 +35,8 @@ class RecorruptModel(Model):
     every patch: the noise of y1 is sqrt(1 + a^2) times that of y. v, the variance of y2's noise, lets weak noise count
     as much as strong.
 
-    In ``renoise`` the noise is the one that the teacher took off (y - teacher(y)), which is the better estimate where
-    the noise is strong and hides what is flat. The network that comes out may be the next teacher.
+    In ``renoise`` the noise is the one that the teacher took off (``estimate_with``), which is the better estimate
+    where the noise is strong and hides what is flat. The network that comes out may be the next teacher.
 
     Patches of nearly clean pictures (``ReducedFolder``) in the same batch are taken by a ``RandomCamera`` instead, with
     the loss of ``RenoiseModel``: so a network learns the noise of its pictures and keeps what it knows of others'.
@@ -153,13 +152,13 @@ class RecorruptModel(Model):
     def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
         if self.teacher is None:
             return estimate(crops, seed)
-        return from_residual(((crop, self._cleaned(crop)) for crop in crops), seed)
+        return estimate_with(self._cleaned, crops, seed)
 
     @torch.no_grad()
-    def _cleaned(self, crop: np.ndarray) -> Tensor:
+    def _cleaned(self, crop: Tensor) -> Tensor:
         assert self.teacher is not None
         device = next(self.teacher.parameters()).device
-        return self.teacher.denoise(to_tensor(crop)[None].to(device))[0].clamp(0, 255).cpu()
+        return self.teacher.denoise(crop[None].to(device))[0].clamp(0, 255).cpu()
 
 
 def _crops(images: ImageSet, indices: list[int], number: int, seed: int) -> list[np.ndarray]:

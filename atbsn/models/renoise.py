@@ -41,6 +41,8 @@ class RenoiseModel(Model):
         softness: range of the standard deviation of that blur, pixels.
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
         target: the mean of what the camera shows, or the scene without noise; see ``RandomCamera``.
+        recoloured: part of the pictures that get other colours and less contrast.
+        noiseless: part of the pictures that get no noise.
     """
 
     def __init__(
@@ -60,11 +62,15 @@ class RenoiseModel(Model):
             0.1,
         ),
         target: Literal["mean", "scene"] = "mean",
+        recoloured: Fraction = 0.0,
+        noiseless: Fraction = 0.0,
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {"shot_noise": shot_noise, "softness": softness, "demosaicing": demosaicing})
         self.loss = loss
-        self.camera = RandomCamera(shot_noise, processed, compressed, softened, softness, demosaicing, target)
+        self.camera = RandomCamera(
+            shot_noise, processed, compressed, softened, softness, demosaicing, target, recoloured, noiseless
+        )
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 
     @classmethod

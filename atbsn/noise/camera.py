@@ -67,6 +67,9 @@ class RandomCamera:
             demosaicing leave one at full size; a network that only knows such takes soft noise for texture.
         softness: range of the standard deviation of that blur, pixels.
         demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
+        recoloured: part of the pictures whose colours are exchanged, made stronger or weaker, and that lose contrast,
+            down to flat ones: a few pictures do not show all colours.
+        noiseless: part of the pictures that get no noise, so that a clean picture comes back as it is.
         target: what counts as clean: the mean of what this camera shows (so no network has to guess how far black and
             the tone curve have moved a colour, and flat colours stay where they are), or the scene without noise.
     """
@@ -83,17 +86,21 @@ class RandomCamera:
         softness: Sequence[float] = (0.4, 1.6),
         demosaicing: Sequence[float] = (0.45, 0.45, 0.0, 0.1),
         target: Literal["mean", "scene"] = "mean",
+        recoloured: float = 0.0,
+        noiseless: float = 0.0,
     ) -> None:
-        self.target = target
+        self.target, self.recoloured, self.noiseless = target, recoloured, noiseless
         self.shot_noise, self.processed, self.compressed = tuple(shot_noise), processed, compressed
         self.softened, self.softness = softened, softness
         self.demosaicing = [sum(demosaicing[: place + 1]) / sum(demosaicing) for place in range(3)]
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        linear = self._light(pictures)
+        linear = self._light(self._in_other_colours(pictures) if self.recoloured else pictures)
         tone = _draw_tone(pictures)
         noise = self._raw_noise(linear)
+        if self.noiseless:
+            noise = noise * _chance(pictures, 1 - self.noiseless)
         clean = tone.mean(linear, noise) if self.target == "mean" else tone(linear)
         difference = to_ycbcr(tone(linear + noise) - clean)
         noisy = (clean + to_rgb(self._smoothed(difference))).clamp(0, 1) * 255
@@ -101,6 +108,14 @@ class RandomCamera:
         compressed = jpeg(noisy, quality, _chance(pictures, 0.5).flatten())
         noisy = torch.where(_chance(pictures, self.compressed), compressed, noisy)
         return (noisy + 0.5).floor().clamp(0, 255), clean * 255
+
+    def _in_other_colours(self, pictures: Tensor) -> Tensor:
+        """Channels in another order, saturation times up to 3, contrast times 0 to 1."""
+        order = torch.rand(len(pictures), 3, device=pictures.device).argsort(dim=1)[..., None, None]
+        mixed = pictures.gather(1, order.expand_as(pictures))
+        mixed = torch.lerp(mixed.mean(dim=(2, 3), keepdim=True), mixed, _uniform(pictures, 0, 1))
+        mixed = torch.lerp(mixed.mean(dim=1, keepdim=True), mixed, _uniform(pictures, 0.3, 3)).clamp(0, 255)
+        return torch.where(_chance(pictures, self.recoloured), mixed, pictures)
 
     def _light(self, pictures: Tensor) -> Tensor:
         """What falls on the sensor, in linear sRGB, [0, 1]."""

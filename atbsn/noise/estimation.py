@@ -160,7 +160,9 @@ def _most_likely(
     part = position - left
     start = seen.masked_fill(~valid, torch.nan).nanquantile(0.3, dim=0)
     knots = start[:, None].repeat(1, KNOTS).requires_grad_()
-    gains = torch.zeros(pictures, dtype=torch.float64).requires_grad_()
+    above = (seen - start).masked_fill(~valid, torch.nan).nanmean(1)
+    first = [above[owner == picture].nanquantile(0.3).nan_to_num(0) for picture in range(pictures)]
+    gains = (torch.stack(first) - torch.stack(first).mean()).requires_grad_()
     shape = torch.tensor([0.0, math.log(_USUAL_EXCESS), math.log(usual_chance)], dtype=torch.float64).requires_grad_()
 
     def expected() -> Tensor:

@@ -4,7 +4,7 @@ AT-BSN (arXiv 2303.16783), section 3: each rotation sees the rows up to its own;
 s = (k + 1) / 2 rows leaves the union of the four blind to exactly the k x k square around a pixel.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from reprlib import repr as shorten
 from typing import Annotated, Any
 
@@ -99,6 +99,44 @@ def rows_outwards(parts: Sequence[Tensor], top: int, bottom: int, margin: int) -
         below[..., top : bottom + margin, :],
         right[..., top:bottom, :],
     )
+
+
+def in_blocks(
+    parts: Sequence[Tensor], margin: int, function: Callable[[tuple[Tensor, Tensor, Tensor, Tensor]], Tensor]
+) -> Tensor:
+    """``function`` over four upright parts that have a margin, some pictures and rows at a time (``rows_outwards``).
+
+    Args:
+        function: what it is given of b pictures and h rows, to (K, b, C, h, W). All it makes in between exists for one
+            block alone: it stays in the cache of a CPU, and the memory does not grow with the picture.
+
+    Returns:
+        (K, B, C, H, W).
+    """
+    height, width = parts[1].shape[-2], parts[0].shape[-1]
+    block = block_pixels(parts[0].device)
+    num_pictures = max(1, block // (height * width))
+    num_rows = max(1, 4 * margin, block // (num_pictures * width))
+    pictures = []
+    for group in zip(*(part.split(num_pictures) for part in parts), strict=True):
+        blocks = [
+            function(rows_outwards(group, top, min(top + num_rows, height), margin))
+            for top in range(0, height, num_rows)
+        ]
+        pictures.append(torch.cat(blocks, dim=-2))
+    return torch.cat(pictures, dim=1)
+
+
+def block_pixels(device: torch.device) -> int:
+    """Pixels of a block of ``in_blocks``."""
+    if device.type != "cpu":
+        return 2**17
+    return 2**14 if torch.compiler.is_compiling() else 2**12  # fewer blocks compile faster
+
+
+def concatenate_channels(parts: Sequence[Tensor]) -> Tensor:
+    """The channels of ``parts`` (B, C, H, W), one after the other, channels last in memory whatever the parts are."""
+    return torch.cat([part.permute(0, 2, 3, 1) for part in parts], dim=-1).permute(0, 3, 1, 2)
 
 
 def half_plane_pool(x: Tensor, margin: int = 0) -> Tensor:

@@ -101,7 +101,9 @@ class Train(Section):
     """Batches summed up to one optimizer step."""
     precision: Precision = "fp32"
     """Autocast type of the forward pass; weights stay float32."""
-    channels_last: bool = True
+    channels_last: bool | Literal["auto"] = "auto"
+    """Layout of weights and batches. auto is true but for dilated convolutions in fp32 on a CPU (C-BSN, AP-BSN and the
+    like), whose backward pass is faster otherwise."""
     compile: bool | Literal["auto"] = False
     """torch.compile the losses; auto does so on a GPU (on a CPU it did not pay)."""
     skip_nonfinite: NonNegativeInt = 0
@@ -167,6 +169,10 @@ class Logger(Section):
     keep_last: PositiveInt | None = None
     """How many numbered checkpoints to keep; all without it. net_latest and net_best always stay."""
     use_tb_logger: bool = True
+    """Write curves, panels and options for TensorBoard, to tb_logger/<name>."""
+    wandb: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")] | None = None
+    """Send the same to this project at Weights & Biases, or ENTITY/PROJECT; needs the extra [wandb]. WANDB_MODE=offline
+    keeps it on this machine."""
 
 
 class Options(Section):

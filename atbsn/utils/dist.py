@@ -100,13 +100,22 @@ def barrier() -> None:
         distributed.barrier()
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: Any, group: distributed.ProcessGroup | None = None) -> list[Any]:
     """The ``value`` of every process, in the order of ranks, on every process."""
     if not distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * world_size()
-    distributed.all_gather_object(values, value)
+    distributed.all_gather_object(values, value, group=group)
     return values
+
+
+def patient_group() -> distributed.ProcessGroup | None:
+    """All processes, for a ``gather`` to which some come hours later than others. Called by all of them."""
+    if not distributed.is_initialized():
+        return None
+    group = distributed.new_group(backend="gloo", timeout=timedelta(days=365))
+    assert isinstance(group, distributed.ProcessGroup), "a group of all processes has this one in it"
+    return group
 
 
 def broadcast(value: Any) -> Any:

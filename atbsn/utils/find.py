@@ -34,6 +34,7 @@ _LIBRARIES = {
     **dict.fromkeys(formats.AVIF, "PIL._avif"),
     **dict.fromkeys(formats.RAW, "rawpy"),
 }
+_SPECIAL = "not a regular file"
 _INSTALL = 'needs more libraries; pip install "atbsn[photos]"'
 
 Roots = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -100,18 +101,24 @@ def find_pictures(roots: Roots) -> Found:
     return found
 
 
-def walk_pictures(root: str | os.PathLike[str]) -> Iterator[Item]:
+def walk_pictures(root: str | os.PathLike[str], in_order: bool = True, leave_out: Path | None = None) -> Iterator[Item]:
     """Everything in the file or folder ``root`` and below, one after another, holding one folder at a time in memory.
 
     In the order of the names below ``root``, written with ``/``. Linked files are followed, linked folders are not.
+
+    Args:
+        in_order: False: as the system lists them, holding nothing, however many lie in one folder.
+        leave_out: a folder that is not entered, such as that of the results.
     """
     root = Path(root)
     if root.is_dir():
-        yield from _walk(root, root)
+        yield from _walk(root, root, in_order, None if leave_out is None else leave_out.resolve())
     elif root.is_file():
         yield Item(root, Path(root.name), _reason(root))
+    elif root.exists():
+        yield Item(root, Path(root.name), _SPECIAL)
     else:
-        yield Item(root, Path(root.name), "no such file or folder" if not root.exists() else "not a regular file")
+        yield Item(root, Path(root.name), "no such file or folder")
 
 
 def image_paths(root: str | os.PathLike[str]) -> list[Path]:
@@ -144,36 +151,39 @@ def needs_library(suffix: str) -> bool:
     return library is not None and find_spec(library) is None
 
 
-def _walk(folder: Path, root: Path) -> Iterator[Item]:
+def _walk(folder: Path, root: Path, in_order: bool, leave_out: Path | None) -> Iterator[Item]:
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry.name + "/" * entry.is_dir(), entry.is_symlink()) for entry in entries)
+            found: Iterable[tuple[str, bool, bool]] = (
+                (entry.name + "/" * entry.is_dir(), entry.is_symlink(), entry.is_file()) for entry in entries
+            )
+            for name, linked, regular in sorted(found) if in_order else found:
+                path = folder / name
+                is_folder = name.endswith("/")
+                reason: str | None = None
+                if name.startswith("."):
+                    reason = "hidden"
+                elif is_folder and linked:
+                    reason = "a linked folder; give it by its own name to use it"
+                elif is_folder and leave_out is not None and path.resolve() == leave_out:
+                    reason = "the folder of the results"
+                elif not is_folder:
+                    reason = _reason(path, regular or (linked and not path.exists()))
+                if is_folder and reason is None:
+                    yield from _walk(path, root, in_order, leave_out)
+                else:
+                    yield Item(path, path.relative_to(root), reason)
     except OSError as error:
         refusal = f"cannot be listed ({error.strerror or error}); check its permissions"
         yield Item(folder, folder.relative_to(root), refusal)
-        return
-    for name, linked in found:
-        path = folder / name
-        is_folder = name.endswith("/")
-        reason: str | None = None
-        if name.startswith("."):
-            reason = "hidden"
-        elif is_folder and linked:
-            reason = "a linked folder; give it by its own name to use it"
-        elif not is_folder:
-            reason = _reason(path)
-        if is_folder and reason is None:
-            yield from _walk(path, root)
-        else:
-            yield Item(path, path.relative_to(root), reason)
 
 
-def _reason(path: Path) -> str | None:
-    """Why a file is not used, by its name; None for a picture."""
+def _reason(path: Path, regular: bool = True) -> str | None:
+    """Why a file is not used, by its name; None for a picture, also for a link that leads nowhere: reading it tells."""
     suffix = path.suffix.lower()
     if suffix in formats.SUFFIXES:
-        if path.exists() and not path.is_file():
-            return "not a regular file"
+        if not regular:
+            return _SPECIAL
         return _INSTALL if needs_library(suffix) else None
     if suffix in _VIDEO:
         return "a video"

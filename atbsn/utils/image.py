@@ -43,7 +43,7 @@ _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
 @dataclass(frozen=True)
 class Picture(Metadata):
-    """A decoded picture, upright, with what is needed to write its like.
+    """A decoded picture, upright, with what is needed to write the result in the same format.
 
     Attributes:
         rgb: (H, W, 3), uint8, or uint16 from files of more than 8 bits, or float32 in [0, 255].

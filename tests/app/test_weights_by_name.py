@@ -116,20 +116,23 @@ def test_arguments_may_come_as_tuples(tmp_path):
 @pytest.mark.parametrize("name", sorted(shipped.shipped_weights()))
 def test_shipped_weights_keep_flat_colours_and_black(name):
     net = package.load(name)
-    for colour in ((90, 150, 90), (200, 120, 100), (128, 128, 128), (240, 240, 240)):
-        flat = torch.tensor(colour, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 96, 96).contiguous()
+    for colour in ((0, 200, 0), (200, 120, 100), (128, 128, 128), (240, 240, 240), (0, 0, 0)):
+        flat = torch.tensor(colour, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 200, 96).contiguous()
         with torch.inference_mode():
-            moved = (net.denoise(flat, **net.denoise_settings).clamp(0, 255) - flat).abs()
-        assert moved.mean(dim=(2, 3)).max() < 4, (colour, moved.mean(dim=(2, 3)))
-    with torch.inference_mode():
-        assert net.denoise(torch.zeros(1, 3, 96, 96), **net.denoise_settings).clamp(0, 255).max() < 8  # no rim
+            moved = net.denoise(flat, **net.denoise_settings).clamp(0, 255) - flat
+        assert moved.mean(dim=(2, 3)).abs().max() < 0.5, (colour, moved.mean(dim=(2, 3)))
+        if min(colour) > 0 or max(colour) == 0:  # colours that cameras show
+            assert moved.abs().max() < 8, colour  # no rim
 
 
-@pytest.mark.xfail(reason="colours that no camera shows move by up to 28 grey values; real: 5", strict=False)
 @pytest.mark.parametrize("name", sorted(shipped.shipped_weights()))
-def test_shipped_weights_keep_the_most_saturated_colours(name):
+def test_shipped_weights_keep_the_colours_of_noisy_flat_regions(name):
     net = package.load(name)
-    flat = torch.tensor([0.0, 200, 0]).view(1, 3, 1, 1).expand(1, 3, 96, 96).contiguous()
-    with torch.inference_mode():
-        moved = (net.denoise(flat, **net.denoise_settings).clamp(0, 255) - flat).abs()
-    assert moved.mean(dim=(2, 3)).max() < 4
+    draws = torch.Generator().manual_seed(0)
+    for colour in ((30, 160, 40), (200, 120, 100), (90, 90, 90)):
+        flat = torch.tensor(colour, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 256, 256).contiguous()
+        for deviation in (3, 10):
+            noisy = flat + deviation * torch.randn(flat.shape, generator=draws)
+            with torch.inference_mode():
+                moved = net.denoise(noisy, **net.denoise_settings).mean(dim=(2, 3)) - flat.mean(dim=(2, 3))
+            assert moved.abs().max() < 0.5, (colour, deviation, moved)

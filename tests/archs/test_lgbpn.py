@@ -204,6 +204,13 @@ def test_any_size(size):
 
 
 @torch.no_grad()
+def test_a_picture_can_be_denoised_through_the_hole_of_the_training():
+    net, x = build().double(), picture(33, 46)
+    assert torch.equal(net.denoise(x, preset="training", refine=0), net(x))
+    assert not torch.equal(net.denoise(x, preset="sidd", refine=0), net(x))
+
+
+@torch.no_grad()
 def test_the_same_draws_give_the_same_picture():
     net, x = build().double(), picture(32, 36)
     first = net.denoise(x, refine=2)

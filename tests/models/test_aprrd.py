@@ -75,7 +75,7 @@ def test_what_it_says_of_itself():
 
 
 def test_wrong_networks_and_holes():
-    with pytest.raises(UserError, match=r"network.type: NBSN has no blind spot; use APRBSN"):
+    with pytest.raises(UserError, match=r"network.type: NBSN has no blind spot; use ATBSN, APRBSN"):
         build_model({"type": "APRRDModel"}, build_arch({"type": "NBSN", "width": 2}))
     with pytest.raises(UserError, match=r"model.k_train: 4: k = 4: a blind spot is 0"):
         build_model({"type": "APRRDModel", "k_train": 4}, build_arch({"type": "APRBSN", "width": 2}))

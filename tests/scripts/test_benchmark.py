@@ -7,16 +7,19 @@ from pathlib import Path
 import pytest
 import torch
 
+from atbsn.archs import build_arch
+from atbsn.archs.weights import save_weights
 from atbsn.data.loader import train_loader
 from atbsn.data.store.lmdb import LmdbReader
 from scripts import benchmark
-from scripts.measurement import in_turns, working_memory
+from scripts.cases import Bench, Sizes
+from scripts.measurement import in_turns, measure, working_memory
 
 CPU = torch.device("cpu")
 
 
 def test_benchmark_writes_json_and_markdown(command, tmp_path):
-    arguments = ["--device", "cpu", "--width", "2", "--cbsn_width", "2", "--rounds", "1", "--precision", "fp32"]
+    arguments = ["--device", "cpu", "--width", "2", "--wide", "2", "--rounds", "1", "--precision", "fp32"]
     status, output = command("scripts/benchmark.py", *arguments, "--only", "step", "teacher family", "student A")
     assert status == 0, output
     folder = tmp_path / "results" / "benchmark"
@@ -35,6 +38,23 @@ def test_benchmark_writes_json_and_markdown(command, tmp_path):
     assert rows["student A"]["naive"]["kMAC/pixel"] == pytest.approx(31.185)
 
 
+def test_every_case_runs_in_both_ways(tmp_path):
+    teacher = build_arch({"type": "ATBSN", "width": 2})
+    save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
+    bench = Bench(CPU, "fp32", width=2, wide=2, teacher=tmp_path / "teacher.pth")
+    sizes = Sizes((1, 64), (1, 64), (1, 60), *[(64, 64)] * 4, (48, 48), (48, 48))
+    rows = {
+        row["case"].split(",")[0]: row
+        for row in (measure(case, CPU, 1, {"fp32": 1.0}, "fp32") for case in bench.cases(sizes, full=True))
+    }
+    assert len(rows) == 20 and all(row[name]["kMAC/pixel"] > 0 for row in rows.values() for name in ("ours", "naive"))
+    # The same nine passes; one feature pass instead of five.
+    refined = rows["AP-BSN + R3"]
+    assert refined["ours"]["kMAC/pixel"] == pytest.approx(refined["naive"]["kMAC/pixel"], rel=0.2)
+    family = rows["TM-BSN family"]
+    assert family["ours"]["kMAC/pixel"] < 0.3 * family["naive"]["kMAC/pixel"]
+
+
 def test_unknown_case_is_refused(command):
     status, output = command("scripts/benchmark.py", "--device", "cpu", "--only", "GAN")
     assert status == 2 and "--only: GAN" in output and "Traceback" not in output
@@ -49,7 +69,7 @@ def test_a_slow_source_is_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(LmdbReader, "crop", crop_slowly)
     # Without workers, which read ahead: what a crop takes is waited for.
     monkeypatch.setattr(benchmark, "train_loader", lambda *args, **kw: train_loader(*args, **{**kw, "num_workers": 0}))
-    bench = benchmark.Bench(CPU, "fp32", width=2, cbsn_width=2, teacher=Path("unused"))
+    bench = Bench(CPU, "fp32", width=2, wide=2, teacher=Path("unused"))
     shares = benchmark.waiting(bench, (2, 32), tmp_path, steps=2)
     assert list(shares) == ["RAM", "LMDB"]
     assert shares["LMDB"] > 0.5 and shares["LMDB"] > shares["RAM"]

@@ -2,7 +2,13 @@
 
 import csv
 import hashlib
+import sys
+from types import ModuleType
 
+import torch
+
+from atbsn.archs.shipped import find_weights
+from atbsn.engine.evaluation.comparison import bm3d_candidate
 from atbsn.utils.image import read_picture
 
 
@@ -35,7 +41,30 @@ def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_p
     assert read_picture(folder / "comparison_panels" / "chelsea.png").rgb.shape[0] > 2 * 256  # two rows of four
 
 
+def test_shipped_weights_are_compared_by_name(command, write_options, tmp_path):
+    options = write_options(
+        datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"limit": 1}, network=None, model=None
+    )
+    status, output = command("scripts/compare.py", "-opt", options, "real")
+    assert status == 0, output
+    digest = hashlib.sha256(find_weights("real").read_bytes()).hexdigest()
+    assert f"- real: sha256 {digest}" in (tmp_path / "results" / "tiny" / "val" / "comparison.md").read_text()
+
+
 def test_methods_of_one_name_are_refused(command, write_options, assets, tmp_path):
     options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}})
     status, output = command("scripts/compare.py", "-opt", options, "--nlm", "10", "10")
     assert status == 2 and "different names" in output and "Traceback" not in output
+
+
+def test_bm3d_takes_the_level_that_the_picture_has(monkeypatch):
+    given = []
+    package = ModuleType("bm3d")
+    package.bm3d_rgb = lambda picture, sigma: given.append(sigma * 255) or picture
+    monkeypatch.setitem(sys.modules, "bm3d", package)
+    noisy = 120 + 12 * torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    for sigma in ("auto", 7.0):
+        candidate = bm3d_candidate(sigma)
+        clean = candidate.denoise(noisy, "a.png")[candidate.labels[0]]
+        assert (clean - noisy.clamp(0, 255)).abs().max() <= 0.5
+    assert abs(given[0] - 12) < 1.2 and given[1] == 7

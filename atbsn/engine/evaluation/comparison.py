@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.archs.shipped import find_weights
 from atbsn.archs.weights import load_with_metadata
 from atbsn.engine.evaluation.evaluator import Denoise, Row, means
 from atbsn.engine.evaluation.validation import labelled
@@ -22,6 +23,7 @@ from atbsn.engine.inference.denoiser import Denoiser, holes_of
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.provenance import commit, file_sha256, versions
 from atbsn.metrics import Metric
+from atbsn.noise.level import noise_level
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 from atbsn.utils.tables import format_csv
@@ -92,8 +94,10 @@ def nlm_candidate(strength: float) -> Candidate:
     return Candidate((label,), _on_bytes(label, lambda x: cv2.fastNlMeansDenoisingColored(x, None, strength, strength)))
 
 
-def bm3d_candidate(sigma: float) -> Candidate:
+def bm3d_candidate(sigma: float | Literal["auto"]) -> Candidate:
     """CBM3D (Dabov et al., 2007) for noise of standard deviation ``sigma``, grey levels.
+
+    With ``auto``, for that which ``noise_level`` finds in each picture; one that tells nothing stays as it is.
 
     Raises:
         UserError: the optional package bm3d is not installed.
@@ -102,8 +106,13 @@ def bm3d_candidate(sigma: float) -> Candidate:
         from bm3d import bm3d_rgb
     except ImportError:
         raise UserError("--bm3d: the optional package is not installed; pip install bm3d") from None
-    label = f"BM3D sigma={sigma:g}"
-    return Candidate((label,), _on_bytes(label, lambda x: bm3d_rgb(x / 255.0, sigma / 255) * 255))
+    label = f"BM3D sigma={sigma}" if isinstance(sigma, str) else f"BM3D sigma={sigma:g}"
+
+    def denoise(picture: np.ndarray) -> np.ndarray:
+        level = noise_level(picture) if isinstance(sigma, str) else sigma
+        return bm3d_rgb(picture / 255.0, level / 255) * 255 if level else picture
+
+    return Candidate((label,), _on_bytes(label, denoise))
 
 
 @torch.no_grad()
@@ -201,7 +210,7 @@ def _candidate(
 ) -> Candidate:
     num_params = sum(parameter.numel() for parameter in denoiser.net.parameters())
     kmac = kmac_per_pixel(denoiser.net, ks, denoiser.settings)
-    return Candidate(labels, denoise, num_params, kmac, str(path), file_sha256(path))
+    return Candidate(labels, denoise, num_params, kmac, str(path), file_sha256(find_weights(path)))
 
 
 def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Denoise:

@@ -22,8 +22,9 @@ from atbsn.engine.evaluation.evaluator import (
     write_rows,
 )
 from atbsn.engine.evaluation.groups import format_groups, group_means, write_groups
+from atbsn.engine.inference.about import describe_denoiser
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.provenance import commit, file_sha256, versions
+from atbsn.engine.provenance import commit, versions
 from atbsn.metrics import Metric
 from atbsn.utils import dist
 from atbsn.utils.files import cannot_write, write_text
@@ -106,14 +107,7 @@ def validate_sets(
 def describe(denoiser: Denoiser, measuring: Measuring, weights: str | Path | None) -> dict[str, Any]:
     """Where figures come from, in plain values: weights, settings, code and protocols."""
     return {
-        "weights": None if weights is None else str(weights),
-        "sha256": None if weights is None else file_sha256(weights),
-        "network": denoiser.net.options,
-        "denoise": dict(denoiser.settings),
-        "precision": denoiser.precision,
-        "tile": denoiser.tiler.tile,
-        "overlap": denoiser.tiler.overlap,
-        "self_ensemble": denoiser.self_ensemble,
+        **describe_denoiser(denoiser, weights),
         "limit": measuring.limit,
         "metrics": {name: metric.protocol for name, metric in measuring.metrics.items()},
         "commit": commit(),

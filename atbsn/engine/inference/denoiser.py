@@ -61,8 +61,7 @@ class Denoiser:
     @property
     def is_local(self) -> bool:
         """Whether a part of a picture comes out the same alone: no setting or ``denoise`` of its own sees the whole."""
-        whole = (Network.denoise, BlindSpotNetwork.denoise)
-        return type(self.net).denoise in whole and set(self.settings) <= {"strength", *self.net.denoise_keywords()}
+        return self.net.is_local() and set(self.settings) <= {"strength", *self.net.denoise_keywords()}
 
     def of(self, net: Network) -> "Denoiser":
         """The same with other weights, such as their average."""

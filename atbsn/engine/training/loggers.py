@@ -1,24 +1,22 @@
-"""Where numbers go: the console, ``metrics.csv`` and TensorBoard. Only rank 0 writes."""
+"""Where numbers go: the console, ``metrics.csv`` and trackers such as TensorBoard. Only rank 0 writes."""
 
 import contextlib
 import csv
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from atbsn.engine.training.trackers import Tracker
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import cannot_write, write_text
+from atbsn.utils.files import write_text
 from atbsn.utils.log import logger
 from atbsn.utils.tables import format_csv
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
 
 COLUMNS = ("iteration", "dataset", "weights", "metric", "value", "protocol")
 
@@ -63,18 +61,18 @@ class RunLogger:
 
     Args:
         folder: where ``metrics.csv`` is.
-        tensorboard: folder of the TensorBoard events; none are written without it.
+        trackers: where numbers and pictures go besides.
         first_iter: the first iteration whose numbers will come; those that an interrupted run left of it and of
             later ones are dropped, since they come again.
 
     Raises:
-        UserError: ``metrics.csv`` was changed by someone else, or a folder cannot be written.
+        UserError: ``metrics.csv`` was changed by someone else, a folder cannot be written, or a tracker refuses.
     """
 
-    def __init__(self, folder: Path, tensorboard: Path | None, first_iter: int) -> None:
-        self._csv, self._tensorboard = folder / "metrics.csv", tensorboard
+    def __init__(self, folder: Path, trackers: Sequence[Tracker], first_iter: int) -> None:
+        self._csv = folder / "metrics.csv"
         self._rows: list[dict[str, Any]] = []
-        self._writer: SummaryWriter | None = None
+        self._trackers = trackers
         self._clock, self._clock_iter = time.perf_counter(), first_iter - 1
         dist.on_main(lambda: self._open(first_iter))
 
@@ -83,11 +81,8 @@ class RunLogger:
         self._rows = [row for row in rows if row["iteration"] < first_iter]
         if len(self._rows) < len(rows):
             write_text(self._csv, format_csv(COLUMNS, self._rows))
-        if self._tensorboard is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            with self._events():
-                self._writer = SummaryWriter(str(self._tensorboard), purge_step=first_iter)
+        for tracker in self._trackers:
+            tracker.open(first_iter)
 
     def log_losses(self, iteration: int, total_iter: int, losses: dict[str, float], lr: float) -> None:
         """One line on the console (losses, learning rate, it/s, time left) and the TensorBoard curves."""
@@ -122,10 +117,10 @@ class RunLogger:
         dist.on_main(lambda: write_text(self._csv, format_csv(COLUMNS, self._rows)))
 
     def log_panel(self, iteration: int, name: str, panel: np.ndarray) -> None:
-        """An (H, W, 3) uint8 RGB picture for TensorBoard."""
-        if self._writer is not None:
-            with contextlib.suppress(OSError):
-                self._writer.add_image(name, panel, iteration, dataformats="HWC")
+        """An (H, W, 3) uint8 RGB picture for the trackers."""
+        if dist.is_main():
+            for tracker in self._trackers:
+                tracker.picture(iteration, name, panel)
 
     def flush(self) -> None:
         """Bring everything to disk: called before a state is saved, so that a resumed run loses nothing.
@@ -136,28 +131,20 @@ class RunLogger:
         dist.on_main(self._flush)
 
     def close(self) -> None:
-        """Write what is left, where that is possible."""
-        if self._writer is not None:
-            with contextlib.suppress(OSError):
-                self._writer.close()
+        """Write what is left, where that is possible, and the last value of every metric beside the options."""
+        if dist.is_main():
+            last = {f"{row['dataset']}/{row['weights']}/{row['metric']}": float(row["value"]) for row in self._rows}
+            for tracker in self._trackers:
+                tracker.close(last)
 
     def _flush(self) -> None:
-        if self._writer is not None:
-            with self._events():
-                self._writer.flush()
+        for tracker in self._trackers:
+            tracker.flush()
 
     def _scalars(self, iteration: int, values: dict[str, float]) -> None:
-        if self._writer is not None:
-            with contextlib.suppress(OSError):  # ``flush`` raises it again, on all processes
-                for name, value in values.items():
-                    self._writer.add_scalar(name, value, iteration)
-
-    @contextlib.contextmanager
-    def _events(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise cannot_write(self._tensorboard or Path(), error) from error
+        if dist.is_main():
+            for tracker in self._trackers:
+                tracker.scalars(iteration, values)
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 from zlib import crc32
 
 import torch
+from torch import nn
 
 from atbsn.data import build_dataset
 from atbsn.data.base import ImageSet
@@ -22,6 +23,7 @@ from atbsn.engine.training.finite import FiniteGuard
 from atbsn.engine.training.loggers import LossMeter, RunLogger
 from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
 from atbsn.engine.training.state import State, compare_settings, load_state, newest_state
+from atbsn.engine.training.trackers import TensorBoard, Tracker, WeightsAndBiases, flatten
 from atbsn.engine.training.trainer import Schedule, Trainer
 from atbsn.engine.training.validation import TrainingValidation
 from atbsn.models.base import Model
@@ -154,8 +156,7 @@ def build_training(options: Options, device: torch.device, state: State | None) 
 def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
     """The training loop with everything it calls, continued from the state if there is one."""
     options, train, model, device = training.options, training.train, training.model, training.device
-    if train.channels_last:
-        model.to(memory_format=torch.channels_last)
+    lay_out(model, train, device)
     checkpointer = _build_checkpointer(training, experiment)
     learner = _build_learner(training)
     seed_everything(training.seed + dist.rank())
@@ -167,10 +168,8 @@ def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
         f"{sum(p.numel() for p in model.net.parameters()):,}", dist.world_size(), device.type, training.seed,
         training.start_iter, train.total_iter,
     )  # fmt: skip
-    run_logger = RunLogger(
-        experiment.folder, experiment.tensorboard if options.logger.use_tb_logger else None,
-        training.start_iter + 1 if training.reported else training.start_iter,
-    )  # fmt: skip
+    first_iter = training.start_iter + 1 if training.reported else training.start_iter
+    run_logger = RunLogger(experiment.folder, _build_trackers(training, experiment), first_iter)
     validate = TrainingValidation(
         training.denoiser, learner.ema, training.val_sets, training.measuring, options.val.best_metric, run_logger,
         experiment.visualization, train.total_iter, options.val.k,
@@ -187,11 +186,41 @@ def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
     return Trainer(learner, batches, guard, checkpointer, run_logger, validate, schedule, device)
 
 
+def lay_out(model: Model, train: Train, device: torch.device) -> None:
+    """Put the weights into the layout that ``train.channels_last`` says, and every batch, which comes channels last.
+
+    The automatic choice is a rule, not a measurement at the start: a resumed training has to round as it did before.
+    """
+    slow = device.type == "cpu" and train.precision == "fp32" and any(map(_is_dilated, model.net.modules()))
+    if train.channels_last is True or (train.channels_last == "auto" and not slow):
+        model.to(memory_format=torch.channels_last)
+    else:
+        model.register_forward_pre_hook(_contiguous)
+
+
+def _is_dilated(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and max(module.dilation) > 1
+
+
+def _contiguous(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    batch, *others = arguments
+    return ({name: tensor.contiguous() for name, tensor in batch.items()}, *others)
+
+
 def _restore_method(model: Model, state: State) -> None:
     try:
         model.load_own_state(state.content.get("method", {}))
     except (RuntimeError, TypeError, AttributeError) as error:
         raise UserError(f"{state.path}: does not fit {type(model).__name__} ({in_a_phrase(error)})") from None
+
+
+def _build_trackers(training: Training, experiment: RunFolders) -> list[Tracker]:
+    options = training.options
+    hparams = flatten(training.settings)
+    trackers: list[Tracker] = [TensorBoard(experiment.tensorboard, hparams)] if options.logger.use_tb_logger else []
+    if options.logger.wandb is not None:
+        trackers.append(WeightsAndBiases(options.logger.wandb, options.name, experiment.folder, hparams))
+    return trackers
 
 
 def _build_learner(training: Training) -> Learner:

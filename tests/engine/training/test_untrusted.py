@@ -1,4 +1,4 @@
-"""Files nobody vouches for are refused with a message, and nothing in them is executed."""
+"""Files of unknown origin are refused with a message, and nothing in them is executed."""
 
 import io
 import json

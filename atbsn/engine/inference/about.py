@@ -1,0 +1,34 @@
+"""Which weights denoise, and how: what stands beside results, and tells results of other weights from them."""
+
+import json
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from atbsn.archs.shipped import find_weights
+from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.provenance import file_sha256
+
+
+def describe_denoiser(denoiser: Denoiser, weights: str | Path | None) -> dict[str, Any]:
+    """A denoiser in plain values.
+
+    Args:
+        weights: the file that its network's weights are from, or the name of shipped ones.
+    """
+    return {
+        "weights": None if weights is None else str(weights),
+        "sha256": None if weights is None else file_sha256(find_weights(weights)),
+        "network": denoiser.net.options,
+        "denoise": dict(denoiser.settings),
+        "precision": denoiser.precision,
+        "tile": denoiser.tiler.tile,
+        "overlap": denoiser.tiler.overlap,
+        "self_ensemble": denoiser.self_ensemble,
+    }
+
+
+def fingerprint(description: dict[str, Any]) -> str:
+    """16 letters that stand for all of ``describe_denoiser`` but the name of the file."""
+    told = {key: value for key, value in description.items() if key != "weights"}
+    return blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()

@@ -1,0 +1,138 @@
+"""What is done: a file of lines that is only added to, read back in 24 bytes a picture."""
+
+import json
+import os
+import shutil
+import time
+from array import array
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from atbsn.engine.inference.bulk.shards import Shard, hash64
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import cannot_write
+
+_PATIENCE = 10
+"""Seconds to wait for a lock: another shard may hold it while it looks for what was left by killed ones."""
+
+
+class Entry(NamedTuple):
+    """A picture that is done.
+
+    Attributes:
+        name: its path below the folder that was searched, with ``/``.
+        size: bytes of the noisy file.
+        mtime_ns: when that file was last changed.
+        target: the clean file, below the output folder.
+        bytes: of the clean file.
+        settings: stands for the weights and for how they were used.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    target: str
+    bytes: int
+    settings: str
+
+
+class Done:
+    """What the manifests in ``folder`` say of the pictures of ``shard``, whichever shards wrote them.
+
+    Of several lines about one picture the latest counts. A line that was cut off counts for nothing.
+    """
+
+    def __init__(self, folder: Path, shard: Shard) -> None:
+        names, times, entries = array("Q"), array("d"), array("Q")
+        for path in folder.glob("done-*.jsonl"):
+            with path.open("rb") as file:
+                for line in file:
+                    with suppress(ValueError, KeyError, TypeError, AttributeError):
+                        found = json.loads(line)
+                        at = float(found.pop("time"))
+                        entry = Entry(**found)
+                        if shard.holds(entry.name):
+                            names.append(hash64(entry.name))
+                            times.append(at)
+                            entries.append(_hash(entry))
+        order = np.lexsort((np.array(times, np.float64), np.array(names, np.uint64)))
+        by_name = np.array(names, np.uint64)[order]
+        last = np.ones(len(order), bool)
+        last[:-1] = by_name[1:] != by_name[:-1]
+        self._names, self._entries = by_name[last], np.array(entries, np.uint64)[order][last]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __contains__(self, entry: Entry) -> bool:
+        name = np.uint64(hash64(entry.name))
+        place = int(np.searchsorted(self._names, name))
+        return place < len(self) and self._names[place] == name and int(self._entries[place]) == _hash(entry)
+
+
+class Manifest:
+    """The part of a shard's manifest that this process writes, ``folder/done-<shard>.jsonl``, and its temporary files.
+
+    Args:
+        resume: add to what is there; otherwise it is written anew.
+
+    Raises:
+        UserError: another process does the same shard of this folder, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path, shard: Shard, resume: bool) -> None:
+        self._mutex = Lock()
+        self.temporary = folder / f".{shard}.tmp"
+        self._path = folder / f"done-{shard}.jsonl"
+        self._lock = FileLock(folder / f".{shard}.lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=_PATIENCE)
+            _remove_leftovers(folder)
+            self.temporary.mkdir(exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+            if not resume:
+                os.ftruncate(self._file, 0)
+            self._end_line()
+        except Timeout:
+            raise UserError(
+                f"{folder}: another process is doing shard {shard} of these pictures; wait for it, or give --shard"
+            ) from None
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+
+    def add(self, entry: Entry) -> None:
+        """Note a picture whose clean file is in its place. From several threads at once."""
+        line = json.dumps({**entry._asdict(), "time": time.time()}) + "\n"
+        with self._mutex:
+            os.write(self._file, line.encode())
+
+    def close(self) -> None:
+        """Close the file; another process may do this shard."""
+        os.close(self._file)
+        shutil.rmtree(self.temporary, ignore_errors=True)
+        self._lock.release()
+
+    def _end_line(self) -> None:
+        """The last line of a killed process may be cut off; the next one must not be glued to it."""
+        size = os.fstat(self._file).st_size
+        if size:
+            os.lseek(self._file, size - 1, os.SEEK_SET)
+            if os.read(self._file, 1) != b"\n":
+                os.write(self._file, b"\n")
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that are no more: those of which nobody holds the lock."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _hash(entry: Entry) -> int:
+    return hash64(json.dumps(entry))

@@ -1,0 +1,238 @@
+"""The cases of scripts/benchmark.py: every method and network, ours and written plainly."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from atbsn.archs import apbsn, atbsn, cbsn, lgbpn, students, tmbsn
+from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.archs.plain_unet import UNet
+from atbsn.engine.inference.denoiser import build_denoiser
+from atbsn.engine.precision import autocast
+from atbsn.engine.training.checkpoint import Learner
+from atbsn.engine.training.finite import FiniteGuard
+from atbsn.engine.training.loggers import LossMeter
+from atbsn.engine.training.optimization import build_optimizer, build_scheduler
+from atbsn.engine.training.trainer import Schedule, Trainer
+from atbsn.models.apbsn import APBSNModel
+from atbsn.models.base import Model
+from atbsn.models.blind2unblind import Blind2UnblindModel
+from atbsn.models.bsn import BSNModel
+from atbsn.models.cbsn import CBSNModel
+from atbsn.models.distill import DistillModel
+from atbsn.models.neighbor2neighbor import Neighbor2NeighborModel
+from atbsn.models.sdap import SDAPModel
+from atbsn.options.schema import Adam, Test, Train
+from atbsn.utils.types import Precision
+from scripts import naive, naive_baselines, naive_directional
+from scripts.measurement import Case, Run, Variant
+
+KS = naive.KS
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much work a run of each case is: patches as (batch, side), pictures as (height, width)."""
+
+    train_atbsn: tuple[int, int]
+    distill: tuple[int, int]
+    train_cbsn: tuple[int, int]
+    teachers: tuple[int, int]
+    light: tuple[int, int]
+    heavy: tuple[int, int]
+    cbsn: tuple[int, int]
+    refined: tuple[int, int]
+    slow: tuple[int, int]
+
+
+QUICK = Sizes((2, 128), (2, 128), (1, 120), (256, 256), (704, 928), (480, 480), (256, 256), (192, 192), (120, 120))
+FULL = Sizes((8, 256), (8, 128), (4, 120), (512, 512), (3000, 4000), (1376, 1376), (1024, 1024), (480, 480), (480, 480))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Builds the cases for one device.
+
+    Attributes:
+        precision: of our variants.
+        width: channels of the UNets and of TM-BSN, 48 as published; ``wide`` of C-BSN and of AP-BSN and its
+            descendants, 128 as published.
+        teacher: weight file of an ATBSN of this width, for the distillation.
+    """
+
+    device: torch.device
+    precision: Precision
+    width: int
+    wide: int
+    teacher: Path
+
+    def cases(self, sizes: Sizes, full: bool) -> list[Case]:
+        """In the order of the table; all of them if ``full``."""
+        w, net = self.width, naive.ATBSN
+        distill = f"distillation step, {len(KS)} teachers into C"
+        cases = [
+            self._training("AT-BSN training step", sizes.train_atbsn, self.bsn_model,
+                           lambda: (net(w), naive.bsn_loss)),
+            self._training(distill, sizes.distill, self._distill_model,
+                           lambda: (naive.StudentC(w), self._naive_distill())),
+            self._training("C-BSN training step", sizes.train_cbsn, lambda: CBSNModel(cbsn.CBSN(self.wide)),
+                           lambda: (naive.CBSN(self.wide), naive.cbsn_loss)),
+            self._teachers("teacher family", sizes.teachers, atbsn.ATBSN(w), net(w)),
+            self._teachers("TM-BSN family", sizes.slow, tmbsn.TMBSN(w), naive_directional.TMBSN(w)),
+            self._inference("AT-BSN, k = 3", sizes.heavy, atbsn.ATBSN(w), net(w)),
+            self._inference("student A", sizes.light, students.StudentA(), naive.StudentA()),
+            self._inference("student B", sizes.heavy, students.StudentB(), naive.StudentB()),
+            self._inference("student C", sizes.light, students.StudentC(w), naive.StudentC(w)),
+            self._inference("C-BSN", sizes.cbsn, cbsn.CBSN(self.wide), naive.CBSN(self.wide)),
+            self._inference("AP-BSN + R3", sizes.refined, apbsn.APBSN(self.wide), naive_baselines.APBSN(self.wide)),
+        ]  # fmt: skip
+        return cases + self._further(sizes) if full else cases
+
+    def _further(self, sizes: Sizes) -> list[Case]:
+        """The other baselines."""
+        w, wide, plain = self.width, self.wide, naive_baselines
+        visible, sampled = plain.UNet("b2u", w), lgbpn.LGBPN(wide)
+        return [
+            self._training("AP-BSN training step", sizes.train_cbsn, lambda: APBSNModel(apbsn.APBSN(wide)),
+                           lambda: (plain.APBSN(wide), plain.apbsn_loss)),
+            self._training("SDAP training step", sizes.train_cbsn, lambda: SDAPModel(apbsn.SDAP(wide)),
+                           lambda: (plain.SDAP(wide), plain.sdap_loss)),
+            self._training("N2N training step", sizes.train_atbsn, lambda: Neighbor2NeighborModel(UNet("n2n", w)),
+                           lambda: (plain.UNet("n2n", w), plain.neighbor2neighbor_loss)),
+            self._training("B2U training step", sizes.distill, lambda: Blind2UnblindModel(UNet("b2u", w)),
+                           lambda: (plain.UNet("b2u", w), plain.blind2unblind_loss)),
+            self._training("TM-BSN training step", sizes.distill, lambda: BSNModel(tmbsn.TMBSN(w), 5, 4),
+                           lambda: (naive_directional.TMBSN(w), naive_directional.tmbsn_loss)),
+            self._inference("SDAP (E)", sizes.slow, apbsn.SDAP(wide), plain.SDAP(wide), {"enhance": True}),
+            self._inference("N2N", sizes.teachers, UNet("n2n", w), plain.UNet("n2n", w)),
+            self._inference("B2U, beta = 20", sizes.teachers, UNet("b2u", w), visible, {"beta": 20.0},
+                            visible.denoise_visible),
+            self._inference("LG-BPN without R3", sizes.slow, lgbpn.LGBPN(wide), sampled, {"refine": 0},
+                            partial(naive_directional.lgbpn_pass, sampled, strides=(3, 4), scales=(0.72, 0.8))),
+        ]  # fmt: skip
+
+    def bsn_model(self) -> Model:
+        return BSNModel(atbsn.ATBSN(self.width))
+
+    def trainer(self, model: Model, batches: Iterable[dict[str, Tensor]]) -> tuple[Trainer, Run | None]:
+        """The training loop over ``batches`` without its files, and what compiles it."""
+        model.to(self.device).to(memory_format=torch.channels_last)
+        train = Train(total_iter=10**6, optim=Adam(type="Adam", lr=1e-4), precision=self.precision)
+        optimizer = build_optimizer(train, model.net)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=False)
+        guard = FiniteGuard(0, str, lambda: None, scaler)
+        learner = Learner(model, None, optimizer, build_scheduler(train, optimizer), scaler, LossMeter())
+        schedule = Schedule(train.total_iter, precision=train.precision)
+        nothing: Any = None  # steps alone need no files, no log and no validation
+        trainer = Trainer(learner, iter(batches), guard, nothing, nothing, nothing, schedule, self.device)
+        return trainer, self._compiler(model)
+
+    def _compiler(self, module: nn.Module) -> Run | None:
+        """As test.py and train.py compile, but only where it pays."""
+        return partial(module.compile, dynamic=False) if self.device.type == "cuda" else None
+
+    def _training(
+        self,
+        name: str,
+        size: tuple[int, int],
+        model: Callable[[], Model],
+        plain: Callable[[], tuple[Any, Callable[[Any, Tensor], Tensor]]],
+    ) -> Case:
+        batch, side = size
+
+        def ours() -> Variant:
+            raw = {
+                "noisy": torch.randint(256, (batch, side, side, 3), dtype=torch.uint8),
+                "orientation": torch.arange(batch) % 8,
+                "index": torch.arange(batch),
+            }
+            if self.device.type == "cuda":
+                raw = {key: value.pin_memory() for key, value in raw.items()}
+            trainer, compiler = self.trainer(model(), itertools.repeat(raw))
+            numbers = itertools.count(1)
+            return Variant(lambda: trainer.learner.meter.add(trainer.step(next(numbers))), compiler)
+
+        def baseline() -> Variant:
+            net, loss_of = plain()
+            optimizer = torch.optim.Adam(net.to(self.device).parameters(), lr=1e-4)
+            noisy = torch.randint(256, (batch, 3, side, side)).float()
+
+            def step() -> float:
+                optimizer.zero_grad()
+                loss = loss_of(net, noisy.to(self.device))
+                loss.backward()
+                optimizer.step()
+                return loss.item()
+
+            return Variant(step)
+
+        return Case(f"{name}, {batch} x {side} x {side}", "it", 1, batch * side**2, ours, baseline)
+
+    def _distill_model(self) -> Model:
+        return DistillModel(students.StudentC(self.width), str(self.teacher), KS)
+
+    def _naive_distill(self) -> Callable[[nn.Module, Tensor], Tensor]:
+        teacher = naive.ATBSN(self.width).to(self.device)
+        return lambda net, noisy: naive.distill_loss(net, teacher, noisy)
+
+    def _teachers(self, name: str, size: tuple[int, int], net: BlindSpotNetwork, plain: Any) -> Case:
+        """All holes of the published family."""
+        noisy = torch.rand(1, 3, *size, device=self.device) * 255
+
+        def ours() -> Variant:
+            family = _Family(net.to(self.device).to(memory_format=torch.channels_last))
+
+            @torch.inference_mode()
+            def run() -> Tensor:
+                with autocast(self.precision, self.device):
+                    return family(noisy)
+
+            return Variant(run, self._compiler(family))
+
+        def baseline() -> Variant:
+            plain.to(self.device)
+            return Variant(torch.no_grad()(lambda: plain.forward_teachers(noisy, net.family)))
+
+        name = f"{name}, {len(net.family)} k, {size[0]} x {size[1]}"
+        return Case(name, "MP", noisy[0, 0].numel() / 1e6, noisy[0, 0].numel(), ours, baseline)
+
+    def _inference(
+        self,
+        name: str,
+        size: tuple[int, int],
+        net: Network,
+        plain: nn.Module,
+        settings: Mapping[str, Any] | None = None,
+        plain_denoise: Callable[[Tensor], Tensor] | None = None,
+    ) -> Case:
+        noisy = torch.rand(1, 3, *size) * 255  # on the CPU, where pictures come from and go to
+
+        def ours() -> Variant:
+            ours = net.eval().to(self.device).to(memory_format=torch.channels_last)
+            denoiser = build_denoiser(ours, self.device, Test(precision=self.precision), settings or {})
+            return Variant(lambda: denoiser(noisy, name).cpu(), self._compiler(net))
+
+        def baseline() -> Variant:
+            function: Any = plain_denoise or getattr(plain, "denoise", plain)
+            plain.to(self.device)
+            return Variant(torch.no_grad()(lambda: function(noisy.to(self.device)).cpu()))
+
+        pixels = noisy[0, 0].numel()
+        return Case(f"{name}, {size[0]} x {size[1]}", "MP", pixels / 1e6, pixels, ours, baseline)
+
+
+class _Family(nn.Module):
+    """All holes of a network's family as a module, to be compiled."""
+
+    def __init__(self, net: BlindSpotNetwork) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        return self.net.forward_teachers(noisy, self.net.family)

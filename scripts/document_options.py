@@ -1,0 +1,220 @@
+"""Write docs/options.md from what the code declares: every option, and every class an option file can name.
+
+python scripts/document_options.py
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+import textwrap
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from atbsn.engine.inference import finish  # noqa: E402
+from atbsn.metrics import METRICS  # noqa: E402
+from atbsn.options import schema  # noqa: E402
+from atbsn.registry import ARCHS, DATASETS, MODELS, Registry  # noqa: E402
+from atbsn.registry.build import parameter_names  # noqa: E402
+from atbsn.utils.files import write_text  # noqa: E402
+
+PAGE = REPOSITORY / "docs" / "options.md"
+_HEAD = """\
+# Options
+
+Written by `scripts/document_options.py` from the code; do not edit. Examples are in `options/`.
+`train.py --set a.b=value` lays one option over the file, and `base:` names a file that these are laid over. A key that
+is not here is refused, and so is a value of another type.
+"""
+_SECTIONS = {
+    "": schema.Options,
+    "datasets.train": schema.TrainLoader,
+    "path": schema.Paths,
+    "train": schema.Train,
+    "train.optim": (schema.Adam, schema.SGD),
+    "train.scheduler": (schema.CosineAnnealing, schema.Step, schema.MultiStep, schema.Constant),
+    "val": schema.Val,
+    "test": schema.Test,
+    "logger": schema.Logger,
+}
+_RANGE: dict[type, tuple[str, str]] = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
+_WORDS = {bool: "true or false", int: "integer", float: "number", str: "text", type(None): "none", Path: "path"}
+_HUGE = 2**30
+"""A limit beyond this is there for the machine, and tells nobody anything."""
+
+
+def page() -> str:
+    """The text of docs/options.md."""
+    parts = [_HEAD]
+    for path, found in _SECTIONS.items():
+        parts.append(f"## {f'`{path}`' if path else 'Top level'}\n")
+        for section in found if isinstance(found, tuple) else (found,):
+            parts.append(_section(section, named=isinstance(found, tuple)))
+    parts.append("The metrics of `val.metrics`, each `{name: {type: ..., ...}}`:\n")
+    parts += [_function(name, function, ("image", "reference")) for name, function in METRICS.items()]
+    parts.append(_registry("network", ARCHS, "Every network's `denoise` has besides its own settings:", ()))
+    parts.append(_registry("model", MODELS, "", ("net",)))
+    parts.append(_registry("datasets.*", DATASETS, "", ()))
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+def spell(annotation: Any, limits: Sequence[Any] = ()) -> str:
+    """A type, with its range, in words: ``Annotated[int, Gt(0)] | None`` is ``integer > 0, or none``."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return spell(inner[0], [*limits, *inner[1:]])
+    if origin in (Union, types.UnionType):
+        return ", or ".join(dict.fromkeys(spell(part) for part in inner))
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    name = _WORDS.get(annotation)
+    if origin in (list, Sequence, Iterable) or annotation in (list, Sequence):
+        name = f"list of ({spell(inner[0])})" if inner and " or " in spell(inner[0]) else f"list of {spell(inner[0])}"
+    elif name is None and origin is tuple:
+        name = f"list of {spell(inner[0])}" if inner[1:] == (...,) else f"[{', '.join(map(spell, inner))}]"
+    elif name is None and (origin is dict or annotation is dict):
+        name = "mapping"
+    elif name is None and inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        name = "mapping, see below"
+    assert name is not None, f"{annotation}: there is no word for it; add one to _WORDS"
+    ranges = [text for limit in limits for text in _limits(limit)]
+    return f"{name} {' and '.join(ranges)}" if ranges else name
+
+
+def _limits(limit: Any) -> Iterator[str]:
+    if isinstance(limit, FieldInfo):
+        for part in limit.metadata:
+            yield from _limits(part)
+    elif isinstance(limit, MinLen):
+        yield f"of at least {limit.min_length}"
+    else:
+        for kind, (key, sign) in _RANGE.items():
+            value = getattr(limit, key, None) if isinstance(limit, kind | Interval) else None
+            if value is not None and abs(value) < _HUGE:
+                yield f"{sign} {value:g}"
+
+
+def _section(section: type[BaseModel], named: bool) -> str:
+    described = _attribute_docs(section)
+    hints = get_type_hints(section, include_extras=True)
+    rows = []
+    for name, field in section.model_fields.items():
+        default = "" if field.is_required() else _value(field.default)
+        if named and name == "type":
+            continue
+        rows.append((name, spell(hints[name]), default, described.get(name, "")))
+    title = f"**`type: {'` or `'.join(get_args(hints['type']))}`**\n\n" if named else ""
+    about = "" if section.__doc__ is None or not named else f"{_plain(section.__doc__)}\n\n"
+    return f"{title}{about}{_table(rows)}"
+
+
+def _registry(path: str, registry: Registry[Any], finishing: str, exclude: tuple[str, ...]) -> str:
+    parts = [f"## `{path}`\n"]
+    if finishing:
+        parts += [f"{finishing}\n", _table(_arguments(finish.finish, ("noisy", "clean")))]
+    for name in registry:
+        cls = registry.get(name)
+        if not cls.__module__.startswith("atbsn."):
+            continue  # a plugin
+        parts.append(_function(name, cls, exclude))
+        if registry is ARCHS and cls.denoise_keywords():
+            reserved = [n for n in inspect.signature(cls.denoise).parameters if n not in cls.denoise_keywords()]
+            parts += ["`test.denoise`:\n", _table(_arguments(cls.denoise, tuple(reserved)))]
+    return "\n".join(parts)
+
+
+def _function(name: str, function: Callable[..., Any], exclude: tuple[str, ...]) -> str:
+    about = _plain(re.split(r"\n\s*\n", inspect.getdoc(function) or "")[0])
+    rows = _arguments(function, exclude)
+    return f"### `{name}`\n\n{about}\n" + (f"\n{_table(rows)}" if rows else "")
+
+
+def _arguments(function: Callable[..., Any], exclude: tuple[str, ...]) -> list[tuple[str, str, str, str]]:
+    """(name, type, default, description) of what ``function``, or the constructor of a class, takes."""
+    own = function.__init__ if inspect.isclass(function) else function
+    hints = get_type_hints(own, include_extras=True)
+    signature = inspect.signature(function)
+    described = dict(_argument_docs(function))
+    rows = []
+    for name in parameter_names(function, exclude):
+        default = signature.parameters[name].default
+        rows.append(
+            (name, spell(hints[name]), "" if default is inspect.Parameter.empty else _value(default),
+             described.get(name, ""))
+        )  # fmt: skip
+    return rows
+
+
+def _argument_docs(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
+    """(name, text) of the section Args of the docstring; of a class, also those that its parents describe."""
+    for source in reversed(inspect.getmro(function)) if inspect.isclass(function) else (function,):
+        found = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", inspect.cleandoc(source.__doc__ or ""), re.MULTILINE)
+        for entry in re.split(r"\n(?=\S)", textwrap.dedent(found[1]).strip()) if found else ():
+            names, _, text = entry.partition(":")
+            for name in names.split(","):
+                yield name.strip(), _plain(text)
+
+
+def _attribute_docs(section: type[BaseModel]) -> dict[str, str]:
+    """The text below each field, of its parents too."""
+    found: dict[str, str] = {}
+    for cls in reversed(section.__mro__):
+        if cls.__module__ != schema.__name__:
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and _is_text(text):
+                found[field.target.id] = _plain(ast.literal_eval(text.value))  # type: ignore[attr-defined]
+    return found
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _value(value: Any) -> str:
+    """A default as an option file says it."""
+    if isinstance(value, BaseModel):
+        return f"`{{type: {value.type}}}`" if hasattr(value, "type") else ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple | list):
+        return f"`[{', '.join(map(str, value))}]`"
+    if value is None or value in ("", {}):
+        return ""
+    text = (
+        ", ".join(f"{key}: {{type: {entry['type']}}}" for key, entry in value.items()) if type(value) is dict else value
+    )
+    return f"`{{{text}}}`" if type(value) is dict else f"`{text}`"
+
+
+def _plain(text: str) -> str:
+    """A docstring as one line of Markdown."""
+    return " ".join(text.replace("``", "`").split())
+
+
+def _table(rows: Sequence[tuple[str, str, str, str]]) -> str:
+    lines = ["| | | default | |", "|---|---|---|---|"]
+    for name, kind, default, text in rows:
+        lines.append(f"| `{name}` | {kind} | {default} | {text.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    argparse.ArgumentParser(description="Write docs/options.md.").parse_args()
+    write_text(PAGE, page())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The local median: constants, blocks, skewed noise, any size."""
+
+import pytest
+import torch
+
+from atbsn.ops.local_median import local_median
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 200), (95, 97), (64, 64), (256, 256), (130, 301)])
+def test_a_constant_is_its_own_median_at_any_size(size):
+    colours = torch.tensor([3.25, -7.0, 0.0]).view(1, 3, 1, 1).expand(2, 3, *size)
+    torch.testing.assert_close(local_median(colours), colours.contiguous())
+
+
+def test_medians_are_those_of_the_blocks_and_bilinear_between_their_centres():
+    x = torch.randn(2, 3, 9, 15, generator=torch.Generator().manual_seed(0))
+    found = local_median(x, side=3)
+    corners = [(row, column) for row in range(0, 9, 3) for column in range(0, 15, 3)]
+    blocks = torch.stack([x[..., row : row + 3, column : column + 3].flatten(-2) for row, column in corners], dim=-2)
+    medians = blocks.sort(dim=-1).values[..., 4].unflatten(-1, (3, 5))
+    torch.testing.assert_close(found[..., 1::3, 1::3], medians)
+    torch.testing.assert_close(found[..., 1, 2], medians[..., 0, 0].lerp(medians[..., 0, 1], 1 / 3))
+    torch.testing.assert_close(found[..., 0, 0], medians[..., 0, 0])
+
+
+def test_a_few_extremes_do_not_move_it():
+    x = torch.zeros(1, 3, 64, 64)
+    x[..., ::8, ::8] = 1e6
+    assert local_median(x).abs().max() == 0
