@@ -63,12 +63,17 @@ class Adapted:
     @property
     def helped(self) -> bool:
         """Whether the weights are new."""
-        return self.after.score < self.before.score
+        return self.after.is_better_than(self.before)
 
     @property
     def sentence(self) -> str:
         """How it went."""
-        verdict = "The adapted weights suit these pictures better" if self.helped else "The weights before were better"
+        if self.helped:
+            verdict = "The adapted weights suit these pictures better"
+        elif self.before.is_better_than(self.after):
+            verdict = "The weights before were better"
+        else:
+            verdict = "It is not sure that the adapted weights are better, so those before are kept"
         return f"{verdict}: before, it {self.before}; after {self.iterations} iterations, it {self.after}."
 
 
@@ -83,7 +88,8 @@ def adapt(
 ) -> Adapted:
     """Learn the noise of ``pictures`` by recorruption (``RecorruptModel``), beginning with ``start``.
 
-    Whether it helped is told without a clean picture: by level, correlation and structure of what is taken off.
+    Whether it helped is told without a clean picture: by level, correlation and structure of what is taken off, and by
+    the error on recorrupted pictures; both have to say so.
 
     Args:
         pictures: noisy ones of one camera, files or folders, from one up.

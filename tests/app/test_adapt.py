@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,17 @@ def test_the_judgement_knows_the_right_denoiser():
     assert right.score < min(timid.score, blurred.score)
 
 
+def test_weights_are_better_only_where_score_and_risk_agree():
+    noisy = camera()[0]
+    crop = torch.from_numpy(noisy).permute(2, 0, 1).float()
+    model = estimate([noisy])
+    little, nothing = (judge(net, [crop], model) for net in (Takes(0, 0, blur=3), Takes(0, 0)))
+    assert little.risk < nothing.risk and little.is_better_than(nothing) and not nothing.is_better_than(little)
+    assert judge(Takes(0, 0, blur=3), [crop], model) == little  # the same noise is drawn again
+    doubtful = replace(little, risk=nothing.risk + 1)
+    assert not doubtful.is_better_than(nothing) and not nothing.is_better_than(doubtful)
+
+
 def test_crops_of_whatever_can_be_read(tmp_path):
     for name, shape in (("a.png", (700, 300, 3)), ("b.png", (100, 90, 3)), ("small.png", (20, 90, 3))):
         write_picture(tmp_path / name, Picture(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)))
@@ -99,7 +111,7 @@ def test_a_stop_is_heard_at_once(tmp_path):
     assert result.iterations == 1
     assert not result.helped or result.after.score < result.before.score
     if not result.helped:
-        assert result.metadata["network"]["type"] == "PhotoNet" and "before were better" in result.sentence
+        assert result.metadata["network"]["type"] == "PhotoNet" and "before" in result.sentence
 
 
 def test_the_command_ends_by_a_signal_with_usable_weights(tmp_path, repository):
