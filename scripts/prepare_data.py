@@ -109,7 +109,14 @@ def check(kind: str, dataroot: Path, num_workers: int) -> None:
         return
     build, published = SETS[kind]
     images = build(dataroot)
-    sizes = {images.size(index) for index in progress_bar(range(len(images)), "check", unit="image")}
+    sizes, faults = set(), []
+    for index in progress_bar(range(len(images)), "check", unit="image"):
+        try:
+            sizes.add(images.size(index))
+        except UserError as error:
+            faults.append(str(error))
+    if faults:
+        raise UserError("\n  ".join([f"{dataroot}: {len(faults)} of {len(images)} pictures cannot be used:", *faults]))
     images.read(0)
     if published is not None and len(images) != published:
         raise UserError(f"{dataroot}: {len(images)} pictures, but {kind} has {published}; unpack the rest of it")

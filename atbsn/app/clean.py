@@ -20,6 +20,8 @@ from atbsn.utils.image import Picture, from_tensor
 
 TILE = 512
 """Side of the tiles unless told otherwise: larger ones share less with their neighbours, but take more memory."""
+_ROWS = 64
+"""Of a picture, that are rounded at once."""
 
 OnProgress = Callable[[float], None]
 """Is told the share that is done, 0 to 1. What it raises ends the computation."""
@@ -45,12 +47,19 @@ def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -
     return build_denoiser(net.eval(), device, Test(denoise=settings, tile=side), net.denoise_settings)
 
 
-def clean_picture(denoiser: Denoiser, picture: Picture, key: str, on_progress: OnProgress | None = None) -> Picture:
+def clean_picture(
+    denoiser: Denoiser,
+    picture: Picture,
+    key: str,
+    on_progress: OnProgress | None = None,
+    in_place: bool = False,
+) -> Picture:
     """``picture`` without its noise: size, depth, transparency and metadata are kept.
 
     Args:
         key: the name of its file, on which alone depends what a network draws.
         on_progress: called after every tile.
+        in_place: write over the samples of ``picture``, which saves the memory of a second one.
 
     Raises:
         UserError: the output is not finite.
@@ -61,11 +70,13 @@ def clean_picture(denoiser: Denoiser, picture: Picture, key: str, on_progress: O
     def watched_band(number: int, bands: int) -> Denoiser:
         return watched(denoiser, on_progress and (lambda share: on_progress((number + share) / bands)))
 
-    rgb = np.empty_like(picture.rgb)
+    rgb = picture.rgb if in_place and picture.rgb.flags.writeable else np.empty_like(picture.rgb)
     for top, rows in denoise_in_bands(denoiser, picture.rgb, key, watched_band):
         if not rows.isfinite().all():
             raise UserError(f"{key}: the network's output is not finite; check its weights")
-        rgb[top : top + rows.shape[1]] = from_tensor(rows, rgb.dtype)
+        for part in rows.split(_ROWS, dim=1):
+            rgb[top : top + part.shape[1]] = from_tensor(part, rgb.dtype)
+            top += part.shape[1]
     return replace(picture, rgb=rgb)
 
 

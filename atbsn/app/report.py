@@ -55,40 +55,60 @@ class Report:
         return f"noise {self.noise_before:.1f} -> {self.noise_after:.1f}"
 
 
-def report(noisy: np.ndarray, clean: np.ndarray) -> Report:
-    """Noise and colours of two pictures (H, W, 3) of one type: uint8, uint16 or float32 in [0, 255]."""
-    return Report(noise_level(noisy), noise_level(clean), colour_drift(noisy, clean))
+@dataclass(frozen=True)
+class Look:
+    """What is remembered of a picture to compare it with what becomes of it: little, however large it is.
+
+    Attributes:
+        noise: standard deviation, as in ``Report``.
+        mean, deviation, cut_off: (squares, 3) of each square of 64 pixels, by channel: mean, standard deviation, share
+            of pixels that are black or white.
+    """
+
+    noise: float | None
+    mean: np.ndarray
+    deviation: np.ndarray
+    cut_off: np.ndarray
+
+    @classmethod
+    def at(cls, picture: np.ndarray) -> "Look":
+        """At (H, W, 3), uint8, uint16 or float32 in [0, 255]. Held in memory is one row of squares."""
+        mean, deviation, cut_off = (np.stack(values) for values in zip(*_squares(picture), strict=True))
+        return cls(noise_level(picture), mean, deviation, cut_off)
+
+
+def report(noisy: np.ndarray | Look, clean: np.ndarray) -> Report:
+    """Noise and colours of two pictures (H, W, 3) of one type, or of one that was looked at before: see ``Look.at``."""
+    before, after = noisy if isinstance(noisy, Look) else Look.at(noisy), Look.at(clean)
+    return Report(before.noise, after.noise, _drift(before, after))
 
 
 def colour_drift(noisy: np.ndarray, clean: np.ndarray) -> Drift | None:
-    """Whether the denoised picture has other colours than the noisy one, averaged until no noise is left.
+    """Whether the denoised picture has other colours than the noisy one, averaged until no noise is left."""
+    return _drift(Look.at(noisy), Look.at(clean))
 
-    Pictures as for ``report``. Held in memory is one row of squares.
-    """
-    moves: list[tuple[float, np.ndarray, np.ndarray]] = []
-    for before, deviation, cut_off, after in _squares(noisy, clean):
-        allowed = _TOLERANCE + _CUT_OFF * deviation * (cut_off > _RARE)
-        moves.append((float((np.abs(after - before) - allowed).max()), before, after))
-    moved = [move for move in moves if move[0] > 0]
-    if not moved or len(moved) < _RARE * len(moves):
+
+def _drift(before: Look, after: Look) -> Drift | None:
+    allowed = _TOLERANCE + _CUT_OFF * before.deviation * (before.cut_off > _RARE)
+    moves = (np.abs(after.mean - before.mean) - allowed).max(axis=1)
+    moved = int((moves > 0).sum())
+    if not moved or moved < _RARE * len(moves):
         return None
-    _, before, after = max(moved, key=lambda move: move[0])
-    return Drift(len(moved) / len(moves), _colour(before), _colour(after))
+    worst = moves.argmax()
+    return Drift(moved / len(moves), _colour(before.mean[worst]), _colour(after.mean[worst]))
 
 
-def _squares(noisy: np.ndarray, clean: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each square, by channel: mean and deviation before, share of pixels that are black or white, mean after."""
-    height, width = noisy.shape[:2]
-    scale = np.float32(1 / 257 if noisy.dtype == np.uint16 else 1)
+def _squares(picture: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of each square, by channel: mean, deviation, share of pixels that are black or white."""
+    height, width = picture.shape[:2]
+    scale = np.float32(1 / 257 if picture.dtype == np.uint16 else 1)
     rows, columns = (range(0, max(1, side - _CELL // 2), _CELL) for side in (height, width))
     for top in rows:
-        bottom = height if top == rows[-1] else top + _CELL
-        bands = [picture[top:bottom].astype(np.float32) * scale for picture in (noisy, clean)]
+        band = picture[top : height if top == rows[-1] else top + _CELL].astype(np.float32) * scale
         for left in columns:
-            right = width if left == columns[-1] else left + _CELL
-            before, after = (band[:, left:right].reshape(-1, 3) for band in bands)
-            ends = ((before <= 0) | (before >= 255)).mean(axis=0)
-            yield before.mean(axis=0), before.std(axis=0), ends, after.mean(axis=0)
+            square = band[:, left : width if left == columns[-1] else left + _CELL].reshape(-1, 3)
+            ends = ((square <= 0) | (square >= 255)).mean(axis=0)
+            yield square.mean(axis=0), square.std(axis=0), ends
 
 
 def _colour(mean: np.ndarray) -> tuple[int, int, int]:

@@ -1,5 +1,7 @@
 """Before | after at 1:1, where there is something to see: something textured, something flat, something dark."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -51,20 +53,29 @@ def sheet(pictures: dict[str, np.ndarray], side: int = _SIDE) -> np.ndarray:
     Returns:
         (H, W, 3) uint8.
     """
-    first = next(iter(pictures.values()))
-    crops = choose_crops(first, side)
-    height, width = (min(side, length) for length in first.shape[:2])
+    places = list(choose_crops(next(iter(pictures.values())), side).values())
+    return sheet_of({name: cut(picture, places, side) for name, picture in pictures.items()})
+
+
+def cut(picture: np.ndarray, places: Iterable[tuple[int, int]], side: int = _SIDE) -> list[np.ndarray]:
+    """The squares of ``picture`` at ``places``, (top, left), as uint8 of their own."""
+    return [_eight_bits(picture[top : top + side, left : left + side].copy()) for top, left in places]
+
+
+def sheet_of(columns: dict[str, list[np.ndarray]]) -> np.ndarray:
+    """``sheet`` from the crops of each state, as ``cut`` gives them."""
+    first = next(iter(columns.values()))
+    height, width = first[0].shape[:2]
     canvas = Image.new(
         "RGB",
-        (len(pictures) * (width + _GAP) + _GAP, len(crops) * (height + _GAP) + _HEAD),
+        (len(columns) * (width + _GAP) + _GAP, len(first) * (height + _GAP) + _HEAD),
         _BACKGROUND,
     )
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
-    for column, (name, picture) in enumerate(pictures.items()):
+    for column, (name, crops) in enumerate(columns.items()):
         x = _GAP + column * (width + _GAP)
         draw.text((x, 4), name, fill=_INK, font=font)
-        for row, (top, left) in enumerate(crops.values()):
-            crop = _eight_bits(picture[top : top + height, left : left + width])
+        for row, crop in enumerate(crops):
             canvas.paste(Image.fromarray(crop), (x, _HEAD + row * (height + _GAP)))
     return np.asarray(canvas)
 

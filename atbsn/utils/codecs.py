@@ -20,6 +20,7 @@ from atbsn.utils.pictures.colour import from_cmyk, srgb_profile
 from atbsn.utils.pictures.formats import Coding, Decoded, Metadata, RefusedError, check_pixels, check_single
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+_STRIP = 256  # rows that are converted at once
 _HEAD = 512  # bytes that tell the format
 _LOSSY_WEBP = 95
 """Quality of a WebP whose source had losses; libwebp's files do not tell theirs."""
@@ -185,7 +186,19 @@ def _decode8(image: Image.Image) -> tuple[np.ndarray, str | None]:
         return np.array(converted), warning
     else:
         raise RefusedError(f"its colours are {image.mode}, not grey or RGB", "convert it to RGB, as sRGB")
-    return np.atleast_3d(np.array(image.convert(mode))), warning
+    return _as_array(image, mode), warning
+
+
+def _as_array(image: Image.Image, mode: str) -> np.ndarray:
+    """(H, W, C) uint8 of a loaded image, as ``mode``. Strip by strip: Pillow takes 4 bytes a pixel, as many again to
+    convert it, and copies twice to hand it out.
+    """
+    samples = np.empty((image.height, image.width, len(mode)), np.uint8)
+    for top in range(0, image.height, _STRIP):
+        bottom = min(top + _STRIP, image.height)
+        strip = image.crop((0, top, image.width, bottom)).convert(mode)
+        samples[top:bottom] = np.atleast_3d(np.asarray(strip))
+    return samples
 
 
 def _decode16(image: Image.Image, data: bytes) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 
 from atbsn.app.clean import clean_picture, photo_denoiser
 from atbsn.app.main import run
-from atbsn.app.report import colour_drift, report
+from atbsn.app.report import Look, colour_drift, report
 from atbsn.app.sheet import choose_crops, sheet
 from atbsn.app.targets import plan
 from atbsn.archs import build_arch
@@ -133,6 +133,8 @@ def test_bands_give_what_the_whole_picture_gives(dtype, shape):
     clean = clean_picture(denoiser, Picture(rgb), "x", shares.append)
     assert (clean.rgb == from_tensor(denoiser(to_tensor(rgb)[None], "x")[0], dtype)).all()
     assert shares == sorted(shares) and shares[-1] == 1
+    assert clean_picture(denoiser, Picture(rgb), "x", in_place=True).rgb is rgb
+    assert (clean.rgb == rgb).all()
 
 
 def test_nothing_at_strength_0():
@@ -156,6 +158,8 @@ def test_colours_that_drift_are_told():
     patch = green.copy()
     patch[:64, :64] = brown[:64, :64]
     assert 0 < colour_drift(green, patch).share < 0.3
+    seen = Look.at(green)  # and it is gone when the clean one comes
+    assert report(seen, brown).drift == drift and report(seen, green).drift is None
     deep = colour_drift(green.astype(np.uint16) * 257, brown.astype(np.uint16) * 257)
     assert deep == drift
 

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import torch
 
+from atbsn.archs.shipped import find_weights
 from atbsn.engine.evaluation.comparison import bm3d_candidate
 from atbsn.utils.image import read_picture
 
@@ -38,6 +39,16 @@ def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_p
     assert float(rows["OpenCV NLM h=10"]["psnr"]) > float(rows["noisy"]["psnr"]) + 1
     assert float(rows[student]["MP/s"]) > 0
     assert read_picture(folder / "comparison_panels" / "chelsea.png").rgb.shape[0] > 2 * 256  # two rows of four
+
+
+def test_shipped_weights_are_compared_by_name(command, write_options, tmp_path):
+    options = write_options(
+        datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"limit": 1}, network=None, model=None
+    )
+    status, output = command("scripts/compare.py", "-opt", options, "real")
+    assert status == 0, output
+    digest = hashlib.sha256(find_weights("real").read_bytes()).hexdigest()
+    assert f"- real: sha256 {digest}" in (tmp_path / "results" / "tiny" / "val" / "comparison.md").read_text()
 
 
 def test_methods_of_one_name_are_refused(command, write_options, assets, tmp_path):

@@ -313,6 +313,14 @@ def test_check_tells_what_is_missing(command, tmp_path):
         assert status == 2 and message in output and "OK:" not in output, output
 
 
+def test_check_lists_all_that_is_wrong(command, pictures, tmp_path):
+    for name in ("a.png", "d.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"no picture")
+    status, output = command(SCRIPT, "check", "folder", tmp_path / "pictures")
+    assert status == 2 and "2 of 4 pictures cannot be used" in output and "Traceback" not in output
+    assert "a.png: cannot be read" in output and "d.png: cannot be read" in output
+
+
 def test_check_says_ok(command, tmp_path):
     for number in range(15):
         for kind, rgb in zip(("mean", "real"), photograph(20, 30, number), strict=True):

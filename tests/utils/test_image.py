@@ -89,8 +89,9 @@ def test_16_bit_tiff_compressed_by_other_programs(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
-def test_pillow_modes(tmp_path, mode):
-    image = Image.fromarray(noise(8, 9, 4 if mode in ("LA", "RGBA") else 3)).convert(mode)
+@pytest.mark.parametrize("height", [8, 300])  # in one strip, in two
+def test_pillow_modes(tmp_path, mode, height):
+    image = Image.fromarray(noise(height, 9, 4 if mode in ("LA", "RGBA") else 3)).convert(mode)
     image.save(tmp_path / "a.png")
     picture = read_picture(tmp_path / "a.png")
     assert np.array_equal(picture.rgb, np.asarray(image.convert("RGBA"))[..., :3])
@@ -99,7 +100,7 @@ def test_pillow_modes(tmp_path, mode):
 
 
 def test_palette_with_a_transparent_colour(tmp_path):
-    image = Image.fromarray(noise(8, 9, 3)).quantize(8)
+    image = Image.fromarray(noise(300, 9, 3)).quantize(8)
     image.save(tmp_path / "a.png", transparency=3)
     expected = np.where(np.asarray(image) == 3, 0, 255)
     assert np.array_equal(read_picture(tmp_path / "a.png").alpha, expected)

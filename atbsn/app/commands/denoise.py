@@ -10,8 +10,8 @@ import torch
 from tqdm import tqdm
 
 from atbsn.app.clean import best_device, clean_picture, photo_denoiser
-from atbsn.app.report import report
-from atbsn.app.sheet import sheet
+from atbsn.app.report import Look, report
+from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.app.targets import Job, plan
 from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import Denoiser
@@ -66,12 +66,14 @@ def _denoise(denoiser: Denoiser, job: Job, compare: bool, on_progress: Any) -> N
     """Clean one picture, write it, and say in a line how it went."""
     start = time.perf_counter()
     noisy = read_picture(job.source)
-    clean = clean_picture(denoiser, noisy, job.source.name, on_progress)
-    found = report(noisy.rgb, clean.rgb)
+    before = Look.at(noisy.rgb)
+    places = list(choose_crops(noisy.rgb).values()) if compare else []
+    crops = cut(noisy.rgb, places)
+    clean = clean_picture(denoiser, noisy, job.source.name, on_progress, in_place=True)
+    found = report(before, clean.rgb)
     if compare:
         target = job.target.with_name(f"{job.target.stem.removesuffix('_clean')}_compare.png")
-        write_picture(target, Picture(sheet({"before": noisy.rgb, "after": clean.rgb})))
-    del noisy  # of a large picture, the writer needs the memory
+        write_picture(target, Picture(sheet_of({"before": crops, "after": cut(clean.rgb, places)})))
     write_picture(job.target, clean)
     _keep_date(job)
     logger.info("%s: %s, %.1f s -> %s", job.source, found, time.perf_counter() - start, job.target)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.archs.shipped import find_weights
 from atbsn.archs.weights import load_with_metadata
 from atbsn.engine.evaluation.evaluator import Denoise, Row, means
 from atbsn.engine.evaluation.validation import labelled
@@ -209,7 +210,7 @@ def _candidate(
 ) -> Candidate:
     num_params = sum(parameter.numel() for parameter in denoiser.net.parameters())
     kmac = kmac_per_pixel(denoiser.net, ks, denoiser.settings)
-    return Candidate(labels, denoise, num_params, kmac, str(path), file_sha256(path))
+    return Candidate(labels, denoise, num_params, kmac, str(path), file_sha256(find_weights(path)))
 
 
 def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Denoise:

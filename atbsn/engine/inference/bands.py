@@ -1,6 +1,7 @@
 """Pictures of any size in little memory: band by band from top to bottom."""
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ def denoise_in_bands(
     denoiser that needs the whole picture (``is_local`` is False) gives it in one band.
 
     Args:
-        rgb: (H, W, 3), uint8, uint16 or float32 in [0, 255].
+        rgb: (H, W, 3), uint8, uint16 or float32 in [0, 255]. Rows that were given are not looked at again, so the
+            caller may write the result over them.
         key: the picture's name.
         for_band: called with the number of a band and of all bands; gives the denoiser to use for it.
 
@@ -32,15 +34,13 @@ def denoise_in_bands(
     height, tile = rgb.shape[0], denoiser.tiler.tile
     tops = denoiser.tiler.starts(height) if denoiser.is_local and not denoiser.self_ensemble else [0]
     side = height if tile is None or len(tops) == 1 else tile
-    pending, begin = torch.empty(3, 0, rgb.shape[1]), 0
-    for number, top in enumerate(tops):
+    rest = torch.empty(3, 0, rgb.shape[1])  # of the band before: where this one is laid over it
+    for number, (top, following) in enumerate(pairwise([*tops, height])):
         used = denoiser if for_band is None else for_band(number, len(tops))
         rows = used(to_tensor(rgb[top : top + side])[None], key)[0].cpu()
-        if top > begin:
-            yield begin, pending[:, : top - begin]
-        canvas = torch.empty_like(rows, memory_format=torch.contiguous_format)
-        overlap = begin + pending.shape[1] - top
-        canvas[:, :overlap] = pending[:, top - begin :]
-        lay(canvas, rows, 0, overlap, dim=-2)
-        pending, begin = canvas, top
-    yield begin, pending
+        overlap = rest.shape[1]
+        with torch.inference_mode():  # as where they come from
+            lay(rest, rows[:, :overlap], 0, overlap, dim=-2)
+            rows[:, :overlap] = rest
+            rest = rows[:, following - top :].clone()
+        yield top, rows[:, : following - top]
