@@ -49,7 +49,7 @@ class PhotoNet(Network):
 
     Args:
         widths: channels at 1/2, 1/4, 1/8, ... of the resolution; the default has 1,210,444 parameters and
-            100,000 multiply-adds a pixel.
+            75,000 multiply-adds a pixel.
         blocks: residual blocks before each down-sampling, and as many after the up-sampling that answers it.
         middle_blocks: residual blocks at the lowest resolution.
     """
