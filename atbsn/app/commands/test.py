@@ -75,7 +75,9 @@ def _denoise_folders(denoiser: Denoiser, options: Options, arguments: Namespace)
     if dist.is_main():
         _report(outcomes, folder)
     if outcome.failed:
-        logger.error("%d pictures could not be done; see %s", outcome.failed, run.failures)
+        more = outcome.failed - len(run.failed_first)
+        names = ", ".join(run.failed_first) + (f" and {more} more" if more else "")
+        logger.error("%d pictures could not be done, for reasons in %s: %s", outcome.failed, run.failures, names)
     return 2 if failed else 0
 
 

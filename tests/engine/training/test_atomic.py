@@ -75,7 +75,7 @@ def test_a_full_disk_without_rights_to_mount(tmp_path, reference):
     """The same by a limit on the size of files, which the state is the first to exceed."""
     run = Run(tmp_path / "run", reference.options)
     assert_stopped(
-        run.train(at=At("step", 7), act=allow_small_files), r"net_8\.pth: cannot be written \(File too large\)"
+        run.train(at=At("step", 7), act=allow_small_files), r"8\.state: cannot be written \(File too large\)"
     )
     assert sorted(path.name for path in (run.experiment / "training_states").iterdir()) == ["4.state", "6.state"]
     assert run.train("--auto_resume").status == 0

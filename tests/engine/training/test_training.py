@@ -39,7 +39,8 @@ def test_training_leaves_what_it_promises(command, write_options, pictures, tmp_
     assert "iter 6/6" in output and "it/s" in output and "eta" in output
     content = torch.load(folder / "models" / "net_6.pth", weights_only=True)
     assert set(content) == {"params", "params_ema", "metadata"}
-    assert content["metadata"]["network"] == {"type": "ATBSN", "width": 2, "mean": 0.0}
+    family = [0, 1, 3, 5, 7, 9, 11]
+    assert content["metadata"]["network"] == {"type": "ATBSN", "width": 2, "mean": 0.0, "family": family}
     assert content["metadata"]["iteration"] == 6 and content["metadata"]["k"] == 3
     assert isinstance(atbsn.load(folder / "models" / "net_6.pth"), torch.nn.Module)
     # The written options are complete: training from them again gives the same weights.

@@ -41,6 +41,10 @@ class Job(NamedTuple):
     mtime_ns: int
 
 
+_NAMED = 20
+"""Failures that are named at the end; the file of failures has all."""
+
+
 class Outcome(NamedTuple):
     """How many pictures were done now, were done before and failed, of how many in all shards; what was passed over."""
 
@@ -83,6 +87,7 @@ class BulkRun:
         self._manifest = Manifest(folder / "manifest", shard, resume)
         self._done = Done(folder / "manifest", shard) if resume else None
         self.failures = folder / "manifest" / f"failures-{shard}.csv"
+        self.failed_first: list[str] = []
 
     def run(self, description: str) -> Outcome:
         """Do all that is left to do; a picture that fails is reported, and the others are done.
@@ -215,6 +220,8 @@ class BulkRun:
             path = job.source if isinstance(job, Job) else job.path
             reason = reason.removeprefix(f"{path}: ")
             logger.error("%s: %s", path, reason)
+            if len(self.failed_first) < _NAMED:
+                self.failed_first.append(str(path))
             try:
                 with self.failures.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
                     rows = csv.writer(file, lineterminator="\n")
