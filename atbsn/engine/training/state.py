@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from atbsn.registry import ARCHS
+from atbsn.registry.build import with_defaults
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.files import cannot_write, read_tensors, write_atomically
@@ -105,11 +107,13 @@ def newest_state(folder: Path) -> State | None:
 def compare_settings(state: State, settings: dict[str, Any]) -> None:
     """Log which settings a resumed run does not share with the one it continues.
 
+    An argument that the network did not have yet when the state was written counts as its default.
+
     Raises:
         UserError: settings differ without which the state means nothing.
     """
     written = json.loads(state.content["settings"])
-    differences = list(_differences(written, settings))
+    differences = list(_differences(_completed(written), _completed(settings)))
     averages = (state.content["ema"] is not None, bool(settings["train"]["ema_decay"]))
     model = written.get("model") if isinstance(written, dict) else None
     if isinstance(model, dict) and "frozen_sha256" not in model:  # a state of version 0.1
@@ -141,6 +145,14 @@ def numbered(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:
     """The files in ``folder`` whose names match ``pattern``, with the number in them."""
     matches = ((pattern.fullmatch(path.name), path) for path in folder.glob("*"))
     return [(int(match[1]), path) for match, path in matches if match]
+
+
+def _completed(settings: Any) -> Any:
+    """``settings`` with the defaults of the network's arguments, where it is one of ours."""
+    network = settings.get("network") if isinstance(settings, dict) else None
+    if not isinstance(network, dict) or str(network.get("type")) not in ARCHS:
+        return settings
+    return {**settings, "network": json.loads(json.dumps(with_defaults(ARCHS.get(str(network["type"])), network)))}
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:

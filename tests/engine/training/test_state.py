@@ -2,6 +2,7 @@
 
 import copy
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -56,3 +57,11 @@ def test_states_of_before_helpers_had_checksums_load():
     old = copy.deepcopy(SETTINGS)
     del old["model"]["frozen_sha256"]
     compare(old)
+
+
+@pytest.mark.parametrize(("family", "refused"), [([0, 1, 3, 5, 7, 9, 11], False), ([0, 1], True)])
+def test_states_of_before_an_argument_was_there_have_its_default(family, refused):
+    new = changed("network", to={"type": "ATBSN", "width": 4, "mean": 0.0, "family": family})
+    old = changed("network", to={"type": "ATBSN", "width": 4, "mean": 0.0})
+    with pytest.raises(UserError, match=r"network\.family is") if refused else nullcontext():
+        compare(old, new)
