@@ -21,7 +21,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.perceptual import Backbone, load_lpips, lpips_distance
 from atbsn.utils.suggest import did_you_mean
 
-Protocol = Literal["y", "rgb", "uniform7", "volume"]
+SsimProtocol = Literal["y", "rgb", "uniform7", "volume"]
 
 _PEAK = 255.0
 _C1 = (0.01 * _PEAK) ** 2
@@ -60,7 +60,7 @@ def psnr(image: np.ndarray, reference: np.ndarray, round: bool = True, clip: boo
 def ssim(
     image: np.ndarray,
     reference: np.ndarray,
-    protocol: Protocol = "y",
+    protocol: SsimProtocol = "y",
     round: bool = True,
     clip: bool = True,
 ) -> float:
@@ -256,6 +256,6 @@ def _check_shapes(image: np.ndarray, reference: np.ndarray) -> None:
 
 
 def _check_protocol(protocol: object) -> None:
-    if protocol not in get_args(Protocol):
-        near = did_you_mean(str(protocol), get_args(Protocol))
+    if protocol not in get_args(SsimProtocol):
+        near = did_you_mean(str(protocol), get_args(SsimProtocol))
         raise UserError(f"protocol: '{protocol}' is not an SSIM protocol; {near}")

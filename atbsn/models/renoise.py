@@ -10,7 +10,15 @@ from torch import Tensor
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.models.base import Model
-from atbsn.noise.camera import RandomCamera
+from atbsn.noise.camera import (
+    COMPRESSED,
+    DEMOSAICING,
+    PROCESSED,
+    SHOT_NOISE,
+    SOFTENED,
+    SOFTNESS,
+    RandomCamera,
+)
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Fraction, NonNegativeFloat
@@ -50,17 +58,12 @@ class RenoiseModel(Model):
         net: Network,
         teacher: str | None = None,
         loss: Literal["psnr", "l1"] = "psnr",
-        shot_noise: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (7e-5, 3e-2),
-        processed: Fraction = 0.65,
-        compressed: Fraction = 0.5,
-        softened: Fraction = 0.75,
-        softness: tuple[NonNegativeFloat, NonNegativeFloat] = (0.4, 1.6),
-        demosaicing: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = (
-            0.45,
-            0.45,
-            0,
-            0.1,
-        ),
+        shot_noise: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = SHOT_NOISE,
+        processed: Fraction = PROCESSED,
+        compressed: Fraction = COMPRESSED,
+        softened: Fraction = SOFTENED,
+        softness: tuple[NonNegativeFloat, NonNegativeFloat] = SOFTNESS,
+        demosaicing: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = DEMOSAICING,
         target: Literal["mean", "scene"] = "mean",
         recoloured: Fraction = 0.0,
         noiseless: Fraction = 0.0,
@@ -69,8 +72,9 @@ class RenoiseModel(Model):
         self.check_network(type(net), {"shot_noise": shot_noise, "softness": softness, "demosaicing": demosaicing})
         self.loss = loss
         self.camera = RandomCamera(
-            shot_noise, processed, compressed, softened, softness, demosaicing, target, recoloured, noiseless
-        )
+            shot_noise=shot_noise, processed=processed, compressed=compressed, softened=softened, softness=softness,
+            demosaicing=demosaicing, target=target, recoloured=recoloured, noiseless=noiseless,
+        )  # fmt: skip
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 
     @classmethod

@@ -33,6 +33,9 @@ _MALVAR = (
     / 8
 )
 """Malvar's filters: green at red or blue; red at blue and blue at red; a colour at green, along; across."""
+SHOT_NOISE, SOFTNESS, DEMOSAICING = (7e-5, 3e-2), (0.4, 1.6), (0.45, 0.45, 0.0, 0.1)
+PROCESSED, COMPRESSED, SOFTENED = 0.65, 0.5, 0.75
+"""What a ``RandomCamera`` draws from unless told otherwise."""
 _HERMITE = (
     (0.0, 0.5333333333),
     (1.3556261800, 0.2220759220),
@@ -79,12 +82,12 @@ class RandomCamera:
 
     def __init__(
         self,
-        shot_noise: Sequence[float] = (7e-5, 3e-2),
-        processed: float = 0.65,
-        compressed: float = 0.5,
-        softened: float = 0.75,
-        softness: Sequence[float] = (0.4, 1.6),
-        demosaicing: Sequence[float] = (0.45, 0.45, 0.0, 0.1),
+        shot_noise: Sequence[float] = SHOT_NOISE,
+        processed: float = PROCESSED,
+        compressed: float = COMPRESSED,
+        softened: float = SOFTENED,
+        softness: Sequence[float] = SOFTNESS,
+        demosaicing: Sequence[float] = DEMOSAICING,
         target: Literal["mean", "scene"] = "mean",
         recoloured: float = 0.0,
         noiseless: float = 0.0,
