@@ -1,23 +1,24 @@
 """How well weights suit pictures of which no clean version is known: by what they take off."""
 
-import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from atbsn.app.clean import photo_denoiser
 from atbsn.archs.base import Network
-from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.noise import NoiseModel
-from atbsn.noise.camera import gaussian_blur
 from atbsn.noise.sampling import REACH
 
-_BLOCK = 16
-_ALPHA = 0.5
+_BLOCK, _MEAN_BLOCK = 16, 64
 _LEAST = 0.5
 """Level below which noise is no more than rounding, grey values."""
+_DETAIL_LOSS = 10**0.01
+"""By so much, 0.1 dB, may the error on fine detail grow."""
+_SCORE_LOSS = 0.1
+"""By so much may ``score`` grow."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,18 @@ class Judgement:
         expected: that of n.
         structure: correlation, over blocks of 16 x 16 pixels, of how strong r / n is with how much there is to see
             in the denoised picture; 0 is right, more takes detail where it is.
-        risk: mean of (N(y + a n') - (y - n' / a))^2 - (n' / a)^2 with noise n' drawn anew (``RecorruptModel``): the
-            squared error for noise sqrt(1 + a^2) times as strong, but for a constant that all networks share; less is
-            better. nan: not computed.
+        noise_error: mean squared error, grey values squared, where the mean of the outputs of all networks that are
+            compared is the clean picture, with noise drawn from the model.
+        detail_error: the same where the noisy picture, half as large, is the clean one: its detail is finer than any
+            that is left in an output, and most of its noise is averaged away.
     """
 
     level: float
     correlation: float
     expected: float
     structure: float
-    risk: float = math.nan
+    noise_error: float
+    detail_error: float
 
     @property
     def score(self) -> float:
@@ -48,8 +51,12 @@ class Judgement:
         return level + abs(self.correlation - self.expected) + max(0.0, self.structure)
 
     def is_better_than(self, other: "Judgement") -> bool:
-        """Whether both ``score`` and ``risk`` say so: each alone is wrong now and then, hardly ever together."""
-        return self.score < other.score and self.risk < other.risk
+        """Whether the noise is taken off better and no detail pays for it."""
+        return (
+            self.noise_error < other.noise_error
+            and self.detail_error < _DETAIL_LOSS * other.detail_error
+            and self.score < other.score + _SCORE_LOSS
+        )
 
     def __str__(self) -> str:
         return (
@@ -59,53 +66,84 @@ class Judgement:
 
 
 @torch.inference_mode()
-def judge(net: Network, pictures: Iterable[Tensor], noise: NoiseModel) -> Judgement:
-    """Denoise ``pictures`` as the command does, and look at what is taken off.
+def judge(nets: Sequence[Network], pictures: Iterable[Tensor], noise: NoiseModel) -> list[Judgement]:
+    """Denoise ``pictures`` as the command does, and look at what each of ``nets`` takes off.
+
+    How much there is to see is told for all of them alike, by the mean of their outputs: a network that smooths detail
+    away must not hide that by not showing it.
 
     Args:
+        nets: all on one device.
         pictures: each (3, H, W) in [0, 255], of at least 32 x 32 pixels.
     """
-    device, denoiser = next(net.parameters()).device, photo_denoiser(net)
-    risks: list[Tensor] = []
-    energies, sights, products, squares = [], [], torch.zeros(2), torch.zeros(2)
-    for picture in pictures:
+    device = next(nets[0].parameters()).device
+    denoisers, traces = [photo_denoiser(net) for net in nets], [_Trace() for _ in nets]
+    for index, picture in enumerate(pictures):
         noisy = picture[None].to(device, memory_format=torch.contiguous_format)
-        clean = denoiser(noisy, "").float().to(device)
-        risks.append(_risk(denoiser, noisy, noise.to(device), len(risks)).cpu())
-        level = noise.level(clean.clamp(0, 255).contiguous()).clamp(min=_LEAST)
-        relative = ((noisy - clean) / level)[0].cpu()
+        outputs = [denoiser(noisy, "").float().to(device) for denoiser in denoisers]
+        mean = torch.stack(outputs).mean(0)
+        noise = noise.to(device)
+        level = noise.level(mean.clamp(0, 255).contiguous()).clamp(min=_LEAST)
+        seen = (mean / level)[0].cpu()
+        steps = seen.diff(dim=1)[..., :-1].square() + seen.diff(dim=2)[:, :-1].square()
+        sight = _blocks(F.pad(steps, (0, 1, 0, 1))).log1p()
+        again = [_with_noise(clean, noise, index) for clean in (mean, F.avg_pool2d(noisy, 2))]
+        for trace, denoiser, output in zip(traces, denoisers, outputs, strict=True):
+            trace.add(((noisy - output) / level)[0].cpu(), sight)
+            for errors, (clean, made) in zip((trace.noise_errors, trace.detail_errors), again, strict=True):
+                errors.append(_error(denoiser(made, "").float().to(device), clean).cpu())
+    return [trace.judgement(noise) for trace in traces]
+
+
+class _Trace:
+    """What one network takes off picture after picture."""
+
+    def __init__(self) -> None:
+        self.noise_errors: list[Tensor] = []
+        self.detail_errors: list[Tensor] = []
+        self.energies: list[Tensor] = []
+        self.sights: list[Tensor] = []
+        self.products, self.squares = torch.zeros(2), torch.zeros(2)
+
+    def add(self, relative: Tensor, sight: Tensor) -> None:
+        """Take the residual by the level of the noise, (3, H, W), and how much there is to see in each block."""
         relative = relative - relative.mean(dim=(1, 2), keepdim=True)
         for axis in (1, 2):
             length = relative.shape[axis] - 1
             first, second = relative.narrow(axis, 0, length), relative.narrow(axis, 1, length)
-            products[axis - 1] += (first * second).sum()
-            squares[axis - 1] += (first.square() + second.square()).sum() / 2
-        seen = (clean / level)[0].cpu()
-        steps = seen.diff(dim=1)[..., :-1].square() + seen.diff(dim=2)[:, :-1].square()
-        energies.append(_blocks(relative.square()))
-        sights.append(_blocks(torch.nn.functional.pad(steps, (0, 1, 0, 1))).log1p())
-    energy, sight = torch.cat(energies), torch.cat(sights)
-    expected = noise.correlation.diagonal()[[REACH, REACH + 1], [REACH + 1, REACH]].mean()
-    structure = torch.corrcoef(torch.stack([energy.add(1e-6).log(), sight]))[0, 1].nan_to_num()
-    return Judgement(
-        float(energy.mean().sqrt()),
-        float((products / squares.clamp(min=1e-9)).mean()),
-        float(expected),
-        float(structure),
-        float(torch.stack(risks).mean()),
-    )
+            self.products[axis - 1] += (first * second).sum()
+            self.squares[axis - 1] += (first.square() + second.square()).sum() / 2
+        self.energies.append(_blocks(relative.square()))
+        self.sights.append(sight)
+
+    def judgement(self, noise: NoiseModel) -> Judgement:
+        energy, sight = torch.cat(self.energies), torch.cat(self.sights)
+        expected = noise.correlation.diagonal()[[REACH, REACH + 1], [REACH + 1, REACH]].mean()
+        structure = torch.corrcoef(torch.stack([energy.add(1e-6).log(), sight]))[0, 1].nan_to_num()
+        return Judgement(
+            float(energy.mean().sqrt()),
+            float((self.products / self.squares.clamp(min=1e-9)).mean()),
+            float(expected),
+            float(structure),
+            float(torch.stack(self.noise_errors).mean()),
+            float(torch.stack(self.detail_errors).mean()),
+        )
 
 
-def _risk(denoiser: Denoiser, noisy: Tensor, noise: NoiseModel, seed: int) -> Tensor:
-    """``Judgement.risk`` of one picture, (1, 3, H, W), for noise that is the same for all networks."""
-    generator = torch.Generator(noisy.device).manual_seed(seed)
-    around = gaussian_blur(noisy, noisy.new_full((1, 3), 2.0))
-    drawn = noise.sample(around, generator, clipped=True)
-    output = denoiser(noisy + _ALPHA * drawn, "").float().to(noisy.device)
-    target = noisy - drawn / _ALPHA
-    return (output - target).square().mean() - (drawn / _ALPHA).square().mean()
+def _with_noise(clean: Tensor, noise: NoiseModel, seed: int) -> tuple[Tensor, Tensor]:
+    """``clean``, (1, 3, H, W), and what a camera with ``noise`` would have made of it, the same for all networks."""
+    generator = torch.Generator(clean.device).manual_seed(seed)
+    return clean, (clean + noise.sample(clean.clamp(0, 255), generator, clipped=False)).clamp(0, 255).round()
+
+
+def _error(output: Tensor, clean: Tensor) -> Tensor:
+    """Mean squared error but for the mean of blocks of 64 x 64 pixels, which is not what tells networks apart here."""
+    error = output - clean
+    mean = F.avg_pool2d(error, _MEAN_BLOCK, ceil_mode=True, count_include_pad=False)
+    mean = F.interpolate(mean, scale_factor=_MEAN_BLOCK, mode="nearest")[..., : error.shape[2], : error.shape[3]]
+    return (error - mean).square().mean()
 
 
 def _blocks(values: Tensor) -> Tensor:
     """(3, H, W) to the means of its 16 x 16 blocks, flat."""
-    return torch.nn.functional.avg_pool2d(values.mean(0)[None, None], _BLOCK, ceil_mode=False).flatten()
+    return F.avg_pool2d(values.mean(0)[None, None], _BLOCK, ceil_mode=False).flatten()

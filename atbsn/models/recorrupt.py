@@ -1,6 +1,7 @@
 """Recorrupted-to-Recorrupted (Pang et al., CVPR 2021) with noise models estimated from the noisy pictures alone."""
 
 import math
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,13 +13,16 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.data.base import ImageSet
 from atbsn.models.base import Model
-from atbsn.noise import NoiseModel, estimate, estimate_with
+from atbsn.noise import NoiseModel, bounded, estimate, estimate_with
 from atbsn.noise.camera import RandomCamera, gaussian_blur
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import NonNegativeInt, PositiveFloat, PositiveInt
+from atbsn.utils.image import to_tensor
+from atbsn.utils.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Alpha = Annotated[float, Gt(0), Le(16)]
+_MOST = 0.6
+"""Of the level of the noise, that a teacher takes off who knows it."""
 
 
 @MODELS.register
@@ -37,6 +41,7 @@ class RecorruptModel(Model):
 
     In ``renoise`` the noise is the one that the teacher took off (``estimate_with``), which is the better estimate
     where the noise is strong and hides what is flat. The network that comes out may be the next teacher.
+    With ``strong``, pictures of any noise may be given, and the loss is chosen by it.
 
     Patches of nearly clean pictures (``ReducedFolder``) in the same batch are taken by a ``RandomCamera`` instead, with
     the loss of ``RenoiseModel``: so a network learns the noise of its pictures and keeps what it knows of others'.
@@ -51,10 +56,15 @@ class RecorruptModel(Model):
         weight: of the patches of noisy pictures against those of nearly clean ones.
         num_crops: crops of 256 x 256 pixels (or less) that the model of all pictures is estimated from.
         own_models: sets of at most so many noisy pictures get a noise model for each; others one for all.
+        strong: with a teacher: ``renoise`` only where the mean level of the noise is above this, in grey values, and
+            the teacher takes most of it off; else ``recorrupt``, with the noise ``bounded`` by what the teacher takes
+            off. 0: always ``renoise``.
 
     Raises:
         UserError: the network has a blind spot, or the range of ``alpha`` is none.
     """
+
+    renoised: Tensor
 
     def __init__(
         self,
@@ -64,16 +74,19 @@ class RecorruptModel(Model):
         weight: PositiveFloat = 1.0,
         num_crops: PositiveInt = 256,
         own_models: NonNegativeInt = 64,
+        strong: NonNegativeFloat = 0.0,
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {"alpha": alpha})
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
-        self.alpha, self.weight, self.num_crops, self.own_models = alpha, weight, num_crops, own_models
+        self.alpha, self.weight = alpha, weight
+        self.num_crops, self.own_models, self.strong = num_crops, own_models, strong
         self.camera = RandomCamera()
         self.noise = NoiseModel()
         self.each = nn.ModuleDict()
         self.register_buffer("nearly_clean", torch.zeros(0, dtype=torch.bool))
-        self.mixed = False
+        self.register_buffer("renoised", torch.tensor(teacher is not None))
+        self.mixed, self.renoise = False, teacher is not None
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
@@ -93,7 +106,9 @@ class RecorruptModel(Model):
         self.nearly_clean, self.mixed = torch.tensor(flags, device=device), any(flags)
         if not noisy:
             raise UserError(f"{images.key(0)}: all pictures are nearly clean; RecorruptModel needs noisy ones")
-        self.noise = self._estimated(_crops(images, noisy, self.num_crops, seed), seed).to(device)
+        crops = _crops(images, noisy, self.num_crops, seed)
+        self.noise = self._estimated(crops, seed, self.strong > 0).to(device)
+        self.renoised.fill_(self.renoise)
         if 1 < len(noisy) <= self.own_models:
             for index in noisy:
                 crops = _crops(images, [index], max(1, self.num_crops // 4), seed)
@@ -106,16 +121,17 @@ class RecorruptModel(Model):
         if "nearly_clean" in state:
             self.nearly_clean = state["nearly_clean"].to(device)
         super().load_own_state(state)
-        self.mixed = bool(self.nearly_clean.any())
+        self.mixed, self.renoise = bool(self.nearly_clean.any()), bool(self.renoised)
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
         alpha = torch.exp(noisy.new_empty(len(noisy), 1, 1, 1).uniform_(*map(math.log, self.alpha)))
-        if self.teacher is None:
+        if not self.renoise:
             around = gaussian_blur(noisy, noisy.new_full((len(noisy), 3), 2.0))
             noise = self._noise(around, batch["index"], clipped=True)
             given, target = noisy + alpha * noise, noisy - noise / alpha
         else:
+            assert self.teacher is not None
             with torch.no_grad():
                 target = self.teacher(noisy).float().clamp(0, 255)
             noise = alpha * self._noise(target, batch["index"], clipped=False)
@@ -127,7 +143,7 @@ class RecorruptModel(Model):
             target = torch.where(clean[:, None, None, None], original, target)
         mse = (self.net(given).float() - target).square().mean(dim=(1, 2, 3))
         loss = (mse + 1).log() / 2
-        if self.teacher is None:
+        if not self.renoise:
             variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
             recorrupted = self.weight * mse / variance
             loss = torch.where(clean, loss, recorrupted) if self.mixed else recorrupted
@@ -149,16 +165,30 @@ class RecorruptModel(Model):
         assert isinstance(model, NoiseModel)
         return model
 
-    def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
+    def _estimated(self, crops: list[np.ndarray], seed: int, choose: bool = False) -> NoiseModel:
+        """The noise model of ``crops`` for the loss that is minimised, which ``choose`` decides."""
         if self.teacher is None:
             return estimate(crops, seed)
-        return estimate_with(self._cleaned, crops, seed)
+        through = estimate_with(partial(_cleaned, self.teacher), crops, seed)
+        if self.renoise and not choose:
+            return through
+        found = bounded(estimate(crops, seed), through)
+        if choose:
+            level, taken = (_mean_level(model, crops) for model in (found, through))
+            self.renoise = level > self.strong and taken > _MOST * level
+        return through if self.renoise else found
 
-    @torch.no_grad()
-    def _cleaned(self, crop: Tensor) -> Tensor:
-        assert self.teacher is not None
-        device = next(self.teacher.parameters()).device
-        return self.teacher.denoise(crop[None].to(device))[0].clamp(0, 255).cpu()
+
+def _mean_level(model: NoiseModel, crops: list[np.ndarray]) -> float:
+    """Root mean square of the level at the pixels of ``crops``."""
+    levels = [model.level(to_tensor(crop)[None]).square().mean() for crop in crops]
+    return float(torch.stack(levels).mean().sqrt())
+
+
+@torch.no_grad()
+def _cleaned(net: Network, crop: Tensor) -> Tensor:
+    device = next(net.parameters()).device
+    return net.denoise(crop[None].to(device))[0].clamp(0, 255).cpu()
 
 
 def _crops(images: ImageSet, indices: list[int], number: int, seed: int) -> list[np.ndarray]:

@@ -51,7 +51,8 @@ class Takes(Network):
     def forward(self, noisy):
         if self.blur:
             return torch.nn.functional.avg_pool2d(noisy, self.blur, 1, self.blur // 2, count_include_pad=False)
-        return noisy - self.part * self.noise
+        noise = self.noise if isinstance(self.noise, int) else self.noise[:, : noisy.shape[2], : noisy.shape[3]]
+        return noisy - self.part * noise
 
 
 def test_the_judgement_knows_the_right_denoiser():
@@ -60,7 +61,8 @@ def test_the_judgement_knows_the_right_denoiser():
     residual = crop - torch.from_numpy(clean).permute(2, 0, 1).float()
     model = estimate([noisy])
     right, timid, blurred = (
-        judge(net, [crop], model) for net in (Takes(residual, 1.0), Takes(residual, 0.4), Takes(residual, 0, blur=7))
+        judge([net], [crop], model)[0]
+        for net in (Takes(residual, 1.0), Takes(residual, 0.4), Takes(residual, 0, blur=7))
     )
     assert right.level == pytest.approx(1, abs=0.15) and timid.level == pytest.approx(0.4, abs=0.1)
     assert abs(right.correlation - right.expected) < 0.1
@@ -68,15 +70,27 @@ def test_the_judgement_knows_the_right_denoiser():
     assert right.score < min(timid.score, blurred.score)
 
 
-def test_weights_are_better_only_where_score_and_risk_agree():
+def test_weights_are_better_only_where_no_detail_pays_for_it():
     noisy = camera()[0]
     crop = torch.from_numpy(noisy).permute(2, 0, 1).float()
     model = estimate([noisy])
-    little, nothing = (judge(net, [crop], model) for net in (Takes(0, 0, blur=3), Takes(0, 0)))
-    assert little.risk < nothing.risk and little.is_better_than(nothing) and not nothing.is_better_than(little)
-    assert judge(Takes(0, 0, blur=3), [crop], model) == little  # the same noise is drawn again
-    doubtful = replace(little, risk=nothing.risk + 1)
-    assert not doubtful.is_better_than(nothing) and not nothing.is_better_than(doubtful)
+    little, nothing = judge([Takes(0, 0, blur=3), Takes(0, 0)], [crop], model)
+    assert little.noise_error < nothing.noise_error and little.score < nothing.score
+    assert judge([Takes(0, 0, blur=3), Takes(0, 0)], [crop], model)[0] == little  # the same noise is drawn again
+    sharp = replace(little, detail_error=nothing.detail_error)
+    assert sharp.is_better_than(nothing) and not nothing.is_better_than(sharp)
+    for worse in ({"detail_error": 1.1 * nothing.detail_error}, {"noise_error": 1.1 * nothing.noise_error}):
+        assert not replace(sharp, **worse).is_better_than(nothing)
+    assert not replace(sharp, structure=nothing.structure + 9).is_better_than(nothing)
+
+
+def test_texture_is_not_smoothed_away():
+    """Noise that is drawn far too strong makes a blur look right on itself, but not on the picture made smaller."""
+    rng = np.random.default_rng(0)
+    texture = torch.from_numpy(128 + 25 * rng.standard_normal((3, 256, 256))).float().clamp(0, 255)
+    model = estimate([camera(level=9.0)[0]])
+    blur, nothing = judge([Takes(0, 0, blur=3), Takes(0, 0)], [texture], model)
+    assert blur.detail_error > 1.1 * nothing.detail_error and not blur.is_better_than(nothing)
 
 
 def test_crops_of_whatever_can_be_read(tmp_path):
@@ -97,7 +111,7 @@ def test_adapting_learns_and_keeps_the_better(tmp_path):
     start = build_arch(NETWORK)  # the identity, which takes nothing off
     before = {name: value.clone() for name, value in start.state_dict().items()}
     shares = []
-    result = adapt([tmp_path / "a.png"], 0.2, start, lambda share, what: shares.append((share, what)))
+    result = adapt([tmp_path / "a.png"], 0.4, start, lambda share, what: shares.append((share, what)))
     assert all((value == before[name]).all() for name, value in start.state_dict().items())
     assert shares[0] == (0, "reading") and shares[-1] == (1, "judging") and result.iterations > 0
     assert result.before.level < 0.01 and result.helped and result.after.level > result.before.level
@@ -109,7 +123,7 @@ def test_a_stop_is_heard_at_once(tmp_path):
     write_picture(tmp_path / "a.png", Picture(camera()[0]))
     result = adapt([tmp_path / "a.png"], 10, build_arch(NETWORK), should_stop=lambda: True)
     assert result.iterations == 1
-    assert not result.helped or result.after.score < result.before.score
+    assert not result.helped or result.after.noise_error < result.before.noise_error
     if not result.helped:
         assert result.metadata["network"]["type"] == "PhotoNet" and "before" in result.sentence
 
