@@ -102,6 +102,7 @@ class _Fit:
     flat: Tensor
 
 
+@torch.inference_mode(mode=False)  # it needs gradients, wherever it is called
 def _fit(store: BlockStore) -> NoiseModel:
     if not store.pictures:
         raise UserError("no picture to estimate noise from; give at least one")

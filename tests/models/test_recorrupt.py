@@ -81,6 +81,26 @@ def test_renoising_learns_to_give_what_the_teacher_gave(tmp_path: Path) -> None:
     assert model.losses(batch, torch.tensor(0.0))["mse"] > 10
 
 
+@pytest.mark.parametrize(("noise", "takes", "renoises"), [(3, 1.0, False), (12, 1.0, True), (12, 0.0, False)])
+def test_the_loss_follows_the_noise_and_what_the_teacher_takes_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noise: float, takes: float, renoises: bool
+) -> None:
+    images = build_dataset({"type": "NoisyFolder", "dataroot": str(flat_folder(tmp_path / "pictures", noise))})
+    images.preload()
+    teacher = build_arch(TINY)
+    save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
+    path = str(tmp_path / "teacher.pth")
+    model = RecorruptModel(build_arch(TINY), teacher=path, strong=5.0, num_crops=4, own_models=1)
+    monkeypatch.setattr(
+        type(teacher), "denoise", lambda self, noisy: noisy + takes * (noisy.mean((2, 3), keepdim=True) - noisy)
+    )
+    model.prepare(images, seed=0)
+    assert model.renoise is renoises
+    again = RecorruptModel(build_arch(TINY), teacher=path, strong=5.0)
+    again.load_own_state(model.own_state())
+    assert again.renoise is renoises and again.metadata() == model.metadata()
+
+
 def test_a_range_that_is_none_is_refused() -> None:
     with pytest.raises(UserError, match=r"model.alpha: \[2.0, 1.0\] is no range"):
         RecorruptModel(build_arch(TINY), alpha=(2.0, 1.0))

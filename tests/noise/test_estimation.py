@@ -10,7 +10,7 @@ import torch
 
 import atbsn as package
 from atbsn.data.simulated import SimulatedCamera
-from atbsn.noise import NoiseModel, describe, estimate, estimate_with, from_residual, picture
+from atbsn.noise import NoiseModel, bounded, describe, estimate, estimate_with, from_residual, picture
 from atbsn.noise.blocks import BlockStore, fine_share, plane_response
 from atbsn.noise.sampling import REACH
 from atbsn.utils.errors import UserError
@@ -106,6 +106,26 @@ def test_the_plane_response_is_what_happens():
     white[centre] = 1
     assert (response @ white)[centre] == pytest.approx(256 - 3)
     assert fine_share(made(1, False).correlation, 0)[0].tolist() == pytest.approx([1, 1, 1])
+
+
+def test_it_works_where_nothing_else_needs_gradients():
+    noisy = (128 + 9 * torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(0))).clamp(0, 255)
+    with torch.inference_mode():
+        inside = estimate([noisy])
+    assert inside.to_dict() == estimate([noisy]).to_dict()
+
+
+def test_texture_everywhere_is_held_down_and_noise_is_not():
+    """White texture of many strengths looks like noise of 3 times the level; what a denoiser takes off bounds it."""
+    rng = np.random.default_rng(0)
+    strength = np.kron(np.exp(rng.normal(1.5, 0.8, (16, 16, 1))), np.ones((16, 16, 1)))
+    texture = torch.from_numpy(128 + strength * rng.normal(size=(256, 256, 3))).permute(2, 0, 1).float()
+    flat = made(6, correlated=False)
+    found, through = estimate([texture]), made(2, correlated=False)
+    assert found.kurtosis > 3.3 and found.levels.max() > 3.5
+    assert bounded(found, through).levels.max() <= 1.5 * 2 + 1e-6
+    kept = flat.levels.clone()
+    assert torch.equal(bounded(flat, through).levels, kept)  # kurtosis 3: all blocks are alike, so it is noise
 
 
 @pytest.mark.parametrize("pictures", [[], [np.zeros((64, 64, 3), np.uint8)], [np.full((15, 15, 3), 90, np.uint8)]])
