@@ -190,16 +190,20 @@ def lay_out(model: Model, train: Train, device: torch.device) -> None:
     """Put the weights into the layout that ``train.channels_last`` says, and every batch, which comes channels last.
 
     The automatic choice is a rule, not a measurement at the start: a resumed training has to round as it did before.
+    On a CPU, dilated convolutions are slower channels last in fp32, and the gradient of the weights of some widths is
+    NaN in bf16 (oneDNN).
     """
-    slow = device.type == "cpu" and train.precision == "fp32" and any(map(_is_dilated, model.net.modules()))
-    if train.channels_last is True or (train.channels_last == "auto" and not slow):
+    convolutions = [module for module in model.net.modules() if isinstance(module, nn.Conv2d)]
+    dilated = device.type == "cpu" and any(max(module.dilation) > 1 for module in convolutions)
+    unfit = dilated and (train.precision == "fp32" or any(map(_is_odd, convolutions)))
+    if train.channels_last is True or (train.channels_last == "auto" and not unfit):
         model.to(memory_format=torch.channels_last)
     else:
         model.register_forward_pre_hook(_contiguous)
 
 
-def _is_dilated(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and max(module.dilation) > 1
+def _is_odd(convolution: nn.Conv2d) -> bool:
+    return any(width > 8 and width % 16 for width in (convolution.in_channels, convolution.out_channels))
 
 
 def _contiguous(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:

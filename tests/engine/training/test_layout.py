@@ -15,6 +15,7 @@ from atbsn.options.schema import Train
         ("CBSN", "CBSNModel", "auto", "bf16", True),
         ("CBSN", "CBSNModel", True, "fp32", True),
         ("CBSN", "CBSNModel", False, "bf16", False),
+        ("LGBPN", "ReconstructionModel", "auto", "bf16", False),  # its 24 channels would have NaN for a gradient
         ("ATBSN", "BSNModel", "auto", "fp32", True),
         ("ATBSN", "BSNModel", False, "fp32", False),
     ],
