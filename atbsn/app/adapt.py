@@ -70,12 +70,11 @@ class Adapted:
     @property
     def sentence(self) -> str:
         """How it went."""
-        if self.helped:
+        fault = self.after.fault(self.before)
+        if fault is None:
             verdict = "The adapted weights suit these pictures better"
-        elif self.before.is_better_than(self.after):
-            verdict = "The weights before were better"
         else:
-            verdict = "It is not sure that the adapted weights are better, so those before are kept"
+            verdict = f"The weights before are kept, since with the adapted ones {fault}"
         return f"{verdict}: before, it {self.before}; after {self.iterations} iterations, it {self.after}."
 
 

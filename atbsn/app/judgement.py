@@ -52,11 +52,17 @@ class Judgement:
 
     def is_better_than(self, other: "Judgement") -> bool:
         """Whether the noise is taken off better and no detail pays for it."""
-        return (
-            self.noise_error < other.noise_error
-            and self.detail_error < _DETAIL_LOSS * other.detail_error
-            and self.score < other.score + _SCORE_LOSS
-        )
+        return self.fault(other) is None
+
+    def fault(self, other: "Judgement") -> str | None:
+        """Why these weights are not better than ``other``; None: they are."""
+        if self.noise_error >= other.noise_error:
+            return "noise of this kind is not taken off better"
+        if self.detail_error >= _DETAIL_LOSS * other.detail_error:
+            return "fine detail would be lost"
+        if self.score >= other.score + _SCORE_LOSS:
+            return "what is taken off looks less like noise"
+        return None
 
     def __str__(self) -> str:
         return (
