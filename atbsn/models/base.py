@@ -7,10 +7,16 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
-from atbsn.archs.base import Network
+from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.data.base import ImageSet
 
 N = TypeVar("N", bound=Network)
+
+
+def cleaned_by(teacher: Network, noisy: Tensor) -> Tensor:
+    """What ``teacher`` makes of patches (B, 3, H, W): with a blind spot, the mean over its ``family``. In [0, 255]."""
+    clean = teacher.denoise_mean(noisy) if isinstance(teacher, BlindSpotNetwork) else teacher(noisy)
+    return clean.float().clamp(0, 255)
 
 
 class Model(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.data.base import ImageSet
-from atbsn.models.base import Model
+from atbsn.models.base import Model, cleaned_by
 from atbsn.noise import NoiseModel, bounded, estimate, estimate_with
 from atbsn.noise.camera import RandomCamera, gaussian_blur
 from atbsn.registry import MODELS
@@ -51,7 +51,8 @@ class RecorruptModel(Model):
 
     Args:
         net: an ordinary network.
-        teacher: weight file of an ordinary network; with it the loss is ``renoise``, without ``recorrupt``.
+        teacher: weight file; with it the loss is ``renoise``, without ``recorrupt``. A network with a blind spot cleans
+            by the mean over its ``family``.
         alpha: range of a, drawn log-uniformly.
         weight: of the patches of noisy pictures against those of nearly clean ones.
         num_crops: crops of 256 x 256 pixels (or less) that the model of all pictures is estimated from.
@@ -133,7 +134,7 @@ class RecorruptModel(Model):
         else:
             assert self.teacher is not None
             with torch.no_grad():
-                target = self.teacher(noisy).float().clamp(0, 255)
+                target = cleaned_by(self.teacher, noisy)
             noise = alpha * self._noise(target, batch["index"], clipped=False)
             given = (target + noise).clamp(0, 255).round()
         if self.mixed:
@@ -187,8 +188,9 @@ def _mean_level(model: NoiseModel, crops: list[np.ndarray]) -> float:
 
 @torch.no_grad()
 def _cleaned(net: Network, crop: Tensor) -> Tensor:
-    device = next(net.parameters()).device
-    return net.denoise(crop[None].to(device))[0].clamp(0, 255).cpu()
+    noisy = crop[None].to(next(net.parameters()).device)
+    clean = cleaned_by(net, noisy) if isinstance(net, BlindSpotNetwork) else net.denoise(noisy).clamp(0, 255)
+    return clean[0].cpu()
 
 
 def _crops(images: ImageSet, indices: list[int], number: int, seed: int) -> list[np.ndarray]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
-from atbsn.models.base import Model
+from atbsn.models.base import Model, cleaned_by
 from atbsn.noise.camera import (
     COMPRESSED,
     DEMOSAICING,
@@ -40,7 +40,8 @@ class RenoiseModel(Model):
 
     Args:
         net: an ordinary network.
-        teacher: weight file of the network that cleans the pictures first; without it they are clean enough.
+        teacher: weight file of the network that cleans the pictures first (of one with a blind spot, the mean over its
+            ``family``); without it they are clean enough.
         loss: ``psnr`` or ``l1``.
         shot_noise: range of the variance of a raw value of 1, drawn log-uniformly.
         processed: part of the cameras that smooth their noise.
@@ -96,7 +97,7 @@ class RenoiseModel(Model):
         pictures = batch["noisy"]
         if self.teacher is not None:
             with torch.no_grad():
-                pictures = self.teacher(pictures).float().clamp(0, 255)
+                pictures = cleaned_by(self.teacher, pictures)
         noisy, clean = self.camera(pictures)
         error = self.net(noisy).float() - clean
         if self.loss == "l1":

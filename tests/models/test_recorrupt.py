@@ -10,6 +10,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.weights import load_with_metadata, save_weights
 from atbsn.data import build_dataset
 from atbsn.models.recorrupt import RecorruptModel
+from atbsn.models.renoise import RenoiseModel
 from atbsn.noise import NoiseModel
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, write_picture
@@ -99,6 +100,22 @@ def test_the_loss_follows_the_noise_and_what_the_teacher_takes_off(
     again = RecorruptModel(build_arch(TINY), teacher=path, strong=5.0)
     again.load_own_state(model.own_state())
     assert again.renoise is renoises and again.metadata() == model.metadata()
+
+
+def test_a_teacher_with_a_blind_spot_gives_the_mean_of_its_family(tmp_path: Path) -> None:
+    teacher = build_arch({"type": "ATBSN", "width": 4, "family": [0, 3]})
+    save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
+    noisy = torch.rand(2, 3, 64, 64) * 255
+    batch = {"noisy": noisy, "index": torch.tensor([0, 1])}
+    expected = teacher.forward_teachers(noisy, (0, 3)).mean(0).clamp(0, 255).detach()
+    recorrupt = RecorruptModel(build_arch(TINY), teacher=str(tmp_path / "teacher.pth"))
+    mse = recorrupt.losses(batch, torch.tensor(0.0))["mse"]  # no noise yet, and the student is the identity
+    torch.testing.assert_close(mse, (expected.round() - expected).square().mean(), rtol=1e-3, atol=1e-3)
+    seen = []
+    renoise = RenoiseModel(build_arch(TINY), teacher=str(tmp_path / "teacher.pth"))
+    renoise.camera.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    renoise.losses(batch, torch.tensor(0.0))
+    torch.testing.assert_close(seen[0], expected)
 
 
 def test_a_range_that_is_none_is_refused() -> None:
