@@ -42,7 +42,7 @@ class Weights:
     Attributes:
         params: the state dict; of the averaged weights (``params_ema``) where the file has them.
         metadata: ``network`` (type and arguments), ``denoise`` (keywords of ``Network.denoise`` that they were trained
-            for, and of ``engine.inference.finish``; only ``k`` in older files), ``iteration``, ``dataset`` ...; empty in bare files.
+            for, and of ``finish``; only ``k`` in older files), ``iteration``, ``dataset`` ...; empty in bare files.
     """
 
     params: dict[str, Tensor]
