@@ -256,3 +256,17 @@ def test_a_single_picture_of_test_shows_its_tiles(atbsn, tmp_path, monkeypatch, 
     (tmp_path / "x.yml").write_text(options)
     assert atbsn("test", "-opt", "x.yml", "--input", "a.png", "--output", output)[0] == 0
     assert len(shares) >= 9 and shares == sorted(shares) and shares[-1] == 1
+
+
+@pytest.mark.parametrize("kind", ["grey", "grey as RGB", "colour", "little noise", "weak"])
+def test_grey_pictures_whose_noise_stays_are_named(atbsn, tmp_path, kind):
+    scene = 128 + (2 if kind == "little noise" else 20) * (noise(200, 200, 3).astype(float) / 255 - 0.5)
+    rgb = np.round(scene).astype(np.uint8)
+    if kind != "colour":
+        rgb = np.repeat(rgb[..., :1], 3, axis=2)
+    torch.manual_seed(0)
+    net = build_arch(NETWORK)  # as it is made, it gives back what it gets
+    save_weights("idle.pth", net.state_dict(), {"network": NETWORK})
+    write_picture(tmp_path / "a.png", Picture(rgb, None, kind == "grey"))
+    status, said = atbsn("denoise", "a.png", "--weights", "idle.pth", "--strength", "0.5" if kind == "weak" else "1")
+    assert status == 0 and ("a grey picture, whose noise" in said) == kind.startswith("grey")
