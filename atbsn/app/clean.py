@@ -16,7 +16,8 @@ from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.inference.tiling import Function, Tiler
 from atbsn.options.schema import Test
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, from_tensor
+from atbsn.utils.files import write_atomically
+from atbsn.utils.image import Picture, from_tensor, write_picture
 
 TILE = 512
 """Side of the tiles unless told otherwise: larger ones share less with their neighbours, but take more memory."""
@@ -78,6 +79,17 @@ def clean_picture(
             rgb[top : top + part.shape[1]] = from_tensor(part, rgb.dtype)
             top += part.shape[1]
     return replace(picture, rgb=rgb)
+
+
+def write_clean(denoiser: Denoiser, source: Path, clean: Picture, target: Path) -> None:
+    """Write ``clean``, what ``denoiser`` made of ``source``, to ``target``.
+
+    Where it takes nothing off, and the format stays, that is the file itself: a JPEG is not compressed once more.
+    """
+    if denoiser.leaves_pictures_alone and source.suffix.lower() == target.suffix.lower():
+        write_atomically(target, lambda file: file.write(source.read_bytes()))
+    else:
+        write_picture(target, clean)
 
 
 def clean_name(name: str, picture: Picture) -> str:

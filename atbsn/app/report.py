@@ -14,6 +14,8 @@ _TOLERANCE = 4.0
 _CUT_OFF = 0.8
 """Where black or white has cut noise off, the true mean is further out, by up to this part of what is left of it."""
 _RARE = 0.01
+_SEEN, _MOST = 2.0, 0.6
+"""Grey values of noise that are seen; the share of it that is most."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class Report:
     noise_after: float | None
     drift: Drift | None
 
+    @property
+    def left_noise_in(self) -> bool:
+        """Whether there was noise to see, and most of it is still there."""
+        if self.noise_before is None or self.noise_after is None:
+            return False
+        return self.noise_before > _SEEN and self.noise_after > _MOST * self.noise_before
+
     def __str__(self) -> str:
         if self.noise_before is None or self.noise_after is None:
             return "too little to estimate its noise from"
@@ -75,6 +84,12 @@ class Look:
         """At (H, W, 3), uint8, uint16 or float32 in [0, 255]. Held in memory is one row of squares."""
         mean, deviation, cut_off = (np.stack(values) for values in zip(*_squares(picture), strict=True))
         return cls(noise_level(picture), mean, deviation, cut_off)
+
+
+def is_grey(picture: np.ndarray) -> bool:
+    """Whether the channels of (H, W, 3) are equal; of a part of its rows, which tells."""
+    rows = picture[:: max(1, len(picture) // 64)]
+    return bool((rows == rows[..., :1]).all())
 
 
 def report(noisy: np.ndarray | Look, clean: np.ndarray) -> Report:

@@ -17,6 +17,10 @@ Tiled = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """``tiled(function, x)`` applies ``function`` to ``x`` (B, C, H, W), at once or tile by tile."""
 
 
+FINISHING = ("strength", "detail")
+"""Settings that every network has beside the keywords of its own ``denoise``: ``engine.inference.finish`` does them."""
+
+
 def untiled(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply ``function`` to the whole picture at once."""
     return function(x)

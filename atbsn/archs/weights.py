@@ -17,7 +17,7 @@ from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
 from atbsn.archs import build_arch
-from atbsn.archs.base import Network
+from atbsn.archs.base import FINISHING, Network
 from atbsn.archs.shipped import find_weights
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.registry import ARCHS
@@ -42,7 +42,7 @@ class Weights:
     Attributes:
         params: the state dict; of the averaged weights (``params_ema``) where the file has them.
         metadata: ``network`` (type and arguments), ``denoise`` (keywords of ``Network.denoise`` that they were trained
-            for; only ``k`` in older files), ``iteration``, ``dataset`` ...; empty in bare files.
+            for, and of ``finish``; only ``k`` in older files), ``iteration``, ``dataset`` ...; empty in bare files.
     """
 
     params: dict[str, Tensor]
@@ -164,6 +164,8 @@ def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             if not isinstance(content, dict):
                 raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
             metadata = content.get("metadata")
+    except PermissionError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     except Exception as error:  # a damaged file can fail anywhere in the readers, with any exception
         raise UserError(
             f"{path}: not a readable weight file ({in_a_phrase(error)}); "
@@ -182,7 +184,10 @@ def _check_metadata(metadata: dict[str, Any], path: Path) -> None:
 
 
 def _denoise_settings(net_class: type[Network], metadata: dict[str, Any], path: str | Path) -> dict[str, Any]:
-    """Keywords of ``denoise`` that the weights were trained for; older files have nothing but ``k``."""
+    """Keywords of ``denoise`` that the weights were trained for; older files have nothing but ``k``.
+
+    Those of ``FINISHING`` may stand among them; whoever denoises checks their values.
+    """
     old = {"k": metadata["k"]} if "k" in metadata and "k" in net_class.denoise_keywords() else {}
     settings = metadata.get("denoise", old)
     try:
@@ -190,7 +195,8 @@ def _denoise_settings(net_class: type[Network], metadata: dict[str, Any], path: 
             blind_spot_shift(metadata.get("k", 0))
         if not isinstance(settings, dict):
             raise UserError(f"denoise: {shorten(settings)}: not a mapping")
-        return net_class.check_denoise(settings)
+        common = {name: settings[name] for name in settings if name in FINISHING}
+        return common | net_class.check_denoise({name: settings[name] for name in settings if name not in FINISHING})
     except UserError as error:
         raise UserError(f"{path}: its metadata are wrong: {error}; give another file") from None
 

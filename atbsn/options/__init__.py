@@ -2,10 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from atbsn.options.check import check_options
-from atbsn.options.load import apply_override, find_option_file, read_options
+from atbsn.options.load import apply_override, find_option_file, merge, read_options
 from atbsn.options.schema import Options
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger
 
 __all__ = ["Options", "load_options", "option_files"]
 
@@ -35,11 +40,30 @@ def load_options(name: str, overrides: Sequence[str] = (), debug: bool = False, 
         UserError: all faults at once.
     """
     path = find_option_file(name, _shipped())
-    raw = read_options(path)
-    for assignment in overrides:
-        raw = apply_override(raw, assignment)
+    raw = _for_device(read_options(path), overrides, str(path))
     options = check_options(raw, str(path), needs_network)
     return _debugged(options) if debug else options
+
+
+def _for_device(raw: dict[str, Any], overrides: Sequence[str], source: str) -> dict[str, Any]:
+    """``raw`` with its ``on_cpu`` laid over it where there is no GPU, and ``overrides`` over both."""
+    laid = _overridden(raw, overrides)
+    small = laid.pop("on_cpu", None)
+    if small is None:
+        return laid
+    if not isinstance(small, dict) or "on_cpu" in small:
+        raise UserError(f"{source}: on_cpu: {small!r}: not a mapping of options; give some, or leave it out")
+    if laid.get("num_gpu", "auto") != 0 and torch.cuda.is_available():
+        return laid
+    logger.info("no GPU: with the settings for a CPU (on_cpu in %s); --set on_cpu=~ leaves them out", Path(source).name)
+    below = {key: value for key, value in raw.items() if key != "on_cpu"}
+    return _overridden(merge(below, small), [each for each in overrides if not each.strip().startswith("on_cpu")])
+
+
+def _overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    for assignment in overrides:
+        raw = apply_override(raw, assignment)
+    return dict(raw)
 
 
 def _debugged(options: Options) -> Options:

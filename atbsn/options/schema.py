@@ -199,6 +199,9 @@ class Options(Section):
     val: Val = Val()
     test: Test = Test()
     logger: Logger = Logger()
+    on_cpu: dict[str, Any] | None = None
+    """Options that are laid over the others, but under --set, where there is no GPU: a training of minutes instead of
+    weeks. Reading the file does it: options.yml has what came of it."""
 
     def loader(self) -> TrainLoader:
         """The loader part of ``datasets.train``."""

@@ -5,6 +5,7 @@ reduces 16-bit colour to 8 bits, so there it only checks the data, and OpenCV de
 """
 
 import io
+import os
 from dataclasses import replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -52,6 +53,8 @@ def decode(data: bytes, suffix: str = "") -> Decoded:
 
 def read_size(path: Path, file: BinaryIO) -> tuple[int, int]:
     """Upright height and width from the header of ``path``, opened as ``file``; refuses what ``decode`` refuses."""
+    if not os.fstat(file.fileno()).st_size:
+        raise RefusedError("it is empty", "repair or remove it")
     with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         kind = _kind(data, path.suffix.lower())
     if kind == "RAW":

@@ -5,7 +5,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -82,3 +82,16 @@ def progress_bar(items: Iterable[T], description: str, total: int | None = None,
     """A progress bar on rank 0's terminal; nothing elsewhere."""
     quiet = None if dist.is_main() else True  # None: no bar where the console is not a terminal
     return tqdm(items, desc=description, total=total, unit=unit, disable=quiet, leave=False, dynamic_ncols=True)
+
+
+@contextlib.contextmanager
+def share_bar(description: str, total: int = 1) -> Iterator[Callable[[float], None]]:
+    """A progress bar for pictures of which parts are done: gives a function that is told how many are, such as 0.4."""
+    with progress_bar([], description, total=total) as bar:
+        bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
+        def show(done: float) -> None:
+            bar.n = done
+            bar.update(0)
+
+        yield show

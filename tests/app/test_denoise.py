@@ -1,5 +1,6 @@
 """atbsn denoise: what is read, what is written and what is left alone."""
 
+import contextlib
 import os
 import sys
 
@@ -16,7 +17,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.noise.level import noise_level
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, from_tensor, read_picture, to_tensor, write_picture
+from atbsn.utils.image import Picture, from_tensor, picture_size, read_picture, to_tensor, write_picture
 
 NETWORK = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
 
@@ -198,3 +199,74 @@ def test_a_sheet_shows_texture_flat_and_dark():
     top, left = crops["texture"]
     assert (made[26 : 26 + 320, 8 : 8 + 320] == picture[top : top + 320, left : left + 320]).all()
     assert sheet({"a": picture[:20, :30]}).shape == (20 + 8 + 26, 30 + 16, 3)
+
+
+def test_nothing_taken_off_is_the_file_itself(atbsn, tmp_path):
+    for name in ("a.jpg", "b.png"):
+        write_picture(tmp_path / name, Picture(noise(40, 50, 3)))
+    assert atbsn("denoise", "a.jpg", "b.png", "--weights", "tiny.pth", "--strength", "0")[0] == 0
+    for name in ("a.jpg", "b.png"):
+        clean = tmp_path / name.replace(".", "_clean.")
+        assert clean.read_bytes() == (tmp_path / name).read_bytes()
+    assert atbsn("denoise", "a.jpg", "-o", "c.png", "--weights", "tiny.pth", "--strength", "0")[0] == 0
+    assert np.array_equal(read_picture("c.png").rgb, read_picture("a.jpg").rgb)
+
+
+def test_weights_that_bring_strength_and_detail(atbsn, tmp_path):
+    settings = {"strength": 0.25, "detail": "auto", "keep_colours": False}
+    save_weights("own.pth", tiny().state_dict(), {"network": NETWORK, "denoise": settings})
+    write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
+    assert atbsn("denoise", "a.png", "-o", "own.png", "--weights", "own.pth")[0] == 0
+    assert atbsn("denoise", "a.png", "-o", "all.png", "--weights", "tiny.pth")[0] == 0
+    expected = clean_picture(photo_denoiser(tiny(), **settings), read_picture("a.png"), "a.png").rgb
+    assert np.array_equal(read_picture("own.png").rgb, expected)
+    assert not np.array_equal(read_picture("own.png").rgb, read_picture("all.png").rgb)
+    save_weights("wrong.pth", tiny().state_dict(), {"network": NETWORK, "denoise": {"strength": 7}})
+    status, output = atbsn("denoise", "a.png", "-o", "wrong.png", "--weights", "wrong.pth")
+    assert status == 2 and "strength: 7" in output
+
+
+def test_weights_that_may_not_be_read(atbsn, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
+    monkeypatch.setattr("atbsn.archs.weights.read_tensors", refuse)
+    status, said = atbsn("denoise", "a.png", "--weights", "tiny.pth")
+    assert status == 2 and "tiny.pth: cannot be read (Permission denied); check its permissions" in said
+
+
+def test_an_empty_file_says_so_when_it_is_measured_too(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    with pytest.raises(UserError, match="it is empty"):
+        picture_size(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("output", ["a_out.png", "folder"])
+def test_a_single_picture_of_test_shows_its_tiles(atbsn, tmp_path, monkeypatch, output):
+    shares = []
+
+    @contextlib.contextmanager
+    def watched_bar(description, total=1):
+        yield shares.append
+
+    monkeypatch.setattr("atbsn.app.commands.test.share_bar", watched_bar)
+    write_picture(tmp_path / "a.png", Picture(noise(300, 300, 3)))
+    options = "{name: x, num_gpu: 0, path: {pretrain_network: tiny.pth}, test: {tile: 128}}"
+    (tmp_path / "x.yml").write_text(options)
+    assert atbsn("test", "-opt", "x.yml", "--input", "a.png", "--output", output)[0] == 0
+    assert len(shares) >= 9 and shares == sorted(shares) and shares[-1] == 1
+
+
+@pytest.mark.parametrize("kind", ["grey", "grey as RGB", "colour", "little noise", "weak"])
+def test_grey_pictures_whose_noise_stays_are_named(atbsn, tmp_path, kind):
+    scene = 128 + (2 if kind == "little noise" else 20) * (noise(200, 200, 3).astype(float) / 255 - 0.5)
+    rgb = np.round(scene).astype(np.uint8)
+    if kind != "colour":
+        rgb = np.repeat(rgb[..., :1], 3, axis=2)
+    torch.manual_seed(0)
+    net = build_arch(NETWORK)  # as it is made, it gives back what it gets
+    save_weights("idle.pth", net.state_dict(), {"network": NETWORK})
+    write_picture(tmp_path / "a.png", Picture(rgb, None, kind == "grey"))
+    status, said = atbsn("denoise", "a.png", "--weights", "idle.pth", "--strength", "0.5" if kind == "weak" else "1")
+    assert status == 0 and ("a grey picture, whose noise" in said) == kind.startswith("grey")

@@ -10,7 +10,7 @@ import torch
 from page_support import Visitor, blind_network, write_photo
 from PIL import Image, ImageCms
 
-from atbsn.app.clean import clean_picture, photo_denoiser
+from atbsn.app.clean import clean_picture, photo_denoiser, write_clean
 from atbsn.archs.weights import load
 from atbsn.utils.image import Picture, read_picture, to_tensor, write_picture
 
@@ -65,8 +65,8 @@ def rgb_profile(gamma):
 
 def command_bytes(net, path, target, **settings):
     """The file that the functions of the command make of the picture at ``path``."""
-    picture = clean_picture(photo_denoiser(net, **settings), read_picture(path), path.name)
-    write_picture(target, picture)
+    denoiser = photo_denoiser(net, **settings)
+    write_clean(denoiser, path, clean_picture(denoiser, read_picture(path), path.name), target)
     return target.read_bytes()
 
 

@@ -157,6 +157,25 @@ def test_assignments_and_debug_lie_over_the_file(tmp_path):
         load_options(str(path), ["train.optim.lrr=1"])
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_on_cpu_lies_over_the_file_and_under_assignments(tmp_path, monkeypatch, gpu):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    path = tmp_path / "x.yml"
+    small = {"network": {"width": 4}, "train": {"total_iter": 7, "optim": {"lr": 2e-3}}}
+    path.write_text(yaml.safe_dump({**VALID, "num_gpu": "auto", "on_cpu": small}))
+    whole = load_options(str(path), ["on_cpu=~"])
+    assert whole.train.total_iter == VALID["train"]["total_iter"] and whole.on_cpu is None
+    options = load_options(str(path), ["train.total_iter=9"])
+    assert options.train.total_iter == 9 and options.on_cpu is None
+    assert options.train.optim.lr == (whole.train.optim.lr if gpu else 2e-3)
+    assert options.network["width"] == (whole.network["width"] if gpu else 4)
+    assert load_options(str(path), ["num_gpu=0"]).train.total_iter == 7
+    with pytest.raises(UserError, match="on_cpu: 3: not a mapping of options"):
+        load_options(str(path), ["on_cpu=3"])
+    with pytest.raises(UserError, match=r"train\.optim\.lrr: unknown key"):
+        load_options(str(path), ["num_gpu=0", "on_cpu.train.optim.lrr=1"])
+
+
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [

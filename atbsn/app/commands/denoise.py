@@ -7,17 +7,20 @@ from argparse import Namespace
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from atbsn.app.clean import best_device, clean_picture, photo_denoiser
-from atbsn.app.report import Look, report
+from atbsn.app.clean import best_device, clean_picture, photo_denoiser, write_clean
+from atbsn.app.report import Look, is_grey, report
 from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.app.targets import Job, plan
 from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, read_picture, write_picture
-from atbsn.utils.log import logger, progress_bar
+from atbsn.utils.log import logger, share_bar
+
+_FULL = 0.8
+"""Strength from which on noise is expected to go."""
+_GREY = "a grey picture, whose noise these weights leave in: they learned from colour; try --weights real-strong"
 
 
 def main(arguments: Namespace) -> int:
@@ -32,15 +35,14 @@ def main(arguments: Namespace) -> int:
     net = load(arguments.weights).to(device(arguments.device))
     denoiser = photo_denoiser(net, tile=arguments.tile, **settings)
     failed = todo.failed
-    with progress_bar([], "denoise", total=len(todo.jobs), unit="picture") as bar:
-        bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+    with share_bar("denoise", len(todo.jobs)) as show:
         for number, job in enumerate(todo.jobs):
             try:
-                _denoise(denoiser, job, arguments.compare, lambda share, done=number: _show(bar, done + share))
+                _denoise(denoiser, job, arguments.compare, lambda share, done=number: show(done + share))
             except UserError as error:
                 logger.error("%s", error)
                 failed += 1
-            _show(bar, number + 1)
+            show(number + 1)
     if failed and len(todo.jobs) > 1:
         logger.error("%d could not be done; see above", failed)
     return 2 if failed else 0
@@ -66,7 +68,7 @@ def _denoise(denoiser: Denoiser, job: Job, compare: bool, on_progress: Any) -> N
     """Clean one picture, write it, and say in a line how it went."""
     start = time.perf_counter()
     noisy = read_picture(job.source)
-    before = Look.at(noisy.rgb)
+    before, grey = Look.at(noisy.rgb), is_grey(noisy.rgb)
     places = list(choose_crops(noisy.rgb).values()) if compare else []
     crops = cut(noisy.rgb, places)
     clean = clean_picture(denoiser, noisy, job.source.name, on_progress, in_place=True)
@@ -74,11 +76,13 @@ def _denoise(denoiser: Denoiser, job: Job, compare: bool, on_progress: Any) -> N
     if compare:
         target = job.target.with_name(f"{job.target.stem.removesuffix('_clean')}_compare.png")
         write_picture(target, Picture(sheet_of({"before": crops, "after": cut(clean.rgb, places)})))
-    write_picture(job.target, clean)
+    write_clean(denoiser, job.source, clean, job.target)
     _keep_date(job)
     logger.info("%s: %s, %.1f s -> %s", job.source, found, time.perf_counter() - start, job.target)
     if found.drift is not None:
         logger.warning("%s: %s", job.source, found.drift)
+    if grey and found.left_noise_in and denoiser.settings.get("strength", 1) >= _FULL:
+        logger.warning("%s: %s", job.source, _GREY)
 
 
 def _keep_date(job: Job) -> None:
@@ -86,8 +90,3 @@ def _keep_date(job: Job) -> None:
     with contextlib.suppress(OSError):
         facts = job.source.stat()
         os.utime(job.target, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-
-
-def _show(bar: "tqdm[Any]", done: float) -> None:
-    bar.n = done
-    bar.update(0)

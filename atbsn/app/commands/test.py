@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from atbsn.app.clean import clean_picture
+from atbsn.app.clean import clean_picture, watched
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import NoisyPictures
 from atbsn.engine.build import build_sets, build_test_denoiser, results_folder
@@ -21,7 +21,7 @@ from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 from atbsn.utils.image import read_picture, write_picture
-from atbsn.utils.log import logger
+from atbsn.utils.log import logger, share_bar
 from atbsn.utils.pictures.formats import SUFFIXES, WRITTEN
 
 
@@ -51,7 +51,11 @@ def main(arguments: Namespace) -> int:
         folder = results_folder(options) / name
         if arguments.output:
             folder = Path(arguments.output) / (name if len(sets) > 1 else "")
-        missing = denoise_set(images, denoiser, folder, f"denoise {name}")
+        if len(images) == 1:  # which may be a large one
+            with share_bar(f"denoise {name}") as show:
+                missing = denoise_set(images, watched(denoiser, show), folder, "pictures")
+        else:
+            missing = denoise_set(images, denoiser, folder, f"denoise {name}")
         logger.info("%s: %d pictures in %s", name, len(images) - len(missing), folder)
         failed += missing
     if failed:
@@ -102,6 +106,8 @@ def _denoise_one(denoiser: Denoiser, source: Path, target: Path) -> int:
         raise UserError(f"--output {target}: camera RAW is not written; name a .tif file")
     if target.resolve() == source.resolve():
         raise UserError(f"{source}: would be overwritten by its denoised picture; give another --output")
-    write_picture(target, clean_picture(denoiser, read_picture(source), source.stem))
+    with share_bar(f"denoise {source.name}") as show:
+        clean = clean_picture(denoiser, read_picture(source), source.stem, show)
+    write_picture(target, clean)
     logger.info("%s: denoised, in %s", source, target)
     return 0

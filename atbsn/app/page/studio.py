@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atbsn.app.clean import clean_name, clean_picture, photo_denoiser, takes_setting, watched
+from atbsn.app.clean import clean_name, clean_picture, photo_denoiser, takes_setting, watched, write_clean
 from atbsn.app.page.jobs import Job
 from atbsn.app.page.sessions import Session, Upload
 from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
@@ -19,7 +19,7 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import finish
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import picture_size, read_picture, to_tensor, write_picture
+from atbsn.utils.image import picture_size, read_picture, to_tensor
 from atbsn.utils.types import Hole
 
 HOLES: tuple[Hole, ...] = (0, 1, 3, 5, 7, 9, 11, "mean")
@@ -169,7 +169,7 @@ class Studio:
             denoiser = photo_denoiser(self._net(session, settings), **_without_weights(settings))
             clean = clean_picture(denoiser, picture, upload.name, job.progress)
             path = upload.path.with_name(f"{job.id}{clean.suffix}")
-            write_picture(path, clean)
+            write_clean(denoiser, upload.path, clean, path)
         file = session.offer(path, clean_name(upload.name, clean))
         session.keep_newest(upload, "result", [file], _RESULTS)
         return {"file": file, "name": clean_name(upload.name, clean), "bytes": path.stat().st_size}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Le
 from torch import Tensor
 
-from atbsn.archs.base import Network
+from atbsn.archs.base import FINISHING, Network
 from atbsn.ops.detail import return_detail
 from atbsn.registry.build import check_arguments, parameter_names
 from atbsn.utils.errors import UserError
@@ -45,6 +45,7 @@ def split_settings(net_class: type[Network], settings: Mapping[str, Any]) -> tup
         UserError: a keyword that neither has, or a value of the wrong type or range.
     """
     own, common = net_class.denoise_keywords(), parameter_names(finish, _GIVEN)
+    assert set(common) == set(FINISHING), f"what a weight file may name, {FINISHING}, is not what there is: {common}"
     twice = set(own) & set(common)
     assert not twice, f"{net_class.__name__}.denoise declares {twice}, which every network has"
     unknown = [name for name in settings if name not in (*own, *common)]

@@ -18,6 +18,9 @@ from atbsn.utils.files import write_text
 from atbsn.utils.log import logger
 from atbsn.utils.tables import format_csv
 
+_WATCHED = 5.0
+"""Seconds after which the pace of a training is known well enough to say how long it will take."""
+
 COLUMNS = ("iteration", "dataset", "weights", "metric", "value", "protocol")
 
 
@@ -74,6 +77,8 @@ class RunLogger:
         self._rows: list[dict[str, Any]] = []
         self._trackers = trackers
         self._clock, self._clock_iter = time.perf_counter(), first_iter - 1
+        self._watch: tuple[int, float] | None = None  # the iteration since when its pace is watched, and the time then
+        self._pace_is_known = False
         dist.on_main(lambda: self._open(first_iter))
 
     def _open(self, first_iter: int) -> None:
@@ -86,7 +91,7 @@ class RunLogger:
 
     def log_losses(self, iteration: int, total_iter: int, losses: dict[str, float], lr: float) -> None:
         """One line on the console (losses, learning rate, it/s, time left) and the TensorBoard curves."""
-        now = time.perf_counter()
+        now, self._pace_is_known = time.perf_counter(), True
         speed = (iteration - self._clock_iter) / max(now - self._clock, 1e-9)
         self._clock, self._clock_iter = now, iteration
         eta = time.strftime("%H:%M:%S", time.gmtime((total_iter - iteration) / speed)) if speed else "?"
@@ -98,12 +103,32 @@ class RunLogger:
         )  # fmt: skip
         self._scalars(iteration, {f"train/{name}": value for name, value in losses.items()} | {"train/lr": lr})
 
+    def forecast(self, iteration: int, total_iter: int) -> None:
+        """Say once, seconds after the start, how long the training will take, unless a line has said so.
+
+        The first iteration, which is slower than the others, does not count.
+        """
+        now = time.perf_counter()
+        if self._pace_is_known:
+            return
+        if self._watch is None:
+            self._watch = iteration, now
+            return
+        seconds = now - self._watch[1]
+        if seconds >= _WATCHED:
+            self._pace_is_known = True
+            each = seconds / (iteration - self._watch[0])
+            left = duration(each * (total_iter - iteration))
+            logger.info("%.2g s an iteration: about %s to iteration %d", each, left, total_iter)
+
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Leave what is done inside (a validation, say) out of the it/s."""
         start = time.perf_counter()
         yield
-        self._clock += time.perf_counter() - start
+        spent = time.perf_counter() - start
+        self._clock += spent
+        self._watch = self._watch and (self._watch[0], self._watch[1] + spent)
 
     def log_metrics(self, iteration: int, dataset: str, weights: str, table: Iterable[dict[str, Any]]) -> None:
         """Rows of ``metric``, ``value`` and ``protocol`` for one data set and one set of weights."""
@@ -145,6 +170,14 @@ class RunLogger:
         if dist.is_main():
             for tracker in self._trackers:
                 tracker.scalars(iteration, values)
+
+
+def duration(seconds: float) -> str:
+    """In a unit of which there are at least two: ``90 s``, ``12 min``, ``5 h``, ``44 days``."""
+    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

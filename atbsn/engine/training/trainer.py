@@ -87,6 +87,7 @@ class Trainer:
                 self.report(self.schedule.start_iter)
             for iteration in bar:
                 self.learner.meter.add(self.step(iteration))
+                self.run_logger.forecast(iteration, self.schedule.total_iter)
                 if stop.requested():
                     self.save(iteration, reported=False)
                     break
