@@ -111,9 +111,13 @@ def test_adapting_learns_and_keeps_the_better(tmp_path):
     start = build_arch(NETWORK)  # the identity, which takes nothing off
     before = {name: value.clone() for name, value in start.state_dict().items()}
     shares = []
-    result = adapt([tmp_path / "a.png"], 0.4, start, lambda share, what: shares.append((share, what)))
+    learned = []
+    result = adapt(
+        [tmp_path / "a.png"], 10, start, lambda share, what: shares.append((share, what)),
+        lambda: learned.append(1) or len(learned) == 300,
+    )  # fmt: skip
     assert all((value == before[name]).all() for name, value in start.state_dict().items())
-    assert shares[0] == (0, "reading") and shares[-1] == (1, "judging") and result.iterations > 0
+    assert shares[0] == (0, "reading") and shares[-1] == (1, "judging") and result.iterations == 300
     assert result.before.level < 0.01 and result.helped and result.after.level > result.before.level
     assert "lag-1 correlation" in result.noise and "better" in result.sentence
     assert result.metadata["model"] == "RecorruptModel" and result.metadata["noise"]["levels"]
