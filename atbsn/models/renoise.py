@@ -52,6 +52,7 @@ class RenoiseModel(Model):
         target: the mean of what the camera shows, or the scene without noise; see ``RandomCamera``.
         recoloured: part of the pictures that get other colours and less contrast.
         noiseless: part of the pictures that get no noise.
+        grey: part of the pictures that are black and white.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class RenoiseModel(Model):
         target: Literal["mean", "scene"] = "mean",
         recoloured: Fraction = 0.0,
         noiseless: Fraction = 0.0,
+        grey: Fraction = 0.0,
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {"shot_noise": shot_noise, "softness": softness, "demosaicing": demosaicing})
@@ -75,6 +77,7 @@ class RenoiseModel(Model):
         self.camera = RandomCamera(
             shot_noise=shot_noise, processed=processed, compressed=compressed, softened=softened, softness=softness,
             demosaicing=demosaicing, target=target, recoloured=recoloured, noiseless=noiseless,
+            grey=grey,
         )  # fmt: skip
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 

@@ -73,6 +73,7 @@ class RandomCamera:
         recoloured: part of the pictures whose colours are exchanged, made stronger or weaker, and that lose contrast,
             down to flat ones: a few pictures do not show all colours.
         noiseless: part of the pictures that get no noise, so that a clean picture comes back as it is.
+        grey: part of the pictures that come out in black and white, noise and all: their luma, or their green alone.
         target: what counts as clean: the mean of what this camera shows (so no network has to guess how far black and
             the tone curve have moved a colour, and flat colours stay where they are), or the scene without noise.
     """
@@ -91,8 +92,9 @@ class RandomCamera:
         target: Literal["mean", "scene"] = "mean",
         recoloured: float = 0.0,
         noiseless: float = 0.0,
+        grey: float = 0.0,
     ) -> None:
-        self.target, self.recoloured, self.noiseless = target, recoloured, noiseless
+        self.target, self.recoloured, self.noiseless, self.grey = target, recoloured, noiseless, grey
         self.shot_noise, self.processed, self.compressed = tuple(shot_noise), processed, compressed
         self.softened, self.softness = softened, softness
         self.demosaicing = [sum(demosaicing[: place + 1]) / sum(demosaicing) for place in range(3)]
@@ -107,6 +109,8 @@ class RandomCamera:
         clean = tone.mean(linear, noise) if self.target == "mean" else tone(linear)
         difference = to_ycbcr(tone(linear + noise) - clean)
         noisy = (clean + to_rgb(self._smoothed(difference))).clamp(0, 1) * 255
+        if self.grey:
+            noisy, clean = _in_grey(noisy, clean, self.grey)
         quality = 75 + 25 * _uniform(pictures, 0, 1).flatten().sqrt()
         compressed = jpeg(noisy, quality, _chance(pictures, 0.5).flatten())
         noisy = torch.where(_chance(pictures, self.compressed), compressed, noisy)
@@ -166,6 +170,15 @@ class RandomCamera:
         luma_gain = 1 + active * (_uniform(difference, 0.7, 1.2) - 1)
         colour_gain = 1 + active * (_uniform(difference, 0.4, 1.1) - 1)
         return torch.cat((luma * (1 + 0.8 * luma_std) * luma_gain, colour * (1 + 1.2 * colour_std) * colour_gain), 1)
+
+
+def _in_grey(noisy: Tensor, clean: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Both in black and white, for a ``share`` of the pictures."""
+    luma, green = noisy.new_tensor([0.299, 0.587, 0.114]), noisy.new_tensor([0.0, 1.0, 0.0])
+    weights = torch.where(_chance(noisy, 0.5), luma.view(3, 1, 1), green.view(3, 1, 1))
+    chosen = _chance(noisy, share)
+    noisy, clean = (torch.where(chosen, (x * weights).sum(dim=1, keepdim=True).expand_as(x), x) for x in (noisy, clean))
+    return noisy, clean
 
 
 def gaussian_blur(x: Tensor, std: Tensor) -> Tensor:

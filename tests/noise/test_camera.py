@@ -145,3 +145,11 @@ def test_the_mean_picture_is_the_mean_of_many_noisy_ones() -> None:
     off_mean = (noisy - mean).mean(dim=(2, 3)).abs().mean()
     off_scene = (noisy - scene).mean(dim=(2, 3)).abs().mean()
     assert off_scene > 5 and off_mean < 0.3 * off_scene
+
+
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
+def test_black_and_white_pictures_have_black_and_white_noise(grey: float) -> None:
+    torch.manual_seed(0)
+    for made in RandomCamera(grey=grey, shot_noise=(1e-2, 1e-2), compressed=0.5)(picture(32, side=32)):
+        equal = (made - made[:, :1]).abs().amax(dim=(1, 2, 3)) <= 1  # a JPEG's colours are rounded
+        assert abs(equal.float().mean() - grey) < 0.25 and (0 < grey < 1) == bool(equal.any() and not equal.all())
