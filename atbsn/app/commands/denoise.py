@@ -20,7 +20,7 @@ from atbsn.utils.log import logger, share_bar
 
 _FULL = 0.8
 """Strength from which on noise is expected to go."""
-_GREY = "a grey picture, whose noise these weights leave in; where there is one, clean the colour picture and make it grey then"
+_GREY = "a grey picture, whose noise these weights leave in; clean the colour picture and make it grey then"
 
 
 def main(arguments: Namespace) -> int:
