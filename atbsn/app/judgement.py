@@ -83,12 +83,12 @@ def judge(nets: Sequence[Network], pictures: Iterable[Tensor], noise: NoiseModel
         pictures: each (3, H, W) in [0, 255], of at least 32 x 32 pixels.
     """
     device = next(nets[0].parameters()).device
+    noise = noise.to(device)
     denoisers, traces = [photo_denoiser(net) for net in nets], [_Trace() for _ in nets]
     for index, picture in enumerate(pictures):
         noisy = picture[None].to(device, memory_format=torch.contiguous_format)
         outputs = [denoiser(noisy, "").float().to(device) for denoiser in denoisers]
         mean = torch.stack(outputs).mean(0)
-        noise = noise.to(device)
         level = noise.level(mean.clamp(0, 255).contiguous()).clamp(min=_LEAST)
         seen = (mean / level)[0].cpu()
         steps = seen.diff(dim=1)[..., :-1].square() + seen.diff(dim=2)[:, :-1].square()

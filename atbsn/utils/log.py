@@ -85,12 +85,14 @@ def progress_bar(items: Iterable[T], description: str, total: int | None = None,
 
 
 @contextlib.contextmanager
-def share_bar(description: str, total: int = 1) -> Iterator[Callable[[float], None]]:
-    """A progress bar for pictures of which parts are done: gives a function that is told how many are, such as 0.4."""
+def share_bar(description: str, total: int = 1) -> Iterator[Callable[..., None]]:
+    """A progress bar for things of which parts are done: gives ``show(done, what="")``, told how many are, such as 0.4."""
     with progress_bar([], description, total=total) as bar:
         bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
-        def show(done: float) -> None:
+        def show(done: float, what: str = "") -> None:
+            if what:
+                bar.set_description(what, refresh=False)
             bar.n = done
             bar.update(0)
 

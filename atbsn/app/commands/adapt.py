@@ -15,7 +15,7 @@ from atbsn.archs.weights import load_with_metadata, save_weights
 from atbsn.engine.training.interrupt import StopSignal
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, find_pictures, read_picture, write_picture
-from atbsn.utils.log import logger, progress_bar
+from atbsn.utils.log import logger, share_bar
 
 _SHOWN = 1536
 """Side of the part of a picture that the sheet is chosen from."""
@@ -31,14 +31,7 @@ def main(arguments: Namespace) -> int:
     logger.info("%s; about %g minutes, Ctrl-C ends it earlier", found.summary(), arguments.minutes)
     start, metadata = load_with_metadata(arguments.start)
     start.to(device(arguments.device))
-    with StopSignal() as stop, progress_bar([], "adapt", total=1000) as bar:
-        bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-
-        def show(share: float, what: str) -> None:
-            bar.set_description(what, refresh=False)
-            bar.n = round(1000 * share)
-            bar.update(0)
-
+    with StopSignal() as stop, share_bar("adapt") as show:
         result = adapt(arguments.inputs, arguments.minutes, start, show, lambda: stop.received is not None, metadata)
         logger.info("noise: %s", result.noise)
         logger.info("%s", result.sentence)
