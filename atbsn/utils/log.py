@@ -86,7 +86,7 @@ def progress_bar(items: Iterable[T], description: str, total: int | None = None,
 
 @contextlib.contextmanager
 def share_bar(description: str, total: int = 1) -> Iterator[Callable[..., None]]:
-    """A progress bar for things of which parts are done: gives ``show(done, what="")``, told how many are, such as 0.4."""
+    """A progress bar for things done in parts: gives ``show(done, what="")``, told how many are done, such as 0.4."""
     with progress_bar([], description, total=total) as bar:
         bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 
