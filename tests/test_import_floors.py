@@ -23,6 +23,7 @@ FLOORS = {
     "atbsn.engine": 4,
     "atbsn": 4,  # the public surface: names up to the engine's, handed out when they are asked for
     "atbsn.app": 5,
+    "atbsn.__main__": 5,
     "train": 5,
     "valid": 5,
     "test": 5,

@@ -108,6 +108,10 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--auto_resume", "--auto-resume", action="store_true", help="continue from the newest readable state"
     )
+    parser.add_argument(
+        "--minutes", type=positive(float), metavar="M",
+        help="as many iterations as this machine makes in M minutes, instead of train.total_iter",
+    )  # fmt: skip
     parser.add_argument("--debug", action="store_true", help="16 iterations, every one printed, as debug_<name>")
 
 

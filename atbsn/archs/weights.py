@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from atbsn.archs import build_arch
 from atbsn.archs.base import FINISHING, Network
@@ -105,7 +106,7 @@ def load_with_metadata(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """As ``load``, with what the file says about its weights."""
     weights = read_weights(path)
     options, params = _identify(weights, path)
-    with torch.device("meta"):  # shapes alone: a damaged file may claim any width
+    with torch.device("meta"), _NoInitialValues():  # shapes alone: a damaged file may claim any width
         _check_fit(_build_claimed(options, path), params, path)
     net = build_arch(options)
     net.load_state_dict(params)
@@ -221,6 +222,15 @@ def _unwrap(name: str) -> str:
     while name.startswith(_WRAPPERS):
         name = name.split(".", 1)[1]
     return name
+
+
+class _NoInitialValues(TorchFunctionMode):
+    """Leaves out ``torch.nn.init``; for ``meta``, PyTorch would import its compiler (160 MB) to draw numbers."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _build_claimed(options: Any, path: str | Path) -> Network:

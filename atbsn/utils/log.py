@@ -70,6 +70,17 @@ def set_up_log(file: Path | None = None, plain: bool = False) -> None:
         logger.addHandler(handler)
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Only warnings are logged inside."""
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def close_log() -> None:
     """Close the log's files."""
     for handler in list(logger.handlers):

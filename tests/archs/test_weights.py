@@ -2,6 +2,8 @@ import json
 import os
 import pickle
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -268,6 +270,13 @@ def test_a_vast_network_is_refused_before_it_takes_memory(tmp_path, net):
     save_weights(path, net.state_dict(), {"network": {"type": "StudentC", "width": 10**7}})
     with pytest.raises(UserError, match=r"net\.pth: the weights of another network, .* where \(20000000,\) is needed"):
         load(path)
+
+
+def test_loading_leaves_the_compiler_alone(repository):
+    """It takes 160 MB and seconds to import, of which denoising a photograph has no use."""
+    source = "import sys, atbsn; atbsn.load('real'); print([m for m in sys.modules if m in ('torch._dynamo', 'sympy')])"
+    found = subprocess.run([sys.executable, "-c", source], cwd=repository, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("metadata", ["[]", "3", '"text"', "null"])

@@ -42,6 +42,17 @@ class State(NamedTuple):
     path: Path
     content: dict[str, Any]
 
+    def total_iter(self) -> int:
+        """The length of the training that it is of.
+
+        Raises:
+            UserError: the state does not tell.
+        """
+        try:
+            return int(json.loads(self.content["settings"])["train"]["total_iter"])
+        except (KeyError, TypeError, ValueError):
+            raise UserError(f"{self.path}: does not tell how long its training is; set train.total_iter") from None
+
 
 class _WeightsError(Exception):
     """A weight file where a training state is meant."""

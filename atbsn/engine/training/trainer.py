@@ -1,5 +1,6 @@
 """The training loop: fetch, step, log, save, validate. Nothing of any method is in here."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
@@ -92,6 +93,23 @@ class Trainer:
                     self.save(iteration, reported=False)
                     break
                 self.report(iteration)
+
+    def pace(self, seconds: float) -> float:
+        """Seconds an iteration takes, measured for ``seconds``. The training is no good any more afterwards.
+
+        The first iteration, which is slower than the others, counts only where it is the only one.
+        """
+        self.model.train()
+        start, counted = time.perf_counter(), 0
+        for iteration in range(1, self.schedule.total_iter + 1):
+            self.step(iteration)
+            self.guard.settle()  # waits for the device
+            counted += 1
+            if iteration == 1 < self.schedule.total_iter:
+                start, counted = time.perf_counter(), 0
+            elif time.perf_counter() - start >= seconds:
+                break
+        return (time.perf_counter() - start) / counted
 
     def report(self, iteration: int) -> None:
         """Validate, log and save, each where it is due.

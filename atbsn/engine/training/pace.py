@@ -1,0 +1,77 @@
+"""Trainings of so many minutes: their pace, measured before they start."""
+
+import math
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from atbsn.engine.training.experiment import RunFolders
+from atbsn.engine.training.loggers import duration
+from atbsn.engine.training.setup import build_trainer, build_training
+from atbsn.engine.training.state import State
+from atbsn.options import Options
+from atbsn.options.schema import MultiStep, Train
+from atbsn.utils import dist
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger, quiet
+
+_WATCHED = 5.0
+"""Seconds of which the pace is taken, after an iteration that is slower than the others."""
+_SCALED = ("hold", "warmup_iter", "step_size")
+"""Lengths in a schedule of the learning rate, iterations; ``milestones`` are more of them."""
+
+
+def within_minutes(options: Options, minutes: float, device: torch.device, state: State | None) -> Options:
+    """``options`` with the iterations that ``minutes`` allow on this machine, and a learning rate to match.
+
+    A few iterations are made and thrown away to know their pace. Validations come on top. With a ``state``, the
+    training keeps the length that it was started with, so that it goes on exactly.
+
+    Raises:
+        UserError: there are several processes, or the training cannot be built.
+    """
+    if options.train is None:
+        return options  # building says what is missing
+    if state is not None:
+        total_iter = state.total_iter()
+        logger.info("%d iterations in all, as when it was started (--minutes is for new trainings)", total_iter)
+        return options.model_copy(update={"train": resized(options.train, total_iter)})
+    if dist.world_size() > 1:
+        raise UserError("--minutes: for one process; set train.total_iter instead")
+    each = _seconds_an_iteration(options, device)
+    total_iter = _two_digits(60 * minutes / each)
+    logger.info("%.2g s an iteration: %d iterations take about %s", each, total_iter, duration(each * total_iter))
+    return options.model_copy(update={"train": resized(options.train, total_iter)})
+
+
+def resized(train: Train, total_iter: int) -> Train:
+    """``train`` with another length: what its schedule counts in iterations keeps its share of it."""
+    share = total_iter / train.total_iter
+    known = type(train.scheduler).model_fields
+    lengths = {name: getattr(train.scheduler, name) for name in _SCALED if name in known}
+    changes: dict[str, Any] = {name: length and max(1, round(length * share)) for name, length in lengths.items()}
+    if isinstance(train.scheduler, MultiStep):
+        changes["milestones"] = [max(1, round(milestone * share)) for milestone in train.scheduler.milestones]
+    return train.model_copy(update={"total_iter": total_iter, "scheduler": train.scheduler.model_copy(update=changes)})
+
+
+def _seconds_an_iteration(options: Options, device: torch.device) -> float:
+    """Of a training that leaves nothing behind."""
+    with TemporaryDirectory() as folder, quiet():
+        changes = {
+            "logger": options.logger.model_copy(update={"use_tb_logger": False, "wandb": None}),
+            "val": options.val.model_copy(update={"val_freq": None}),
+            "path": options.path.model_copy(update={"root": folder, "resume_state": None}),
+        }
+        trial = options.model_copy(update=changes)
+        trainer = build_trainer(build_training(trial, device, None), RunFolders(trial))
+        return trainer.pace(_WATCHED)
+
+
+def _two_digits(number: float) -> int:
+    """Rounded down to two digits, at least 1."""
+    if number < 1:
+        return 1
+    unit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return int(number // unit * unit)
