@@ -16,6 +16,9 @@ _CUT_OFF = 0.8
 _RARE = 0.01
 _SEEN, _MOST = 2.0, 0.6
 """Grey values of noise that are seen; the share of it that is most."""
+_FULL = 0.8
+"""Strength from which on noise is expected to go."""
+_GREY = "a grey picture, whose noise these weights leave in; clean the colour picture and make it grey then"
 
 
 @dataclass(frozen=True)
@@ -45,14 +48,23 @@ class Report:
     Attributes:
         noise_before, noise_after: standard deviation of the noise, grey values of 255; None: too small a picture.
         drift: of colours; None where there is none.
+        grey: the noisy picture has equal channels.
     """
 
     noise_before: float | None
     noise_after: float | None
     drift: Drift | None
+    grey: bool
+
+    def warnings(self, strength: float) -> list[str]:
+        """What one should know of a picture that was cleaned with ``strength``."""
+        found = [] if self.drift is None else [str(self.drift)]
+        if self.grey and self._left_noise_in and strength >= _FULL:
+            found.append(_GREY)
+        return found
 
     @property
-    def left_noise_in(self) -> bool:
+    def _left_noise_in(self) -> bool:
         """Whether there was noise to see, and most of it is still there."""
         if self.noise_before is None or self.noise_after is None:
             return False
@@ -72,30 +84,26 @@ class Look:
         noise: standard deviation, as in ``Report``.
         mean, deviation, cut_off: (squares, 3) of each square of 64 pixels, by channel: mean, standard deviation, share
             of pixels that are black or white.
+        grey: its channels are equal.
     """
 
     noise: float | None
     mean: np.ndarray
     deviation: np.ndarray
     cut_off: np.ndarray
+    grey: bool
 
     @classmethod
     def at(cls, picture: np.ndarray) -> "Look":
         """At (H, W, 3), uint8, uint16 or float32 in [0, 255]. Held in memory is one row of squares."""
         mean, deviation, cut_off = (np.stack(values) for values in zip(*_squares(picture), strict=True))
-        return cls(noise_level(picture), mean, deviation, cut_off)
-
-
-def is_grey(picture: np.ndarray) -> bool:
-    """Whether the channels of (H, W, 3) are equal; of a part of its rows, which tells."""
-    rows = picture[:: max(1, len(picture) // 64)]
-    return bool((rows == rows[..., :1]).all())
+        return cls(noise_level(picture), mean, deviation, cut_off, _is_grey(picture))
 
 
 def report(noisy: np.ndarray | Look, clean: np.ndarray) -> Report:
     """Noise and colours of two pictures (H, W, 3) of one type, or of one that was looked at before: see ``Look.at``."""
     before, after = noisy if isinstance(noisy, Look) else Look.at(noisy), Look.at(clean)
-    return Report(before.noise, after.noise, _drift(before, after))
+    return Report(before.noise, after.noise, _drift(before, after), before.grey)
 
 
 def colour_drift(noisy: np.ndarray, clean: np.ndarray) -> Drift | None:
@@ -111,6 +119,12 @@ def _drift(before: Look, after: Look) -> Drift | None:
         return None
     worst = moves.argmax()
     return Drift(moved / len(moves), _colour(before.mean[worst]), _colour(after.mean[worst]))
+
+
+def _is_grey(picture: np.ndarray) -> bool:
+    """Whether the channels of (H, W, 3) are equal; of a part of its rows, which tells."""
+    rows = picture[:: max(1, len(picture) // 64)]
+    return bool((rows == rows[..., :1]).all())
 
 
 def _squares(picture: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

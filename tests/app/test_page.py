@@ -1,6 +1,7 @@
 """What the page computes: the same as the functions below it, and for each visitor alone."""
 
 import io
+import re
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from page_support import Visitor, blind_network, write_photo
 from PIL import Image, ImageCms
 
 from atbsn.app.clean import clean_picture, photo_denoiser, write_clean
+from atbsn.archs import build_arch
 from atbsn.archs.weights import load
 from atbsn.utils.image import Picture, read_picture, to_tensor, write_picture
 
@@ -94,6 +96,16 @@ def test_a_download_is_what_the_command_writes(serve, student, tmp_path, name, h
     answer = visitor.client.get(f"{visitor.base}/files/{result['file']}")
     assert answer.headers["content-disposition"].startswith("attachment")
     assert f"a_clean{path.suffix}" in answer.headers["content-disposition"]
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_download_says_what_it_did_to_the_picture(serve, tmp_path, grey):
+    torch.manual_seed(0)
+    visitor = Visitor(serve(build_arch({"type": "PhotoNet", "widths": [8, 8, 8]}).eval()))  # untrained, it does nothing
+    picture = visitor.opened(write_photo(tmp_path / "a.png", 200, 200, grey=grey))
+    result = visitor.computed(f"pictures/{picture['id']}/result")
+    assert re.fullmatch(r"noise 1\d\.\d -> 1\d\.\d", result["noise"])
+    assert len(result["warnings"]) == grey and all("a grey picture" in text for text in result["warnings"])
 
 
 def test_a_download_with_a_blind_spot_is_what_the_command_writes(serve, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from atbsn.app.clean import best_device, clean_picture, photo_denoiser, write_clean
-from atbsn.app.report import Look, is_grey, report
+from atbsn.app.report import Look, report
 from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.app.targets import Job, plan
 from atbsn.archs.weights import load
@@ -17,10 +17,6 @@ from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import Picture, read_picture, write_picture
 from atbsn.utils.log import logger, share_bar
-
-_FULL = 0.8
-"""Strength from which on noise is expected to go."""
-_GREY = "a grey picture, whose noise these weights leave in; clean the colour picture and make it grey then"
 
 
 def main(arguments: Namespace) -> int:
@@ -68,7 +64,7 @@ def _denoise(denoiser: Denoiser, job: Job, compare: bool, on_progress: Any) -> N
     """Clean one picture, write it, and say in a line how it went."""
     start = time.perf_counter()
     noisy = read_picture(job.source)
-    before, grey = Look.at(noisy.rgb), is_grey(noisy.rgb)
+    before = Look.at(noisy.rgb)
     places = list(choose_crops(noisy.rgb).values()) if compare else []
     crops = cut(noisy.rgb, places)
     clean = clean_picture(denoiser, noisy, job.source.name, on_progress, in_place=True)
@@ -79,10 +75,8 @@ def _denoise(denoiser: Denoiser, job: Job, compare: bool, on_progress: Any) -> N
     write_clean(denoiser, job.source, clean, job.target)
     _keep_date(job)
     logger.info("%s: %s, %.1f s -> %s", job.source, found, time.perf_counter() - start, job.target)
-    if found.drift is not None:
-        logger.warning("%s: %s", job.source, found.drift)
-    if grey and found.left_noise_in and denoiser.settings.get("strength", 1) >= _FULL:
-        logger.warning("%s: %s", job.source, _GREY)
+    for warning in found.warnings(denoiser.settings.get("strength", 1)):
+        logger.warning("%s: %s", job.source, warning)
 
 
 def _keep_date(job: Job) -> None:

@@ -15,6 +15,7 @@ from atbsn.app.clean import clean_name, clean_picture, photo_denoiser, takes_set
 from atbsn.app.page.jobs import Job
 from atbsn.app.page.sessions import Session, Upload
 from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
+from atbsn.app.report import Look, report
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import finish
@@ -162,17 +163,25 @@ class Studio:
         """The clean file in full size and depth: what the command writes with the same settings.
 
         Returns:
-            ``{"file": id, "name": ..., "bytes": ...}``.
+            ``{"file": id, "name": ..., "bytes": ..., "noise": ..., "warnings": [...]}``.
         """
         with _called(upload):
             picture = read_picture(upload.path)
             denoiser = photo_denoiser(self._net(session, settings), **_without_weights(settings))
-            clean = clean_picture(denoiser, picture, upload.name, job.progress)
+            before = Look.at(picture.rgb)
+            clean = clean_picture(denoiser, picture, upload.name, job.progress, in_place=True)
             path = upload.path.with_name(f"{job.id}{clean.suffix}")
             write_clean(denoiser, upload.path, clean, path)
+        found = report(before, clean.rgb)
         file = session.offer(path, clean_name(upload.name, clean))
         session.keep_newest(upload, "result", [file], _RESULTS)
-        return {"file": file, "name": clean_name(upload.name, clean), "bytes": path.stat().st_size}
+        return {
+            "file": file,
+            "name": clean_name(upload.name, clean),
+            "bytes": path.stat().st_size,
+            "noise": str(found),
+            "warnings": found.warnings(denoiser.settings.get("strength", 1)),
+        }
 
     def noise(self, upload: Upload, job: Job) -> dict[str, Any]:
         """The noise of a picture, level against intensity."""

@@ -210,7 +210,8 @@ async function download() {
     link.href = api.address(result.file);
     link.download = result.name;
     link.click();
-    say(`${result.name}, ${(result.bytes / 1e6).toFixed(1)} MB`);
+    say(`${result.name}, ${(result.bytes / 1e6).toFixed(1)} MB; ${result.noise}`);
+    for (const warning of result.warnings) fail(new api.Refused(`${result.name}: ${warning}`));
   } catch (error) {
     say("");
     fail(error);
