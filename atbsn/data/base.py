@@ -81,8 +81,10 @@ class ImageSet(ABC):
         del index
         return {}
 
-    def keep_readable(self) -> None:
-        """Leave out, saying so, what cannot be read, where a set may be of fewer pictures; called before training."""
+    def keep_usable(self, least: int) -> None:
+        """Leave out, saying so, what cannot be read or has a side of fewer than ``least`` pixels, where a set may be of
+        fewer pictures; called before training.
+        """
         return  # most sets mean something as a whole
 
     def preload(self) -> None:

@@ -86,10 +86,12 @@ class NoisyFolder(StoredSet):
         if self._passed_over:
             logger.warning("%s: %s", dataroot, Found(self.paths, [], self._passed_over).summary())
 
-    def keep_readable(self) -> None:
+    def keep_usable(self, least: int) -> None:
         if self._store is not None or self._decoded is not None:
             return
         skipped = self._drop_failing(lambda index: self.size(index))
+        if any(min(self.size(index)) >= least for index in range(len(self))):
+            skipped += self._drop_failing(lambda index: self._check_size(index, least))
         self._check_memory()
         decoded: dict[Path, np.ndarray] = {}
 
@@ -103,6 +105,11 @@ class NoisyFolder(StoredSet):
         if skipped:
             logger.warning("%s", said)
         self._decoded = [decoded[path] for path in self.paths]
+
+    def _check_size(self, index: int, least: int) -> None:
+        height, width = self.size(index)
+        if min(height, width) < least:
+            raise UserError(f"{height}x{width} pixels, smaller than the {least}x{least} patch")
 
     def _drop_failing(self, function: Callable[[int], object]) -> list[tuple[Path, str]]:
         """Leave out the pictures for which ``function`` raises a ``UserError``; which they are, and why."""

@@ -23,7 +23,7 @@ class PatchDataset(Dataset):
     depends on what was drawn before, so any number of workers, ranks or interruptions gives the same patches.
 
     Args:
-        images: where patches are cut; decoded once, here.
+        images: where patches are cut; decoded once, here. A folder does without pictures that are too small.
         patch_size: side in pixels.
         use_flip: flip patches left-right and up-down.
         use_rot: rotate patches by multiples of 90 degrees; with ``use_flip``, all 8 orientations.
@@ -53,7 +53,7 @@ class PatchDataset(Dataset):
             (False, True): ROTATIONS,
             (False, False): (0,),
         }[use_flip, use_rot]
-        images.keep_readable()
+        images.keep_usable(patch_size)
         self._sizes = [images.size(index) for index in range(len(images))]
         self._check_sizes()
         images.preload()

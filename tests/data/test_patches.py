@@ -89,12 +89,19 @@ def test_workers_may_get_a_copy(images):
     assert all(torch.equal(copy[number]["noisy"], patches[number]["noisy"]) for number in range(10))
 
 
-def test_pictures_smaller_than_the_patch(images, monkeypatch):
-    with pytest.raises(UserError, match=r"^3: 8x30 pixels, smaller than the 9x9 patch; set patch_size to 8 or less"):
-        PatchDataset(images, 9)
-    monkeypatch.setattr(NoisyFolder, "preload", lambda self: pytest.fail("decoded before the check"))
-    with pytest.raises(UserError, match=r"^1: 9x9 pixels \(and 1 more of 5 pictures\).*set patch_size to 8 or less"):
-        PatchDataset(images, 10)
+def test_pictures_smaller_than_the_patch_are_left_out(images, monkeypatch):
+    said = []
+    monkeypatch.setattr(folder.logger, "warning", lambda message, *values: said.append(message % values))
+    patches = PatchDataset(images, 10)
+    assert [patches.images.key(index) for index in range(len(patches))] == ["0", "2", "4"]
+    assert {facts(patches, number)[0] for number in range(30)} == {0, 2, 4}
+    assert len(said) == 1 and said[0].startswith("using 3, skipped 2: ")
+    assert "1.png (9x9 pixels, smaller than the 10x10 patch)" in said[0] and "3.png (8x30 pixels" in said[0]
+
+
+def test_where_all_are_smaller_than_the_patch(images):
+    with pytest.raises(UserError, match=r"^0: 12x15 pixels \(and 4 more of 5 pictures\).*set patch_size to 8 or less"):
+        PatchDataset(images, 21)
 
 
 @pytest.mark.parametrize(
