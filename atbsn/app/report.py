@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atbsn.noise.level import noise_level
+from atbsn.noise.level import noise_before_and_after, sample_blocks
 
 _CELL = 64
 """Side of the squares over which colours are averaged, pixels: noise and detail are gone."""
@@ -81,13 +81,13 @@ class Look:
     """What is remembered of a picture to compare it with what becomes of it: little, however large it is.
 
     Attributes:
-        noise: standard deviation, as in ``Report``.
+        blocks: some of it, which its noise is estimated from.
         mean, deviation, cut_off: (squares, 3) of each square of 64 pixels, by channel: mean, standard deviation, share
             of pixels that are black or white.
         grey: its channels are equal.
     """
 
-    noise: float | None
+    blocks: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
     cut_off: np.ndarray
@@ -97,13 +97,14 @@ class Look:
     def at(cls, picture: np.ndarray) -> "Look":
         """At (H, W, 3), uint8, uint16 or float32 in [0, 255]. Held in memory is one row of squares."""
         mean, deviation, cut_off = (np.stack(values) for values in zip(*_squares(picture), strict=True))
-        return cls(noise_level(picture), mean, deviation, cut_off, _is_grey(picture))
+        return cls(sample_blocks(picture), mean, deviation, cut_off, _is_grey(picture))
 
 
 def report(noisy: np.ndarray | Look, clean: np.ndarray) -> Report:
     """Noise and colours of two pictures (H, W, 3) of one type, or of one that was looked at before: see ``Look.at``."""
     before, after = noisy if isinstance(noisy, Look) else Look.at(noisy), Look.at(clean)
-    return Report(before.noise, after.noise, _drift(before, after), before.grey)
+    noise_before, noise_after = noise_before_and_after(before.blocks, after.blocks) or (None, None)
+    return Report(noise_before, noise_after, _drift(before, after), before.grey)
 
 
 def colour_drift(noisy: np.ndarray, clean: np.ndarray) -> Drift | None:

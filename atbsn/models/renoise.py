@@ -53,6 +53,7 @@ class RenoiseModel(Model):
         recoloured: part of the pictures that get other colours and less contrast.
         noiseless: part of the pictures that get no noise.
         grey: part of the pictures that are black and white.
+        patterned: part of the pictures that get a fine regular pattern over a part of them.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class RenoiseModel(Model):
         recoloured: Fraction = 0.0,
         noiseless: Fraction = 0.0,
         grey: Fraction = 0.0,
+        patterned: Fraction = 0.0,
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {"shot_noise": shot_noise, "softness": softness, "demosaicing": demosaicing})
@@ -77,7 +79,7 @@ class RenoiseModel(Model):
         self.camera = RandomCamera(
             shot_noise=shot_noise, processed=processed, compressed=compressed, softened=softened, softness=softness,
             demosaicing=demosaicing, target=target, recoloured=recoloured, noiseless=noiseless,
-            grey=grey,
+            grey=grey, patterned=patterned,
         )  # fmt: skip
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 

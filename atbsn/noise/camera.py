@@ -73,6 +73,8 @@ class RandomCamera:
         recoloured: part of the pictures whose colours are exchanged, made stronger or weaker, and that lose contrast,
             down to flat ones: a few pictures do not show all colours.
         noiseless: part of the pictures that get no noise, so that a clean picture comes back as it is.
+        patterned: part of the pictures that get a fine regular pattern over a part of them (``regular_pattern``):
+            few show weaves, meshes, printed dots or distant windows, which look like noise to who never saw one.
         grey: part of the pictures that come out in black and white, noise and all: their luma, or their green alone.
         target: what counts as clean: the mean of what this camera shows (so no network has to guess how far black and
             the tone curve have moved a colour, and flat colours stay where they are), or the scene without noise.
@@ -93,15 +95,21 @@ class RandomCamera:
         recoloured: float = 0.0,
         noiseless: float = 0.0,
         grey: float = 0.0,
+        patterned: float = 0.0,
     ) -> None:
         self.target, self.recoloured, self.noiseless, self.grey = target, recoloured, noiseless, grey
+        self.patterned = patterned
         self.shot_noise, self.processed, self.compressed = tuple(shot_noise), processed, compressed
         self.softened, self.softness = softened, softness
         self.demosaicing = [sum(demosaicing[: place + 1]) / sum(demosaicing) for place in range(3)]
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        linear = self._light(self._in_other_colours(pictures) if self.recoloured else pictures)
+        if self.recoloured:
+            pictures = self._in_other_colours(pictures)
+        if self.patterned:
+            pictures = torch.where(_chance(pictures, self.patterned), regular_pattern(pictures), pictures)
+        linear = self._light(pictures)
         tone = _draw_tone(pictures)
         noise = self._raw_noise(linear)
         if self.noiseless:
@@ -170,6 +178,39 @@ class RandomCamera:
         luma_gain = 1 + active * (_uniform(difference, 0.7, 1.2) - 1)
         colour_gain = 1 + active * (_uniform(difference, 0.4, 1.1) - 1)
         return torch.cat((luma * (1 + 0.8 * luma_std) * luma_gain, colour * (1 + 1.2 * colour_std) * colour_gain), 1)
+
+
+def regular_pattern(pictures: Tensor) -> Tensor:
+    """Every picture (B, 3, H, W) with stripes, dots or a mesh over what lies on one side of a line.
+
+    The pattern is sin(u) or sin(u) sin(v), u and v waves of 2.5 to 14 pixels that bend a little, put through a sigmoid
+    between soft and sharp. It lies between two colours of [0, 255], often near to each other or grey.
+    """
+    height, width = pictures.shape[-2:]
+    y = torch.arange(height, device=pictures.device, dtype=pictures.dtype)[:, None]
+    x = torch.arange(width, device=pictures.device, dtype=pictures.dtype)
+
+    def along(angle: Tensor) -> Tensor:
+        return x * angle.cos() + y * angle.sin()
+
+    angle = _uniform(pictures, 0, math.pi)
+    across = angle + math.pi / 2 + _uniform(pictures, -0.5, 0.5) * _chance(pictures, 0.5)
+    period = _log_uniform(pictures, 2.5, 14)
+    bend = _uniform(pictures, 0, 3) * torch.sin(along(_uniform(pictures, 0, math.pi)) * _uniform(pictures, 0, 0.04))
+    turns = 2 * math.pi / period
+    first = torch.sin(turns * (along(angle) + bend) + _uniform(pictures, 0, 2 * math.pi))
+    ratio = torch.where(_chance(pictures, 0.5), torch.ones_like(period), _log_uniform(pictures, 0.6, 1.6))
+    second = torch.sin(turns * ratio * (along(across) + bend) + _uniform(pictures, 0, 2 * math.pi))
+    wave = first * torch.where(_chance(pictures, 0.7), second, torch.ones_like(second))
+    share = torch.sigmoid(_log_uniform(pictures, 2, 20) * (wave - _uniform(pictures, -0.4, 0.4)))
+    colours = torch.rand(2, len(pictures), 3, 1, 1, device=pictures.device) * 255
+    colours = torch.lerp(colours.mean(dim=2, keepdim=True), colours, _uniform(pictures, 0, 1))
+    ground = colours[0]
+    pattern = torch.lerp(ground, torch.lerp(ground, colours[1], _uniform(pictures, 0.1, 1)), share)
+    middle = (width * _uniform(pictures, 0, 1), height * _uniform(pictures, 0, 1))
+    side = _uniform(pictures, 0, 2 * math.pi)
+    covered = (x - middle[0]) * side.cos() + (y - middle[1]) * side.sin() > 0
+    return torch.where(covered, pattern, pictures)
 
 
 def _in_grey(noisy: Tensor, clean: Tensor, share: float) -> tuple[Tensor, Tensor]:

@@ -27,15 +27,8 @@ def noise_level(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> f
     Returns:
         None for a picture of less than ``_FEWEST`` blocks between black and white.
     """
-    height, width = (side // SIDE for side in picture.shape[:2])
-    chosen = np.random.default_rng(seed).permutation(height * width)[:num_blocks]
-    corners = [(SIDE * (number // width), SIDE * (number % width)) for number in chosen]
-    if not corners:
-        return None
-    sampled = np.stack([picture[top : top + SIDE, left : left + SIDE] for top, left in corners])
-    blocks = to_tensor(sampled.reshape(-1, SIDE, 3)).view(3, len(sampled), SIDE * SIDE).transpose(0, 1)
-    inside = ((blocks > 0) & (blocks < 255)).float().mean((1, 2)) > 0.5
-    blocks = blocks[inside]
+    blocks = _as_blocks(sample_blocks(picture, num_blocks, seed))
+    blocks = blocks[_between_black_and_white(blocks)]
     if len(blocks) < _FEWEST:
         return None
     variance = without_plane(blocks).square().mean((1, 2)).clamp(min=1e-4).log()
@@ -48,3 +41,40 @@ def noise_level(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> f
     if not count:
         return float(torch.quantile(variance, _FLATTEST).add(_SELECTION).div(2).exp())
     return (total / count) ** 0.5
+
+
+def sample_blocks(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> np.ndarray:
+    """Blocks of ``picture`` (H, W, 3) at random places, the same in every picture of the size: (N, 16, 16, 3)."""
+    height, width = (side // SIDE for side in picture.shape[:2])
+    chosen = np.random.default_rng(seed).permutation(height * width)[:num_blocks]
+    corners = [(SIDE * (number // width), SIDE * (number % width)) for number in chosen]
+    blocks = [picture[top : top + SIDE, left : left + SIDE] for top, left in corners]
+    return np.stack(blocks) if blocks else np.empty((0, SIDE, SIDE, 3), picture.dtype)
+
+
+def noise_before_and_after(noisy: np.ndarray, clean: np.ndarray) -> tuple[float, float] | None:
+    """Standard deviation of the noise in the same ``sample_blocks`` of a noisy and a denoised picture, grey values.
+
+    The tenth of them that is flattest in the denoised picture counts, less a plane: so texture adds little, and as much
+    to both.
+
+    Returns:
+        None for less than ``_FEWEST`` blocks between black and white.
+    """
+    before, after = _as_blocks(noisy), _as_blocks(clean)
+    inside = _between_black_and_white(before)
+    before, after = (without_plane(blocks[inside]).square().mean((1, 2)) for blocks in (before, after))
+    if len(before) < _FEWEST:
+        return None
+    flattest = after.argsort()[: max(_FEWEST, round(_FLATTEST * len(after)))]
+    return float(before[flattest].mean().sqrt()), float(after[flattest].mean().sqrt())
+
+
+def _as_blocks(sample: np.ndarray) -> torch.Tensor:
+    """(N, 3, pixels) in [0, 255]."""
+    return to_tensor(sample.reshape(-1, SIDE, 3)).view(3, len(sample), SIDE * SIDE).transpose(0, 1)
+
+
+def _between_black_and_white(blocks: torch.Tensor) -> torch.Tensor:
+    """(N,): which have more of their numbers within the range than at its ends."""
+    return ((blocks > 0) & (blocks < 255)).float().mean((1, 2)) > 0.5

@@ -188,6 +188,18 @@ def test_too_little_to_tell_noise_from():
     assert "too little" in str(report(noise(9, 9, 3), noise(9, 9, 3)))
 
 
+def test_texture_is_not_taken_for_noise_where_a_part_is_flat():
+    rng = np.random.default_rng(0)
+    scene = np.full((320, 320, 3), 120.0)
+    scene[:, :240] += rng.normal(0, 25, (320, 240, 1))  # a gravel path, in three quarters of the picture
+    noisy = np.clip(np.round(scene + rng.normal(0, 6, scene.shape)), 0, 255).astype(np.uint8)
+    clean = np.clip(np.round(scene + rng.normal(0, 1, scene.shape)), 0, 255).astype(np.uint8)
+    found = report(noisy, clean)
+    assert found.noise_before == pytest.approx(6, rel=0.1) and found.noise_after == pytest.approx(1, rel=0.15)
+    assert str(report(noisy, noisy)) == "noise 5.9 -> 5.9"  # the flattest tenth is a little flatter
+    assert report(noisy[:40, :40], clean[:40, :40]).noise_before is None
+
+
 def test_a_sheet_shows_texture_flat_and_dark():
     picture = np.full((700, 1000, 3), 120, np.uint8)
     picture[:350, :350] = noise(350, 350, 3) // 2 + 60

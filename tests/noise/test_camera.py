@@ -14,6 +14,7 @@ from atbsn.noise.camera import (
     demosaic_edges,
     demosaic_malvar,
     gaussian_blur,
+    regular_pattern,
 )
 from atbsn.noise.jpeg import jpeg, to_rgb, to_ycbcr
 
@@ -153,3 +154,27 @@ def test_black_and_white_pictures_have_black_and_white_noise(grey: float) -> Non
     for made in RandomCamera(grey=grey, shot_noise=(1e-2, 1e-2), compressed=0.5)(picture(32, side=32)):
         equal = (made - made[:, :1]).abs().amax(dim=(1, 2, 3)) <= 1  # a JPEG's colours are rounded
         assert abs(equal.float().mean() - grey) < 0.25 and (0 < grey < 1) == bool(equal.any() and not equal.all())
+
+
+def test_regular_patterns_are_regular_and_cover_a_part() -> None:
+    torch.manual_seed(0)
+    flat = torch.full((64, 3, 64, 64), -1.0)
+    made = regular_pattern(flat)
+    covered = (made != flat).all(dim=1)
+    shares = covered.float().mean((1, 2))
+    assert 0.3 < shares.mean() < 0.7 and ((shares > 0.1) & (shares < 0.9)).sum() > 20
+    assert made[covered[:, None].expand_as(made)].min() >= 0 and made.max() <= 255
+    quarters, inside = (x.unfold(1, 32, 32).unfold(2, 32, 32) for x in (made[:, 0], covered))
+    quarters = quarters[inside.all(-1).all(-1)]
+    waves = torch.fft.rfft2(quarters - quarters.mean((1, 2), keepdim=True)).abs().flatten(1).square()
+    few = waves.topk(waves.shape[1] // 20).values.sum(1) / waves.sum(1)
+    assert len(quarters) > 20 and few.min() > 0.7  # white noise has a fifth of its energy there
+
+
+@pytest.mark.parametrize("patterned", [0.0, 0.5, 1.0])
+def test_as_many_pictures_are_patterned_as_asked(patterned: float) -> None:
+    torch.manual_seed(0)
+    settings = {"softened": 0.0, "compressed": 0.0, "noiseless": 1.0, "patterned": patterned}
+    _, clean = RandomCamera(**settings)(torch.full((64, 3, 64, 64), 90.0))
+    flat = (clean - clean[..., :1, :1]).abs().amax((1, 2, 3)) < 0.5
+    assert abs((1 - flat.float().mean()) - 0.85 * patterned) < 0.2 and flat.all() == (patterned == 0)
