@@ -2,11 +2,9 @@
 
 import contextlib
 import copy
-import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,7 @@ from atbsn.options import Options
 from atbsn.options.check import check_options
 from atbsn.utils.errors import UserError
 from atbsn.utils.image import find_pictures, picture_size, to_tensor
-from atbsn.utils.log import logger
+from atbsn.utils.log import quiet
 
 OnProgress = Callable[[float, str], None]
 """Is told the share that is done, 0 to 1, and what is being done."""
@@ -105,7 +103,7 @@ def adapt(
     begin = time.monotonic()
     device = next(start.parameters()).device
     on_progress(0, "reading")
-    with tempfile.TemporaryDirectory(prefix="atbsn_") as scratch, _quiet():
+    with tempfile.TemporaryDirectory(prefix="atbsn_") as scratch, quiet():
         weights = Path(scratch, "start.pth")
         save_weights(weights, start.state_dict(), {"network": start.options, "denoise": start.denoise_settings})
         options = _options(pictures, start, weights, scratch, device, seed)
@@ -222,14 +220,3 @@ def _seconds_a_step(model: RecorruptModel) -> float:
             torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - begin)
     return 1.1 * min(seconds[1:])  # and the optimizer's step
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the training's own lines, which are for people who train."""
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
