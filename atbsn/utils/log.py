@@ -71,10 +71,10 @@ def set_up_log(file: Path | None = None, plain: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Only warnings are logged inside."""
+def quiet(least: int = logging.WARNING) -> Iterator[None]:
+    """Only what is of level ``least`` or above is logged inside."""
     level = logger.level
-    logger.setLevel(logging.WARNING)
+    logger.setLevel(least)
     try:
         yield
     finally:

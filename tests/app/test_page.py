@@ -332,13 +332,20 @@ def test_adaptation_reports_can_be_stopped_and_is_used(serve, student, tmp_path)
     state = visitor.client.get(f"{visitor.base}/jobs/{job}").json()
     assert (state["state"], state["share"], state["message"]) == ("running", 0.4, "round 2 of 5")
     visitor.client.post(f"{visitor.base}/jobs/{job}/stop")
-    assert visitor.finished(job)["result"] == {"message": "It helped."}
+    assert visitor.finished(job)["result"] == {"message": "It helped.", "helped": True}
     assert seen == [[path.read_bytes()], 2.0, student]
     assert list(visitor.client.get(visitor.base).json()["weights"]) == ["start", "adapted"]
     result = visitor.computed(f"pictures/{picture['id']}/result", settings={"weights": "adapted"})
     data = visitor.fetch(result["file"])
     assert data == command_bytes(other, path, tmp_path / "expected.png")
     assert data != command_bytes(student, path, tmp_path / "expected.png")
+
+
+def test_an_adaptation_that_does_not_help_offers_nothing(serve, student, tmp_path):
+    visitor = Visitor(serve(student, adapt=lambda *_: (None, "It did not help.")))
+    visitor.opened(write_photo(tmp_path / "a.png"))
+    assert visitor.computed("adapt", minutes=1) == {"message": "It did not help.", "helped": False}
+    assert list(visitor.client.get(visitor.base).json()["weights"]) == ["start"]
 
 
 def test_two_visitors_do_not_see_each_other(serve, student, tmp_path):

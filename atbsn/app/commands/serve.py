@@ -19,6 +19,6 @@ def _adapt(
     start: Network,
     on_progress: Callable[[float, str], None],
     should_stop: Callable[[], bool],
-) -> tuple[Network, str]:
+) -> tuple[Network | None, str]:
     result = adapt(pictures, minutes, start, on_progress, should_stop)
-    return result.net, result.sentence
+    return result.net if result.helped else None, result.sentence

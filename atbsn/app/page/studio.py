@@ -33,11 +33,11 @@ _RESULTS = 4
 """Files of full size that are kept for a picture, the newest."""
 
 Adapt = Callable[
-    [Sequence[Path], float, Network, Callable[[float, str], None], Callable[[], bool]], tuple[Network, str]
+    [Sequence[Path], float, Network, Callable[[float, str], None], Callable[[], bool]], tuple[Network | None, str]
 ]
-"""``adapt(pictures, minutes, start, on_progress, should_stop)``: a network for the camera of these pictures, and a
-sentence on how it went. ``on_progress`` is told the share that is done and what is going on; as soon as ``should_stop``
-says so, the best network until then is given."""
+"""``adapt(pictures, minutes, start, on_progress, should_stop)``: a network for the camera of these pictures, or None
+where ``start`` suits them better, and a sentence on how it went. ``on_progress`` is told the share that is done and
+what is going on; as soon as ``should_stop`` says so, the best network until then is given."""
 NoiseCurve = Callable[[np.ndarray], dict[str, Any]]
 """From (H, W, 3) to ``{"intensity": [...], "level": [[...], [...], [...]], "correlation": ...}``."""
 
@@ -193,14 +193,15 @@ class Studio:
             return self._noise_curve(np.array(samples[top : top + 4096, left : left + 4096]))
 
     def adapt(self, session: Session, minutes: float, job: Job) -> dict[str, Any]:
-        """Learn the noise of the session's pictures; what ``weights: adapted`` means from then on."""
+        """Learn the noise of the session's pictures; where it helps, ``weights: adapted`` means that from then on."""
         assert self._adapt is not None
         paths = [upload.path for upload in session.pictures.values()]
         if not paths:
             raise UserError("There is no picture to learn from; drop one first.")
         net, sentence = self._adapt(paths, minutes, self.net, job.note, job.should_stop)
-        session.adapted = net.eval()
-        return {"message": sentence}
+        if net is not None:
+            session.adapted = net.eval()
+        return {"message": sentence, "helped": net is not None}
 
     def _net(self, session: Session, settings: Mapping[str, Any]) -> Network:
         if settings.get("weights", "start") == "start":

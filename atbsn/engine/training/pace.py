@@ -1,5 +1,6 @@
 """Trainings of so many minutes: their pace, measured before they start."""
 
+import logging
 import math
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -57,8 +58,8 @@ def resized(train: Train, total_iter: int) -> Train:
 
 
 def _seconds_an_iteration(options: Options, device: torch.device) -> float:
-    """Of a training that leaves nothing behind."""
-    with TemporaryDirectory() as folder, quiet():
+    """Of a training that leaves nothing behind; what it would warn of, the real one says."""
+    with TemporaryDirectory() as folder, quiet(logging.ERROR):
         changes = {
             "logger": options.logger.model_copy(update={"use_tb_logger": False, "wandb": None}),
             "val": options.val.model_copy(update={"val_freq": None}),

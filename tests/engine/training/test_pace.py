@@ -1,5 +1,6 @@
 """``--minutes``: a training as long as the time at hand."""
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -9,6 +10,7 @@ from atbsn.engine.training import pace
 from atbsn.engine.training.pace import resized
 from atbsn.engine.training.trainer import Trainer
 from atbsn.options.schema import Train
+from atbsn.utils.image import Picture, write_picture
 
 LATEST = "models/net_latest.pth"
 
@@ -29,6 +31,16 @@ def test_as_many_iterations_as_the_minutes_allow(command, write_options, tmp_pat
     assert command("train.py", "-opt", folder / "options.yml", "--set", "name=again")[0] == 0
     one, two = (read_weights(each / LATEST).params for each in (folder, tmp_path / "experiments/again"))
     assert all(torch.equal(value, two[key]) for key, value in one.items())
+
+
+def test_what_is_left_out_is_named_once(command, write_options, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "pace", lambda self, seconds: 0.01)
+    folder = tmp_path / "pictures"
+    for name, side in (("large.png", 40), ("small.png", 20)):
+        write_picture(folder / name, Picture(np.zeros((side, side, 3), np.uint8)))
+    train = {"type": "NoisyFolder", "dataroot": str(folder)}
+    status, output = command("train.py", "-opt", write_options(datasets={"train": train}), "--minutes", 0.0005)
+    assert status == 0 and output.count("small.png (20x20 pixels") == 1, output
 
 
 def test_a_stopped_training_keeps_its_length(command, write_options, tmp_path, monkeypatch):

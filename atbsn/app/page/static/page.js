@@ -233,7 +233,7 @@ async function adapt() {
       $("adapt-bar").value = state.share;
       $("adapt-text").textContent = api.inWords(state, "Adapting");
     });
-    if (result !== null) {
+    if (result?.helped) {
       about = await api.describe();
       weights("adapted");
       if (current) refresh();
