@@ -11,12 +11,14 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
 from atbsn.ops.local_median import local_median
-from atbsn.ops.padding import pad_to_multiple
+from atbsn.ops.padding import pad_to_multiple, reflect_pad
 from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeInt, PositiveInt
 
 GREY, SPAN, STEP = 127.5, 64.0, 32.0
 """The network sees (y - GREY) / SPAN and gives the correction in units of STEP."""
+MARGIN = 8
+"""Pixels that ``denoise`` reflects around a picture: the zeros that convolutions see beyond an edge leave rims."""
 
 
 class ResidualBlock(nn.Module):
@@ -91,10 +93,15 @@ class PhotoNet(Network):
         return noisy + STEP * correction[..., :height, :width]
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, keep_colours: bool = True) -> Tensor:
-        return tiled(self._with_colours_kept if keep_colours else self, noisy)
+        return tiled(self._with_colours_kept if keep_colours else self._in_a_margin, noisy)
+
+    def _in_a_margin(self, noisy: Tensor) -> Tensor:
+        height, width = noisy.shape[-2:]
+        clean = self(reflect_pad(noisy, MARGIN, MARGIN, MARGIN, MARGIN))
+        return clean[..., MARGIN : MARGIN + height, MARGIN : MARGIN + width]
 
     def _with_colours_kept(self, noisy: Tensor) -> Tensor:
-        clean = self(noisy)
+        clean = self._in_a_margin(noisy)
         return clean + local_median(noisy - clean)
 
     @classmethod
