@@ -19,8 +19,8 @@ import numpy as np
 
 from atbsn.engine.commands import run_command
 from atbsn.noise import NoiseModel, describe, estimate, picture
+from atbsn.pictures import image_paths, read_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import image_paths, read_picture
 from atbsn.utils.log import logger
 
 _FIGURES = (".png", ".pdf", ".svg")

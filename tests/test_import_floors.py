@@ -13,6 +13,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 FLOORS = {
     "atbsn.ops": 0,
     "atbsn.metrics": 0,
+    "atbsn.pictures": 0,
     "atbsn.registry": 0,
     "atbsn.utils": 0,
     "atbsn.options": 1,
@@ -118,7 +119,7 @@ def test_an_import_from_above_is_noticed(module, source):
     [
         ("atbsn.archs.unet", "from atbsn.ops.padding import reflect_pad"),
         ("atbsn.archs.unet", "from .base import Network\nfrom ..utils import errors"),
-        ("atbsn.data.base", "import numpy, atbsn.utils.image"),
+        ("atbsn.data.base", "import numpy, atbsn.pictures"),
         ("train", "import atbsn\nfrom atbsn.engine.build import build_method"),
     ],
 )

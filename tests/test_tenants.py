@@ -21,10 +21,10 @@ from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.inference.tiling import Tiler
 from atbsn.models import build_model
 from atbsn.models.base import Model
+from atbsn.pictures import Picture, write_picture
 from atbsn.registry import ARCHS, DATASETS, MODELS
 from atbsn.registry.build import with_defaults
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 NETWORKS = {name: ARCHS.get(name) for name in ARCHS}
 HOLED = [name for name, net in NETWORKS.items() if issubclass(net, BlindSpotNetwork)]

@@ -22,8 +22,8 @@ from atbsn.models.recorrupt import RecorruptModel
 from atbsn.noise import NoiseModel, describe
 from atbsn.options import Options
 from atbsn.options.check import check_options
+from atbsn.pictures import find_pictures, picture_size, to_tensor
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import find_pictures, picture_size, to_tensor
 from atbsn.utils.log import quiet
 
 OnProgress = Callable[[float, str], None]

@@ -15,9 +15,9 @@ from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.inference.tiling import Function, Tiler
 from atbsn.options.schema import Test
+from atbsn.pictures import Picture, from_tensor, write_picture
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
-from atbsn.utils.image import Picture, from_tensor, write_picture
 
 TILE = 512
 """Side of the tiles unless told otherwise: larger ones share less with their neighbours, but take more memory."""

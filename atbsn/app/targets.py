@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from atbsn.pictures import formats
+from atbsn.pictures.find import Found, find_pictures
 from atbsn.utils.errors import UserError
-from atbsn.utils.find import Found, find_pictures
-from atbsn.utils.pictures import formats
 
 MADE = ("_clean", "_compare")
 """Ends of the names that we give; in a folder, such pictures beside their originals are results, not inputs."""

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from atbsn.pictures import Picture
 from atbsn.utils.dist import is_main
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture
 
 _MEMORY_SHARE = 0.8
 """Decoded pictures may take this part of the memory that is available."""

@@ -8,9 +8,9 @@ import numpy as np
 
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import write_examples
+from atbsn.pictures import Picture, find_pictures, read_picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, find_pictures, read_picture
 from atbsn.utils.log import logger
 from atbsn.utils.types import NonNegativeInt, PositiveInt
 

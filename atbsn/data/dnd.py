@@ -7,9 +7,9 @@ import numpy as np
 
 from atbsn.data.base import ImageSet, listing
 from atbsn.data.mat import open_v73
+from atbsn.pictures import Picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture
 from atbsn.utils.log import logger
 from atbsn.utils.types import NonNegativeInt
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from atbsn.data.base import ImageSet
 from atbsn.data.store.lmdb import LmdbReader
+from atbsn.pictures import Found, Picture, find_pictures, image_paths, picture_size, read_picture, write_picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Found, Picture, find_pictures, image_paths, picture_size, read_picture, write_picture
 from atbsn.utils.log import logger
 
 IoBackend = Literal["disk", "lmdb"]

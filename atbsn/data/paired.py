@@ -5,9 +5,9 @@ from typing import Any, Literal
 
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import relative_keys, write_examples
+from atbsn.pictures import Picture, image_paths, picture_size, read_picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
 
 _LAYOUTS = (
     "Noisy/ and GT/ (below each, train/ and valid/ if a split is asked for), or files named *_real.* and "

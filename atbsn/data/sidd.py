@@ -8,9 +8,9 @@ import numpy as np
 from atbsn.data.base import ImageSet, listing
 from atbsn.data.folder import IoBackend, StoredSet
 from atbsn.data.mat import read_v5, v5_shape
+from atbsn.pictures import Picture, image_paths, read_picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, image_paths, read_picture
 from atbsn.utils.log import logger
 
 PUBLISHED_BLOCKS = (40, 32, 256, 256, 3)

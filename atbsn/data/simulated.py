@@ -11,9 +11,9 @@ from annotated_types import Ge, Le
 
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import relative_keys, write_examples
+from atbsn.pictures import Picture, image_paths, picture_size, read_picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, image_paths, picture_size, read_picture
 from atbsn.utils.types import NonNegativeInt
 
 Variance = Annotated[float, Ge(1e-12), Le(1)]

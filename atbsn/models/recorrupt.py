@@ -15,9 +15,9 @@ from atbsn.data.base import ImageSet
 from atbsn.models.base import Model, cleaned_by
 from atbsn.noise import NoiseModel, bounded, estimate, estimate_with
 from atbsn.noise.camera import RandomCamera, gaussian_blur
+from atbsn.pictures import to_tensor
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import to_tensor
 from atbsn.utils.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Alpha = Annotated[float, Gt(0), Le(16)]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from atbsn.noise.estimation import from_residual
 from atbsn.noise.model import NoiseModel
-from atbsn.utils.image import to_tensor
+from atbsn.pictures import to_tensor
 
 _LEAST, _MOST = 0.5, 2.0
 """Between these a level is put right."""

@@ -11,8 +11,8 @@ from torch import Tensor
 from atbsn.noise.blocks import SIDE, BlockStore, fine_band, fine_share, lag_products, plane_response, without_plane
 from atbsn.noise.model import KNOTS, NoiseModel
 from atbsn.noise.sampling import REACH, spectrum
+from atbsn.pictures import to_tensor
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import to_tensor
 
 _LEAST = 0.02
 """Least variance that a block is taken to have; rounding to whole grey values alone adds 1 / 12."""

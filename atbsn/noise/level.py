@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from atbsn.noise.blocks import SIDE, without_plane
-from atbsn.utils.image import to_tensor
+from atbsn.pictures import to_tensor
 
 _STRATA = 8
 _FEWEST = 16

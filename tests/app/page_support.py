@@ -8,7 +8,7 @@ import torch
 
 from atbsn.archs import build_arch
 from atbsn.archs.base import Network
-from atbsn.utils.image import Picture, write_picture
+from atbsn.pictures import Picture, write_picture
 
 
 def blind_network() -> Network:

@@ -20,8 +20,8 @@ from atbsn.archs.base import Network
 from atbsn.archs.weights import read_weights, save_weights
 from atbsn.data.crops import PictureCrops
 from atbsn.noise import estimate
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 __all__ = ["atbsn"]
 

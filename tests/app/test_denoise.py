@@ -16,8 +16,8 @@ from atbsn.app.targets import plan
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.noise.level import noise_level
+from atbsn.pictures import Picture, from_tensor, picture_size, read_picture, to_tensor, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, from_tensor, picture_size, read_picture, to_tensor, write_picture
 
 NETWORK = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
 

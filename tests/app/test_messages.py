@@ -9,8 +9,8 @@ from atbsn.data.folder import NoisyPictures
 from atbsn.engine.training.state import load_state
 from atbsn.options.check import check_options
 from atbsn.options.load import find_option_file, parse_yaml
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from atbsn.app.clean import clean_picture, photo_denoiser, write_clean
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load
-from atbsn.utils.image import Picture, read_picture, to_tensor, write_picture
+from atbsn.pictures import Picture, read_picture, to_tensor, write_picture
 
 pytest.importorskip("starlette")
 pytest.importorskip("httpx2")

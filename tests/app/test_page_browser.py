@@ -15,7 +15,7 @@ import torch
 from page_support import blind_network, write_photo
 
 from atbsn.app.clean import clean_picture, photo_denoiser
-from atbsn.utils.image import read_picture, write_picture
+from atbsn.pictures import read_picture, write_picture
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")

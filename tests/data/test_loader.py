@@ -12,7 +12,7 @@ import torch
 from atbsn.data.folder import NoisyFolder
 from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
-from atbsn.utils.image import Picture, write_picture
+from atbsn.pictures import Picture, write_picture
 
 LOADER = """
 import sys

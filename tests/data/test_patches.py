@@ -8,8 +8,8 @@ from atbsn.data import folder
 from atbsn.data.folder import NoisyFolder, write_examples
 from atbsn.data.patches import PatchDataset, to_batch
 from atbsn.ops.dihedral import FLIPS, ORIENTATIONS, ROTATIONS, undihedral
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 SIZES = [(12, 15), (9, 9), (20, 10), (8, 30), (11, 13)]
 

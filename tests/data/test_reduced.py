@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from atbsn.data import build_dataset
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 
 def folder(tmp_path: Path, *sizes: tuple[int, int]) -> Path:

@@ -4,8 +4,8 @@ import pytest
 from atbsn.data import base, build_dataset
 from atbsn.data.folder import NoisyFolder
 from atbsn.data.paired import PairedFolder
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 RNG = np.random.default_rng(0)
 

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from atbsn.data.simulated import SOURCES, SimulatedCamera, add_noise, develop, mosaic
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 
 def noise_of(images: SimulatedCamera, index: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-from atbsn.utils.image import Picture, write_picture
+from atbsn.pictures import Picture, write_picture
 
 
 def test_processes_of_torchrun_share_a_folder_out(repository, write_options, tmp_path, assets):

@@ -12,8 +12,8 @@ from atbsn.data import build_dataset
 from atbsn.models.recorrupt import RecorruptModel
 from atbsn.models.renoise import RenoiseModel
 from atbsn.noise import NoiseModel
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 TINY = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from atbsn.utils.image import Picture, write_picture
+from atbsn.pictures import Picture, write_picture
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from atbsn.data.simulated import SimulatedCamera
 from atbsn.noise import NoiseModel, bounded, describe, estimate, estimate_with, from_residual, picture
 from atbsn.noise.blocks import BlockStore, fine_share, plane_response
 from atbsn.noise.sampling import REACH
+from atbsn.pictures import read_picture, to_tensor
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import read_picture, to_tensor
 
 SIDE = 384
 

@@ -14,7 +14,7 @@ from atbsn.data.simulated import SimulatedCamera
 from atbsn.engine.inference.finish import finish
 from atbsn.ops.cosines import dct_blocks, from_opponent, overlap_add, to_opponent
 from atbsn.ops.detail import LEFT_IN, _of_picture, left_in, return_detail
-from atbsn.utils.image import read_picture
+from atbsn.pictures import read_picture
 
 SIGMA = 6.0
 

@@ -9,7 +9,7 @@ import torch
 
 from atbsn.archs.shipped import find_weights
 from atbsn.engine.evaluation.comparison import bm3d_candidate
-from atbsn.utils.image import read_picture
+from atbsn.pictures import read_picture
 
 
 def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_path):

@@ -17,8 +17,8 @@ from filelock import FileLock
 
 from atbsn.data.folder import NoisyFolder
 from atbsn.data.sidd import SIDDMedium
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 SCRIPT = "scripts/prepare_data.py"
 TARGETS = ["raw.lmdb", "png.lmdb", "files"]

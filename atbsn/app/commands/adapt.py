@@ -13,8 +13,8 @@ from atbsn.app.sheet import sheet
 from atbsn.archs.base import Network
 from atbsn.archs.weights import load_with_metadata, save_weights
 from atbsn.engine.training.interrupt import StopSignal
+from atbsn.pictures import Picture, find_pictures, read_picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, find_pictures, read_picture, write_picture
 from atbsn.utils.log import logger, share_bar
 
 _SHOWN = 1536

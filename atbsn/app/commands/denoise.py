@@ -14,8 +14,8 @@ from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.app.targets import Job, plan
 from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, read_picture, write_picture
 from atbsn.utils.log import logger, share_bar
 
 

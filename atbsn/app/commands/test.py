@@ -17,12 +17,12 @@ from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.folder import denoise_set
 from atbsn.engine.provenance import commit, versions
 from atbsn.options import Options, load_options
+from atbsn.pictures import read_picture, write_picture
+from atbsn.pictures.formats import SUFFIXES, WRITTEN
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
-from atbsn.utils.image import read_picture, write_picture
 from atbsn.utils.log import logger, share_bar
-from atbsn.utils.pictures.formats import SUFFIXES, WRITTEN
 
 
 def main(arguments: Namespace) -> int:

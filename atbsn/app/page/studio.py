@@ -19,8 +19,8 @@ from atbsn.app.report import Look, report
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import finish
+from atbsn.pictures import picture_size, read_picture, to_tensor
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import picture_size, read_picture, to_tensor
 from atbsn.utils.types import Hole
 
 HOLES: tuple[Hole, ...] = (0, 1, 3, 5, 7, 9, 11, "mean")

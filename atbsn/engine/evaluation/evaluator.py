@@ -10,10 +10,10 @@ from torch import Tensor
 from atbsn.data.base import ImageSet
 from atbsn.engine.evaluation.panels import panel
 from atbsn.metrics import Metric
+from atbsn.pictures import Picture, to_tensor, write_picture
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
-from atbsn.utils.image import Picture, to_tensor, write_picture
 from atbsn.utils.log import progress_bar
 from atbsn.utils.prefetch import prefetch
 from atbsn.utils.tables import format_csv

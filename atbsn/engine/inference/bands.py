@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.tiling import lay
-from atbsn.utils.image import to_tensor
+from atbsn.pictures import to_tensor
 
 OnBand = Callable[[int, int], Denoiser]
 

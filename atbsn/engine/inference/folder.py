@@ -8,11 +8,11 @@ from pathlib import Path
 from atbsn.data.base import ImageSet
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.submission import open_submission
+from atbsn.pictures import Picture, from_tensor, to_tensor, write_picture
+from atbsn.pictures.formats import WRITTEN
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, from_tensor, to_tensor, write_picture
 from atbsn.utils.log import logger, progress_bar
-from atbsn.utils.pictures.formats import WRITTEN
 from atbsn.utils.prefetch import prefetch
 
 _Writing = tuple[str, Future[None]]

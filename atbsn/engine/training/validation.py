@@ -15,7 +15,7 @@ from atbsn.engine.evaluation.panels import panel
 from atbsn.engine.evaluation.validation import Measuring, labelled
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.training.loggers import RunLogger
-from atbsn.utils.image import Picture, write_picture
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.log import logger
 from atbsn.utils.types import Hole
 

@@ -22,8 +22,8 @@ from atbsn.data.patches import PatchDataset
 from atbsn.data.store.lmdb import LmdbReader, LmdbWriter, record_key
 from atbsn.data.store.manifest import Manifest, Patch, Tile
 from atbsn.data.store.prepare import Plan, prepare
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, write_picture
 
 SIZES = {"a": (70, 90), "b/c": (64, 64), "d": (40, 100)}
 

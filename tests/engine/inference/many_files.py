@@ -24,7 +24,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 from atbsn.archs import build_arch  # noqa: E402
 from atbsn.archs.weights import save_weights  # noqa: E402
-from atbsn.utils.image import read_picture  # noqa: E402
+from atbsn.pictures import read_picture  # noqa: E402
 
 A_FOLDER = 1000
 

@@ -18,8 +18,8 @@ from atbsn.engine.inference.bulk import run as runs
 from atbsn.engine.inference.bulk.manifest import Done, Entry, Manifest
 from atbsn.engine.inference.bulk.run import BulkRun
 from atbsn.engine.inference.bulk.shards import Shard, array_shard, own_shard, parse_shard
+from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, read_picture, write_picture
 from tests.engine.inference.many_files import Many
 
 FILES = 40

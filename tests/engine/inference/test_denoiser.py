@@ -16,9 +16,9 @@ from atbsn.archs.weights import save_weights
 from atbsn.engine.inference.denoiser import build_denoiser
 from atbsn.engine.precision import resolve_precision
 from atbsn.options.schema import Test as Options
+from atbsn.pictures import from_tensor, to_tensor
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import from_tensor, to_tensor
 from atbsn.utils.types import PositiveFloat
 
 CPU = torch.device("cpu")

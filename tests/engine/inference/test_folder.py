@@ -11,8 +11,8 @@ from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.data.folder import NoisyPictures
 from atbsn.engine.inference.folder import denoise_set
+from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, read_picture, write_picture
 
 NETWORK = {"type": "ATBSN", "width": 2}
 

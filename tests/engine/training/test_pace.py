@@ -10,7 +10,7 @@ from atbsn.engine.training import pace
 from atbsn.engine.training.pace import resized
 from atbsn.engine.training.trainer import Trainer
 from atbsn.options.schema import Train
-from atbsn.utils.image import Picture, write_picture
+from atbsn.pictures import Picture, write_picture
 
 LATEST = "models/net_latest.pth"
 

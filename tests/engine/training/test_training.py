@@ -14,7 +14,7 @@ from torch import nn
 
 import atbsn
 from atbsn.archs.weights import read_weights
-from atbsn.utils.image import Picture, read_picture, write_picture
+from atbsn.pictures import Picture, read_picture, write_picture
 
 VAL = {"type": "SimulatedCamera", "split": "val"}
 

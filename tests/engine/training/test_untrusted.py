@@ -17,8 +17,8 @@ from atbsn.archs.weights import read_weights
 from atbsn.data.store.manifest import Manifest
 from atbsn.engine.training.state import compare_settings, load_state, newest_state, save_state
 from atbsn.options.load import parse_yaml
+from atbsn.pictures import picture_size, read_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import picture_size, read_picture
 
 
 class Bomb:

@@ -28,8 +28,9 @@ from atbsn.app.main import run
 from atbsn.engine.training import checkpoint, experiment, setup, state, validation
 from atbsn.engine.training.loggers import RunLogger
 from atbsn.engine.training.trainer import Trainer
+from atbsn.pictures import Picture, image, write_picture
 from atbsn.registry import ARCHS, DATASETS, MODELS
-from atbsn.utils import files, image
+from atbsn.utils import files
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WEIGHTS = sys.modules["atbsn.archs.weights"]
@@ -202,7 +203,7 @@ def tiny(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     for name in ("train/a", "train/sub/b", "train/c", "noisy/a", "noisy/b", "clean/a", "clean/b"):
         if not (folder / f"{name}.png").exists():
-            image.write_picture(folder / f"{name}.png", image.Picture(rng.integers(0, 256, (40, 48, 3), np.uint8)))
+            write_picture(folder / f"{name}.png", Picture(rng.integers(0, 256, (40, 48, 3), np.uint8)))
     loader = {"patch_size": 32, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0}
     val = {"type": "PairedFolder", "dataroot": str(folder / "noisy"), "dataroot_clean": str(folder / "clean")}
     options = {

@@ -16,12 +16,11 @@ import torch
 from atbsn.engine.inference.bulk.manifest import Done, Entry, Manifest
 from atbsn.engine.inference.bulk.progress import Progress
 from atbsn.engine.inference.bulk.shards import Shard
+from atbsn.pictures import Picture, formats, read_picture, write_picture
+from atbsn.pictures.find import Item, needs_library, walk_pictures
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import cannot_write
-from atbsn.utils.find import Item, needs_library, walk_pictures
-from atbsn.utils.image import Picture, read_picture, write_picture
 from atbsn.utils.log import logger
-from atbsn.utils.pictures import formats
 from atbsn.utils.prefetch import prefetch
 
 Clean = Callable[[Picture, str], Picture]

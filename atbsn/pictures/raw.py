@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from atbsn.utils.pictures import exif
-from atbsn.utils.pictures.colour import srgb_profile
-from atbsn.utils.pictures.formats import Decoded, Metadata, check_pixels, missing
+from atbsn.pictures import exif
+from atbsn.pictures.colour import srgb_profile
+from atbsn.pictures.formats import Decoded, Metadata, check_pixels, missing
 
 _FUJI = b"FUJIFILMCCD-RAW"
 _GAMMA = (2.4, 12.92)  # sRGB's curve

@@ -10,18 +10,20 @@ from PIL import Image
 from raw_files import with_exif, write_dng
 from test_metadata import ICC, XMP, camera_block, directories, values
 
-from atbsn.utils.errors import UserError
-from atbsn.utils.image import (
+from atbsn.pictures import (
     Picture,
+    exif,
     find_pictures,
+    heif,
     image_paths,
     picture_size,
+    raw,
     read_picture,
     write_picture,
     written_name,
 )
-from atbsn.utils.pictures import exif, heif, raw
-from atbsn.utils.pictures.colour import srgb_profile
+from atbsn.pictures.colour import srgb_profile
+from atbsn.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
 
@@ -231,7 +233,7 @@ def test_damaged_heic_is_refused(tmp_path, library):
 
 def test_heic_over_the_limit_is_refused(tmp_path, library, monkeypatch):
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
-    monkeypatch.setattr("atbsn.utils.pictures.formats.MAX_PIXELS", 1000)
+    monkeypatch.setattr("atbsn.pictures.formats.MAX_PIXELS", 1000)
     for read in (read_picture, picture_size):
         with pytest.raises(
             UserError,

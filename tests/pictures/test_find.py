@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from atbsn.pictures import find_pictures, image_paths, walk_pictures
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import find_pictures, image_paths, walk_pictures
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from atbsn.utils.pictures import exif
+from atbsn.pictures import exif
 
 XYZ_TO_SRGB = (3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570)
 """As ColorMatrix1: a camera that sees sRGB's primaries."""

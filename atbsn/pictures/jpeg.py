@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from atbsn.utils.pictures.formats import Coding, Metadata, RefusedError
+from atbsn.pictures.formats import Coding, Metadata, RefusedError
 
 LEAST_QUALITY = 90
 """A denoised picture is not coded more coarsely than this, whatever its source was."""

@@ -16,27 +16,11 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from atbsn.utils import codecs
+from atbsn.pictures import codecs, formats
+from atbsn.pictures.formats import KINDS, Metadata, RefusedError
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
-from atbsn.utils.find import Found, find_pictures, image_paths, walk_pictures
 from atbsn.utils.log import logger
-from atbsn.utils.pictures import formats
-from atbsn.utils.pictures.formats import KINDS, Metadata, RefusedError
-
-__all__ = [
-    "Found",
-    "Picture",
-    "find_pictures",
-    "from_tensor",
-    "image_paths",
-    "picture_size",
-    "read_picture",
-    "to_tensor",
-    "walk_pictures",
-    "write_picture",
-    "written_name",
-]
 
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 

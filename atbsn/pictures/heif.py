@@ -7,9 +7,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from atbsn.utils.pictures import exif
-from atbsn.utils.pictures.formats import Coding, Decoded, Metadata, check_pixels, check_single, missing
-from atbsn.utils.pictures.jpeg import LEAST_QUALITY, upright_xmp
+from atbsn.pictures import exif
+from atbsn.pictures.formats import Coding, Decoded, Metadata, check_pixels, check_single, missing
+from atbsn.pictures.jpeg import LEAST_QUALITY, upright_xmp
 
 _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1")
 _COLOURS = ("color_primaries", "transfer_characteristics", "matrix_coefficients", "full_range_flag")

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from atbsn.pictures import formats
 from atbsn.utils.errors import UserError
-from atbsn.utils.pictures import formats
 
 _VIDEO = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".mts", ".webm", ".3gp"}
 _SIDE = {".xmp", ".aae", ".thm", ".pp3", ".dop", ".cos", ".lrv"}

@@ -5,7 +5,7 @@ from functools import cache
 
 from PIL import Image, ImageCms
 
-from atbsn.utils.pictures.formats import RefusedError
+from atbsn.pictures.formats import RefusedError
 
 _NO_PROFILE = "CMYK without a colour profile: its colours are only roughly right"
 

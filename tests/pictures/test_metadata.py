@@ -9,10 +9,9 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
+from atbsn.pictures import Picture, exif, jpeg, picture_size, read_picture, write_picture
+from atbsn.pictures.formats import Metadata
 from atbsn.utils.errors import UserError
-from atbsn.utils.image import Picture, picture_size, read_picture, write_picture
-from atbsn.utils.pictures import exif, jpeg
-from atbsn.utils.pictures.formats import Metadata
 
 RNG = np.random.default_rng(0)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

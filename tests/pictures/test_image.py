@@ -10,10 +10,9 @@ import tifffile
 import torch
 from PIL import Image, ImageCms, ImageOps
 
-from atbsn.utils import codecs, files
-from atbsn.utils.errors import UserError
-from atbsn.utils.image import (
+from atbsn.pictures import (
     Picture,
+    codecs,
     from_tensor,
     image_paths,
     picture_size,
@@ -21,7 +20,9 @@ from atbsn.utils.image import (
     to_tensor,
     write_picture,
 )
-from atbsn.utils.pictures.formats import Metadata
+from atbsn.pictures.formats import Metadata
+from atbsn.utils import files
+from atbsn.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
 LOSSLESS = [".png", ".tif", ".tiff", ".bmp", ".webp"]

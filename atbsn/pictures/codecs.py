@@ -1,4 +1,4 @@
-"""Picture files to samples and back: depth, channels, orientation, metadata. For ``utils.image`` only.
+"""Picture files to samples and back: depth, channels, orientation, metadata. For ``pictures.image`` only.
 
 8-bit files are decoded by Pillow, which refuses truncated data where OpenCV returns half a picture. Pillow
 reduces 16-bit colour to 8 bits, so there it only checks the data, and OpenCV decodes it.
@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from atbsn.utils.pictures import exif, formats, heif, jpeg, png, raw, tiff
-from atbsn.utils.pictures.colour import from_cmyk, srgb_profile
-from atbsn.utils.pictures.formats import Coding, Decoded, Metadata, RefusedError, check_pixels, check_single
+from atbsn.pictures import exif, formats, heif, jpeg, png, raw, tiff
+from atbsn.pictures.colour import from_cmyk, srgb_profile
+from atbsn.pictures.formats import Coding, Decoded, Metadata, RefusedError, check_pixels, check_single
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 _STRIP = 256  # rows that are converted at once

@@ -9,9 +9,9 @@ import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from atbsn.utils.pictures import exif
-from atbsn.utils.pictures.formats import Metadata, RefusedError, check_single
-from atbsn.utils.pictures.jpeg import iptc_record, wrap_iptc
+from atbsn.pictures import exif
+from atbsn.pictures.formats import Metadata, RefusedError, check_single
+from atbsn.pictures.jpeg import iptc_record, wrap_iptc
 
 _BITS, _SAMPLE_FORMAT, _SUBFILE, _ICC, _DNG = 258, 339, 254, 34675, 50706
 _MOST_PAGES = 1000  # enough to know that it is no photograph

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from atbsn.utils.pictures import exif
-from atbsn.utils.pictures.formats import Metadata
+from atbsn.pictures import exif
+from atbsn.pictures.formats import Metadata
 
 _KEPT = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
 _COLOURS = _KEPT[:6]

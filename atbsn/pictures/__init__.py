@@ -1,0 +1,26 @@
+"""Picture files to arrays and back: finding them, what they hold besides the pixels, and how each format is written."""
+
+from atbsn.pictures.find import Found, find_pictures, image_paths, walk_pictures
+from atbsn.pictures.image import (
+    Picture,
+    from_tensor,
+    picture_size,
+    read_picture,
+    to_tensor,
+    write_picture,
+    written_name,
+)
+
+__all__ = [
+    "Found",
+    "Picture",
+    "find_pictures",
+    "from_tensor",
+    "image_paths",
+    "picture_size",
+    "read_picture",
+    "to_tensor",
+    "walk_pictures",
+    "write_picture",
+    "written_name",
+]
