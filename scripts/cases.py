@@ -216,7 +216,7 @@ class Bench:
         def ours() -> Variant:
             ours = net.eval().to(self.device).to(memory_format=torch.channels_last)
             denoiser = build_denoiser(ours, self.device, Test(precision=self.precision), settings or {})
-            return Variant(lambda: denoiser(noisy, name).cpu(), self._compiler(net))
+            return Variant(lambda: denoiser(noisy).cpu(), self._compiler(net))
 
         def baseline() -> Variant:
             function: Any = plain_denoise or getattr(plain, "denoise", plain)

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from atbsn.app.clean import photo_denoiser
 from atbsn.archs.base import Network
+from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.noise import NoiseModel
 from atbsn.noise.sampling import REACH
 
@@ -87,7 +87,7 @@ def judge(nets: Sequence[Network], pictures: Iterable[Tensor], noise: NoiseModel
     denoisers, traces = [photo_denoiser(net) for net in nets], [_Trace() for _ in nets]
     for index, picture in enumerate(pictures):
         noisy = picture[None].to(device, memory_format=torch.contiguous_format)
-        outputs = [denoiser(noisy, "").float().to(device) for denoiser in denoisers]
+        outputs = [denoiser(noisy).float().to(device) for denoiser in denoisers]
         mean = torch.stack(outputs).mean(0)
         level = noise.level(mean.clamp(0, 255).contiguous()).clamp(min=_LEAST)
         seen = (mean / level)[0].cpu()
@@ -97,7 +97,7 @@ def judge(nets: Sequence[Network], pictures: Iterable[Tensor], noise: NoiseModel
         for trace, denoiser, output in zip(traces, denoisers, outputs, strict=True):
             trace.add(((noisy - output) / level)[0].cpu(), sight)
             for errors, (clean, made) in zip((trace.noise_errors, trace.detail_errors), again, strict=True):
-                errors.append(_error(denoiser(made, "").float().to(device), clean).cpu())
+                errors.append(_error(denoiser(made).float().to(device), clean).cpu())
     return [trace.judgement(noise) for trace in traces]
 
 

@@ -79,7 +79,7 @@ class Network(nn.Module):
         The only way from a noisy picture to a clean one. A network that has settings declares them as keywords
         with types and defaults, ``denoise(self, noisy, tiled=untiled, *, k: int = 3)``; they are checked like
         constructor arguments. One that draws random numbers also declares ``generator: torch.Generator | None =
-        None``, which users cannot give: it is seeded by the picture's name (see ``seeded``).
+        None``, which users cannot give: it is seeded by the picture's pixels (see ``seeded``).
 
         Args:
             tiled: how the network is laid over the picture. What needs the whole picture (C-BSN's statistics)

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from atbsn.app.clean import clean_picture, photo_denoiser
+from atbsn.app.clean import clean_picture
 from atbsn.app.main import run
 from atbsn.app.report import Look, colour_drift, report
 from atbsn.app.sheet import choose_crops, sheet
 from atbsn.app.targets import plan
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
+from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.noise.level import noise_level
 from atbsn.pictures import Picture, from_tensor, picture_size, read_picture, to_tensor, write_picture
 from atbsn.utils.errors import UserError
@@ -132,7 +133,7 @@ def test_bands_give_what_the_whole_picture_gives(dtype, shape):
     denoiser = photo_denoiser(tiny(), tile=128)
     shares = []
     clean = clean_picture(denoiser, Picture(rgb), "x", shares.append)
-    assert (clean.rgb == from_tensor(denoiser(to_tensor(rgb)[None], "x")[0], dtype)).all()
+    assert (clean.rgb == from_tensor(denoiser(to_tensor(rgb)[None])[0], dtype)).all()
     assert shares == sorted(shares) and shares[-1] == 1
     assert clean_picture(denoiser, Picture(rgb), "x", in_place=True).rgb is rgb
     assert (clean.rgb == rgb).all()

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
-from atbsn.app.clean import best_device, clean_picture, photo_denoiser, write_clean
+from atbsn.app.clean import clean_picture, write_clean
 from atbsn.app.report import Look, report
 from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.app.targets import Job, plan
 from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.photo import best_device, photo_denoiser
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, share_bar

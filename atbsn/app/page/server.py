@@ -6,10 +6,10 @@ import threading
 import webbrowser
 from pathlib import Path
 
-from atbsn.app.clean import best_device
 from atbsn.app.page.noise import estimated_noise
 from atbsn.app.page.studio import Adapt, Limits, Studio
 from atbsn.archs.weights import load
+from atbsn.engine.inference.photo import best_device
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atbsn.app.clean import clean_name, clean_picture, photo_denoiser, takes_setting, watched, write_clean
+from atbsn.app.clean import clean_name, clean_picture, watched, write_clean
 from atbsn.app.page.jobs import Job
 from atbsn.app.page.sessions import Session, Upload
 from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
@@ -19,6 +19,7 @@ from atbsn.app.report import Look, report
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import finish
+from atbsn.engine.inference.photo import photo_denoiser, takes_setting
 from atbsn.pictures import picture_size, read_picture, to_tensor
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole
@@ -147,7 +148,7 @@ class Studio:
         noisy = to_tensor(np.ascontiguousarray(rgb))[None]
         denoiser = watched(photo_denoiser(self._net(session, settings), **_of_full_strength(settings)), job.progress)
         names = [str(k) for k in self.holes] or [""]
-        cleans = self._run(denoiser, noisy, upload.name)
+        cleans = self._run(denoiser, noisy)
         views = {}
         for name, clean in zip(names, cleans, strict=True):
             if not clean.isfinite().all():
@@ -210,9 +211,9 @@ class Studio:
             raise UserError("There are no adapted weights; adapt first.")
         return session.adapted
 
-    def _run(self, denoiser: Denoiser, noisy: torch.Tensor, key: str) -> torch.Tensor:
+    def _run(self, denoiser: Denoiser, noisy: torch.Tensor) -> torch.Tensor:
         """(K, 1, 3, H, W): all blind spots, or one output of a network without."""
-        return denoiser.family(self.holes)(noisy, key) if self.holes else denoiser(noisy, key)[None]
+        return denoiser.family(self.holes)(noisy) if self.holes else denoiser(noisy)[None]
 
 
 @contextmanager

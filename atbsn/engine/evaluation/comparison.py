@@ -81,8 +81,8 @@ def weight_candidate(
     labels = [f"{name} mean" if k == "mean" else f"{name} k={k}" for k in ks] + [f"{name} mean"] * with_mean
     family = labelled(denoiser, list(ks))
 
-    def denoise(noisy: Tensor, key: str) -> dict[str, Tensor]:
-        outputs = dict(family(noisy, key))
+    def denoise(noisy: Tensor) -> dict[str, Tensor]:
+        outputs = dict(family(noisy))
         return {**outputs, "mean": torch.stack(list(outputs.values())).mean(dim=0)} if with_mean else outputs
 
     return _candidate(path, tuple(labels), denoise, denoiser, ks)
@@ -146,10 +146,10 @@ def kmac_per_pixel(net: Network, ks: Sequence[Hole] = (), settings: Mapping[str,
 def together(candidates: Sequence[Candidate]) -> Denoise:
     """All results of all candidates for a picture, by label, for ``evaluate``."""
 
-    def denoise(noisy: Tensor, key: str) -> dict[str, Tensor]:
+    def denoise(noisy: Tensor) -> dict[str, Tensor]:
         results: dict[str, Tensor] = {}
         for candidate in candidates:
-            results.update(zip(candidate.labels, candidate.denoise(noisy, key).values(), strict=True))
+            results.update(zip(candidate.labels, candidate.denoise(noisy).values(), strict=True))
         return results
 
     return denoise
@@ -161,7 +161,7 @@ def megapixels_per_second(candidate: Candidate, repeats: int = 3) -> float:
     seconds = []
     for _ in range(repeats + 1):  # the first one warms up
         start = time.perf_counter()
-        candidate.denoise(noisy, "speed")
+        candidate.denoise(noisy)
         seconds.append(time.perf_counter() - start)
     return _MEASURED_SIDE**2 / 1e6 / median(seconds[1:])
 
@@ -216,8 +216,7 @@ def _candidate(
 def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Denoise:
     """A denoiser of (H, W, 3) uint8 arrays as one of tensors."""
 
-    def denoise(noisy: Tensor, key: str) -> dict[str, Tensor]:
-        del key
+    def denoise(noisy: Tensor) -> dict[str, Tensor]:
         picture = np.ascontiguousarray(noisy[0].permute(1, 2, 0).clamp(0, 255).add(0.5).byte().numpy())
         return {label: torch.from_numpy(np.asarray(function(picture), np.float32)).permute(2, 0, 1)[None]}
 

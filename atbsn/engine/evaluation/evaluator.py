@@ -21,8 +21,8 @@ from atbsn.utils.tables import format_csv
 Row = dict[str, Any]
 """One picture denoised in one way: ``index``, ``image``, ``method``, a value for each metric, and the groups."""
 
-Denoise = Callable[[Tensor, str], Mapping[str, Tensor]]
-"""(1, 3, H, W) in [0, 255], and its name, to one or more denoised versions of it, by label."""
+Denoise = Callable[[Tensor], Mapping[str, Tensor]]
+"""(1, 3, H, W) in [0, 255] to one or more denoised versions of it, by label."""
 
 OnPanel = Callable[[str, Mapping[str, np.ndarray]], None]
 """Given the name of a picture and its versions, (H, W, 3) uint8 RGB, by caption."""
@@ -64,7 +64,7 @@ def evaluate(
     pairs = prefetch(lambda index: (index, images.read(index), images.read_clean(index)), numbers)
     rows: list[Row] = []
     for index, noisy, clean in progress_bar(pairs, description, total=len(numbers), unit="image"):
-        outputs = _denoised(denoise, noisy, images.key(index))
+        outputs = _denoised(denoise, noisy)
         reference = _as_array(to_tensor(clean.rgb))
         measured = {"noisy": _as_array(to_tensor(noisy.rgb)), **outputs} if with_noisy else outputs
         for label, output in measured.items():
@@ -125,8 +125,8 @@ def panel_writer(folder: Path, side: int = 512, columns: int | None = None) -> O
     return lambda key, pictures: write_picture(folder / f"{key}.png", Picture(panel(pictures, side, columns)))
 
 
-def _denoised(denoise: Denoise, noisy: Picture, key: str) -> dict[str, np.ndarray]:
-    outputs = denoise(to_tensor(noisy.rgb)[None], key)
+def _denoised(denoise: Denoise, noisy: Picture) -> dict[str, np.ndarray]:
+    outputs = denoise(to_tensor(noisy.rgb)[None])
     return {label: _as_array(output[0]) for label, output in outputs.items()}
 
 

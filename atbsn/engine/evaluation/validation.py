@@ -54,11 +54,11 @@ def labelled(denoiser: Denoiser, ks: Sequence[Hole] | None = None) -> Denoise:
         UserError: the network does not take these blind spots.
     """
     if ks is None:
-        return lambda noisy, key: {"denoised": denoiser(noisy, key)}
+        return lambda noisy: {"denoised": denoiser(noisy)}
     family = denoiser.family(ks)
 
-    def denoise(noisy: Tensor, key: str) -> dict[str, Tensor]:
-        return {"mean" if k == "mean" else f"k={k}": output for k, output in zip(ks, family(noisy, key), strict=True)}
+    def denoise(noisy: Tensor) -> dict[str, Tensor]:
+        return {"mean" if k == "mean" else f"k={k}": output for k, output in zip(ks, family(noisy), strict=True)}
 
     return denoise
 

@@ -15,7 +15,7 @@ OnBand = Callable[[int, int], Denoiser]
 
 
 def denoise_in_bands(
-    denoiser: Denoiser, rgb: np.ndarray, key: str, for_band: OnBand | None = None
+    denoiser: Denoiser, rgb: np.ndarray, for_band: OnBand | None = None
 ) -> Iterator[tuple[int, Tensor]]:
     """Denoise a picture as ``denoiser`` does, but holding only one row of its tiles as numbers of 32 bits.
 
@@ -25,7 +25,6 @@ def denoise_in_bands(
     Args:
         rgb: (H, W, 3), uint8, uint16 or float32 in [0, 255]. Rows that were given are not looked at again, so the
             caller may write the result over them.
-        key: the picture's name.
         for_band: called with the number of a band and of all bands; gives the denoiser to use for it.
 
     Yields:
@@ -37,7 +36,7 @@ def denoise_in_bands(
     rest = torch.empty(3, 0, rgb.shape[1])  # of the band before: where this one is laid over it
     for number, (top, following) in enumerate(pairwise([*tops, height])):
         used = denoiser if for_band is None else for_band(number, len(tops))
-        rows = used(to_tensor(rgb[top : top + side])[None], key)[0].cpu()
+        rows = used(to_tensor(rgb[top : top + side])[None])[0].cpu()
         overlap = rest.shape[1]
         with torch.inference_mode():  # as where they come from
             lay(rest, rows[:, :overlap], 0, overlap, dim=-2)

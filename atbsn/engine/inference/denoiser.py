@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-from zlib import crc32
 
 import torch
 from torch import Tensor
 
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.finish import finish, split_settings
+from atbsn.engine.inference.seed import picture_seed
 from atbsn.engine.inference.tiling import Tiler, self_ensemble
 from atbsn.engine.precision import autocast, resolve_precision
 from atbsn.options.schema import Test
@@ -25,7 +25,7 @@ PICTURE_ON_GPU = 2**24
 
 @dataclass(frozen=True)
 class Denoiser:
-    """``denoiser(noisy, key)``: a network as it is used on pictures.
+    """``denoiser(noisy)``: a network as it is used on pictures.
 
     Attributes:
         net: the network, in evaluation mode, on the device of ``tiler``.
@@ -67,12 +67,11 @@ class Denoiser:
         """The same with other weights, such as their average."""
         return replace(self, net=net)
 
-    def __call__(self, noisy: Tensor, key: str) -> Tensor:
-        """Denoise a picture.
+    def __call__(self, noisy: Tensor) -> Tensor:
+        """Denoise a picture. What a network draws depends on the picture alone (``picture_seed``).
 
         Args:
             noisy: (B, 3, H, W), RGB, [0, 255], any size, on the CPU.
-            key: the picture's name. What a network draws depends on it alone, not on pictures before or on processes.
 
         Returns:
             (B, 3, H, W), not clipped, on any device.
@@ -82,9 +81,9 @@ class Denoiser:
         if isinstance(self.net, BlindSpotNetwork) and own.get("k") == "mean":
             del own["k"]
             function = self.net.denoise_mean
-        return self._run(partial(function, **own), noisy, key, finishing)
+        return self._run(partial(function, **own), noisy, finishing)
 
-    def family(self, ks: Sequence[Hole]) -> Callable[[Tensor, str], Tensor]:
+    def family(self, ks: Sequence[Hole]) -> Callable[[Tensor], Tensor]:
         """As the denoiser, but (K, B, 3, H, W): with every blind spot of ``ks``, in one pass where the network can.
 
         ``mean`` among them is the mean over the network's published family.
@@ -99,16 +98,14 @@ class Denoiser:
         own, finishing = split_settings(type(self.net), {**self.settings, "k": holes[0]})
         del own["k"]
         function = partial(_denoise_family, self.net, ks, own)
-        return lambda noisy, key: self._run(function, noisy, key, finishing)
+        return lambda noisy: self._run(function, noisy, finishing)
 
-    def _run(self, function: Callable[..., Tensor], noisy: Tensor, key: str, finishing: dict[str, Any]) -> Tensor:
+    def _run(self, function: Callable[..., Tensor], noisy: Tensor, finishing: dict[str, Any]) -> Tensor:
+        seed = picture_seed(noisy) if self.net.draws() else None
         if noisy.shape[-2] * noisy.shape[-1] <= PICTURE_ON_GPU:
             noisy = noisy.to(self.device)
-        if self.net.draws():
-            function = partial(
-                function,
-                generator=torch.Generator(noisy.device).manual_seed(crc32(key.encode(errors="surrogateescape"))),
-            )
+        if seed is not None:
+            function = partial(function, generator=torch.Generator(noisy.device).manual_seed(seed))
         with torch.inference_mode(), autocast(self.precision, self.device):
             if self.self_ensemble:
                 clean = self_ensemble(lambda turned: function(turned, tiled=self.tiler), noisy)

@@ -45,7 +45,7 @@ def denoise_set(images: ImageSet, denoiser: Denoiser, folder: Path, description:
                 logger.error("%s", picture)
                 failed.append(name)
                 continue
-            output = denoiser(to_tensor(picture.rgb)[None], images.key(index))[0][(..., *images.window(index))]
+            output = denoiser(to_tensor(picture.rgb)[None])[0][(..., *images.window(index))]
             if not output.isfinite().all():
                 logger.error("%s: the network's output is not finite; check its weights", name)
                 failed.append(name)

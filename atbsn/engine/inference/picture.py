@@ -67,7 +67,7 @@ def denoise(
     if denoiser.leaves_pictures_alone:
         return image.copy()  # to the bit, which no conversion there and back would be
     noisy = torch.from_numpy(image.astype(np.float32) * np.float32(255 / white)).permute(2, 0, 1)[None]
-    output = denoiser(noisy, key="")
+    output = denoiser(noisy)
     values = output[0].permute(1, 2, 0).clamp(0, 255).cpu().numpy() * np.float32(white / 255)
     if np.issubdtype(image.dtype, np.integer):
         values = np.floor(values + 0.5)

@@ -14,6 +14,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.base import BlindSpotNetwork, seeded, untiled
 from atbsn.archs.weights import save_weights
 from atbsn.engine.inference.denoiser import build_denoiser
+from atbsn.engine.inference.seed import picture_seed
 from atbsn.engine.precision import resolve_precision
 from atbsn.options.schema import Test as Options
 from atbsn.pictures import from_tensor, to_tensor
@@ -46,7 +47,7 @@ def test_compiled_once_for_all_tiles_and_pictures(name, monkeypatch):
     compiled = build_denoiser(net, CPU, Options(**options), {})
     for size in ((96, 160), (130, 64)):
         noisy = torch.rand(1, 3, *size) * 255
-        torch.testing.assert_close(compiled(noisy, "a"), plain(noisy, "a"))
+        torch.testing.assert_close(compiled(noisy), plain(noisy))
     assert counter.frame_count == 1
 
 
@@ -82,8 +83,9 @@ def test_settings_lie_over_one_another():
         ({"denoise": {"k": 7}}, {"k": 5, "amount": 2.0}, {"k": 7, "amount": 2.0}),
         ({"denoise": {"k": 7, "amount": 3}, "k": 9}, {"k": 5, "amount": 2.0}, {"k": 9, "amount": 3.0}),
     ):
-        result = of(net, options, **trained_for)(noisy, "")
-        assert torch.equal(result, net.denoise(noisy, **expected))
+        result = of(net, options, **trained_for)(noisy)
+        generator = torch.Generator().manual_seed(picture_seed(noisy))
+        assert torch.equal(result, net.denoise(noisy, generator=generator, **expected))
 
 
 @pytest.mark.parametrize(
@@ -107,26 +109,41 @@ def test_a_wrong_setting_is_said(name, settings, said):
         atbsn.denoise(net, np.zeros((8, 8, 3), np.uint8), **settings)
 
 
-def test_what_is_drawn_depends_on_the_pictures_name_alone():
+def test_what_is_drawn_depends_on_the_picture_alone():
     denoiser, noisy = of(Dithering()), picture()
     state = torch.get_rng_state()
-    first, other, again = denoiser(noisy, "a"), denoiser(noisy, "b"), denoiser(noisy, "a")
-    assert torch.equal(first, again) and not torch.equal(first, other)
+    first, again = denoiser(noisy), denoiser(noisy)
+    assert torch.equal(first, again)
+    other = denoiser(noisy.flip(3)).flip(3)
+    assert not torch.equal(first, other), "another picture draws other numbers"
     assert torch.equal(torch.get_rng_state(), state)
-    family = denoiser.family([1, 3])(noisy, "a")
+    family = denoiser.family([1, 3])(noisy)
     assert torch.equal(family[1], first)
-    assert torch.equal(denoiser.family([3])(noisy, "a")[0], first), "other blind spots change nothing"
+    assert torch.equal(denoiser.family([3])(noisy)[0], first), "other blind spots change nothing"
     image = noisy[0].permute(1, 2, 0).numpy()
     assert np.array_equal(atbsn.denoise(denoiser.net, image), atbsn.denoise(denoiser.net, image))
+
+
+def test_the_seed_of_a_picture_is_that_of_its_pixels():
+    rgb = np.random.default_rng(0).integers(0, 256, (300, 7, 3), np.uint8)
+    seed = picture_seed(to_tensor(rgb)[None])
+    deep, share = rgb.astype(np.uint16) * 257, rgb.astype(np.float32) / 255
+    planar = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]
+    assert picture_seed(to_tensor(deep)[None]) == seed == picture_seed(to_tensor(share)[None] * 255)
+    assert picture_seed(planar) == seed == picture_seed(planar.double())
+    turned = picture_seed(to_tensor(rgb.transpose(1, 0, 2))[None])
+    reshaped = picture_seed(to_tensor(rgb.reshape(7, 300, 3))[None])
+    rgb[299, 6, 2] ^= 1
+    assert len({seed, turned, reshaped, picture_seed(to_tensor(rgb)[None])}) == 4
 
 
 def test_a_family_is_the_denoiser_at_each_blind_spot():
     torch.manual_seed(0)
     net, noisy = build_arch({"type": "ATBSN", "width": 2}).eval(), picture()
     denoiser = of(net, {"denoise": {"strength": 0.5}})
-    family = denoiser.family([0, 1, 5])(noisy, "a")
+    family = denoiser.family([0, 1, 5])(noisy)
     for k, output in zip((0, 1, 5), family, strict=True):
-        expected = of(net, {"denoise": {"strength": 0.5, "k": k}})(noisy, "a")
+        expected = of(net, {"denoise": {"strength": 0.5, "k": k}})(noisy)
         torch.testing.assert_close(output, expected)
     with pytest.raises(UserError, match="StudentA has no blind spot to choose"):
         of(build_arch({"type": "StudentA"})).family([1])
@@ -136,14 +153,12 @@ def test_a_family_is_the_denoiser_at_each_blind_spot():
 def test_strength_is_how_much_is_taken_off(ensemble):
     torch.manual_seed(0)
     net, noisy = build_arch({"type": "StudentA"}).eval(), picture()
-    results = [
-        of(net, {"denoise": {"strength": s}, "self_ensemble": ensemble})(noisy, "a") for s in (0.0, 0.5, 1.0, 2.0)
-    ]
+    results = [of(net, {"denoise": {"strength": s}, "self_ensemble": ensemble})(noisy) for s in (0.0, 0.5, 1.0, 2.0)]
     nothing, half, all_, twice = results
     assert torch.equal(nothing, noisy)
     torch.testing.assert_close(half, (noisy + all_) / 2)
     torch.testing.assert_close(twice, 2 * all_ - noisy)
-    assert torch.equal(all_, of(net, {"self_ensemble": ensemble})(noisy, "a"))
+    assert torch.equal(all_, of(net, {"self_ensemble": ensemble})(noisy))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
@@ -156,7 +171,7 @@ def test_without_strength_the_picture_stays_to_the_bit(dtype, tmp_path):
     result = atbsn.denoise(net, image, strength=0)
     assert result.dtype == dtype and np.array_equal(result, image) and result is not image
     if integer:
-        tensor = of(net, {"denoise": {"strength": 0}})(to_tensor(image)[None], "a")
+        tensor = of(net, {"denoise": {"strength": 0}})(to_tensor(image)[None])
         assert np.array_equal(from_tensor(tensor[0], dtype), image)
 
 
@@ -187,18 +202,18 @@ def test_mean_is_that_of_the_family(name):
         expected = torch.stack([net.denoise(noisy, k=k) for k in net.family]).mean(dim=0)
         torch.testing.assert_close(net.denoise(noisy, k="mean"), expected, atol=1e-3, rtol=0)
     for options, trained_for in (({"k": "mean"}, {}), ({"denoise": {"k": "mean"}}, {"k": 1}), ({}, {"k": "mean"})):
-        torch.testing.assert_close(of(net, options, **trained_for)(noisy, ""), expected, atol=1e-3, rtol=0)
-    single, mean, one = of(net).family([1, "mean", 3])(noisy, "")
+        torch.testing.assert_close(of(net, options, **trained_for)(noisy), expected, atol=1e-3, rtol=0)
+    single, mean, one = of(net).family([1, "mean", 3])(noisy)
     torch.testing.assert_close(mean, expected, atol=1e-3, rtol=0)
-    torch.testing.assert_close(single, of(net, {"k": 1})(noisy, ""), atol=1e-3, rtol=0)
-    torch.testing.assert_close(one, of(net, {"k": 3})(noisy, ""), atol=1e-3, rtol=0)
+    torch.testing.assert_close(single, of(net, {"k": 1})(noisy), atol=1e-3, rtol=0)
+    torch.testing.assert_close(one, of(net, {"k": 3})(noisy), atol=1e-3, rtol=0)
 
 
 def test_a_network_that_knows_only_numbers_has_the_mean_too():
     net, noisy = Dithering(), picture()
-    single = torch.stack([of(net, {"denoise": {"amount": 2.0}, "k": k})(noisy, "a") for k in net.family]).mean(dim=0)
-    torch.testing.assert_close(of(net, {"denoise": {"amount": 2.0}, "k": "mean"})(noisy, "a"), single)
-    torch.testing.assert_close(of(net, {"denoise": {"amount": 2.0}}).family(["mean"])(noisy, "a")[0], single)
+    single = torch.stack([of(net, {"denoise": {"amount": 2.0}, "k": k})(noisy) for k in net.family]).mean(dim=0)
+    torch.testing.assert_close(of(net, {"denoise": {"amount": 2.0}, "k": "mean"})(noisy), single)
+    torch.testing.assert_close(of(net, {"denoise": {"amount": 2.0}}).family(["mean"])(noisy)[0], single)
 
 
 def test_anything_else_is_no_blind_spot():

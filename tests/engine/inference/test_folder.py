@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from atbsn.app.clean import photo_denoiser
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.data.folder import NoisyPictures
 from atbsn.engine.inference.folder import denoise_set
+from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
 

@@ -1,0 +1,48 @@
+"""The denoiser for photographs: of the command, the page and Python, on the device where the network is."""
+
+from typing import Any, Literal
+
+import torch
+
+from atbsn.archs.base import Network
+from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
+from atbsn.engine.inference.finish import split_settings
+from atbsn.options.schema import Test
+from atbsn.utils.errors import UserError
+
+TILE = 512
+"""Side of the tiles unless told otherwise: larger ones share less with their neighbours, but take more memory."""
+
+
+def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -> Denoiser:
+    """The denoiser of the command and of the page, on the device where ``net`` is.
+
+    Args:
+        tile: side of the tiles, pixels, ``auto`` or ``none``.
+        settings: keywords of the network's ``denoise`` (such as ``k``) and ``strength``, laid over those that its
+            weights were trained for.
+
+    Raises:
+        UserError: a setting that the network does not have or take.
+    """
+    device = next(net.parameters()).device
+    if tile == "auto":
+        tile = max(TILE, 4 * net.tile_overlap)
+    side: int | Literal["none"] = "none" if tile == "none" else tile if isinstance(tile, int) else 0
+    if side != "none" and side < 2 * net.tile_overlap:
+        raise UserError(f"tile: {tile}: not auto, none or {2 * net.tile_overlap} pixels and more; use auto")
+    return build_denoiser(net.eval(), device, Test(denoise=settings, tile=side), net.denoise_settings)
+
+
+def takes_setting(net: Network, name: str, value: Any) -> bool:
+    """Whether ``name`` = ``value`` is a setting of ``net``."""
+    try:
+        split_settings(type(net), {name: value})
+    except UserError:
+        return False
+    return True
+
+
+def best_device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
