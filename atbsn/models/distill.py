@@ -17,8 +17,8 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.students import StudentC
 from atbsn.archs.weights import load, network_class, save_weights
 from atbsn.models.base import Model
-from atbsn.ops.padding import reflect_pad
 from atbsn.ops.recharge import recharge
+from atbsn.ops.texture import texture_weight
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeFloat
@@ -148,20 +148,6 @@ class DistillModel(Model):
         flat, texture = targets[self.ks.index(max(self.ks))], targets[self.ks.index(min(self.ks))]
         weight = texture_weight(flat, self.flat_std, self.texture_std)
         return ((1 - weight) * (output - flat).abs() + weight * (output - texture).abs()).mean()
-
-
-def texture_weight(picture: Tensor, flat_std: float, texture_std: float) -> Tensor:
-    """How textured each pixel of ``picture`` is: (B, 3, H, W), [0, 255] -> (B, 1, H, W) in (0, 1).
-
-    With s the standard deviation of grey over the 7 x 7 pixels around (Li et al., CVPR 2023)::
-
-        a = sigmoid(s - flat_std)  if s < flat_std,   sigmoid(s - texture_std)  if s > texture_std,   else 1/2
-    """
-    grey = picture.mean(dim=1, keepdim=True)
-    grey = reflect_pad(grey - grey.mean(dim=(2, 3), keepdim=True), 3, 3, 3, 3)
-    variance = F.avg_pool2d(grey.square(), 7, stride=1) - F.avg_pool2d(grey, 7, stride=1).square()
-    std = variance.clamp(min=0).sqrt()
-    return torch.sigmoid((std - flat_std).clamp(max=0) + (std - texture_std).clamp(min=0))
 
 
 def transfer_weights(teacher: BlindSpotNetwork, student: Network) -> None:

@@ -1,6 +1,5 @@
 import copy
 import hashlib
-import math
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,8 @@ from atbsn.archs.students import StudentA, StudentB, StudentC
 from atbsn.archs.weights import save_weights
 from atbsn.engine.build import build_method, build_network
 from atbsn.models import build_model
-from atbsn.models.distill import DistillModel, texture_weight
+from atbsn.models.distill import DistillModel
+from atbsn.ops.texture import texture_weight
 from atbsn.options import load_options
 from atbsn.utils.errors import UserError
 
@@ -93,34 +93,6 @@ def test_region_splits_between_the_smallest_and_the_largest(teacher, ks):
     output = model.net(given["noisy"])
     expected = ((1 - weight) * (output - flat).abs()).mean() + (weight * (output - texture).abs()).mean()
     assert_same_loss(model, model(given, PROGRESS), expected)
-
-
-def textured_picture() -> Tensor:
-    """Three fields of a bright grey with independent noise in each channel, of standard deviation 0, 5 and 35."""
-    noise = torch.randn(1, 3, 40, 120, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return noise * torch.tensor([0.0, 5.0, 35.0]).repeat_interleave(40) + 200
-
-
-def test_texture_weight_follows_the_local_standard_deviation_of_grey():
-    picture = textured_picture()
-    weight = texture_weight(picture, 1.0, 5.0)
-    assert weight.shape == (1, 1, 40, 120)
-    flat, between, texture = (weight[..., 5:-5, 40 * part + 5 : 40 * part + 35] for part in range(3))
-    torch.testing.assert_close(flat, torch.full_like(flat, 1 / (1 + math.e)))  # std = 0: sigmoid(0 - 1)
-    torch.testing.assert_close(between, torch.full_like(between, 0.5))
-    assert texture.min() > 0.99
-    grey = picture.mean(dim=1)[0]
-    row, column = 20, 77  # partly on the flat field
-    std = grey[row - 3 : row + 4, column - 3 : column + 4].std(correction=0)
-    assert std > 5
-    torch.testing.assert_close(weight[0, 0, row, column], torch.sigmoid(std - 5))
-
-
-def test_texture_weight_is_precise_in_single_precision():
-    """The variance is a small difference of large squares, where a picture is bright and flat."""
-    faint = (textured_picture() - 200) / 50 + 250
-    weight = texture_weight(faint.float(), 1.0, 5.0)
-    torch.testing.assert_close(weight.double(), texture_weight(faint, 1.0, 5.0), rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("loss", ["multi_teacher", "mean_teacher"])
