@@ -121,7 +121,7 @@ def _section(section: type[BaseModel], named: bool) -> str:
 def _registry(path: str, registry: Registry[Any], finishing: str, exclude: tuple[str, ...]) -> str:
     parts = [f"## `{path}`\n"]
     if finishing:
-        parts += [f"{finishing}\n", _table(_arguments(finish.finish, ("noisy", "clean")))]
+        parts += [f"{finishing}\n", _table(_arguments(finish.finish, finish.GIVEN))]
     for name in registry:
         cls = registry.get(name)
         if not cls.__module__.startswith("atbsn."):

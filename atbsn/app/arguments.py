@@ -71,9 +71,26 @@ def _add_denoise(parser: argparse.ArgumentParser) -> None:
         help="folder for the clean pictures, or for a single picture its file (default: NAME_clean beside each)",
     )  # fmt: skip
     _add_weights(parser, "--weights")
-    parser.add_argument("--strength", type=float, metavar="S", help="how much of the noise goes: 0 nothing, 1 all")
+    parser.add_argument(
+        "--strength", type=float, metavar="S",
+        help="how much of the noise goes: 0 nothing, 1 what the network takes for noise, up to 2 that once more",
+    )  # fmt: skip
+    parser.add_argument("--luma", type=float, metavar="S", help="the strength for brightness (default: --strength)")
+    parser.add_argument("--colour", type=float, metavar="S", help="the strength for colour (default: --strength)")
     parser.add_argument("--detail", type=_word_or(float), metavar="D", help="how much fine detail comes back, or auto")
+    parser.add_argument(
+        "--hot-pixels", action="store_true", default=None, help="first replace single pixels that are far off"
+    )
+    parser.add_argument(
+        "--banding", action="store_true", default=None, help="first take the offsets of whole rows and columns off"
+    )
+    parser.add_argument(
+        "--enlarged", type=int, metavar="N", help="the picture was enlarged N times, noise and all, after it was taken"
+    )
     parser.add_argument("--k", type=_word_or(int), metavar="K", help="blind spot, for networks that have one")
+    parser.add_argument(
+        "--margin", type=int, metavar="PIXELS", help="reflected around the picture, for networks that have this setting"
+    )
     parser.add_argument("--tile", type=_word_or(int), default="auto", metavar="T", help="side of the tiles, or none")
     parser.add_argument("--compare", action="store_true", help="also write NAME_compare: before | after, at 1:1")
     parser.add_argument("--overwrite", action="store_true", help="replace clean pictures that are there already")

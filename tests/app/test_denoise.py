@@ -283,3 +283,35 @@ def test_grey_pictures_whose_noise_stays_are_named(atbsn, tmp_path, kind):
     write_picture(tmp_path / "a.png", Picture(rgb, None, kind == "grey"))
     status, said = atbsn("denoise", "a.png", "--weights", "idle.pth", "--strength", "0.5" if kind == "weak" else "1")
     assert status == 0 and ("a grey picture, whose noise" in said) == kind.startswith("grey")
+
+
+def test_settings_reach_the_network(atbsn, tmp_path):
+    write_picture("a.png", Picture(noise(60, 400, 3)))
+    settings = {"luma": 0.3, "colour": 1.5, "hot_pixels": True, "banding": True, "enlarged": 2}
+    words = ["--luma", "0.3", "--colour", "1.5", "--hot-pixels", "--banding", "--enlarged", "2"]
+    assert atbsn("denoise", "a.png", "--weights", "tiny.pth", *words)[0] == 0
+    expected = clean_picture(photo_denoiser(tiny(), **settings), read_picture("a.png"), "a.png").rgb
+    assert np.array_equal(read_picture("a_clean.png").rgb, expected)
+    assert not np.array_equal(expected, clean_picture(photo_denoiser(tiny()), read_picture("a.png"), "a.png").rgb)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--luma", "3"], "luma: 3"),
+        (["--colour", "-1"], "colour: -1"),
+        (["--enlarged", "0"], "enlarged: 0"),
+        (["--margin", "8"], "margin: not a setting of PhotoNet"),
+    ],
+)
+def test_settings_out_of_range(atbsn, tmp_path, words, said):
+    write_picture("a.png", Picture(noise(16, 16, 3)))
+    status, output = atbsn("denoise", "a.png", "--weights", "tiny.pth", *words)
+    assert status == 2 and said in output and not (tmp_path / "a_clean.png").exists()
+
+
+def test_nothing_of_luma_and_colour_is_the_file_itself(atbsn, tmp_path):
+    write_picture("a.jpg", Picture(noise(40, 50, 3)))
+    words = ["--luma", "0", "--colour", "0"]
+    assert atbsn("denoise", "a.jpg", "-o", "b.jpg", "--weights", "tiny.pth", *words)[0] == 0
+    assert (tmp_path / "b.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()

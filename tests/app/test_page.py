@@ -140,7 +140,7 @@ def test_one_view_has_all_blind_spots(serve, tmp_path):
     path, net = write_photo(tmp_path / "a.png"), blind_network()
     visitor = Visitor(serve(net))
     assert visitor.about["holes"] == [0, 1, 3, 5, 7, 9, 11, "mean"]
-    assert visitor.about["settings"] == {"strength": 1.0, "detail": 0.0, "k": 3}
+    assert visitor.about["settings"] == {"strength": 1.0, "luma": None, "colour": None, "detail": 0.0, "k": 3}
     picture = visitor.opened(path)
     views = visitor.computed(f"pictures/{picture['id']}/view")["views"]
     noisy = to_tensor(read_picture(path).rgb)[None]
@@ -157,14 +157,14 @@ def test_the_page_begins_with_what_the_weights_are_meant_for(serve, own, k):
     net = blind_network()
     net.denoise_settings = own
     about = Visitor(serve(net)).about
-    assert about["settings"] == {"strength": 1.0, "detail": 0.0, "k": 3} | own
+    assert about["settings"] == {"strength": 1.0, "luma": None, "colour": None, "detail": 0.0, "k": 3} | own
     assert k in about["holes"]
 
 
 def test_a_network_without_a_blind_spot_has_no_slider_for_it(serve, student):
     about = Visitor(serve(student)).about
     assert about["holes"] == []
-    assert about["settings"] == {"strength": 1.0, "detail": 0.0}
+    assert about["settings"] == {"strength": 1.0, "luma": None, "colour": None, "detail": 0.0}
 
 
 def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(serve, student, tmp_path):

@@ -12,8 +12,10 @@ from atbsn.app.clean import clean_picture, write_clean
 from atbsn.app.report import Look, report
 from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.app.targets import Job, plan
+from atbsn.archs.base import FINISHING
 from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.finish import strengths
 from atbsn.engine.inference.photo import best_device, photo_denoiser
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
@@ -27,7 +29,7 @@ def main(arguments: Namespace) -> int:
     if not todo.jobs:
         raise UserError("nothing is left to be done; name pictures, or folders with some")
     settings: dict[str, Any] = {
-        name: getattr(arguments, name) for name in ("strength", "detail", "k") if getattr(arguments, name) is not None
+        name: getattr(arguments, name) for name in (*FINISHING, "k", "margin") if getattr(arguments, name) is not None
     }
     net = load(arguments.weights).to(device(arguments.device))
     denoiser = photo_denoiser(net, tile=arguments.tile, **settings)
@@ -76,7 +78,7 @@ def _denoise(denoiser: Denoiser, job: Job, compare: bool, on_progress: Any) -> N
     write_clean(denoiser, job.source, clean, job.target)
     _keep_date(job)
     logger.info("%s: %s, %.1f s -> %s", job.source, found, time.perf_counter() - start, job.target)
-    for warning in found.warnings(denoiser.settings.get("strength", 1)):
+    for warning in found.warnings(strengths(denoiser.settings)[0]):
         logger.warning("%s: %s", job.source, warning)
 
 

@@ -29,7 +29,7 @@ from atbsn.utils.errors import UserError
 STATIC = Path(__file__).parent / "static"
 _LONGEST_BODY = 16_384
 _CHUNK = 2**20
-_SETTINGS = frozenset({"weights", "strength", "detail", "k"})
+_SETTINGS = frozenset({"weights", "strength", "luma", "colour", "detail", "k"})
 
 
 class Page:

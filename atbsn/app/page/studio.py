@@ -18,7 +18,7 @@ from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
 from atbsn.app.report import Look, report
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.finish import finish
+from atbsn.engine.inference.finish import finish, strengths
 from atbsn.engine.inference.photo import photo_denoiser, takes_setting
 from atbsn.pictures import picture_size, read_picture, to_tensor
 from atbsn.utils.errors import UserError
@@ -181,7 +181,7 @@ class Studio:
             "name": clean_name(upload.name, clean),
             "bytes": path.stat().st_size,
             "noise": str(found),
-            "warnings": found.warnings(denoiser.settings.get("strength", 1)),
+            "warnings": found.warnings(strengths(denoiser.settings)[0]),
         }
 
     def noise(self, upload: Upload, job: Job) -> dict[str, Any]:
@@ -234,8 +234,8 @@ def _holes(net: Network) -> list[Hole]:
 
 
 def _own_settings(net: Network) -> dict[str, Any]:
-    """What the command uses unless told otherwise, and so the page at first: ``strength``, ``detail``, ``k``."""
-    names = ["strength", "detail", *(["k"] if "k" in type(net).denoise_keywords() else [])]
+    """What the command uses unless told otherwise, and so the page at first: its sliders."""
+    names = ["strength", "luma", "colour", "detail", *(["k"] if "k" in type(net).denoise_keywords() else [])]
     declared = {**signature(finish).parameters, **signature(type(net).denoise).parameters}
     defaults = {name: declared[name].default for name in names}
     return {name: net.denoise_settings.get(name, default) for name, default in defaults.items()}
@@ -246,8 +246,9 @@ def _without_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_full_strength(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the browser cannot do itself: all but the strength and the blind spot."""
-    return {**{name: value for name, value in settings.items() if name == "detail"}, "strength": 1.0}
+    """What the browser cannot do itself: all but strengths up to 1, which it leaves out, and the blind spot."""
+    given = {name: value for name, value in settings.items() if name in ("luma", "colour", "detail")}
+    return {"strength": 1.0, "luma": 1.0, "colour": 1.0, **given}
 
 
 def _samples(upload: Upload) -> Path:

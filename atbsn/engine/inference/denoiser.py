@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from atbsn.archs.base import BlindSpotNetwork, Network
-from atbsn.engine.inference.finish import finish, split_settings
+from atbsn.engine.inference.finish import denoises_twice, finish, is_local, leaves_pictures_alone, split_settings
 from atbsn.engine.inference.seed import picture_seed
 from atbsn.engine.inference.tiling import Tiler, self_ensemble
 from atbsn.engine.precision import autocast, resolve_precision
@@ -56,12 +56,12 @@ class Denoiser:
     @property
     def leaves_pictures_alone(self) -> bool:
         """Whether every picture comes back as it is."""
-        return self.settings.get("strength") == 0
+        return leaves_pictures_alone(self.settings)
 
     @property
     def is_local(self) -> bool:
         """Whether a part of a picture comes out the same alone: no setting or ``denoise`` of its own sees the whole."""
-        return self.net.is_local() and set(self.settings) <= {"strength", *self.net.denoise_keywords()}
+        return self.net.is_local() and is_local(self.settings)
 
     def of(self, net: Network) -> "Denoiser":
         """The same with other weights, such as their average."""
@@ -97,8 +97,11 @@ class Denoiser:
         self.net.check_holes(holes)
         own, finishing = split_settings(type(self.net), {**self.settings, "k": holes[0]})
         del own["k"]
+        if denoises_twice(finishing):  # each output with its own hole
+            each = [replace(self, settings={**self.settings, "k": k}) for k in ks]
+            return lambda noisy: torch.stack([denoiser(noisy) for denoiser in each])
         function = partial(_denoise_family, self.net, ks, own)
-        return lambda noisy: self._run(function, noisy, finishing)
+        return lambda noisy: self._run(function, noisy, finishing).expand(len(ks), -1, -1, -1, -1)
 
     def _run(self, function: Callable[..., Tensor], noisy: Tensor, finishing: dict[str, Any]) -> Tensor:
         seed = picture_seed(noisy) if self.net.draws() else None
@@ -106,12 +109,11 @@ class Denoiser:
             noisy = noisy.to(self.device)
         if seed is not None:
             function = partial(function, generator=torch.Generator(noisy.device).manual_seed(seed))
+        denoise = partial(function, tiled=self.tiler)
+        if self.self_ensemble:
+            denoise = partial(self_ensemble, denoise)
         with torch.inference_mode(), autocast(self.precision, self.device):
-            if self.self_ensemble:
-                clean = self_ensemble(lambda turned: function(turned, tiled=self.tiler), noisy)
-            else:
-                clean = function(noisy, tiled=self.tiler)
-            return finish(noisy, clean, **finishing)
+            return finish(denoise, noisy, **finishing)
 
 
 def build_denoiser(

@@ -1,41 +1,100 @@
-"""What may be done to the output of any network: keywords that every ``denoise`` has beside its own."""
+"""What may be done around any network: keywords that every ``denoise`` has beside its own."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Le
 from torch import Tensor
 
 from atbsn.archs.base import FINISHING, Network
+from atbsn.ops.defects import remove_banding, replace_hot_pixels
 from atbsn.ops.detail import return_detail
+from atbsn.ops.enlarged import denoise_enlarged
+from atbsn.ops.luma import scale_apart
 from atbsn.registry.build import check_arguments, parameter_names
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Fraction
 
-_GIVEN = ("noisy", "clean")
+GIVEN = ("denoise", "noisy")
+"""Parameters of ``finish`` that are not the user's."""
+
+Strength = Annotated[float, Ge(0), Le(2)]
+"""0: nothing; 1: what the network gives; 2: that, denoised once more."""
 
 
 def finish(
+    denoise: Callable[[Tensor], Tensor],
     noisy: Tensor,
-    clean: Tensor,
     *,
-    strength: Annotated[float, Ge(0), Le(2)] = 1.0,
+    strength: Strength = 1.0,
+    luma: Strength | None = None,
+    colour: Strength | None = None,
     detail: Literal["auto"] | Fraction = 0.0,
+    hot_pixels: bool = False,
+    banding: bool = False,
+    enlarged: Annotated[int, Ge(1), Le(8)] = 1,
 ) -> Tensor:
-    """What is given for ``noisy``, (..., 3, H, W) in [0, 255], where the network gave ``clean``; the same shape.
+    """``noisy`` (B, 3, H, W), [0, 255], through ``denoise``, which may give more: (..., B, 3, H, W), of its type.
+
+    In this order: repairs, the network at the size of the noise, stronger, detail, weaker.
 
     Args:
+        strength: how much of the noise is taken off. With N the network, 0 gives the picture itself, 1 N(noisy), and
+            between them noisy + strength (N(noisy) - noisy). Above 1 the output is denoised once more in part:
+            N(noisy) + (strength - 1) (N(N(noisy)) - N(noisy)), up to 2.
+        luma: the strength for brightness (BT.601 luma), where it is not ``strength``.
+        colour: the strength for colour, which is all else.
         detail: the share, 0 to 1, of what the network took off although noise cannot explain it that is given back
-            first (``return_detail``). ``auto``: all of it where the network leaves hardly any noise, otherwise none.
-        strength: how much of what the network takes off is taken off: noisy + strength (clean - noisy). 0 gives the
-            noisy picture itself, 1 the network's output with its detail, up to 2 more than that.
+            (``return_detail``). ``auto``: all of it where the network leaves hardly any noise, otherwise none.
+        hot_pixels: first replace single pixels that are far off by the median of those around, whatever the strength
+            (``replace_hot_pixels``).
+        banding: first take off the offsets of whole rows and columns, whatever the strength (``remove_banding``).
+        enlarged: by how much the picture was enlarged, noise and all, after it was taken: 2, 3, ... The network then
+            sees it at the size that it had.
     """
-    clean = clean.to(noisy.dtype)
-    if strength != 0:
-        clean = return_detail(noisy, clean, detail)
-    if strength == 1:
+    if hot_pixels:
+        noisy = replace_hot_pixels(noisy)
+    if banding:
+        noisy = remove_banding(noisy)
+    of_luma, of_colour = _strengths(strength, luma, colour)
+    if of_luma == of_colour == 0:
+        return noisy
+    if enlarged > 1:
+        denoise = partial(denoise_enlarged, denoise, factor=enlarged)
+    clean = denoise(noisy).to(noisy.dtype)
+    if max(of_luma, of_colour) > 1:
+        again = denoise(clean).to(noisy.dtype)
+        clean = clean + scale_apart(again - clean, max(of_luma - 1, 0), max(of_colour - 1, 0))
+    clean = return_detail(noisy, clean, detail)
+    if min(of_luma, of_colour) >= 1:
         return clean
-    return noisy.expand_as(clean) if strength == 0 else noisy.lerp(clean, strength)
+    return noisy + scale_apart(clean - noisy, min(of_luma, 1), min(of_colour, 1))
+
+
+def leaves_pictures_alone(settings: Mapping[str, Any]) -> bool:
+    """Whether ``finish`` with these settings gives the noisy picture itself, to the bit."""
+    return max(strengths(settings)) == 0 and not settings.get("hot_pixels") and not settings.get("banding")
+
+
+def denoises_twice(settings: Mapping[str, Any]) -> bool:
+    """Whether ``finish`` with these settings calls ``denoise`` on its own output."""
+    return max(strengths(settings)) > 1
+
+
+def is_local(settings: Mapping[str, Any]) -> bool:
+    """Whether with these settings a part of a picture comes out the same alone, if the network's does."""
+    wide = (settings.get("detail"), settings.get("hot_pixels"), settings.get("banding"), denoises_twice(settings))
+    return not any(wide) and settings.get("enlarged", 1) == 1
+
+
+def strengths(settings: Mapping[str, Any]) -> tuple[float, float]:
+    """Those of brightness and of colour."""
+    return _strengths(settings.get("strength", 1.0), settings.get("luma"), settings.get("colour"))
+
+
+def _strengths(strength: float, luma: float | None, colour: float | None) -> tuple[float, float]:
+    return strength if luma is None else luma, strength if colour is None else colour
 
 
 def split_settings(net_class: type[Network], settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -44,7 +103,7 @@ def split_settings(net_class: type[Network], settings: Mapping[str, Any]) -> tup
     Raises:
         UserError: a keyword that neither has, or a value of the wrong type or range.
     """
-    own, common = net_class.denoise_keywords(), parameter_names(finish, _GIVEN)
+    own, common = net_class.denoise_keywords(), parameter_names(finish, GIVEN)
     assert set(common) == set(FINISHING), f"what a weight file may name, {FINISHING}, is not what there is: {common}"
     twice = set(own) & set(common)
     assert not twice, f"{net_class.__name__}.denoise declares {twice}, which every network has"
@@ -59,7 +118,7 @@ def split_settings(net_class: type[Network], settings: Mapping[str, Any]) -> tup
             f"{', '.join(unknown)}: not a setting of {net_class.__name__}.denoise; it has {', '.join((*own, *common))}"
         )
     try:
-        finishing = check_arguments(finish, {name: settings[name] for name in settings if name in common}, _GIVEN)
+        finishing = check_arguments(finish, {name: settings[name] for name in settings if name in common}, GIVEN)
         return net_class.check_denoise({name: settings[name] for name in settings if name in own}), finishing
     except UserError as error:
         raise UserError(f"{net_class.__name__}.denoise: {'; '.join(str(error).splitlines())}") from None

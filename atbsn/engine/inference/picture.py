@@ -39,13 +39,14 @@ def denoise(
         self_ensemble: average over the eight orientations (8 times slower).
         data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
             1.5, else 255.
-        how: keywords of the network's own ``denoise``, and ``strength`` in 0..2, how much of what the network takes off
-            is taken off, and ``detail`` in 0..1 or "auto", how much of what noise cannot explain is given back before.
+        how: keywords of the network's own ``denoise``, and those of ``finish``: ``strength`` in 0..2, how much of the
+            noise is taken off, or ``luma`` and ``colour`` apart; ``detail`` in 0..1 or "auto", how much of what noise
+            cannot explain is given back; ``hot_pixels``, ``banding``, ``enlarged``.
             Without them, what the weights were trained for (``net.denoise_settings``).
 
     Returns:
-        The denoised picture: shape, dtype and range of ``image``, clipped to [0, ``data_range``]. With ``strength`` 0,
-        ``image`` itself. The same every time, also where the network draws random numbers.
+        The denoised picture: shape, dtype and range of ``image``, clipped to [0, ``data_range``]. With ``strength`` 0
+        ``image`` itself, unless it is repaired. The same every time, also where the network draws random numbers.
 
     Raises:
         UserError: not an (H, W, 3) picture, ``tile``, ``overlap`` or ``data_range`` out of range, or a keyword that the

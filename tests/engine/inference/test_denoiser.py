@@ -92,8 +92,8 @@ def test_settings_lie_over_one_another():
     ("name", "settings", "said"),
     [
         ("StudentA", {"k": 7}, "k = 7: StudentA has no blind spot to choose; leave k out"),
-        ("StudentA", {"amount": 7}, "amount: not a setting of StudentA.denoise; it has strength"),
-        ("ATBSN", {"kk": 7}, "kk: not a setting of ATBSN.denoise; it has k, strength"),
+        ("StudentA", {"amount": 7}, "amount: not a setting of StudentA.denoise; it has margin, strength"),
+        ("ATBSN", {"kk": 7}, "kk: not a setting of ATBSN.denoise; it has k, margin, strength"),
         ("ATBSN", {"k": 4}, "k = 4: a blind spot is 0"),
         ("ATBSN", {"k": "3"}, "ATBSN.denoise: k: '3': input should be a valid integer"),
         ("ATBSN", {"strength": 2.5}, "strength: 2.5: input should be less than or equal to 2"),
@@ -137,14 +137,17 @@ def test_the_seed_of_a_picture_is_that_of_its_pixels():
     assert len({seed, turned, reshaped, picture_seed(to_tensor(rgb)[None])}) == 4
 
 
-def test_a_family_is_the_denoiser_at_each_blind_spot():
+@pytest.mark.parametrize(
+    "settings", [{"strength": 0.5}, {"strength": 1.5}, {"strength": 0}, {"luma": 2, "colour": 0.2}, {"margin": 9}]
+)
+def test_a_family_is_the_denoiser_at_each_blind_spot(settings):
     torch.manual_seed(0)
     net, noisy = build_arch({"type": "ATBSN", "width": 2}).eval(), picture()
-    denoiser = of(net, {"denoise": {"strength": 0.5}})
+    denoiser = of(net, {"denoise": settings})
     family = denoiser.family([0, 1, 5])(noisy)
     for k, output in zip((0, 1, 5), family, strict=True):
-        expected = of(net, {"denoise": {"strength": 0.5, "k": k}})(noisy)
-        torch.testing.assert_close(output, expected)
+        expected = of(net, {"denoise": {**settings, "k": k}})(noisy)
+        torch.testing.assert_close(output, expected, rtol=1e-5, atol=1e-4)
     with pytest.raises(UserError, match="StudentA has no blind spot to choose"):
         of(build_arch({"type": "StudentA"})).family([1])
 
@@ -153,11 +156,13 @@ def test_a_family_is_the_denoiser_at_each_blind_spot():
 def test_strength_is_how_much_is_taken_off(ensemble):
     torch.manual_seed(0)
     net, noisy = build_arch({"type": "StudentA"}).eval(), picture()
-    results = [of(net, {"denoise": {"strength": s}, "self_ensemble": ensemble})(noisy) for s in (0.0, 0.5, 1.0, 2.0)]
-    nothing, half, all_, twice = results
+    nothing, half, all_, more, twice = [
+        of(net, {"denoise": {"strength": s}, "self_ensemble": ensemble})(noisy) for s in (0.0, 0.5, 1.0, 1.5, 2.0)
+    ]
     assert torch.equal(nothing, noisy)
     torch.testing.assert_close(half, (noisy + all_) / 2)
-    torch.testing.assert_close(twice, 2 * all_ - noisy)
+    torch.testing.assert_close(twice, of(net, {"self_ensemble": ensemble})(all_))
+    torch.testing.assert_close(more, (all_ + twice) / 2)
     assert torch.equal(all_, of(net, {"self_ensemble": ensemble})(noisy))
 
 

@@ -87,7 +87,7 @@ export class Loupe {
     this.onready();
   }
 
-  paint(hole, strength) {
+  paint(hole, strengths) {
     const [before, after] = this.canvases;
     const area = this.area();
     const scaled = this.scaledDown;
@@ -104,8 +104,8 @@ export class Loupe {
       shown = [0, 0, part.area[2], part.area[3]];
     }
     if (!scaled) this.section.classList.toggle("waiting", clean === null);
-    paint(before, noisy, null, 0, row, shown);
-    paint(after, noisy, clean, strength, row, shown);
+    paint(before, noisy, null, [0, 0], row, shown);
+    paint(after, noisy, clean, strengths, row, shown);
     for (const canvas of this.canvases) {
       canvas.style.width = `${shown[2] * this.zoom}px`;
       canvas.style.height = `${shown[3] * this.zoom}px`;

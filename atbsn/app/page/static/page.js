@@ -11,8 +11,15 @@ let adapting = null; // the id of the job
 let reading = 0;
 
 const detail = () => ($("detail-auto").checked ? "auto" : Number($("detail").value));
-const settings = () => ({ weights: $("weights").value || "start", detail: detail() });
 const strength = () => Number($("strength").value);
+const strengths = () => ["luma", "colour"].map((part) => [part, Number($(part).value)]);
+// What the server has to compute: the browser itself makes strengths up to 1 from the output of 1.
+const settings = () => ({
+  weights: $("weights").value || "start",
+  detail: detail(),
+  ...Object.fromEntries(strengths().filter(([, value]) => value > 1)),
+});
+const blend = () => strengths().map(([, value]) => Math.min(1, value));
 const hole = () => (about.holes.length ? about.holes[Number($("hole").value)] : null);
 const holeName = () => (hole() === null ? "" : String(hole()));
 const percent = (share) => `${Math.round(100 * share)} %`;
@@ -166,10 +173,12 @@ function repaint() {
   requestAnimationFrame(() => {
     repaint.asked = false;
     if (current === null) return;
-    stage.paint(current.noisy, current.cleans.get(holeName()) ?? null, strength());
-    loupe.paint(holeName(), strength());
+    stage.paint(current.noisy, current.cleans.get(holeName()) ?? null, blend());
+    loupe.paint(holeName(), blend());
     const done = current.of === JSON.stringify(settings()) && current.cleans.has(holeName());
-    document.body.dataset.shown = done ? `${current.id} ${$("weights").value} ${detail()} ${holeName()} ${strength()}` : "";
+    const shown = [current.id, $("weights").value, detail(), holeName(), strength()];
+    if (strengths().some(([, value]) => value !== strength())) shown.push(...strengths().map(([, value]) => value));
+    document.body.dataset.shown = done ? shown.join(" ") : "";
   });
 }
 loupe.onready = repaint;
@@ -202,7 +211,7 @@ async function download() {
   forgive();
   $("download").disabled = true;
   try {
-    const all = { ...settings(), strength: strength(), ...(hole() === null ? {} : { k: hole() }) };
+    const all = { ...settings(), strength: strength(), ...Object.fromEntries(strengths()), ...(hole() === null ? {} : { k: hole() }) };
     const job = await api.compute(picture.id, "result", { settings: all });
     const result = await api.follow(job, (state) => say(api.inWords(state, "Full size"), state.share));
     if (result === null) return;
@@ -278,7 +287,7 @@ function listen() {
     take(files);
   };
   $("error").querySelector("button").onclick = forgive;
-  $("strength").oninput = $("hole").oninput = () => {
+  $("hole").oninput = () => {
     label();
     repaint();
   };
@@ -289,6 +298,11 @@ function listen() {
     clearTimeout(pending);
     pending = setTimeout(() => current && refresh(), 250);
   };
+  $("strength").oninput = () => {
+    $("luma").value = $("colour").value = strength();
+    detailed();
+  };
+  $("luma").oninput = $("colour").oninput = detailed;
   $("detail").oninput = () => {
     $("detail-auto").checked = false;
     detailed();
@@ -308,6 +322,7 @@ function listen() {
 
 function label() {
   $("strength-value").textContent = percent(strength());
+  for (const [part, value] of strengths()) $(`${part}-value`).textContent = percent(value);
   $("detail-value").textContent = detail() === "auto" ? "auto" : percent(detail());
   $("hole-value").textContent = hole() === "mean" ? "mean of all" : `k = ${hole()}`;
 }
@@ -315,8 +330,10 @@ function label() {
 // The sliders begin where the command does.
 function settle() {
   const own = about.settings;
-  $("strength").max = Math.max(about.strongest, own.strength);
-  $("strength").value = own.strength;
+  for (const part of ["strength", "luma", "colour"]) {
+    $(part).max = Math.max(about.strongest, own.strength, own.luma ?? 0, own.colour ?? 0);
+    $(part).value = own[part] ?? own.strength;
+  }
   $("detail-auto").checked = own.detail === "auto";
   if (own.detail !== "auto") $("detail").value = own.detail;
   $("hole-control").hidden = !about.holes.length;

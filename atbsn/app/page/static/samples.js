@@ -2,9 +2,13 @@
 
 export const STEPS = 64;
 
-// Paints noisy + strength (clean - noisy), rounded half up and clipped, as the server does.
+const LUMA = [0.299, 0.587, 0.114]; // of R'G'B' (ITU-R BT.601)
+
+// Paints noisy + colour d + (luma - colour) Y(d) with d = clean - noisy and Y its luma, rounded half up and clipped, as
+// the server does. `strengths` is [luma, colour], each up to 1.
 // `area` is [left, top, width, height] of the view; the canvas gets its size.
-export function paint(canvas, noisy, clean, strength, rowLength, area) {
+export function paint(canvas, noisy, clean, strengths, rowLength, area) {
+  const [luma, colour] = strengths;
   const [left, top, width, height] = area;
   if (canvas.width !== width || canvas.height !== height) {
     canvas.width = width;
@@ -13,7 +17,7 @@ export function paint(canvas, noisy, clean, strength, rowLength, area) {
   const context = canvas.getContext("2d", { alpha: false });
   const image = context.createImageData(width, height);
   const out = new Uint32Array(image.data.buffer); // little-endian: 0xAABBGGRR
-  const whole = clean === null || strength === 0;
+  const whole = clean === null || (luma === 0 && colour === 0);
   for (let y = 0, to = 0; y < height; y += 1) {
     let from = ((top + y) * rowLength + left) * 3;
     for (let x = 0; x < width; x += 1, from += 3, to += 1) {
@@ -21,9 +25,11 @@ export function paint(canvas, noisy, clean, strength, rowLength, area) {
       let green = noisy[from + 1];
       let blue = noisy[from + 2];
       if (!whole) {
-        red += strength * (clean[from] - red);
-        green += strength * (clean[from + 1] - green);
-        blue += strength * (clean[from + 2] - blue);
+        const [r, g, b] = [clean[from] - red, clean[from + 1] - green, clean[from + 2] - blue];
+        const grey = luma === colour ? 0 : (luma - colour) * (LUMA[0] * r + LUMA[1] * g + LUMA[2] * b);
+        red += colour * r + grey;
+        green += colour * g + grey;
+        blue += colour * b + grey;
       }
       red = (red + STEPS / 2) >> 6;
       green = (green + STEPS / 2) >> 6;

@@ -46,12 +46,12 @@ export class Stage {
     this.mark(this.area);
   }
 
-  paint(noisy, clean, strength) {
+  paint(noisy, clean, strengths) {
     const [width, height] = this.picture.view;
     const all = [0, 0, width, height];
-    if (this.painted !== noisy) paint(this.before, noisy, null, 0, width, all);
+    if (this.painted !== noisy) paint(this.before, noisy, null, [0, 0], width, all);
     this.painted = noisy;
-    paint(this.after, noisy, clean, strength, width, all);
+    paint(this.after, noisy, clean, strengths, width, all);
   }
 
   // Where the loupe is: [left, top, width, height] in the picture's pixels.

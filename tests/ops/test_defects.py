@@ -1,0 +1,91 @@
+"""Hot pixels and banding on pictures of which the truth is known."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from atbsn.ops.defects import remove_banding, replace_hot_pixels, row_offsets
+
+HEIGHT, WIDTH = 160, 416
+
+
+def draws(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def scene() -> torch.Tensor:
+    """A ramp with slow waves, an edge that is not along the rows, and texture in a corner."""
+    across, down = torch.arange(WIDTH), torch.arange(HEIGHT)[:, None]
+    grey = 60 + 0.2 * across + 20 * torch.sin((down + across) / 40) + 40 * (across + 0.7 * down > 260)
+    texture = F.avg_pool2d(60 * draws(1, 1, HEIGHT + 2, WIDTH + 2, seed=9), 3, 1)[0, 0] * (across < 90) * (down < 60)
+    return torch.stack([grey + texture, 0.8 * grey, 180 - 0.5 * grey])[None]
+
+
+@pytest.mark.parametrize("sigma", [0.0, 3.0, 8.0])
+@pytest.mark.parametrize("height", [90.0, -90.0])
+def test_hot_and_dead_pixels_become_what_is_around(sigma, height):
+    clean = scene()
+    picture = clean + sigma * draws(*clean.shape)
+    places = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
+    places[8:-8:16, WIDTH // 2 + 8 : -8 : 16] = True
+    picture[0, 1, places] += height
+    result = replace_hot_pixels(picture)
+    off = (result - clean)[0, 1, places].abs()
+    assert (off > 3 * sigma + 12).float().mean() < 0.03  # on the edge they are not that far off
+    assert (result != picture)[0, 1, ~places].float().mean() < 1e-3
+    assert (result != picture)[0, [0, 2]].float().mean() < 2e-4
+
+
+def test_what_demosaicing_made_of_a_hot_pixel_goes_with_it():
+    clean = torch.full((1, 3, 40, 40), 100.0)
+    picture = clean + 2 * draws(1, 3, 40, 40)
+    smeared = torch.tensor([[0.25, 0.5, 0.25], [0.5, 1, 0.5], [0.25, 0.5, 0.25]])
+    picture[0, 0, 19:22, 19:22] += 120 * smeared
+    result = replace_hot_pixels(picture)
+    assert (result - clean)[0, 0, 19:22, 19:22].abs().max() < 8
+
+
+def test_wires_corners_and_wider_dots_stay():
+    picture = torch.full((1, 3, 40, 60), 50.0)
+    picture[..., 10, :] = 200
+    picture[..., 20:30, 20:30] = 180
+    picture[..., 34:36, 38:42] = 220
+    assert torch.equal(replace_hot_pixels(picture), picture)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 3, 3, 200), (2, 1, 4, 5)])
+def test_small_pictures_for_hot_pixels(shape):
+    picture = 128 + draws(*shape)
+    assert torch.equal(replace_hot_pixels(picture), picture)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 6.0])
+def test_offsets_of_rows_and_columns_are_found(sigma):
+    """Of 3 grey values less than 1 stays: what is slower than 33 rows, and what chance hides."""
+    tall = torch.cat([scene()] * 3, dim=-2)
+    tall = tall + sigma * draws(*tall.shape)
+    rows, columns = 3 * draws(1, 3, tall.shape[-2], 1, seed=1), 3 * draws(1, 3, 1, WIDTH, seed=2)
+    for offsets in (rows, columns, rows + columns):
+        left = remove_banding(tall + offsets) - tall
+        assert left.mean(dim=-1).std() < 1 and left.mean(dim=-2).std() < 1
+
+
+@pytest.mark.parametrize("sigma", [0.0, 2.0, 15.0])
+def test_pictures_without_banding_stay_nearly_what_they_are(sigma):
+    picture = scene() + sigma * draws(1, 3, HEIGHT, WIDTH)
+    assert (remove_banding(picture) - picture).square().mean().sqrt() < 0.05 + 0.04 * sigma
+
+
+def test_an_edge_and_a_line_from_end_to_end_are_the_scenes():
+    picture = 80 + 3 * draws(1, 3, HEIGHT, WIDTH)
+    lines = torch.zeros(1, 1, HEIGHT, 1)
+    lines[:, :, 70:] = 60
+    lines[:, :, 30:32] = 25
+    changed = remove_banding(picture + lines) - picture - lines
+    assert changed.mean(dim=-1).abs().max() < 1.5
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 20, 20), (1, 3, 500, 383), (1, 3, 32, 2000)])
+def test_small_pictures_for_banding(shape):
+    picture = 128 + draws(*shape[:3], 1) + draws(*shape)
+    assert torch.equal(row_offsets(picture), torch.zeros(shape[:3]))
