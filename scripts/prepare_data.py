@@ -105,7 +105,8 @@ def check(kind: str, dataroot: Path, num_workers: int) -> None:
     """
     if kind == PREPARED:
         manifest = verify(dataroot, num_workers)
-        logger.info("OK: %s: %d patches, %s, all as written", dataroot, len(manifest.patches), manifest.codec)
+        facts = len(manifest.patches), manifest.codec, manifest.depth
+        logger.info("OK: %s: %d patches, %s, %s, all as written", dataroot, *facts)
         return
     build, published = SETS[kind]
     images = build(dataroot)

@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 import atbsn
 from atbsn.archs import build_arch
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import save_weights
 from atbsn.data import build_dataset
+from atbsn.data.patches import PatchDataset, to_batch
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.inference.tiling import Tiler
 from atbsn.models import build_model
 from atbsn.models.base import Model
-from atbsn.pictures import Picture, write_picture
+from atbsn.pictures import Picture, picture_size, write_picture
 from atbsn.registry import ARCHS, DATASETS, MODELS
 from atbsn.registry.build import with_defaults
 from atbsn.utils.errors import UserError
@@ -289,6 +291,22 @@ def test_a_set_is_named_pictures(name, tmp_path, repository):
     images.preload()
     assert crop.shape == (16, 16, 3) and crop.dtype == np.uint8
     assert np.array_equal(images.crop(0, 3, 5, 16), crop)
+
+
+@pytest.mark.parametrize("name", list(DATASETS))
+def test_a_set_keeps_what_sixteen_bits_hold(name, tmp_path):
+    """From the file to the patch that a method is given, of one value in 257 that 8 bits hold, and of the others."""
+    arguments = DATASETS.get(name).example(tmp_path)
+    if not arguments or not list(tmp_path.rglob("*.png")):
+        pytest.skip("has no example in files")
+    rng = np.random.default_rng(0)
+    for path in tmp_path.rglob("*.png"):
+        write_picture(path, Picture(rng.integers(0, 2**16, (*picture_size(path), 3), np.uint16)))
+    patches = PatchDataset(build_dataset({"type": name, **arguments}), 16)
+    for number in range(len(patches)):
+        noisy = to_batch(default_collate([patches[number]]), "cpu")["noisy"]
+        assert noisy.min() >= 0 and noisy.max() <= 255
+        assert ((noisy - noisy.round()).abs() > 0.01).float().mean() > 0.5
 
 
 def test_something_of_each_kind_is_registered():

@@ -3,8 +3,10 @@
 import inspect
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -87,8 +89,15 @@ class ImageSet(ABC):
         """
         return  # most sets mean something as a whole
 
+    def samples(self, index: int) -> np.ndarray:
+        """Picture ``index`` as training keeps it: (H, W, C), uint8, uint16 or float32 in [0, 255], as its file has it.
+
+        C is 1 where the picture is grey, else 3.
+        """
+        return kept_samples(self.read(index))
+
     def preload(self) -> None:
-        """Make ``crop`` cheap: decode every picture once, in parallel, and keep it as uint8.
+        """Make ``crop`` cheap: decode every picture once, in parallel, and keep its ``samples``.
 
         Sets whose records can be cropped without decoding (raw LMDB, arrays in memory) override this with
         nothing.
@@ -98,27 +107,84 @@ class ImageSet(ABC):
         """
         if self._decoded is not None:
             return
-        self._check_memory()
+        memory = self._memory()
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            pictures = pool.map(lambda index: self.read(index).rgb8(), range(len(self)))
+            pictures = pool.map(lambda index: memory.hold(self.samples(index)), range(len(self)))
             quiet = None if is_main() else True  # None: where the output is no terminal
             bar = tqdm(pictures, total=len(self), desc="decode", unit="image", leave=False, disable=quiet)
             self._decoded = list(bar)
 
     def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
-        """A (size, size, 3) uint8 RGB crop of picture ``index``, a view or a copy. Fast once preloaded."""
-        picture = self.read(index).rgb8() if self._decoded is None else self._decoded[index]
-        return picture[top : top + size, left : left + size]
+        """A (size, size, 3) RGB crop of picture ``index``, a view or a copy, of the type of its ``samples``.
 
-    def _check_memory(self) -> None:
+        Fast once preloaded. Of a grey picture the three channels may be one in memory.
+        """
+        samples = self.samples(index) if self._decoded is None else self._decoded[index]
+        return as_rgb(samples[top : top + size, left : left + size])
+
+    def depth(self) -> np.dtype:
+        """The deepest type of all crops: uint8, uint16 or float32. Fast once preloaded."""
+        return deepest(self.crop(index, 0, 0, 1).dtype for index in range(len(self)))
+
+    def _memory(self) -> "Memory":
+        """What there is for the decoded pictures; a ``UserError`` if it cannot be enough."""
+        memory = Memory(len(self))
         sizes = (self.size(index) for index in range(len(self)))
-        needed, available = sum(3 * height * width for height, width in sizes), available_memory()
-        if available is not None and needed > _MEMORY_SHARE * available:
-            raise UserError(
-                f"{len(self)} pictures: decoded they take {needed / 1e9:.1f} GB, more than "
-                f"{_MEMORY_SHARE:.0%} of the {available / 1e9:.1f} GB of memory available; prepare an LMDB "
+        memory.check(sum(height * width for height, width in sizes))  # one byte a pixel at least
+        return memory
+
+
+class Memory:
+    """Keeps decoded pictures from taking more than their share of the memory.
+
+    Args:
+        pictures: how many there are, for the message.
+    """
+
+    def __init__(self, pictures: int) -> None:
+        self._pictures, self._available = pictures, available_memory()
+        self._held = 0
+        self._lock = Lock()
+
+    def hold(self, samples: np.ndarray) -> np.ndarray:
+        """``samples``, once they are counted; a ``MemoryShortError`` if they are too much."""
+        with self._lock:
+            self._held += samples.nbytes
+            self.check(self._held)
+        return samples
+
+    def check(self, needed: int) -> None:
+        """Raise a ``MemoryShortError`` where ``needed`` bytes are too much."""
+        if self._available is not None and needed > _MEMORY_SHARE * self._available:
+            raise MemoryShortError(
+                f"{self._pictures} pictures: decoded they take {needed / 1e9:.1f} GB or more, which is over "
+                f"{_MEMORY_SHARE:.0%} of the {self._available / 1e9:.1f} GB of memory available; prepare an LMDB "
                 f"(python scripts/prepare_data.py folder) and set io_backend: lmdb, or use fewer pictures"
             )
+
+
+class MemoryShortError(UserError):
+    """There is less memory than the decoded pictures take."""
+
+
+def kept_samples(picture: Picture) -> np.ndarray:
+    """What training keeps of ``picture``: (H, W, 1) of a grey one, else (H, W, 3); of the type of its file."""
+    return picture.rgb[..., :1].copy() if picture.grey else picture.rgb
+
+
+def picture_of(samples: np.ndarray) -> Picture:
+    """The picture whose ``kept_samples`` are ``samples``."""
+    return Picture(np.ascontiguousarray(as_rgb(samples)), grey=samples.shape[2] == 1)
+
+
+def as_rgb(samples: np.ndarray) -> np.ndarray:
+    """(H, W, 3) of (H, W, 1) or (H, W, 3), without a copy: the channels of a grey picture are one in memory."""
+    return samples if samples.shape[2] == 3 else np.broadcast_to(samples, (*samples.shape[:2], 3))
+
+
+def deepest(types: Iterable[np.dtype]) -> np.dtype:
+    """The one of uint8, uint16 and float32 that holds all of ``types``."""
+    return max(set(types), key=lambda kind: kind.itemsize)
 
 
 def listing(folder: Path) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from atbsn.data.base import ImageSet
+from atbsn.data.base import ImageSet, as_rgb, kept_samples, picture_of
 from atbsn.data.folder import write_examples
 from atbsn.pictures import Picture, find_pictures, read_picture
 from atbsn.registry import DATASETS
@@ -51,17 +51,18 @@ class PictureCrops(ImageSet):
         each = max(1, num_crops // max(1, len(chosen)))
         for number in chosen:
             try:
-                rgb = read_picture(found.paths[number]).rgb8()
+                picture = read_picture(found.paths[number])
             except UserError as error:
                 logger.warning("%s", error)
                 self.skipped.append((found.paths[number], "cannot be read"))
                 continue
-            if min(rgb.shape[:2]) < least:
-                reason = f"{rgb.shape[0]}x{rgb.shape[1]} pixels, smaller than {least}x{least}"
+            height, width = picture.rgb.shape[:2]
+            if min(height, width) < least:
+                reason = f"{height}x{width} pixels, smaller than {least}x{least}"
                 logger.warning("%s: %s", found.paths[number], reason)
                 self.skipped.append((found.paths[number], reason))
                 continue
-            self._cut(keys[number], rgb, min(each, -(-rgb.shape[0] * rgb.shape[1] // side**2)), side, rng)
+            self._cut(keys[number], picture, min(each, -(-height * width // side**2)), side, rng)
         if not self._crops:
             reasons = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:5])
             raise UserError(f"no picture can be used ({reasons or 'none was given'}); name noisy pictures or a folder")
@@ -82,17 +83,18 @@ class PictureCrops(ImageSet):
         return height, width
 
     def read(self, index: int) -> Picture:
-        return Picture(self._crops[index])
+        return picture_of(self._crops[index])
 
     def preload(self) -> None:
         """Nothing is left to decode."""
 
     def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
-        return self._crops[index][top : top + size, left : left + size]
+        return as_rgb(self._crops[index][top : top + size, left : left + size])
 
-    def _cut(self, key: str, rgb: np.ndarray, number: int, side: int, rng: np.random.Generator) -> None:
-        height, width = (min(side, length) for length in rgb.shape[:2])
+    def _cut(self, key: str, picture: Picture, number: int, side: int, rng: np.random.Generator) -> None:
+        samples = kept_samples(picture)
+        height, width = (min(side, length) for length in samples.shape[:2])
         for place in range(number):
-            top, left = rng.integers(rgb.shape[0] - height + 1), rng.integers(rgb.shape[1] - width + 1)
+            top, left = rng.integers(samples.shape[0] - height + 1), rng.integers(samples.shape[1] - width + 1)
             self._keys.append(f"{key}/{place}")
-            self._crops.append(rgb[top : top + height, left : left + width].copy())
+            self._crops.append(samples[top : top + height, left : left + width].copy())

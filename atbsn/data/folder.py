@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from atbsn.data.base import ImageSet
+from atbsn.data.base import ImageSet, MemoryShortError, as_rgb, picture_of
 from atbsn.data.store.lmdb import LmdbReader
 from atbsn.pictures import Found, Picture, find_pictures, image_paths, picture_size, read_picture, write_picture
 from atbsn.registry import DATASETS
@@ -50,13 +50,16 @@ class StoredSet(ImageSet):
         return self.paths[index] if self._store is None else None
 
     def read(self, index: int) -> Picture:
-        return read_picture(self.paths[index]) if self._store is None else Picture(self._store.read(index))
+        return read_picture(self.paths[index]) if self._store is None else picture_of(self._store.read(index))
+
+    def samples(self, index: int) -> np.ndarray:
+        return super().samples(index) if self._store is None else self._store.read(index)
 
     def size(self, index: int) -> tuple[int, int]:
         if self._store is None:
             return picture_size(self.paths[index])
-        _, height, width, _ = self._store.manifest.patches[index]
-        return height, width
+        patch = self._store.manifest.patches[index]
+        return patch.height, patch.width
 
     def preload(self) -> None:
         if self._store is None:
@@ -65,7 +68,10 @@ class StoredSet(ImageSet):
     def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
         if self._store is None:
             return super().crop(index, top, left, size)
-        return self._store.crop(index, top, left, size)
+        return as_rgb(self._store.crop(index, top, left, size))
+
+    def depth(self) -> np.dtype:
+        return super().depth() if self._store is None else self._store.manifest.depth
 
 
 @DATASETS.register
@@ -74,7 +80,7 @@ class NoisyFolder(StoredSet):
 
     Args:
         dataroot: a folder, searched recursively for PNG, JPEG, TIFF, BMP and WebP; or one such file; or an LMDB.
-        io_backend: ``lmdb`` if ``dataroot`` is one that ``scripts/prepare_data.py`` made; 8 bits, RGB.
+        io_backend: ``lmdb`` if ``dataroot`` is one that ``scripts/prepare_data.py`` made.
 
     Raises:
         UserError: nothing there, or no picture in it.
@@ -92,11 +98,11 @@ class NoisyFolder(StoredSet):
         skipped = self._drop_failing(lambda index: self.size(index))
         if any(min(self.size(index)) >= least for index in range(len(self))):
             skipped += self._drop_failing(lambda index: self._check_size(index, least))
-        self._check_memory()
+        memory = self._memory()
         decoded: dict[Path, np.ndarray] = {}
 
         def decode(index: int) -> None:
-            decoded[self.paths[index]] = self.read(index).rgb8()
+            decoded[self.paths[index]] = memory.hold(self.samples(index))
 
         skipped += self._drop_failing(decode)
         said = Found(self.paths, [], skipped).summary()
@@ -117,6 +123,8 @@ class NoisyFolder(StoredSet):
         def fault(index: int) -> str | None:
             try:
                 function(index)
+            except MemoryShortError:
+                raise
             except UserError as error:
                 return str(error).removeprefix(f"{self.paths[index]}: ")
             return None

@@ -55,7 +55,7 @@ def train_loader(
 ) -> DataLoader[dict[str, Tensor]]:
     """A loader of one batch for each entry of ``numbers``, for one pass over it.
 
-    Batches are ``{"noisy": (B, P, P, 3) uint8, "orientation": (B,), "index": (B,)}``, for ``to_batch``. They
+    Batches are ``{"noisy": (B, P, P, 3), "orientation": (B,), "index": (B,)}``, for ``to_batch``. They
     do not depend on the number of workers; their union over an iteration does not depend on how ranks, batch
     size and accumulation share the same number of samples.
 

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from atbsn.data.base import ImageSet
 from atbsn.ops.dihedral import FLIPS, ORIENTATIONS, ROTATIONS, dihedral
+from atbsn.pictures import to_depth
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeInt, PositiveInt
 
@@ -57,6 +58,7 @@ class PatchDataset(Dataset):
         self._sizes = [images.size(index) for index in range(len(images))]
         self._check_sizes()
         images.preload()
+        self.depth = images.depth()
 
     def __len__(self) -> int:
         """Samples an epoch; sample numbers go on beyond it."""
@@ -66,8 +68,8 @@ class PatchDataset(Dataset):
         """Sample ``number`` of the whole training.
 
         Returns:
-            ``noisy``: (P, P, 3) uint8, not yet turned; ``orientation``: for ``dihedral``; ``index``: which
-            picture.
+            ``noisy``: (P, P, 3), not yet turned, uint8, uint16 or float32 in [0, 255]: the type that holds every
+            picture of the set; ``orientation``: for ``dihedral``; ``index``: which picture.
         """
         epoch, position = divmod(number, len(self))
         index = int(_order(self.seed, epoch, len(self))[position])
@@ -77,7 +79,8 @@ class PatchDataset(Dataset):
         left = int(rng.integers(width - self.patch_size + 1))
         orientation = self.orientations[int(rng.integers(len(self.orientations)))]
         patch = self.images.crop(index, top, left, self.patch_size)
-        return {"noisy": torch.from_numpy(patch.copy()), "orientation": orientation, "index": index}
+        patch = patch.copy() if patch.dtype == self.depth else to_depth(patch, self.depth)
+        return {"noisy": torch.from_numpy(patch), "orientation": orientation, "index": index}
 
     def _check_sizes(self) -> None:
         size = self.patch_size
@@ -98,7 +101,7 @@ class PatchDataset(Dataset):
 
 
 def to_batch(raw: dict[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
-    """What the loader yields to what a method takes: moved as uint8, turned and converted on ``device``.
+    """What the loader yields to what a method takes: moved as it is, turned and converted on ``device``.
 
     Returns:
         ``noisy``: (B, 3, P, P), RGB, float32 in [0, 255], channels last in memory; ``index``: (B,), of their
@@ -106,7 +109,12 @@ def to_batch(raw: dict[str, Tensor], device: torch.device | str) -> dict[str, Te
     """
     noisy = raw["noisy"].to(device, non_blocking=True).permute(0, 3, 1, 2)
     orientation = raw["orientation"].to(device, non_blocking=True)
-    return {"noisy": dihedral(noisy, orientation).float(), "index": raw["index"]}
+    deep = noisy.dtype == torch.uint16
+    if deep:  # which PyTorch converts, but hardly computes with
+        noisy = noisy.view(torch.int16)
+    noisy = dihedral(noisy, orientation)
+    noisy = noisy.view(torch.uint16).float() / 257 if deep else noisy.float()
+    return {"noisy": noisy, "index": raw["index"]}
 
 
 @lru_cache(maxsize=4)

@@ -10,14 +10,20 @@ import cv2
 import numpy as np
 from annotated_types import Ge, Le, MinLen
 
-from atbsn.data.base import ImageSet
+from atbsn.data.base import ImageSet, kept_samples, picture_of
 from atbsn.data.folder import relative_keys, write_examples
-from atbsn.pictures import Picture, image_paths, picture_size, read_picture
+from atbsn.pictures import Picture, image_paths, picture_size, read_picture, to_depth
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
 _ONE_AT_A_TIME = Lock()
+_NLM_SIDES = (5, 15)
+"""Sides of the neighbourhoods that are compared and of the window they are looked for in, pixels."""
+_MEAN_OVER_ROOT = (2 / np.pi) ** 0.5
+"""Mean absolute over root mean square of Gaussian differences."""
+_LAB_SCALE, _LAB_OFFSET = np.array([2.55, 1, 1], np.float32), np.array([0, 128, 128], np.float32)
+"""L, a and b as OpenCV keeps them in 8 bits, here with fractions."""
 Factor = Annotated[float, Ge(1), Le(16)]
 
 
@@ -83,17 +89,45 @@ class ReducedFolder(ImageSet):
     def read(self, index: int) -> Picture:
         path, _, factor = self._entries[index]
         with _ONE_AT_A_TIME:  # OpenCV uses all cores for one picture; the next factor finds it done
-            rgb = _smoothed(path, self.nlm if factor > 1 else 0.0)
-        height, width = _reduced(rgb.shape[:2], factor)
-        return Picture(np.ascontiguousarray(cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA)))
+            samples = _smoothed(path, self.nlm if factor > 1 else 0.0)
+            height, width = _reduced(samples.shape[:2], factor)
+            reduced = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
+        return picture_of(reduced.reshape(height, width, -1))  # OpenCV drops a single channel
 
 
 @lru_cache(maxsize=2)
 def _smoothed(path: Path, strength: float) -> np.ndarray:
-    rgb = read_picture(path).rgb8()
-    if not strength:
-        return rgb
-    return cv2.fastNlMeansDenoisingColored(rgb, None, strength, 2 * strength, 5, 15)
+    samples = kept_samples(read_picture(path))
+    return non_local_means(samples, strength) if strength else samples
+
+
+def non_local_means(samples: np.ndarray, strength: float) -> np.ndarray:
+    """OpenCV's non-local means of (H, W, 1) or (H, W, 3) samples, as deep as they are; floats get 16 bits.
+
+    Of more than 8 bits OpenCV takes the mean absolute difference between neighbourhoods, where it takes the root mean
+    square of 8 bits, and no colours: L, a and b of CIELAB are smoothed here as it does with those of 8 bits.
+
+    Args:
+        strength: h, in grey levels of 255; twice that for colour.
+    """
+    if samples.dtype == np.uint8 and samples.shape[2] == 3:
+        return cv2.fastNlMeansDenoisingColored(samples, None, strength, 2 * strength, *_NLM_SIDES)
+    if samples.dtype == np.uint8:
+        return cv2.fastNlMeansDenoising(samples, None, strength, *_NLM_SIDES)[..., None]
+    deep = to_depth(samples, np.uint16)
+    if samples.shape[2] == 1:
+        return _deep_means(deep, strength)
+    lab = cv2.cvtColor(to_depth(deep, np.float32) / 255, cv2.COLOR_LBGR2Lab) * _LAB_SCALE + _LAB_OFFSET
+    light, colour = (np.ascontiguousarray(to_depth(part, np.uint16)) for part in (lab[..., :1], lab[..., 1:]))
+    smooth = np.dstack([_deep_means(light, strength), _deep_means(colour, 2 * strength)])
+    lab = (to_depth(smooth, np.float32) - _LAB_OFFSET) / _LAB_SCALE
+    return to_depth(cv2.cvtColor(lab, cv2.COLOR_Lab2LBGR) * 255, np.uint16)
+
+
+def _deep_means(samples: np.ndarray, strength: float) -> np.ndarray:
+    """Of (H, W, C) uint16; h in grey levels of 255."""
+    smooth = cv2.fastNlMeansDenoising(samples, [257 * _MEAN_OVER_ROOT * strength], None, *_NLM_SIDES, cv2.NORM_L1)
+    return smooth.reshape(samples.shape)
 
 
 def _reduced(size: Sequence[int], factor: float) -> tuple[int, int]:

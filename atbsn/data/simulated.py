@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import relative_keys, write_examples
-from atbsn.pictures import Picture, image_paths, picture_size, read_picture
+from atbsn.pictures import Picture, image_paths, picture_size, read_picture, to_depth
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeInt
@@ -47,10 +47,10 @@ class SimulatedCamera(ImageSet):
     """Clean photographs taken again by a simulated camera.
 
     Inverse gamma -> lens blur -> inverse colour matrix and white balance -> Bayer mosaic (RGGB) -> noise ->
-    bilinear demosaic -> white balance, colour matrix, gamma -> 8 bits -> JPEG if asked for. The noise of a
-    raw value x in [0, 1] is Poisson-Gaussian, of variance a x + b (Foi et al., IEEE TIP 2008), with a and b
-    drawn log-uniformly for each picture. Demosaicing spreads it, so it is spatially correlated as in SIDD and
-    PolyU (lag-1 correlation about 0.6). By default the noisy pictures have about 27 dB.
+    bilinear demosaic -> white balance, colour matrix, gamma -> 8 bits, or 16 if the photograph has more than 8 -> JPEG,
+    of 8 bits, if asked for. The noise of a raw value x in [0, 1] is Poisson-Gaussian, of variance a x + b (Foi et al.,
+    IEEE TIP 2008), with a and b drawn log-uniformly for each picture. Demosaicing spreads it, so it is spatially
+    correlated as in SIDD and PolyU (lag-1 correlation about 0.6). By default the noisy pictures have about 27 dB.
 
     The reference is the same photograph through the same camera without noise and JPEG: what lens and mosaic
     cost does not count as noise. The noise is drawn from ``seed`` and the name of the picture alone.
@@ -109,10 +109,11 @@ class SimulatedCamera(ImageSet):
         return picture_size(self.paths[index])
 
     def read(self, index: int) -> Picture:
-        raw = mosaic(read_picture(self.paths[index]).rgb8())
+        clean = read_picture(self.paths[index]).rgb
+        raw = mosaic(clean)
         rng = np.random.Generator(np.random.Philox(key=[self.seed, crc32(self.key(index).encode())]))
         shot, read = (np.exp(rng.uniform(*np.log(bounds))) for bounds in (self.shot_noise, self.read_noise))
-        rgb = develop(add_noise(raw, shot, read, rng))
+        rgb = develop(add_noise(raw, shot, read, rng), np.uint8 if self.jpeg_quality else _depth(clean))
         if self.jpeg_quality is not None:
             _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
             bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -121,12 +122,13 @@ class SimulatedCamera(ImageSet):
         return Picture(rgb)
 
     def read_clean(self, index: int) -> Picture:
-        return Picture(develop(mosaic(read_picture(self.paths[index]).rgb8())))
+        clean = read_picture(self.paths[index]).rgb
+        return Picture(develop(mosaic(clean), _depth(clean)))
 
 
 def mosaic(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 sRGB to the noise-free (H, W) float32 raw values in [0, 1] of an RGGB sensor."""
-    srgb = rgb.astype(np.float32) / 255
+    """(H, W, 3) sRGB, of any depth, to the noise-free (H, W) float32 raw values in [0, 1] of an RGGB sensor."""
+    srgb = to_depth(rgb, np.float32) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     linear = cv2.GaussianBlur(linear, (0, 0), _LENS_BLUR, borderType=cv2.BORDER_REFLECT_101)
     camera = np.clip(linear @ np.linalg.inv(_CAMERA_TO_SRGB).T, 0, 1) / _WHITE_BALANCE
@@ -142,15 +144,20 @@ def add_noise(raw: np.ndarray, shot: float, read: float, rng: np.random.Generato
     return (photons + rng.normal(0, np.sqrt(read), raw.shape)).astype(np.float32)
 
 
-def develop(raw: np.ndarray) -> np.ndarray:
-    """(H, W) raw values of an RGGB sensor to (H, W, 3) uint8 sRGB."""
+def develop(raw: np.ndarray, depth: type = np.uint8) -> np.ndarray:
+    """(H, W) raw values of an RGGB sensor to (H, W, 3) sRGB, uint8 or uint16."""
     levels = np.clip(raw * (_WHITE - _BLACK) + _BLACK + 0.5, 0, _WHITE).astype(np.uint16)
     padded = cv2.copyMakeBorder(levels, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_REFLECT_101)
     demosaiced = cv2.cvtColor(padded, cv2.COLOR_BayerRGGB2RGB)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     camera = (demosaiced.astype(np.float32) - _BLACK) / (_WHITE - _BLACK) * _WHITE_BALANCE
     linear = np.clip(np.minimum(camera, 1) @ _CAMERA_TO_SRGB.T, 0, 1)
     srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (srgb * 255 + 0.5).astype(np.uint8)
+    return (srgb * (255 if depth == np.uint8 else 65535) + 0.5).astype(depth)
+
+
+def _depth(clean: np.ndarray) -> type:
+    """Of what the camera makes of ``clean``."""
+    return np.uint8 if clean.dtype == np.uint8 else np.uint16
 
 
 def _wheel_photographs(split: Literal["train", "val"] | None) -> list[Path]:

@@ -44,7 +44,7 @@ class Picture(Metadata):
 
     def rgb8(self) -> np.ndarray:
         """(H, W, 3) uint8, rounded half up."""
-        return _to_depth(self.rgb, np.uint8)
+        return to_depth(self.rgb, np.uint8)
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:
@@ -117,11 +117,11 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, quality: int |
     if quality != "source" and not 1 <= quality <= 100:
         raise UserError(f"quality: {quality} is not between 1 and 100; 90 to 98 is hard to tell from the original")
     deep = picture.rgb.dtype == np.uint16 and suffix in formats.DEEP
-    samples = _to_depth(picture.rgb, np.uint16 if deep else np.uint8)
+    samples = to_depth(picture.rgb, np.uint16 if deep else np.uint8)
     if picture.grey:
         samples = ((samples.sum(axis=2, keepdims=True, dtype=np.uint32) + 1) // 3).astype(samples.dtype)
     if picture.alpha is not None:
-        samples = np.dstack([samples, _to_depth(picture.alpha, samples.dtype)])
+        samples = np.dstack([samples, to_depth(picture.alpha, samples.dtype)])
     try:
         data = codecs.encode(samples, suffix, picture, None if quality == "source" else quality)
     except RefusedError as error:
@@ -149,15 +149,21 @@ def from_tensor(tensor: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray
     return np.ascontiguousarray(values.cpu().numpy(), dtype=dtype)
 
 
-def _to_depth(values: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
-    """uint8, uint16 or float in [0, 255] to uint8 or uint16, rounded half up."""
+def to_depth(values: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
+    """uint8, uint16 or float in [0, 255] to another of them; whole numbers are clipped and rounded half up.
+
+    What goes to a deeper type comes back from there as it was.
+    """
     if values.dtype == dtype:
         return values
-    if dtype == np.uint16:
+    if dtype == np.float32:
+        floats = values.astype(np.float32)
+        return floats / 257 if values.dtype == np.uint16 else floats
+    if values.dtype == np.uint8:
         return values.astype(np.uint16) * np.uint16(257)
     if values.dtype == np.uint16:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return (np.clip(values, 0, 255) + 0.5).astype(np.uint8)
+    return (np.clip(values, 0, 255) * (257 if dtype == np.uint16 else 1) + 0.5).astype(dtype)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from archives import make_dnd
 from atbsn.data import build_dataset
 from atbsn.data.dnd import DND
 from atbsn.data.patches import PatchDataset
+from atbsn.pictures import to_depth
 from atbsn.utils.errors import UserError
 
 
@@ -58,7 +59,8 @@ def test_whole_images_to_train_on(archive):
     assert dnd.size(1) == (120, 150) and dnd.submission is None
     assert np.array_equal(dnd.read(1).rgb, images[1] * np.float32(255))
     patches = PatchDataset(dnd, 64, use_flip=False, use_rot=False)
-    rounded = np.floor(images[patches[0]["index"]].astype(float) * 255 + 0.5).astype(np.uint8)
+    rounded = to_depth(dnd.read(patches[0]["index"]).rgb, np.uint16)
+    assert (rounded % 257).any()
     windows = np.lib.stride_tricks.sliding_window_view(rounded, (64, 64), axis=(0, 1))
     assert (windows == patches[0]["noisy"].permute(2, 0, 1).numpy()).all(axis=(2, 3, 4)).sum() == 1
 

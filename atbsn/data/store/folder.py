@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from atbsn.data.store.manifest import Manifest, Tile, png_fits, target_fault
+from atbsn.data.store.manifest import Kept, Manifest, Tile, png_fits, target_fault
 from atbsn.utils.errors import UserError
 
 MANIFEST, JOURNAL = "manifest.json", "journal"
@@ -51,18 +51,18 @@ class FolderWriter:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def done(self) -> dict[int, list[int]]:
-        """The pictures done so far: the CRC-32 of each of their patches."""
+    def done(self) -> dict[int, Kept]:
+        """The pictures done so far."""
         path, found = self.folder / JOURNAL, {}
         for line in path.read_text().splitlines() if path.is_file() else []:
             try:
-                picture, crc32s = json.loads(line)
+                picture, kept = json.loads(line)
             except ValueError:  # torn by an interruption
                 continue
-            found[picture] = crc32s
+            found[picture] = Kept(*kept)
         return found
 
-    def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], crc32s: Sequence[int]) -> None:
+    def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], kept: Kept) -> None:
         """Write the patches of one picture, and then the note."""
         try:
             for tile, record in zip(tiles, records, strict=True):
@@ -70,7 +70,7 @@ class FolderWriter:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(record)
             with (self.folder / JOURNAL).open("a") as file:
-                file.write("\n" + json.dumps([picture, crc32s]))
+                file.write("\n" + json.dumps([picture, kept]))
         except OSError as error:
             raise target_fault(self.folder, error) from error
 

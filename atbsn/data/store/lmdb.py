@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 from weakref import WeakValueDictionary
 
 import cv2
 import numpy as np
 
-from atbsn.data.store.manifest import Codec, Manifest, Tile, png_fits, target_fault
+from atbsn.data.store.manifest import Codec, Depth, Kept, Manifest, Tile, png_fits, target_fault
 from atbsn.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _JOURNAL = b"done/"
 _FIRST_MAP_SIZE = 2**30
 _STRIP = 64
 """Rows of a raw record. py-lmdb reads all of a record that it hands out, so a raw patch is several of them."""
+_TYPES = {name: np.dtype(name) for name in get_args(Depth)}
 _PREPARE = "make it with python scripts/prepare_data.py"
 
 _environments: "WeakValueDictionary[tuple[int, str], lmdb.Environment]" = WeakValueDictionary()
@@ -65,13 +66,13 @@ class LmdbReader:
         return self.__dict__ | {"_opened": None}
 
     def read(self, number: int) -> np.ndarray:
-        """Patch ``number``, (H, W, 3) uint8 RGB."""
-        _, height, width, _ = self.manifest.patches[number]
-        return self._pixels(number, 0, 0, height, width)
+        """Patch ``number``, (H, W, C), as it was kept: uint8, uint16 or float32; C = 1 grey, 3 RGB."""
+        patch = self.manifest.patches[number]
+        return self._samples(number, 0, 0, patch.height, patch.width)
 
     def crop(self, number: int, top: int, left: int, size: int) -> np.ndarray:
-        """A (size, size, 3) uint8 RGB crop of patch ``number``; of a raw one, only the strips it meets are read."""
-        return self._pixels(number, top, left, size, size)
+        """A (size, size, C) crop of patch ``number``; of a raw one, only the strips it meets are read."""
+        return self._samples(number, top, left, size, size)
 
     def is_sound(self, number: int) -> bool:
         """Whether all of patch ``number`` is as it was written."""
@@ -85,35 +86,38 @@ class LmdbReader:
                 crc32 = zlib.crc32(self._strip(transaction, number, strip).data, crc32)
         return crc32 == patch.crc32
 
-    def _pixels(self, number: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+    def _samples(self, number: int, top: int, left: int, height: int, width: int) -> np.ndarray:
         bottom, right = top + height, left + width
         with self._transaction() as transaction:
             if self.manifest.codec == "png":
                 return self._decode(transaction, number)[top:bottom, left:right]
-            pixels = np.empty((height, width, 3), np.uint8)
+            _, _, _, _, depth, channels = self.manifest.patches[number]
+            samples = np.empty((height, width, channels), _TYPES[depth])
             for strip in range(top // _STRIP, -(-bottom // _STRIP)):
                 first = strip * _STRIP
                 start, stop = max(top, first), min(bottom, first + _STRIP)
                 part = self._strip(transaction, number, strip)
-                pixels[start - top : stop - top] = part[start - first : stop - first, left:right]
-        return pixels
+                samples[start - top : stop - top] = part[start - first : stop - first, left:right]
+        return samples
 
     def _decode(self, transaction: "lmdb.Transaction[Any]", number: int) -> np.ndarray:
-        _, height, width, _ = self.manifest.patches[number]
+        patch = self.manifest.patches[number]
         record = self._record(transaction, number, 0)
-        pixels = cv2.imdecode(np.frombuffer(record, np.uint8), cv2.IMREAD_COLOR) if len(record) else None
-        if pixels is None or pixels.shape != (height, width, 3):
+        found = cv2.imdecode(np.frombuffer(record, np.uint8), cv2.IMREAD_UNCHANGED) if len(record) else None
+        samples = found[..., None] if found is not None and found.ndim == 2 else found
+        expected = patch.height, patch.width, patch.channels
+        if samples is None or samples.shape != expected or samples.dtype != patch.depth:
             raise self._damaged(number)
-        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
+        return cv2.cvtColor(samples, cv2.COLOR_BGR2RGB, dst=samples) if patch.channels == 3 else samples
 
     def _strip(self, transaction: "lmdb.Transaction[Any]", number: int, strip: int) -> np.ndarray:
-        """A view of (rows, W, 3) pixels, valid within the transaction."""
-        _, height, width, _ = self.manifest.patches[number]
-        rows = min(_STRIP, height - strip * _STRIP)
+        """A view of (rows, W, C) samples, valid within the transaction."""
+        _, height, width, _, depth, channels = self.manifest.patches[number]
+        kind, rows = _TYPES[depth], min(_STRIP, height - strip * _STRIP)
         record = self._record(transaction, number, strip)
-        if len(record) != rows * width * 3:
+        if len(record) != rows * width * channels * kind.itemsize:
             raise self._damaged(number)
-        return np.frombuffer(record, np.uint8).reshape(rows, width, 3)
+        return np.frombuffer(record, kind).reshape(rows, width, channels)
 
     def _record(self, transaction: "lmdb.Transaction[Any]", number: int, strip: int) -> memoryview:
         record = transaction.get(record_key(number, strip))
@@ -154,26 +158,26 @@ class LmdbWriter:
             self._env = lmdb.open(str(folder), map_size=_FIRST_MAP_SIZE, meminit=False)
         _check_whole(folder, self._env)
 
-    def done(self) -> dict[int, list[int]]:
-        """The pictures done so far: the CRC-32 of each of their patches."""
+    def done(self) -> dict[int, Kept]:
+        """The pictures done so far."""
         with self._env.begin() as transaction, transaction.cursor() as cursor:
             found = {}
             cursor.set_range(_JOURNAL)
             for key, value in cursor:
                 if not key.startswith(_JOURNAL):
                     break
-                found[int(key.removeprefix(_JOURNAL))] = json.loads(value)
+                found[int(key.removeprefix(_JOURNAL))] = Kept(*json.loads(value))
             return found
 
-    def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], crc32s: Sequence[int]) -> None:
+    def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], kept: Kept) -> None:
         """Add the patches of one picture, durably: all of them and the note or, if this fails, nothing."""
 
         def write(transaction: "lmdb.Transaction[Any]") -> None:
             for tile, record in zip(tiles, records, strict=True):
-                length = _STRIP * tile.width * 3 if self.codec == "raw" else len(record)
+                length = _STRIP * (len(record) // tile.height) if self.codec == "raw" else len(record)
                 for strip, start in enumerate(range(0, len(record), length)):
                     transaction.put(record_key(tile.number, strip), memoryview(record)[start : start + length])
-            transaction.put(_JOURNAL + b"%08d" % picture, json.dumps(crc32s).encode())
+            transaction.put(_JOURNAL + b"%08d" % picture, json.dumps(kept).encode())
 
         self._commit(write)
 

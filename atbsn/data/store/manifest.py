@@ -6,14 +6,22 @@ import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
+
+from atbsn.data.base import deepest
 from atbsn.utils.errors import UserError
 
 Codec = Literal["raw", "png"]
-"""How a record is kept: the (H, W, 3) uint8 RGB bytes themselves, or as a PNG file."""
+"""How a record is kept: the bytes of its (H, W, C) samples themselves, little-endian, or as a PNG file."""
 
-FORMAT, VERSION = "atbsn-patches", 1
+Depth = Literal["uint8", "uint16", "float32"]
+"""Type of the samples; floats are in [0, 255]."""
+
+FORMAT = "atbsn-patches"
+_PLAIN, _VERSION = 1, 2
+"""Version 2 adds depth and channels; a set of 8-bit RGB alone is still of version 1, which earlier programs read."""
 
 
 class Patch(NamedTuple):
@@ -24,12 +32,33 @@ class Patch(NamedTuple):
         height: pixels.
         width: pixels.
         crc32: of the record as it is kept.
+        depth: type of its samples.
+        channels: 1 grey, 3 RGB.
     """
 
     key: str
     height: int
     width: int
     crc32: int
+    depth: Depth = "uint8"
+    channels: int = 3
+
+    def row(self) -> tuple[str | int, ...]:
+        """As it stands in a manifest: depth and channels only where they are not 8-bit RGB."""
+        return self[: 4 if self[4:] == ("uint8", 3) else 6]
+
+
+class Kept(NamedTuple):
+    """The patches of one picture as they are kept.
+
+    Attributes:
+        crc32s: of its records.
+        depth, channels: of all of them.
+    """
+
+    crc32s: list[int]
+    depth: Depth = "uint8"
+    channels: int = 3
 
 
 class Tile(NamedTuple):
@@ -61,13 +90,19 @@ class Manifest:
     plan: str
     patches: list[Patch]
 
+    @property
+    def depth(self) -> np.dtype:
+        """The deepest type of all patches."""
+        return deepest(np.dtype(kind) for kind in {patch.depth for patch in self.patches})
+
     def to_json(self) -> str:
         """One line a patch, with count and checksum before them."""
+        version = _PLAIN if all(len(patch.row()) == 4 for patch in self.patches) else _VERSION
         facts = {
-            "format": FORMAT, "version": VERSION, "codec": self.codec, "size": self.size, "stride": self.stride,
+            "format": FORMAT, "version": version, "codec": self.codec, "size": self.size, "stride": self.stride,
             "plan": self.plan, "count": len(self.patches), "checksum": _checksum(self.patches),
         }  # fmt: skip
-        rows = ",\n".join(json.dumps(patch) for patch in self.patches)
+        rows = ",\n".join(json.dumps(patch.row()) for patch in self.patches)
         return f'{json.dumps(facts)[:-1]}, "patches": [\n{rows}\n]}}\n'
 
     @classmethod
@@ -78,11 +113,13 @@ class Manifest:
             UserError: not one of ours or of this version, altered, or it names a path outside of the set.
         """
         facts = _parse(text, source)
-        if facts["version"] != VERSION:
-            raise UserError(f"{source}: version {facts['version']}, but this program reads {VERSION}; prepare it again")
+        if facts["version"] not in (_PLAIN, _VERSION):
+            known = f"{_PLAIN} and {_VERSION}"
+            raise UserError(f"{source}: version {facts['version']}, but this program reads {known}; prepare it again")
         try:
             patches = [Patch(*row) for row in facts["patches"]]
             altered = len(patches) != facts["count"] or _checksum(patches) != facts["checksum"]
+            altered = altered or not {patch.depth for patch in patches} <= set(get_args(Depth))
             manifest = cls(facts["codec"], facts["size"], facts["stride"], facts["plan"], patches)
         except (KeyError, TypeError):
             altered = True
@@ -120,7 +157,7 @@ def _parse(text: str | bytes, source: str) -> dict[str, Any]:
 
 
 def _checksum(patches: list[Patch]) -> str:
-    return hashlib.sha256(json.dumps(patches).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([patch.row() for patch in patches]).encode()).hexdigest()
 
 
 def _is_inside(key: str) -> bool:

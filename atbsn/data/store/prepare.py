@@ -13,21 +13,24 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import count, product
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
 from filelock import FileLock, Timeout
 
-from atbsn.data.base import ImageSet
+from atbsn.data.base import ImageSet, deepest
 from atbsn.data.store.folder import JOURNAL, MANIFEST, FolderReader, FolderWriter
 from atbsn.data.store.lmdb import LmdbReader, LmdbWriter
-from atbsn.data.store.manifest import Codec, Manifest, Patch, Tile, target_fault
+from atbsn.data.store.manifest import Codec, Depth, Kept, Manifest, Patch, Tile, target_fault
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 from atbsn.utils.log import logger, progress_bar
 from atbsn.utils.prefetch import prefetch
 
 _PLAN = "plan"
+_JOURNAL_VERSION = 2
+"""Of what is noted for a picture that is done."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,12 @@ class Plan:
         """Sources of other names or sizes, or other options, give another digest."""
         return hashlib.sha256(json.dumps([self.codec, self.size, self.stride, self.tiles]).encode()).hexdigest()
 
-    def manifest(self, crc32s: dict[int, list[int]]) -> Manifest:
-        """What the set holds, given the checksums of every picture's patches."""
+    def manifest(self, done: dict[int, Kept]) -> Manifest:
+        """What the set holds, given how every picture's patches are kept."""
         patches = [
-            Patch(tile.key, tile.height, tile.width, crc32)
+            Patch(tile.key, tile.height, tile.width, crc32, done[picture].depth, done[picture].channels)
             for picture, tiles in enumerate(self.tiles)
-            for tile, crc32 in zip(tiles, crc32s[picture], strict=True)
+            for tile, crc32 in zip(tiles, done[picture].crc32s, strict=True)
         ]
         return Manifest(self.codec, self.size, self.stride, self.digest(), patches)
 
@@ -97,7 +100,7 @@ def prepare(images: ImageSet, target: Path, plan: Plan, num_workers: int) -> Man
     partial = target.with_name(f".{target.name}.partial")
     with _alone(target):
         if target.exists():
-            return _check_same(target, plan, num_workers)
+            return _check_same(target, images, plan, num_workers)
         _open_partial(partial, plan)
         with closing(LmdbWriter(partial, plan.codec) if is_lmdb else FolderWriter(partial)) as writer:
             _fill(writer, images, plan, num_workers)
@@ -135,26 +138,33 @@ def verify(target: Path, num_workers: int) -> Manifest:
 def _fill(writer: LmdbWriter | FolderWriter, images: ImageSet, plan: Plan, num_workers: int) -> None:
     """Write the patches of every picture that is not done yet."""
 
-    def encode(picture: int) -> tuple[int, list[bytes], list[int]]:
-        rgb = images.read(picture).rgb8()
-        parts = (rgb[t.top : t.top + t.height, t.left : t.left + t.width] for t in plan.tiles[picture])
+    def encode(picture: int) -> tuple[int, list[bytes], Kept]:
+        samples = images.samples(picture)
+        if plan.codec == "png" and samples.dtype == np.float32:
+            raise UserError(f"{images.key(picture)}: floats, which PNG does not hold; use --codec raw with an .lmdb")
+        parts = (samples[t.top : t.top + t.height, t.left : t.left + t.width] for t in plan.tiles[picture])
         records = [_encode(part, plan.codec) for part in parts]
-        return picture, records, [zlib.crc32(record) for record in records]
+        crc32s = [zlib.crc32(record) for record in records]
+        return picture, records, Kept(crc32s, _depth(samples), samples.shape[2])
 
     done = writer.done()
     todo = [picture for picture in range(len(images)) if picture not in done]
     if done:
         logger.info("continuing: %d of %d pictures are done", len(done), len(images))
     with progress_bar(prefetch(encode, todo, num_workers), "prepare", len(todo), unit="image") as bar:
-        for picture, records, crc32s in bar:
-            writer.put(picture, plan.tiles[picture], records, crc32s)
+        for picture, records, kept in bar:
+            writer.put(picture, plan.tiles[picture], records, kept)
 
 
-def _encode(pixels: np.ndarray, codec: Codec) -> bytes:
+def _encode(samples: np.ndarray, codec: Codec) -> bytes:
     if codec == "raw":
-        return pixels.tobytes()
-    _, data = cv2.imencode(".png", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+        return samples.tobytes()
+    _, data = cv2.imencode(".png", samples if samples.shape[2] == 1 else cv2.cvtColor(samples, cv2.COLOR_RGB2BGR))
     return data.tobytes()
+
+
+def _depth(samples: np.ndarray) -> Depth:
+    return cast(Depth, samples.dtype.name)
 
 
 def _key(picture: str, size: int | None, top: int, left: int) -> str:
@@ -171,24 +181,29 @@ def _open(target: Path) -> LmdbReader | FolderReader:
     return LmdbReader(target) if (target / "data.mdb").is_file() else FolderReader(target)
 
 
-def _check_same(target: Path, plan: Plan, num_workers: int) -> Manifest:
-    if _open(target).manifest.plan != plan.digest():
+def _check_same(target: Path, images: ImageSet, plan: Plan, num_workers: int) -> Manifest:
+    manifest = _open(target).manifest
+    if manifest.plan != plan.digest():
         raise UserError(f"{target}: made from other pictures or with other options; remove it, or choose another name")
+    kept, found = np.dtype(manifest.patches[0].depth), images.samples(0).dtype
+    if deepest([kept, found]) != kept:  # by a version of this program that kept 8 bits of everything
+        raise UserError(f"{target}: its samples are {kept}, those of {images.key(0)} are {found}; remove it")
     logger.info("%s: is there already; verifying it", target)
     return verify(target, num_workers)
 
 
 def _open_partial(partial: Path, plan: Plan) -> None:
     """Keep what is there if it is of the same plan."""
+    begun = f"{plan.digest()} {_JOURNAL_VERSION}"
     try:
         note = partial / _PLAN
-        if partial.exists() and not (note.is_file() and note.read_text() == plan.digest()):
+        if partial.exists() and not (note.is_file() and note.read_text() == begun):
             logger.info("%s: left by a run with other pictures or options; starting anew", partial)
             shutil.rmtree(partial)
         partial.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise target_fault(partial, error) from error
-    write_text(note, plan.digest())
+    write_text(note, begun)
 
 
 @contextmanager

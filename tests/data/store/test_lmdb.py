@@ -20,7 +20,7 @@ from atbsn.data.folder import NoisyFolder
 from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
 from atbsn.data.store.lmdb import LmdbReader, LmdbWriter, record_key
-from atbsn.data.store.manifest import Manifest, Patch, Tile
+from atbsn.data.store.manifest import Kept, Manifest, Patch, Tile
 from atbsn.data.store.prepare import Plan, prepare
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
@@ -102,7 +102,7 @@ def test_a_raw_crop_reads_its_rows_only(tmp_path):
     height, width = 4000, 4000
     rows = np.random.default_rng(0).integers(0, 256, (height, 1, 3), np.uint8)
     writer = LmdbWriter(tmp_path / "big.lmdb", "raw")
-    writer.put(0, [Tile(0, "big", 0, 0, height, width)], [np.repeat(rows, width, axis=1).tobytes()], [0])
+    writer.put(0, [Tile(0, "big", 0, 0, height, width)], [np.repeat(rows, width, axis=1).tobytes()], Kept([0]))
     writer.finish(Manifest("raw", None, None, "", [Patch("big", height, width, 0)]))
     writer.close()
     store = LmdbReader(tmp_path / "big.lmdb")
@@ -166,8 +166,9 @@ def test_a_database_of_another_tool(tmp_path):
 
 def test_an_unfinished_database(tmp_path):
     writer = LmdbWriter(tmp_path / "half.lmdb", "raw")
-    writer.put(0, [Tile(0, "a", 0, 0, 2, 2)], [bytes(12)], [1])
-    assert writer.done() == {0: [1]}
+    kept = Kept([1], "uint16", 1)
+    writer.put(0, [Tile(0, "a", 0, 0, 2, 2)], [bytes(8)], kept)
+    assert writer.done() == {0: kept}
     writer.close()
     with pytest.raises(UserError, match="or unfinished"):
         LmdbReader(tmp_path / "half.lmdb")
@@ -203,6 +204,10 @@ MANIFESTS = {
     "a list": (lambda facts: [], "not a manifest"),
     "fewer patches": (lambda facts: facts | {"patches": facts["patches"][1:]}, "does not match its checksum"),
     "another size": (lambda facts: facts | {"patches": [["a", 70, 91, 0], *facts["patches"][1:]]}, "not match"),
+    "another depth": (
+        lambda facts: facts | {"patches": [["a", 70, 90, 0, "object", 3], *facts["patches"][1:]]},
+        "not match",
+    ),
     "no codec": (lambda facts: {key: facts[key] for key in facts if key != "codec"}, "not match"),
 }
 
@@ -233,8 +238,8 @@ def test_the_map_grows_with_what_comes(tmp_path, monkeypatch):
     writer = LmdbWriter(tmp_path / "grown.lmdb", "raw")
     for picture in range(4):
         tile = Tile(picture, f"{picture}", 0, 0, 300, 300)
-        writer.put(picture, [tile], [bytes([picture]) * (300 * 300 * 3)], [picture])
-    assert writer.done() == {picture: [picture] for picture in range(4)}
+        writer.put(picture, [tile], [bytes([picture]) * (300 * 300 * 3)], Kept([picture]))
+    assert writer.done() == {picture: Kept([picture]) for picture in range(4)}
     writer.finish(Manifest("raw", None, None, "", [Patch(f"{picture}", 300, 300, 0) for picture in range(4)]))
     writer.close()
     assert (LmdbReader(tmp_path / "grown.lmdb").read(3) == 3).all()
