@@ -7,7 +7,6 @@ import argparse
 import ast
 import inspect
 import re
-import sys
 import textwrap
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,23 +17,23 @@ from annotated_types import Ge, Gt, Interval, Le, Lt, MinLen
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
+from atbsn.engine.inference import finish
+from atbsn.metrics import METRICS
+from atbsn.options import schema
+from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
+from atbsn.registry.build import parameter_names
+from atbsn.utils.files import write_text
 
-from atbsn.engine.inference import finish  # noqa: E402
-from atbsn.metrics import METRICS  # noqa: E402
-from atbsn.options import schema  # noqa: E402
-from atbsn.registry import ARCHS, DATASETS, MODELS, Registry  # noqa: E402
-from atbsn.registry.build import parameter_names  # noqa: E402
-from atbsn.utils.files import write_text  # noqa: E402
-
-PAGE = REPOSITORY / "docs" / "options.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
 _HEAD = """\
 # Options
 
 Written by `scripts/document_options.py` from the code; do not edit. Examples are in `options/`.
-`train.py --set a.b=value` lays one option over the file, and `base:` names a file that these are laid over. A key that
-is not here is refused, and so is a value of another type.
+
+`atbsn train -opt apbsn.yml sidd.yml` lays files over one another, `base:` names files that these options are laid over
+(those that come with the package by name, from anywhere), `--set a.b=value` lays one option over all. A mapping merges;
+a list, a scalar or a mapping of another `type` replaces. A key that is not here is refused, and so is a value of
+another type; top-level keys `x-...` are left out, a place for YAML's anchors.
 """
 _SECTIONS = {
     "": schema.Options,

@@ -9,10 +9,7 @@ card, atbsn/weights/real.md, is written by hand.
 
 import argparse
 import re
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from atbsn.app import main
 from atbsn.options.load import merge
 from atbsn.registry.plugins import load_plugin
 
@@ -53,16 +54,20 @@ def shared() -> Path:
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable:
-    """``command("train.py", "-opt", ...)``: run a command of the repository in an empty folder, in this process.
+    """``command("train", "-opt", ...)``: run ``atbsn train``, in an empty folder, in this process.
 
-    Gives its exit status and what it printed.
+    A name that ends with .py is a script of the repository. Gives the exit status and what was printed.
     """
     monkeypatch.chdir(tmp_path)
 
-    def run(script: str, *arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    def run(name: str, *arguments: object) -> tuple[int, str]:
+        is_script = name.endswith(".py")
+        monkeypatch.setattr(sys, "argv", [*([name] if is_script else ["atbsn", name]), *map(str, arguments)])
         with pytest.raises(SystemExit) as ending:
-            runpy.run_path(str(REPOSITORY / script), run_name="__main__")
+            if is_script:
+                runpy.run_path(str(REPOSITORY / name), run_name="__main__")
+            else:
+                main()
         captured = capsys.readouterr()
         return ending.value.code or 0, captured.out + captured.err
 

@@ -1,6 +1,7 @@
 """CONTRIBUTING.md's own network and method, run as they stand: nothing else is touched for them."""
 
 import csv
+import os
 import re
 import shlex
 import subprocess
@@ -32,13 +33,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, python: str, *arguments: str) -> str:
-    """A command of the page in ``folder``, with the checkout's scripts."""
-    assert python == "python"
-    script = [str(REPOSITORY / each) if (REPOSITORY / each).is_file() else each for each in arguments]
+def run(folder: Path, program: str, *arguments: str) -> str:
+    """A command of the page in ``folder``, with the checkout's package and tests."""
+    assert program in ("python", "atbsn")
+    words = [str(REPOSITORY / each) if (REPOSITORY / each).is_file() else each for each in arguments]
     result = subprocess.run(
-        [sys.executable, *script], cwd=folder, capture_output=True, text=True, timeout=600, check=False
-    )
+        [sys.executable, *(["-m", "atbsn"] if program == "atbsn" else []), *words],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, text=True, timeout=600,
+        check=False,
+    )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -50,8 +53,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def test_the_page_has_it_all():
     assert sorted(FILES) == ["ringmodel.py", "ringnet.py", "ringnet.yml"]
-    scripts = [Path(command[1]).name for command in COMMANDS[:-1]]
-    assert scripts == ["train.py", "valid.py", "test.py", "compare.py", "train.py"]
+    assert [command[1] for command in COMMANDS[:-1]] == ["train", "valid", "test", "compare", "train"]
 
 
 def test_weights_carry_their_settings(folder):

@@ -15,6 +15,8 @@ from unittest import mock
 
 import pytest
 
+from atbsn.app import main
+from atbsn.app.arguments import COMMANDS as ATBSN
 from atbsn.app.arguments import atbsn_parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -24,12 +26,13 @@ PAGES = [
 ]
 KNOWN = {"options.yml", "about.yml"} | {path.name for path in (REPOSITORY / "options").rglob("*.yml")}
 """Option files that bare names may stand for, and the files that every training and validation writes."""
-COMMANDS = {
+COMMANDS: dict[str, Path | None] = {
     path.name: path
     for path in (*REPOSITORY.glob("*.py"), *(REPOSITORY / "scripts").glob("*.py"))
     if "__main__" in path.read_text()
-}
-COMMAND = re.compile(rf"\b({'|'.join(map(re.escape, COMMANDS))})\b(?: ([\w-]+))?")
+} | {f"atbsn {name}": None for name in ATBSN}
+"""By what they are called; those of ``atbsn`` have no file."""
+COMMAND = re.compile(rf"\b({'|'.join(map(re.escape, COMMANDS))})\b(?: +([\w-]+))?")
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 DISTRIBUTIONS = {
     "PIL": "pillow",
@@ -87,6 +90,8 @@ def test_nothing_is_left_to_fill_in(page):
         ("`train.py` is told `--nosuch`", [("--nosuch", [("train.py", "")])]),
         ("```bash\ntorchrun --nnodes=2 train.py \\\n  --nosuch=1\n```", [("--nosuch", [("train.py", "")])]),
         ("```\nprepare_data.py speed X --whole\n```", [("--whole", [("prepare_data.py", "speed")])]),
+        ("```\natbsn prepare speed X --whole\n```", [("--whole", [("atbsn prepare", "speed")])]),
+        ("`atbsn report  x --nosuch`", [("--nosuch", [("atbsn report", "")])]),
         ("`tensorboard --logdir tb_logger`, or\n\n| a |\n|---|", []),
         ("- `valid.py` takes `--k`\n- ...", [("--k", [("valid.py", "")])]),
         ("- `valid.py`\n- `--k`", [("--k", [(script, "") for script in COMMANDS])]),
@@ -99,6 +104,8 @@ def test_flags_are_found(text, named):
 def test_subcommands_accept_different_flags():
     assert "--whole" in accepted("prepare_data.py", "sidd") and "--whole" in accepted("prepare_data.py", "")
     assert "--whole" not in accepted("prepare_data.py", "speed") and "--k" not in accepted("train.py", "")
+    assert "--whole" in accepted("atbsn prepare", "sidd") and "--whole" not in accepted("atbsn prepare", "speed")
+    assert "--k" in accepted("atbsn valid", "") and "--k" not in accepted("atbsn train", "")
 
 
 def test_what_is_imported_is_required():
@@ -133,6 +140,8 @@ def named_flags(text: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             continue
         for paragraph in re.split(r"\n\s*\n|\n(?=- )", part):
             names = [(script, "") for script in COMMANDS if re.search(rf"\b{re.escape(script)}\b", paragraph)]
+            if any(name.startswith("atbsn ") for name, _ in names):  # of atbsn, whose other commands may be meant
+                names = []
             for span in re.findall(r"`([^`]+)`", paragraph):
                 if span.startswith("--"):
                     yield from ((flag, names or [(script, "") for script in COMMANDS]) for flag in FLAG.findall(span))
@@ -173,9 +182,9 @@ def subcommands(script: str) -> list[str]:
 @cache
 def say_help(script: str, subcommand: str) -> str:
     said = io.StringIO()
-    arguments = [script, *([subcommand] if subcommand else []), "--help"]
+    arguments = [*script.split(), *([subcommand] if subcommand else []), "--help"]
     with mock.patch.object(sys, "argv", arguments), contextlib.redirect_stdout(said), pytest.raises(SystemExit):
-        runpy.run_path(str(COMMANDS[script]), run_name="__main__")
+        main() if COMMANDS[script] is None else runpy.run_path(str(COMMANDS[script]), run_name="__main__")
     return said.getvalue()
 
 

@@ -28,6 +28,7 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from atbsn.app import main
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.options import load_options
@@ -38,7 +39,7 @@ from atbsn.utils.dist import start as dist_start
 from atbsn.utils.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FILES = sorted(path for path in (REPOSITORY / "options").rglob("*.yml") if path.parent.name not in ("base", "sweeps"))
+FILES = sorted(path for path in (REPOSITORY / "options").rglob("*.yml") if path.parent.name in ("train", "test"))
 VALID = {path.name: read_options(path) for path in FILES}
 PATIENCE = 10.0
 """Seconds that no input may take."""
@@ -121,25 +122,27 @@ PATHS = [
 PATHS += ["tiny.yml", "atbsn.pth", "studentc.pth", "damaged.safetensors", "net.onnx", "net.pth", "net.safetensors"]
 VALUES = ["0", "1", "-1", "2", "3", "64", "9" * 30, "1e400", "nan", "inf", "x", "\u2742", "1.5", "--", "--nosuch"]
 SCRIPTS = {
-    "compare.py": ["-opt", "tiny.yml", "--k", "--mean", "--nlm", "--bm3d", "--output", "--set", "name=a/b"],
-    "convert_weights.py": ["atbsn.pth", "studenta.pth", "nosuch.ckpt", "net.pth", "net.safetensors"],
-    "export_onnx.py": ["studentb.pth", "cbsn.pth", "net.onnx"],
-    "prepare_data.py": [
+    "compare": ["-opt", "tiny.yml", "--k", "--mean", "--nlm", "--bm3d", "--output", "--set", "name=a/b"],
+    "convert": ["atbsn.pth", "studenta.pth", "nosuch.ckpt", "net.pth", "net.safetensors"],
+    "export": ["studentb.pth", "cbsn.pth", "net.onnx"],
+    "prepare": [
         "folder", "sidd", "dnd", "check", "speed", "polyu", "paired", "prepared",
         "--size", "--stride", "--codec", "png", "raw", "--whole", "--workers",
     ],
-    "benchmark.py": [
+    "options": ["list", "show", "copy", "apbsn.yml", "polyu.yml", "--set", "name=x", "--folder", "--as_written"],
+    "scripts/benchmark.py": [
         "--device", "cpu", "cuda", "--full", "--only", "step", "GAN", "--rounds", "--precision", "bf16", "--width",
         "--cbsn_width", "--output",
     ],
 }  # fmt: skip
-"""Scripts, and what is said to them beside PATHS and VALUES."""
+"""Commands and scripts, and what is said to them beside PATHS and VALUES."""
 STARTS = {
-    "compare.py": ["-opt", "tiny.yml", "studentc.pth"],
-    "convert_weights.py": ["atbsn.pth", "net.safetensors"],
-    "export_onnx.py": ["studentc.pth", "net.onnx"],
-    "prepare_data.py": ["folder", "noisy", "out.lmdb"],
-    "benchmark.py": ["--only", "student"],
+    "compare": ["-opt", "tiny.yml", "studentc.pth"],
+    "convert": ["atbsn.pth", "net.safetensors"],
+    "export": ["studentc.pth", "net.onnx"],
+    "prepare": ["folder", "noisy", "out.lmdb"],
+    "options": ["copy", "quickstart.yml"],
+    "scripts/benchmark.py": ["--only", "student"],
 }
 """What is right."""
 
@@ -317,13 +320,16 @@ def run(script: str, arguments: list[str], stops: dict[str, Any]) -> tuple[int, 
     """The exit status of a command, which ends where it comes to one of ``stops``, and what it says."""
     said = io.StringIO()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(mock.patch.object(sys, "argv", [script, *arguments]))
+        is_script = script.endswith(".py")
+        stack.enter_context(
+            mock.patch.object(sys, "argv", [*([script] if is_script else ["atbsn", script]), *arguments])
+        )
         for name, replacement in stops.items():
             stack.enter_context(mock.patch(name, replacement))
         stack.enter_context(contextlib.redirect_stdout(said))
         stack.enter_context(contextlib.redirect_stderr(said))
         ending = stack.enter_context(pytest.raises(SystemExit))
-        runpy.run_path(str(REPOSITORY / script), run_name="__main__")
+        runpy.run_path(str(REPOSITORY / script), run_name="__main__") if is_script else main()
     return ending.value.code or 0, said.getvalue()
 
 
@@ -349,7 +355,7 @@ COMPUTED = {
     "atbsn.app.commands.compare.evaluate": leave,
     "scripts.measurement.measure": leave,
     "scripts.measurement.peak_tflops": lambda *arguments: 1.0,
-    "time.process_time": leave,  # before prepare_data.py measures for seconds
+    "time.process_time": leave,  # before prepare speed measures for seconds
     "torch.onnx.export": leave,
 }
 """Where scripts would compute for long."""
@@ -462,7 +468,7 @@ def test_changed_metadata(inputs, told, suffix):
 
 
 @runs(150)
-@example(case=("prepare_data.py", ["folder", "noisy", "."]))
+@example(case=("prepare", ["folder", "noisy", "."]))
 @given(case=script_arguments())
 def test_changed_arguments_of_scripts(inputs, case):
     script, some = case
@@ -471,7 +477,7 @@ def test_changed_arguments_of_scripts(inputs, case):
     os.chdir(own)
     before, start = everything(own.parent), time.perf_counter()
     try:
-        status, output = run(f"scripts/{script}", some, COMPUTED)
+        status, output = run(script, some, COMPUTED)
         assert status in (0, 2) and "Traceback" not in output, (some, output)
         assert status == 0 or everything(own.parent) == before, (some, output)
         assert time.perf_counter() - start < PATIENCE

@@ -169,7 +169,7 @@ def takes(net: BlindSpotNetwork, k: int) -> bool:
 def test_onnx(name, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    from scripts.export_onnx import export
+    from atbsn.engine.export import export
 
     net = tiny(name)
     if net.draws():

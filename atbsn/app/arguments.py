@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from atbsn import __version__
+from atbsn.app import project_arguments as project
 from atbsn.utils.arguments import EXIT_STATUS, add_shared, positive
 
 _ABOUT = """\
@@ -16,6 +17,12 @@ Take the noise out of photographs, and train denoisers on noisy pictures alone.
 """
 _PLAIN_STATUS = "exit status: 0 done; 2 something could not be done, of which a message tells; 130 ended by Ctrl-C"
 
+_COMPARE = """\
+  atbsn compare -opt test_quickstart.yml experiments/*/models/net_latest.pth --k 0 1 3 --nlm 5 10
+
+writes comparison.csv, comparison.md and panels to results/<name>/<set>/.
+"""
+
 
 class Command(NamedTuple):
     """A command of ``atbsn``.
@@ -24,11 +31,15 @@ class Command(NamedTuple):
         help: what it does.
         add: adds its arguments to a parser.
         plain: its log is for people who look on, and has no times.
+        about: more for its own help, examples first.
+        status: what its exit statuses mean, where it is not what they mean elsewhere.
     """
 
     help: str
     add: Callable[[argparse.ArgumentParser], None]
     plain: bool = False
+    about: str = ""
+    status: str = ""
 
 
 def atbsn_parser() -> argparse.ArgumentParser:
@@ -54,8 +65,8 @@ class _AsWritten(argparse.RawDescriptionHelpFormatter):
 
 
 def _style(command: Command) -> dict[str, Any]:
-    text = f"{command.help[0].upper()}{command.help[1:]}."
-    epilog = _PLAIN_STATUS if command.plain else EXIT_STATUS
+    text = f"{command.help[0].upper()}{command.help[1:]}.\n\n{command.about}"
+    epilog = command.status or (_PLAIN_STATUS if command.plain else EXIT_STATUS)
     return {"description": text, "epilog": epilog, "allow_abbrev": False, "formatter_class": _AsWritten}
 
 
@@ -235,5 +246,28 @@ COMMANDS = {
     "train": Command("train a method on noisy pictures, as an option file says", _add_train),
     "valid": Command("measure a method against references", _add_valid),
     "test": Command("denoise sets of pictures, as an option file says", _add_test),
-    "compare": Command("compare weight files on one data set", _add_compare),
-}
+    "compare": Command(
+        "compare weight files, and what people use today: quality, parameters, MACs a pixel, speed",
+        _add_compare, about=_COMPARE,
+    ),
+    "sweep": Command(
+        "train and measure a grid of options", project.add_sweep, about=project.SWEEP, status=project.SWEEP_STATUS
+    ),
+    "report": Command("make tables and figures of runs and sweeps", project.add_report, about=project.REPORT),
+    "prepare": Command(
+        "cut data sets into patches that are fast to read, and check what is there",
+        project.add_prepare, about=project.PREPARE,
+    ),
+    "convert": Command(
+        "convert weight files: C-BSN's TensorFlow variables to ours, and .pth to .safetensors and back",
+        project.add_convert, plain=True, about=project.CONVERT,
+    ),
+    "export": Command(
+        "export a trained network to ONNX, for pictures of any size",
+        project.add_export, plain=True, about=project.EXPORT,
+    ),
+    "options": Command(
+        "list, show and copy the option files that come with the package",
+        project.add_options, plain=True, about=project.OPTIONS,
+    ),
+}  # fmt: skip

@@ -44,11 +44,23 @@ def _remedy(path: Path) -> str:
         return _there(path.parent)
     if path.parent.name == "models":  # experiments/<name>/models: of a training that has not been run here
         run = path.parent.parent.name
-        for file in option_files():
-            found = _RUN_NAME.search(file.read_text(encoding="utf-8"))
-            if found and found[1] == run:
-                return f"python train.py -opt {file.name} makes it"
+        if files := _trained_by(run):
+            return f"atbsn train -opt {' '.join(files)} makes it"
     return f"check the path, or name shipped weights ({', '.join(shipped_weights()) or 'none'})"
+
+
+def _trained_by(run: str) -> list[str]:
+    """The shipped option files whose training is called ``run``: one, or a method and the data its name ends with."""
+    files = option_files()
+    names = {file.name: found[1] for file in files if (found := _RUN_NAME.search(file.read_text(encoding="utf-8")))}
+    for file, name in names.items():
+        if name == run:
+            return [file]
+    for data in files:
+        for file, name in names.items():
+            if data.parent.name == "data" and name.replace("{data}", data.stem) == run:
+                return [file, data.name]
+    return []
 
 
 def _there(folder: Path) -> str:

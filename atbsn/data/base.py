@@ -159,7 +159,7 @@ class Memory:
             raise MemoryShortError(
                 f"{self._pictures} pictures: decoded they take {needed / 1e9:.1f} GB or more, which is over "
                 f"{_MEMORY_SHARE:.0%} of the {self._available / 1e9:.1f} GB of memory available; prepare an LMDB "
-                f"(python scripts/prepare_data.py folder) and set io_backend: lmdb, or use fewer pictures"
+                f"(atbsn prepare folder) and set io_backend: lmdb, or use fewer pictures"
             )
 
 

@@ -17,7 +17,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 IoBackend = Literal["disk", "lmdb"]
-"""Picture files, or the LMDB that ``scripts/prepare_data.py`` made of them."""
+"""Picture files, or the LMDB that ``atbsn prepare`` made of them."""
 
 
 class StoredSet(ImageSet):
@@ -80,7 +80,7 @@ class NoisyFolder(StoredSet):
 
     Args:
         dataroot: a folder, searched recursively for PNG, JPEG, TIFF, BMP and WebP; or one such file; or an LMDB.
-        io_backend: ``lmdb`` if ``dataroot`` is one that ``scripts/prepare_data.py`` made.
+        io_backend: ``lmdb`` if ``dataroot`` is one that ``atbsn prepare`` made.
 
     Raises:
         UserError: nothing there, or no picture in it.

@@ -35,8 +35,8 @@ class SIDDMedium(StoredSet):
     its reference beside it, the set can be scored too; training never reads them.
 
     Args:
-        dataroot: the unpacked ``SIDD_Medium_Srgb``, or its ``Data``, or what ``scripts/prepare_data.py sidd`` made.
-        io_backend: ``lmdb`` if ``dataroot`` is an LMDB that ``scripts/prepare_data.py`` made.
+        dataroot: the unpacked ``SIDD_Medium_Srgb``, or its ``Data``, or what ``atbsn prepare sidd`` made.
+        io_backend: ``lmdb`` if ``dataroot`` is an LMDB that ``atbsn prepare`` made.
 
     Raises:
         UserError: another layout, a scene twice, or a scene without noisy pictures.

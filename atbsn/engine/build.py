@@ -38,7 +38,7 @@ def build_method(options: Options, net: Network) -> Model:
 
 
 def build_test_denoiser(options: Options, device: torch.device, kind: Literal["val", "test"]) -> Denoiser:
-    """The denoiser of test.py, or of valid.py (``val``): network, weights and settings.
+    """The denoiser of atbsn test, or of atbsn valid (``val``): network, weights and settings.
 
     Where the options name a method, its settings lie over those of the weight file.
     """
@@ -54,7 +54,7 @@ def build_test_denoiser(options: Options, device: torch.device, kind: Literal["v
 
 
 def build_sets(options: Options, kind: Literal["val", "test"]) -> dict[str, ImageSet]:
-    """The data sets for validation or for test.py, by name."""
+    """The data sets for validation or for atbsn test, by name."""
     return {name: build_dataset(options.dataset(name)) for name in options.dataset_names(kind)}
 
 
@@ -69,5 +69,5 @@ def build_measuring(options: Options) -> Measuring:
 
 
 def results_folder(options: Options) -> Path:
-    """Where test.py, valid.py and compare.py write."""
+    """Where atbsn test, atbsn valid and atbsn compare write."""
     return Path(options.path.root) / "results" / options.name

@@ -1,4 +1,4 @@
-"""Floor 1: option files to checked, typed options. See ``load``, ``schema`` and ``check``."""
+"""Floor 1: option files to checked, typed options. See ``files``, ``load``, ``schema`` and ``check``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,42 +7,56 @@ from typing import Any
 import torch
 
 from atbsn.options.check import check_options
-from atbsn.options.load import apply_override, find_option_file, merge, read_options
+from atbsn.options.files import find_option_file, option_files
+from atbsn.options.load import apply_override, lay, merge, read_options
 from atbsn.options.schema import Options
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
-__all__ = ["Options", "load_options", "option_files"]
+__all__ = ["Options", "load_options", "option_files", "read_layers"]
 
-_INSTALLED = Path(__file__).resolve().parent / "files"
-_CHECKOUT = Path(__file__).resolve().parents[2] / "options"
-
-
-def option_files() -> list[Path]:
-    """The option files that come with the package."""
-    return sorted(_shipped().rglob("*.yml"))
+_DATA = "{data}"
+"""In a text, stands for the option ``data``."""
 
 
-def _shipped() -> Path:
-    """Their folder: an installed package has a copy within, which a checkout has not."""
-    return _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
-
-
-def load_options(name: str, overrides: Sequence[str] = (), debug: bool = False, needs_network: bool = True) -> Options:
-    """Read, merge and check the option file ``name`` (a path, or one found under ``options/``).
+def load_options(
+    names: str | Sequence[str], overrides: Sequence[str] = (), debug: bool = False, needs_network: bool = True
+) -> Options:
+    """Read, merge and check the option files ``names``, each a path or one found under ``options/``.
 
     Args:
-        overrides: ``a.b=value`` assignments laid over the file.
-        needs_network: whether the file must name a network, or weights that know theirs.
+        names: one, or several that are laid over one another: a method, then the data, then changes.
+        overrides: ``a.b=value`` assignments laid over the files.
+        needs_network: whether the files must name a network, or weights that know theirs.
         debug: a short run that prints every iteration, under the name ``debug_<name>``.
 
     Raises:
         UserError: all faults at once.
     """
-    path = find_option_file(name, _shipped())
-    raw = _for_device(read_options(path), overrides, str(path))
-    options = check_options(raw, str(path), needs_network)
+    paths = [find_option_file(name) for name in ([names] if isinstance(names, str) else names)]
+    raw = read_layers(paths, overrides, for_device=True)
+    options = check_options(raw, " + ".join(map(str, paths)), needs_network)
     return _debugged(options) if debug else options
+
+
+def read_layers(paths: Sequence[Path], overrides: Sequence[str] = (), for_device: bool = False) -> dict[str, Any]:
+    """The options of ``paths`` laid over one another, with ``overrides`` over all of them, not checked yet.
+
+    ``{data}`` in a text has become the name of the data. What is not settled by then of a method's ``on_data`` is gone.
+
+    Args:
+        for_device: lay ``on_cpu`` over the files where there is no GPU.
+
+    Raises:
+        UserError: a file cannot be read, an assignment is none, or no data are named where they have to be.
+    """
+    source = " + ".join(map(str, paths))
+    raw = lay(read_options(path) for path in paths)
+    if "on_data" in raw:  # no file names the data; --set may
+        raw = lay([raw, {key: value for key, value in _overridden({}, overrides).items() if key == "data"}])
+        raw.pop("on_data", None)
+    raw = _for_device(raw, overrides, source) if for_device else _overridden(raw, overrides)
+    return _with_data(raw, raw.get("data"), source)
 
 
 def _for_device(raw: dict[str, Any], overrides: Sequence[str], source: str) -> dict[str, Any]:
@@ -64,6 +78,22 @@ def _overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
     for assignment in overrides:
         raw = apply_override(raw, assignment)
     return dict(raw)
+
+
+def _with_data(value: Any, data: object, source: str, path: str = "") -> Any:
+    """``value`` with the name of the data in place of ``{data}`` in its texts."""
+    if isinstance(value, dict):
+        return {key: _with_data(each, data, source, f"{path}.{key}" if path else key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_data(each, data, source, f"{path}.{number}") for number, each in enumerate(value)]
+    if not isinstance(value, str) or _DATA not in value:
+        return value
+    if not isinstance(data, str):
+        raise UserError(
+            f"{source}: {path}: '{value}' is named by its data, and none are given; lay a data file over the method, "
+            "as in -opt apbsn.yml sidd.yml, or give your own a key data: NAME"
+        )
+    return value.replace(_DATA, data)
 
 
 def _debugged(options: Options) -> Options:

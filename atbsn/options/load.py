@@ -1,15 +1,15 @@
 """Option files: YAML with inheritance and overrides, as plain dictionaries."""
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from atbsn.options.files import find_base
 from atbsn.options.schema import TrainLoader
 from atbsn.utils.errors import UserError
-from atbsn.utils.suggest import did_you_mean
 
 _TAG = "tag:yaml.org,2002:"
 _MAX_VALUES, _MAX_DEPTH, _MAX_LENGTH = 10_000, 20, 4096
@@ -84,34 +84,14 @@ def _check_plain(values: Any) -> None:
                 raise ValueError(f"{value[:40]!r}: more than {_MAX_LENGTH} characters, or a NUL among them")
 
 
-def find_option_file(name: str, shipped: Path) -> Path:
-    """The option file ``name``: a path, also below ``shipped``, or a bare file name somewhere under ``options/``.
-
-    Args:
-        shipped: the folder of the option files that come with the package; those in ``options/`` here come first.
-    """
-    path = Path(name.replace("\\", "/"))  # options\\train\\x.yml, as Windows writes it
-    candidates = [Path(name), path]
-    if path.parts[:1] == ("options",):
-        candidates.append(shipped.joinpath(*path.parts[1:]))
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    available = {
-        file.name: file
-        for folder in (shipped, Path("options"))
-        if folder.is_dir()
-        for file in sorted(folder.rglob("*.yml"))
-    }
-    if name in available:
-        return available[name]
-    raise UserError(f"{name}: no such option file, here or under options/; {did_you_mean(path.name, available)}")
-
-
 def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The options in ``path``, laid over those of its ``base:`` (relative to the file), and so on.
+    """The options in ``path``, laid over those of its ``base``, and so on.
 
-    A mapping merges with the base's, key by key; a list, a scalar or a mapping of another ``type`` replaces it.
+    ``base`` is a file or a list of them, each laid over those before it; each is a path from ``path``, or a name that
+    ``-opt`` finds. Top-level keys ``x-...`` are left out: a place for YAML's anchors.
+
+    Raises:
+        UserError: a file is missing, no mapping, or its own base; it says which and where.
     """
     path = path.resolve()
     if path in seen:
@@ -124,12 +104,42 @@ def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise UserError(f"{path}{named_by}: cannot be read: {reason}; check the path") from None
     if not isinstance(options, dict):
         raise UserError(f"{path}: holds {type(options).__name__}, but options are a mapping of key: value")
+    options = {key: value for key, value in options.items() if not key.startswith("x-")}
     base = options.pop("base", None)
-    if base is None:
-        return options
-    if not isinstance(base, str):
-        raise UserError(f"{path}: base: {base!r} is not a file name; give one path")
-    return merge(read_options(path.parent / base, (*seen, path)), options)
+    names = [] if base is None else base if isinstance(base, list) else [base]
+    if not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"{path}: base: {base!r} is not a file name, nor a list of them; give a path or a name")
+    return lay([*(read_options(find_base(name, path), (*seen, path)) for name in names), options])
+
+
+def lay(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """``layers`` laid over one another, the first at the bottom.
+
+    What a method says of data by their name (``on_data``) lies over the method, and under the layer that brings data of
+    that name.
+    """
+    laid: dict[str, Any] = {}
+    for layer in layers:
+        both = merge(laid, layer)
+        special = _special(both)
+        if special is not None:
+            both = merge(merge(laid, special), layer)
+            both.pop("on_data")
+        laid = both
+    return laid
+
+
+def _special(options: dict[str, Any]) -> dict[str, Any] | None:
+    """What ``on_data`` says of the data that are named; None where there are no data yet, or where it has been laid."""
+    on_data, data = options.get("on_data"), options.get("data")
+    if on_data is None or data is None:
+        return None
+    if not isinstance(on_data, dict) or not all(isinstance(each, dict) for each in on_data.values()):
+        raise UserError(f"on_data: {on_data!r}: not a mapping of names of data to options; write polyu: {{...}}")
+    special = on_data.get(data, {}) if isinstance(data, str) else {}
+    if wrong := special.keys() & {"data", "on_data", "base"}:
+        raise UserError(f"on_data.{data}.{min(wrong)}: cannot stand here; leave it out")
+    return special
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,10 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 """How much of a running mean stays at each step."""
 
 
+Share = Annotated[float, Field(gt=0, lt=1)]
+"""Of ``train.total_iter``."""
+
+
 class Section(BaseModel):
     """A mapping whose keys are all known."""
 
@@ -52,34 +56,38 @@ class SGD(Section):
     weight_decay: NonNegativeFloat = 0.0
 
 
+LENGTHS = ("hold", "warmup_iter", "step_size")
+"""Lengths in a schedule of the learning rate, iterations or shares; ``milestones`` are more of them."""
+
+
 class Scheduler(Section):
-    warmup_iter: NonNegativeInt = 0
-    """Iterations over which the learning rate first rises, linearly from lr / warmup_iter, to what it would be
-    without; the rest of the schedule stays where it is."""
+    warmup_iter: NonNegativeInt | Share = 0
+    """Iterations, or their share of the training, over which the learning rate first rises, linearly from
+    lr / warmup_iter, to what it would be without; the rest of the schedule stays where it is."""
 
 
 class CosineAnnealing(Scheduler):
     """From lr to eta_min along half a cosine over total_iter, or what hold leaves of it, changed every iteration."""
 
     type: Literal["CosineAnnealing"]
-    hold: NonNegativeInt = 0
-    """Iterations at lr before the cosine begins."""
+    hold: NonNegativeInt | Share = 0
+    """Iterations, or their share of the training, at lr before the cosine begins."""
     eta_min: NonNegativeFloat = 0.0
 
 
 class Step(Scheduler):
-    """lr x gamma every step_size iterations."""
+    """lr x gamma every step_size iterations, or shares of the training."""
 
     type: Literal["Step"]
-    step_size: PositiveInt
+    step_size: PositiveInt | Share
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
 class MultiStep(Scheduler):
-    """lr x gamma at each milestone (iterations)."""
+    """lr x gamma at each milestone: iterations, or shares of the training."""
 
     type: Literal["MultiStep"]
-    milestones: list[PositiveInt]
+    milestones: list[PositiveInt | Share]
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 
@@ -109,6 +117,19 @@ class Train(Section):
     skip_nonfinite: NonNegativeInt = 0
     """How many steps in a row may be skipped because loss or gradient is not finite; 0 stops at the first."""
 
+    def in_iterations(self) -> "Train":
+        """The same with the lengths of its schedule in iterations, where they are shares of the training."""
+        known = type(self.scheduler).model_fields
+        changes: dict[str, Any] = {
+            name: self._iterations(getattr(self.scheduler, name)) for name in LENGTHS if name in known
+        }
+        if isinstance(self.scheduler, MultiStep):
+            changes["milestones"] = list(map(self._iterations, self.scheduler.milestones))
+        return self.model_copy(update={"scheduler": self.scheduler.model_copy(update=changes)})
+
+    def _iterations(self, length: float) -> int:
+        return length if isinstance(length, int) else max(1, round(length * self.total_iter))
+
 
 class Val(Section):
     val_freq: PositiveInt | None = None
@@ -123,7 +144,7 @@ class Val(Section):
     """The metric whose best value chooses models/net_best.pth; none is kept without it."""
     k: list[NonNegativeInt | Literal["mean"]] | None = None
     """Blind spots that validation compares, in one feature pass (mean: of the network's family); without it, the one
-    that test.py takes."""
+    that atbsn test takes."""
     tile: PositiveInt | Literal["auto", "none"] | None = None
     overlap: NonNegativeInt | Literal["auto"] | None = None
     precision: Precision | Literal["auto"] | None = None
@@ -133,7 +154,7 @@ class Val(Section):
 
 
 class Test(Section):
-    """How pictures are denoised, by test.py, valid.py, compare.py and the validation in training alike."""
+    """How pictures are denoised, by atbsn test, atbsn valid, atbsn compare and the validation in training alike."""
 
     denoise: dict[str, Any] = {}
     """Keywords of the network's ``denoise``, such as k or strength, laid over what the weights were trained for."""
@@ -176,7 +197,7 @@ class Logger(Section):
 
 
 class Options(Section):
-    """The options of a run, checked. See ``options/base/*.yml`` for examples."""
+    """The options of a run, checked. See ``options/train/*.yml`` for examples."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
     """Names the folder of the run; letters, digits, '_', '-' and '.', and '/' for a folder in a folder."""
@@ -186,10 +207,16 @@ class Options(Section):
     """Seconds a process waits for the others of its run before it gives up; without it torch's 1800."""
     manual_seed: NonNegativeInt | None = None
     """Seed of everything random; drawn and logged without it."""
+    data: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] | None = None
+    """What the data are called, such as sidd. {data} stands for it in the other options: in the name of a run, the path
+    of a teacher."""
+    on_data: dict[str, dict[str, Any]] | None = None
+    """What a method does otherwise on data of a name: options that are laid over the method and under the file that
+    brings the data. Reading the files does it: options.yml has what came of it."""
     plugins: list[str] = []
     """Python files, from the current folder, that register networks, data sets or methods of your own. They are run."""
     datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Component] = {}
-    """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by test.py."""
+    """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by atbsn test."""
     network: Component | None = None
     """The architecture; without it, the one the weights of path.pretrain_network belong to."""
     model: Component | None = None
@@ -214,7 +241,7 @@ class Options(Section):
         return {key: value for key, value in self.datasets[name].items() if key not in loader}
 
     def inference(self, kind: Literal["val", "test"]) -> Test:
-        """How pictures are denoised for test.py or for validation: ``test``, with what ``val`` says laid over it."""
+        """How pictures are denoised for atbsn test or for validation: ``test``, with what ``val`` says laid over it."""
         if kind == "test":
             return self.test
         changes: dict[str, Any] = {"denoise": {**self.test.denoise, **self.val.denoise}}
@@ -226,5 +253,5 @@ class Options(Section):
         return self.test.model_copy(update=changes)
 
     def dataset_names(self, kind: Literal["val", "test"]) -> list[str]:
-        """The data sets for validation or for test.py, in the order of the file."""
+        """The data sets for validation or for atbsn test, in the order of the file."""
         return [name for name in self.datasets if name.startswith(kind)]

@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _PATTERNS = {
     r"^\w[\w.-]*(/\w[\w.-]*)*$": "not a name for a folder; use letters, digits, '_', '-' and '.', and no spaces",
+    r"^\w[\w.-]*$": "not a name; use letters, digits, '_', '-' and '.'",
     r"^(train|val|test)(_\w+)?$": "not a name of a data set; use train, val or test, and _ with a word after it",
 }
 """What patterns of the options ask for."""

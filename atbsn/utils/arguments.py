@@ -27,8 +27,9 @@ def parse_arguments(description: str) -> argparse.ArgumentParser:
 def add_shared(parser: argparse.ArgumentParser) -> None:
     """The option file, overrides, and who started the processes."""
     parser.add_argument(
-        "-opt", "--opt", required=True, metavar="FILE.yml", help="option file; a bare name is found under options/"
-    )
+        "-opt", "--opt", nargs="+", action="extend", required=True, metavar="FILE.yml",
+        help="option file, or several laid over one another (method, data); a bare name is found under options/",
+    )  # fmt: skip
     parser.add_argument(
         "--launcher", choices=("none", "pytorch", "slurm"), default="none", help="who started the processes"
     )

@@ -160,7 +160,7 @@ def _device(launcher: Launcher, num_gpu: int | Literal["auto"]) -> torch.device:
     if isinstance(num_gpu, int) and num_gpu > 1 and launcher == "none":
         raise UserError(
             f"num_gpu: {num_gpu}: one process uses one GPU; start {num_gpu} with "
-            f"torchrun --nproc_per_node={num_gpu} train.py -opt ... --launcher pytorch"
+            f"torchrun --nproc_per_node={num_gpu} -m atbsn train -opt ... --launcher pytorch"
         )
     if num_gpu == 0 or available == 0:
         return torch.device("cpu")

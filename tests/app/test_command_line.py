@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from atbsn.app import project_arguments
 from atbsn.app.arguments import COMMANDS, atbsn_parser, command_parser
 
 START = "from atbsn.app import main; main()"
@@ -29,7 +30,7 @@ def test_help_imports_nothing_heavy(repository, arguments):
     process = start(repository, *arguments, code=code + START)
     said, errors = process.communicate()
     assert process.returncode == 0 and said.endswith("[]\n") and not errors
-    assert arguments[0] == "--help" or COMMANDS[arguments[0]].help[1:] in said
+    assert arguments[0] == "--help" or COMMANDS[arguments[0]].help[1:] in " ".join(said.split())
 
 
 def test_every_command_has_its_module():
@@ -62,7 +63,7 @@ def test_ctrl_c_while_importing_is_no_traceback(repository, tmp_path):
 @pytest.mark.parametrize("resume", ["--auto_resume", "--auto-resume"])
 def test_spellings(spelling, resume):
     arguments = command_parser("train").parse_args([spelling, "x.yml", resume])
-    assert arguments.opt == "x.yml" and arguments.auto_resume
+    assert arguments.opt == ["x.yml"] and arguments.auto_resume
     assert atbsn_parser().parse_args(["train", spelling, "x.yml"]).command == "train"
 
 
@@ -80,3 +81,32 @@ def test_words_and_numbers(text, value):
 def test_what_is_neither(text):
     with pytest.raises(SystemExit):
         command_parser("denoise").parse_args(["a.png", f"--k={text}"])
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("train.py", "train"),
+        ("valid.py", "valid"),
+        ("test.py", "test"),
+        ("scripts/compare.py", "compare"),
+        ("scripts/sweep.py", "sweep"),
+        ("scripts/report.py", "report"),
+        ("scripts/prepare_data.py", "prepare"),
+        ("scripts/convert_weights.py", "convert"),
+        ("scripts/export_onnx.py", "export"),
+    ],
+)
+def test_scripts_are_other_names_of_commands(script, name, command):
+    status, said = command(script, "--help")
+    assert status == 0 and COMMANDS[name].help[1:] in " ".join(said.split())
+
+
+def test_choices_are_those_of_the_engine():
+    """They are written out where arguments are read, so that help imports nothing heavy."""
+    from atbsn.data.store import known
+    from atbsn.engine.reports import figures, tables
+
+    assert set(project_arguments.FORMATS) == set(tables.SUFFIXES) and project_arguments.FIGURES == figures.KINDS
+    assert set(project_arguments.SOURCES) == set(known.SOURCES)
+    assert (*known.SETS, known.PREPARED) == project_arguments.CHECKED

@@ -8,7 +8,8 @@ from atbsn.archs.weights import save_weights
 from atbsn.data.folder import NoisyPictures
 from atbsn.engine.training.state import load_state
 from atbsn.options.check import check_options
-from atbsn.options.load import find_option_file, parse_yaml
+from atbsn.options.files import find_option_file
+from atbsn.options.load import parse_yaml
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 

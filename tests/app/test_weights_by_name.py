@@ -92,7 +92,8 @@ def test_weights_that_are_no_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("experiments/quickstart/models/net_latest.pth", r"python train\.py -opt quickstart\.yml makes it"),
+        ("experiments/quickstart/models/net_latest.pth", r"atbsn train -opt quickstart\.yml makes it"),
+        ("experiments/train_tmbsn_dnd/models/net_latest.pth", r"atbsn train -opt tmbsn\.yml dnd\.yml makes it"),
         ("experiments/mine/models/net_9.pth", r"mine.models has net_1\.pth, net_latest\.pth"),
         ("experiments/mine/models", r"a folder, not a weight file; .* has net_1\.pth"),
         ("nowhere/x.pth", "check the path, or name shipped weights"),

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from atbsn.archs import build_arch
 from atbsn.archs.cbsn import CBSN, standardise
+from atbsn.engine.convert import state_dict_from_tensorflow
 from atbsn.engine.inference.tiling import Tiler
 from atbsn.ops.subsample import batch_to_space, space_to_batch
-from scripts.convert_weights import state_dict_from_tensorflow
 
 
 def golden(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Tensor]]:

@@ -70,7 +70,7 @@ def test_preloading_decodes_once_and_changes_nothing(tmp_path):
 def test_too_many_pictures_for_the_memory(tmp_path, monkeypatch):
     write(tmp_path, "a.png", "b.png", height=100, width=100)
     monkeypatch.setattr(base, "available_memory", lambda: 70_000)
-    with pytest.raises(UserError, match=r"2 pictures: .* prepare an LMDB .*scripts/prepare_data\.py folder"):
+    with pytest.raises(UserError, match=r"2 pictures: .* prepare an LMDB .*atbsn prepare folder"):
         NoisyFolder(tmp_path).preload()
     monkeypatch.setattr(base, "available_memory", lambda: 80_000)
     NoisyFolder(tmp_path).preload()

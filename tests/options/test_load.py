@@ -2,7 +2,9 @@
 
 import pytest
 
-from atbsn.options.load import apply_override, find_option_file, merge, parse_yaml, read_options
+from atbsn.options import option_files, read_layers
+from atbsn.options.files import find_option_file
+from atbsn.options.load import apply_override, merge, parse_yaml, read_options
 from atbsn.utils.errors import UserError
 
 
@@ -113,9 +115,10 @@ def test_options_inherit(tmp_path):
     [
         ({"top": "base: top.yml"}, "'base' leads back to itself: top.yml -> top.yml"),
         ({"top": "base: other.yml", "other": "base: top.yml"}, "leads back to itself: top.yml -> other.yml -> top.yml"),
-        ({"top": "base: none.yml"}, "none.yml (the 'base' of"),
-        ({"top": "base: ''"}, "cannot be read: Is a directory"),
-        ({"top": "base: [a.yml]"}, "base: ['a.yml'] is not a file name; give one path"),
+        ({"top": "base: none.yml"}, "top.yml: base: none.yml: no such option file"),
+        ({"top": "base: ''"}, "base: '' is not a file name"),
+        ({"top": "base: [a.yml]"}, "base: a.yml: no such option file"),
+        ({"top": "base: [a.yml, 3]"}, "base: ['a.yml', 3] is not a file name, nor a list of them"),
         ({"top": "base: 3"}, "base: 3 is not a file name"),
         ({"top": "- a"}, "holds list, but options are a mapping"),
         ({"top": ""}, "holds NoneType, but options are a mapping"),
@@ -191,3 +194,87 @@ def test_option_files_are_found_by_name(tmp_path, monkeypatch):
     for name in ("options", "", "."):
         with pytest.raises(UserError, match="no such option file"):
             find_option_file(name, repository / "options")
+
+
+def test_several_bases_lie_over_one_another(tmp_path):
+    write(
+        tmp_path,
+        first="name: a\nnetwork: {type: A, width: 1}\n",
+        second="data: b\nnetwork: {width: 2}\n",
+        top="base: [first.yml, second.yml]\nnetwork: {depth: 3}\n",
+    )
+    network = {"type": "A", "width": 2, "depth": 3}
+    assert read_options(tmp_path / "top.yml") == {"name": "a", "data": "b", "network": network}
+
+
+def test_a_base_is_found_by_name_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, mine="base: quickstart.yml\nname: mine\n")
+    options = read_options(tmp_path / "mine.yml")
+    assert options["name"] == "mine" and options["datasets"]["train"]["type"] == "SimulatedCamera"
+
+
+def test_what_is_shipped_lies_over_what_is_shipped(tmp_path, monkeypatch):
+    """Files of the same names in options/ here are found by -opt, and no shipped file is laid over them."""
+    write(tmp_path, options__atbsn="name: mine\n", options__quickstart="base: atbsn.yml\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_options(find_option_file("quickstart.yml")) == {"name": "mine"}
+    shipped = next(path for path in option_files() if path.name == "quickstart.yml")
+    assert read_options(shipped)["name"] == "quickstart" and "network" in read_options(shipped)
+
+
+def test_anchors_have_a_place(tmp_path):
+    write(tmp_path, top="x-small: &small {width: 2}\nnetwork: {<<: *small, type: A}\nx-9: [\n1]\n")
+    assert read_options(tmp_path / "top.yml") == {"network": {"type": "A", "width": 2}}
+
+
+METHOD = """\
+name: m_{data}
+train: {total_iter: 100, scheduler: {type: Step, step_size: 10}}
+model: {type: M, teacher: "experiments/t_{data}/net.pth"}
+on_data: {little: {train: {total_iter: 5}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "overrides", "total_iter"),
+    [
+        ("data: large", [], 100),
+        ("data: little", [], 5),
+        ("data: little\ntrain: {total_iter: 7}", [], 7),  # the data's own file lies over what the method says of it
+        ("data: little", ["train.total_iter=9"], 9),
+        ("data: little", ["data=large"], 5),  # it is still the file of the little data
+        ("seed: 0", ["data=little"], 5),
+        ("seed: 0", ["data=little", "train.total_iter=8"], 8),
+    ],
+)
+def test_a_method_is_told_of_data_by_their_name(tmp_path, data, overrides, total_iter):
+    write(tmp_path, method=METHOD, data=data)
+    options = read_layers([tmp_path / "method.yml", tmp_path / "data.yml"], overrides)
+    named = overrides[0].partition("=")[2] if overrides and overrides[0].startswith("data") else data.split()[1]
+    assert options["train"]["total_iter"] == total_iter and "on_data" not in options
+    assert options["name"] == f"m_{named}" and options["model"]["teacher"] == f"experiments/t_{named}/net.pth"
+
+
+def test_data_lie_between_a_method_and_what_uses_both(tmp_path):
+    write(tmp_path, method=METHOD, data="data: little", top="base: [method.yml, data.yml]\ntrain: {total_iter: 6}\n")
+    assert read_layers([tmp_path / "top.yml"])["train"]["total_iter"] == 6
+    write(tmp_path, both="base: method.yml\ndata: little\ntrain: {total_iter: 3}\n")
+    assert read_layers([tmp_path / "both.yml"])["train"]["total_iter"] == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (METHOD, "name: 'm_{data}' is named by its data, and none are given; lay a data file over the method"),
+        ("data: a\non_data: 3", "on_data: 3: not a mapping of names of data to options"),
+        ("data: a\non_data: {a: 3}", "not a mapping of names of data to options"),
+        ("data: a\non_data: {a: {data: b}}", "on_data.a.data: cannot stand here; leave it out"),
+        ("data: 3\nname: x_{data}", "and none are given"),
+    ],
+)
+def test_faults_of_data(tmp_path, method, said):
+    write(tmp_path, method=method)
+    with pytest.raises(UserError) as caught:
+        read_layers([tmp_path / "method.yml"])
+    assert said in str(caught.value)

@@ -8,22 +8,45 @@ import torch
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.engine.build import build_method, build_network, build_test_denoiser
-from atbsn.options import load_options
+from atbsn.options import load_options, option_files
+from atbsn.options.files import find_option_file
+from atbsn.options.load import read_options
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-FILES = sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "options").rglob("*.yml"))
-COMPLETE = [name for name in FILES if not name.startswith(("options/base/", "options/sweeps/"))]
-TRAINING = [name for name in COMPLETE if name.startswith("options/train/")]
+PARTS = ("base", "method", "data", "sweeps")
+"""Folders whose files are no options of a run by themselves."""
+FILES = {path.name: path.parent.name for path in option_files()}
+METHODS, DATA = ([name for name, folder in FILES.items() if folder == kind] for kind in ("method", "data"))
+CROSSED = [(method, data) for method in METHODS for data in DATA]
+TRAINING = [*((name,) for name, folder in FILES.items() if folder == "train"), *CROSSED]
+COMPLETE = [*TRAINING, *((name,) for name, folder in FILES.items() if folder not in (*PARTS, "train"))]
+BUILT = [names for names in COMPLETE if names not in CROSSED or names[1] in ("sidd.yml", "dnd.yml", "simulated.yml")]
+"""What is built too: other data have the network of these."""
 
 
-@pytest.mark.parametrize("name", COMPLETE)
-def test_option_file_builds_its_network_and_method(name, tmp_path, monkeypatch):
-    options = load_options(str(REPOSITORY / name))
+def spelled(names):
+    return " ".join(name.removesuffix(".yml") for name in names)
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """The options of all complete spellings, as on a machine with a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        return {names: load_options(names) for names in COMPLETE}
+
+
+def test_there_are_methods_and_data():
+    assert len(METHODS) >= 17 and {"sidd.yml", "dnd.yml", "polyu.yml", "blocks.yml", "simulated.yml"} <= set(DATA)
+
+
+@pytest.mark.parametrize("names", BUILT, ids=spelled)
+def test_options_build_their_network_and_method(names, loaded, tmp_path, monkeypatch):
+    options = loaded[names]
     monkeypatch.chdir(tmp_path)
     network = options.network or {"type": "ATBSN", "width": 8}
     for key in ("teacher", "bnn", "lan"):  # what an earlier training left
         if options.model is not None and options.model.get(key) is not None:
-            _leave_weights(options.model[key], _trained_by(options.model[key]))
+            _leave_weights(options.model[key], _trained_by(options.model[key], loaded))
     if options.path.pretrain_network is not None:
         _leave_weights(options.path.pretrain_network, network)
     net, _ = build_network(options)
@@ -34,14 +57,12 @@ def test_option_file_builds_its_network_and_method(name, tmp_path, monkeypatch):
         build_test_denoiser(options, torch.device("cpu"), kind)
 
 
-def _trained_by(path):
-    """The network of the option file whose run leaves ``path``."""
-    (network,) = [run.network for run in map(load_options, _paths(TRAINING)) if run.name == Path(path).parts[1]]
-    return network
-
-
-def _paths(names):
-    return [str(REPOSITORY / name) for name in names]
+def _trained_by(path, loaded):
+    """The network of the options whose run leaves ``path``: every teacher is one that can be trained."""
+    run = Path(path).parts[1]
+    trained = [options.network for names, options in loaded.items() if names in TRAINING and options.name == run]
+    assert trained and all(network == trained[0] for network in trained), run
+    return trained[0]
 
 
 def _leave_weights(path, network):
@@ -49,19 +70,36 @@ def _leave_weights(path, network):
     save_weights(Path(path), net.state_dict(), {"network": net.options})
 
 
-@pytest.mark.parametrize("name", TRAINING)
-def test_option_file_can_be_trained_from(name):
-    options = load_options(str(REPOSITORY / name))
+@pytest.mark.parametrize("names", TRAINING, ids=spelled)
+def test_options_can_be_trained_from(names, loaded):
+    options = loaded[names]
     assert options.train is not None and "train" in options.datasets
     assert options.logger.save_checkpoint_freq <= options.train.total_iter
 
 
-def test_names_of_trainings_differ():
-    names = [load_options(str(REPOSITORY / name)).name for name in TRAINING]
-    assert len(names) == len(set(names))
+@pytest.mark.parametrize(("method", "data"), CROSSED, ids=lambda name: name.removesuffix(".yml"))
+def test_method_and_data_stay_themselves(method, data, loaded):
+    """The network is the method's, the pictures are the data's; the run is called after both."""
+    options = loaded[method, data]
+    laid, brought = (read_options(find_option_file(name)) for name in (method, data))
+    network = laid["on_data"].get(options.data, {}).get("network", laid["network"])
+    assert options.network["type"] == network.get("type", laid["network"]["type"])
+    assert options.dataset("train") == {
+        key: value for key, value in brought["datasets"]["train"].items() if key != "num_worker_per_gpu"
+    }
+    assert options.dataset_names("val") == [name for name in brought["datasets"] if name.startswith("val")]
+    assert options.data == Path(data).stem and options.name == laid["name"].replace("{data}", options.data)
+    assert options.on_data is None
+
+
+def test_one_name_is_one_training(loaded):
+    """Two spellings of one run are the same options."""
+    runs = {}
+    for names in TRAINING:
+        other = runs.setdefault(loaded[names].name, names)
+        assert loaded[other] == loaded[names], (other, names)
 
 
 def test_bare_names_are_unique():
     """``-opt NAME.yml`` finds a file anywhere under options/."""
-    names = [Path(name).name for name in FILES]
-    assert len(names) == len(set(names))
+    assert len(FILES) == len(option_files())

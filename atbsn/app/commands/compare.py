@@ -1,8 +1,4 @@
-"""Compare weight files on one data set: quality, parameters, MACs a pixel and speed, beside what people use today.
-
-``python scripts/compare.py -opt test_quickstart.yml experiments/*/models/net_latest.pth --k 0 1 3 --nlm 5 10`` writes
-comparison.csv, comparison.md and comparison_panels/ to results/<name>/<set>/.
-"""
+"""Compare weight files on one data set: quality, parameters, MACs a pixel and speed, beside what people use today."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -31,7 +27,8 @@ def main(arguments: Namespace) -> None:
     if arguments.mean and len(arguments.k) < 2:
         raise UserError("--mean: the mean of several blind spots; name them with --k, such as --k 0 1 3")
 
-    options = load_options(arguments.opt, arguments.set, needs_network=False)
+    files, weights = _files_and_weights(arguments)
+    options = load_options(files, arguments.set, needs_network=False)
     device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
 
     def denoiser_of(net: Network, metadata: Mapping[str, Any]) -> Denoiser:
@@ -39,7 +36,7 @@ def main(arguments: Namespace) -> None:
         return build_denoiser(net.to(device), device, inference, net.denoise_settings, metadata.get("patch_size"))
 
     metrics, sets = build_metrics(options), build_sets(options, "val")
-    candidates = [weight_candidate(path, denoiser_of, arguments.k, arguments.mean) for path in arguments.weights]
+    candidates = [weight_candidate(path, denoiser_of, arguments.k, arguments.mean) for path in weights]
     candidates += [nlm_candidate(strength) for strength in arguments.nlm]
     candidates += [bm3d_candidate(sigma) for sigma in arguments.bm3d]
     labels = [label for candidate in candidates for label in candidate.labels]
@@ -59,3 +56,12 @@ def main(arguments: Namespace) -> None:
             table = comparison_table(rows, candidates, metrics)
             title = f"{name}: {type(images).__name__}, mean of {count_pictures(images, options.val.limit)}"
             logger.info("\n%s", write_comparison(folder / name, table, metrics, title, candidates))
+
+
+def _files_and_weights(arguments: Namespace) -> tuple[list[str], list[str]]:
+    """Option files and weights; ``-opt FILE.yml WEIGHTS ...``, where the first are several, takes both."""
+    files = [name for name in arguments.opt if name.lower().endswith((".yml", ".yaml"))]
+    weights = [name for name in arguments.opt if name not in files]
+    if not files:
+        raise UserError(f"-opt {' '.join(weights)}: no option file, .yml, among them; name one with sets to measure on")
+    return files, [*arguments.weights, *weights]

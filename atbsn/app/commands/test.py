@@ -1,4 +1,4 @@
-"""Denoise pictures: ``python test.py -opt options/test/test_folder.yml --input FOLDER_OR_FILE --output FOLDER``."""
+"""Denoise pictures: ``atbsn test -opt test_folder.yml --input FOLDER_OR_FILE --output FOLDER``."""
 
 from argparse import Namespace
 from functools import partial
@@ -37,10 +37,11 @@ def main(arguments: Namespace) -> int:
         sets = {Path(arguments.input[0]).stem: NoisyPictures(arguments.input)}
     else:
         sets = build_sets(options, "test")
+    source = " + ".join(arguments.opt)
     if not sets and not bulk:
-        raise UserError(f"{arguments.opt}: datasets: no entry begins with 'test'; add one, or give --input")
+        raise UserError(f"{source}: datasets: no entry begins with 'test'; add one, or give --input")
     if options.path.pretrain_network is None:
-        raise UserError(f"{arguments.opt}: path.pretrain_network: missing; name the weights to denoise with")
+        raise UserError(f"{source}: path.pretrain_network: missing; name the weights to denoise with")
     denoiser = build_test_denoiser(options, device, "test")
     if bulk:
         return _denoise_folders(denoiser, options, arguments)

@@ -1,4 +1,4 @@
-"""Train a method on noisy pictures: ``python train.py -opt options/train/train_atbsn.yml``."""
+"""Train a method on noisy pictures: ``atbsn train -opt train_atbsn.yml``."""
 
 from argparse import Namespace
 

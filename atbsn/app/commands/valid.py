@@ -1,4 +1,4 @@
-"""Measure a method against references: ``python valid.py -opt options/test/test_atbsn.yml --k 0 1 3``."""
+"""Measure a method against references: ``atbsn valid -opt test_atbsn.yml --k 0 1 3``."""
 
 from argparse import Namespace
 
@@ -13,11 +13,11 @@ def main(arguments: Namespace) -> None:
     overrides = arguments.set + ([f"val.k=[{', '.join(arguments.k)}]"] if arguments.k else [])
     options = load_options(arguments.opt, overrides)
     device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
-    sets = build_sets(options, "val")
+    sets, source = build_sets(options, "val"), " + ".join(arguments.opt)
     if not sets:
-        raise UserError(f"{arguments.opt}: datasets: no entry begins with 'val'; add one with references")
+        raise UserError(f"{source}: datasets: no entry begins with 'val'; add one with references")
     if options.path.pretrain_network is None:
-        raise UserError(f"{arguments.opt}: path.pretrain_network: missing; name the weights to measure")
+        raise UserError(f"{source}: path.pretrain_network: missing; name the weights to measure")
     denoiser = build_test_denoiser(options, device, "val")
     measuring, weights = build_measuring(options), options.path.pretrain_network
     validate_sets(denoiser, sets, measuring, options.val.k, results_folder(options), weights)

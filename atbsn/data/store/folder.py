@@ -25,7 +25,7 @@ class FolderReader:
     def __init__(self, folder: Path) -> None:
         self.folder, path = folder, folder / MANIFEST
         if not path.is_file():
-            raise UserError(f"{folder}: no {MANIFEST} in it; make the set with python scripts/prepare_data.py")
+            raise UserError(f"{folder}: no {MANIFEST} in it; make the set with atbsn prepare")
         self.manifest = Manifest.from_json(path.read_bytes(), str(path))
 
     def is_sound(self, number: int) -> bool:

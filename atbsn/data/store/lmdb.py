@@ -26,7 +26,7 @@ _FIRST_MAP_SIZE = 2**30
 _STRIP = 64
 """Rows of a raw record. py-lmdb reads all of a record that it hands out, so a raw patch is several of them."""
 _TYPES = {name: np.dtype(name) for name in get_args(Depth)}
-_PREPARE = "make it with python scripts/prepare_data.py"
+_PREPARE = "make it with atbsn prepare"
 
 _environments: "WeakValueDictionary[tuple[int, str], lmdb.Environment]" = WeakValueDictionary()
 _opening = threading.Lock()
@@ -38,7 +38,7 @@ def record_key(number: int, strip: int = 0) -> bytes:
 
 
 class LmdbReader:
-    """Patches of an LMDB that ``scripts/prepare_data.py`` made.
+    """Patches of an LMDB that ``atbsn prepare`` made.
 
     Safe with threads, after a fork and after pickling: each process opens the file itself, at its first read.
     Nothing is locked or written, so the folder may be read-only.

@@ -152,7 +152,7 @@ def _parse(text: str | bytes, source: str) -> dict[str, Any]:
     except ValueError:
         facts = None
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise UserError(f"{source}: not a manifest of scripts/prepare_data.py; prepare the set with it")
+        raise UserError(f"{source}: not a manifest of atbsn prepare; prepare the set with it")
     return facts
 
 

@@ -55,7 +55,7 @@ def evaluate(
     """
     if not images.has_clean:
         raise UserError(
-            f"{type(images).__name__} has no references to validate against; use test.py to denoise it, or name a "
+            f"{type(images).__name__} has no references to validate against; use atbsn test to denoise it, or name a "
             "set with references"
         )
     chosen = spread(len(images), limit)

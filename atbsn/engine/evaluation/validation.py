@@ -1,4 +1,4 @@
-"""Validation of a denoiser on the sets of an option file: ``valid.py``."""
+"""Validation of a denoiser on the sets of an option file: ``atbsn valid``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -27,11 +27,11 @@ class Value:
         seed: the values over which means are taken.
         dataset: name of the set in the options.
         method: ``denoised``, ``k=3``, ``mean``, ``noisy``, or ``net`` and ``ema`` of a training's own validation.
-        iteration: of a training's own validation; None for what valid.py and compare.py measured.
+        iteration: of a training's own validation; None for what atbsn valid and atbsn compare measured.
         num_pictures: that it is a mean of; None where the file does not tell.
         weights: file that was measured, where it is known.
         core_minutes: that its training took, the trainings before it included; None where they were not recorded.
-        kmac: thousands of multiply-adds a pixel, where compare.py has counted them.
+        kmac: thousands of multiply-adds a pixel, where atbsn compare has counted them.
     """
 
     source: str
@@ -67,12 +67,12 @@ def collect(paths: list[Path]) -> list[Value]:
                 values += _results(table, path.as_posix(), (("run", path.name),), "", _measured_weights(table), None)
         else:
             raise UserError(
-                f"{path}: neither a sweep ({FILE}), nor a run (options.yml and metrics.csv), nor results of valid.py "
-                "or compare.py; give such folders"
+                f"{path}: neither a sweep ({FILE}), nor a run (options.yml and metrics.csv), nor results of "
+                "atbsn valid or atbsn compare; give such folders"
             )
     values += _runs(runs)
     if not values:
-        raise UserError(f"{', '.join(map(str, paths))}: no values yet; let a training validate, or run valid.py")
+        raise UserError(f"{', '.join(map(str, paths))}: no values yet; let a training validate, or run atbsn valid")
     return values
 
 
@@ -161,7 +161,7 @@ def _result_files(path: Path) -> list[Path]:
 
 
 def _measured_weights(table: Path) -> Path | None:
-    """The weight file that ``about.yml`` names beside a table of valid.py."""
+    """The weight file that ``about.yml`` names beside a table of atbsn valid."""
     about = table.with_name("about.yml")
     if table.name != "metrics.csv" or not about.is_file():
         return None
@@ -172,10 +172,10 @@ def _measured_weights(table: Path) -> Path | None:
 def _results(
     path: Path, source: str, axes: tuple[tuple[str, str], ...], seed: str, weights: Path | None, minutes: float | None
 ) -> Iterator[Value]:
-    """Means over pictures of each method: rows are pictures (valid.py) or means already (compare.py)."""
+    """Means over pictures of each method: rows are pictures (atbsn valid) or means already (atbsn compare)."""
     rows = _rows(path)
     if not rows or "method" not in rows[0]:
-        raise UserError(f"{path}: has no column 'method'; give what valid.py or compare.py wrote")
+        raise UserError(f"{path}: has no column 'method'; give what atbsn valid or atbsn compare wrote")
     protocols = _protocols(path, list(rows[0]))
     by_method: dict[str, list[dict[str, str]]] = {}
     for row in rows:
@@ -194,7 +194,7 @@ def _results(
 
 
 def _protocols(path: Path, titles: list[str]) -> dict[str, tuple[str, str]]:
-    """Metric and protocol by the title of its column; compare.py says the protocols in the page beside the table."""
+    """Metric and protocol by the title of its column; atbsn compare says the protocols in the page beside the table."""
     matches = {title: _TITLE.fullmatch(title) for title in titles}
     protocols = {title: (match["metric"], match["protocol"]) for title, match in matches.items() if match}
     page = path.with_suffix(".md")

@@ -74,7 +74,7 @@ def _heatmap(axes: Any, values: _Selection) -> None:
         if hole and trained is not None and trained.isdecimal():
             cells.setdefault((int(trained), int(hole[1])), []).append(value)
     if not cells:
-        raise _NothingToDrawError("it takes an axis k_train and results of valid.py --k")
+        raise _NothingToDrawError("it takes an axis k_train and results of atbsn valid --k")
     rows, columns = sorted({key[0] for key in cells}), sorted({key[1] for key in cells})
     means = {key: cell_of(part).mean for key, part in cells.items()}
     grid = [[means.get((row, column), float("nan")) for column in columns] for row in rows]
@@ -98,7 +98,7 @@ def _against_k(axes: Any, values: _Selection) -> None:
         if hole := _HOLE.fullmatch(value.method):
             points.setdefault(_name(value), {}).setdefault(int(hole[1]), []).append(value)
     if not points:
-        raise _NothingToDrawError("it takes results of valid.py --k")
+        raise _NothingToDrawError("it takes results of atbsn valid --k")
     for name, by_k in points.items():
         ks = sorted(by_k)
         cells = [cell_of(by_k[k]) for k in ks]
@@ -167,7 +167,7 @@ _KMACS: dict[tuple[Path, str], float] = {}
 
 
 def _kmac(value: Value) -> float | None:
-    """Of the network in the weight file; the mean of a family costs what compare.py counted for it."""
+    """Of the network in the weight file; the mean of a family costs what atbsn compare counted for it."""
     if value.method == "mean":
         return value.kmac
     hole = _HOLE.fullmatch(value.method)

@@ -43,7 +43,7 @@ class Table:
 
 
 def final(values: Sequence[Value]) -> list[Value]:
-    """What was measured at the end: by valid.py and compare.py or, of sets they did not measure, by the training."""
+    """What was measured at the end: by ``valid`` and ``compare`` or, of sets they did not measure, by the training."""
     measured = [value for value in values if value.iteration is None]
     have = {(value.weights, value.dataset) for value in measured}
     last: dict[tuple[str, str], int] = {}
@@ -180,7 +180,7 @@ def _latex(table: Table) -> str:
 
 
 def _csv(table: Table) -> str:
-    """Full precision; the titles name the protocols as valid.py's do."""
+    """Full precision; the titles name the protocols as atbsn valid's do."""
     rows = []
     for row, method, cells, minutes in table.lines:
         line: dict[str, object] = {**dict(zip(table.axes, row, strict=True)), "method": method}

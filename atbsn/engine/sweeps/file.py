@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from atbsn.options.load import parse_yaml
+from atbsn.options.load import merge, parse_yaml
 from atbsn.options.schema import Section
 from atbsn.registry.build import describe_faults
 from atbsn.utils.errors import UserError
@@ -19,12 +19,13 @@ Axis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Label, Any], F
 
 
 class _Step(Section):
-    base: str | None = None
-    """Option file, relative to the sweep file."""
+    base: list[str] | str | None = None
+    """Option file, or several that are laid over one another: a path from the sweep file, or a name that -opt finds."""
     options: dict[str, Any] = Field(default={})
     """Laid over the option file in every point: ``a.b: value``."""
     grid: dict[str, Axis] = Field(default={})
-    """Every combination is a point. A key is an option, or ``set.NAME``, whose labelled values are several options."""
+    """Every combination is a point. A key is an option; or ``set.NAME``, whose labelled values are several options; or
+    ``file.NAME``, whose values are option files that are laid over ``base``."""
     stage: Label | None = None
     """Folder of these points inside that of the sweep."""
 
@@ -64,20 +65,15 @@ class Sweep(Training):
 Then.model_rebuild()
 
 
-def read_sweep(path: Path) -> Sweep:
-    """Read a sweep file.
+def read_sweep(path: Path, *over: Path) -> Sweep:
+    """Read a sweep file, and lay others over it. Top-level keys ``x-...`` are left out: a place for YAML's anchors.
 
     Raises:
-        UserError: it cannot be read, or all its faults at once.
+        UserError: one cannot be read, or all their faults at once.
     """
-    try:
-        raw = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"{path}: cannot be read: {reason}; check the path") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: holds {type(raw).__name__}, but a sweep is a mapping of key: value (docs/sweeps.md)")
-    raw = {"name": path.stem, **raw}
+    raw: dict[str, Any] = {"name": path.stem}
+    for each in (path, *over):
+        raw = merge(raw, _read(each))
     try:
         sweep = Sweep.model_validate_json(json.dumps(raw, default=str))
     except ValidationError as error:
@@ -86,6 +82,29 @@ def read_sweep(path: Path) -> Sweep:
     if faults := list(_structure_faults(sweep)):
         raise UserError(f"{path}: {len(faults)} fault(s)\n" + "\n".join(f"  {fault}" for fault in faults))
     return sweep
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a sweep file says; the option files that it names by a path from itself have become whole paths."""
+    try:
+        raw = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise UserError(f"{path}: cannot be read: {reason}; check the path") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: holds {type(raw).__name__}, but a sweep is a mapping of key: value (docs/sweeps.md)")
+    return {key: _located(value, key, path) for key, value in raw.items() if not key.startswith("x-")}
+
+
+def _located(value: Any, key: str, path: Path, files: bool = False) -> Any:
+    """``value`` with the names of option files, which stand below ``base`` and ``file.NAME``, seen from ``path``."""
+    files = files or key == "base" or key.startswith("file.")
+    if isinstance(value, dict):
+        return {name: _located(each, name, path, files) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_located(each, "", path, files) for each in value]
+    beside = path.parent / value if files and isinstance(value, str) else None
+    return str(beside) if beside is not None and beside.is_file() else value
 
 
 def trainings(sweep: Sweep) -> list[Training]:
@@ -103,8 +122,8 @@ def _structure_faults(sweep: Sweep) -> list[str]:
         faults.append("trainings: stands beside base, grid, options or then; put these into its entries")
     for index, training in enumerate(trainings(sweep)):
         place = f"trainings.{index}." if sweep.trainings else ""
-        if training.base is None:
-            faults.append(f"{place}base: missing; name the option file that is trained from, such as ../train/x.yml")
+        if training.base is None and not any(key.startswith("file.") for key in training.grid):
+            faults.append(f"{place}base: missing; name the option file that is trained from, such as train_atbsn.yml")
         if training.weights is not None:
             faults.append(f"{place}weights: it follows on no training; use options: {{path.pretrain_network: FILE}}")
         faults += _then_faults(training, place)
@@ -142,6 +161,9 @@ def _grid_faults(step: _Step, place: str, own: tuple[str, ...]) -> list[str]:
         if key.startswith("set."):
             if not isinstance(axis, dict) or not all(isinstance(value, dict) for value in values):
                 faults.append(f"{place}grid.{key}: its values are not label: {{option: value, ...}}; write them so")
+        elif key.startswith("file."):
+            if not all(isinstance(value, str) for value in values):
+                faults.append(f"{place}grid.{key}: its values are not option files; write [apbsn.yml, tmbsn.yml]")
         elif key in own:
             if not all(isinstance(value, list) and all(type(k) is int for k in value) for value in values):
                 faults.append(f"{place}grid.{key}: its values are not lists of blind spots; write [[0], [0, 1, 3]]")

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atbsn.engine.sweeps.file import Measurement, Sweep, Training, trainings
-from atbsn.options import Options
+from atbsn.options import Options, read_layers
 from atbsn.options.check import check_options
-from atbsn.options.load import apply_override, read_options
+from atbsn.options.files import find_option_file
 from atbsn.utils.errors import UserError
 
 Kind = Literal["train", "valid", "compare"]
-_SCRIPTS = {"train": "train.py", "valid": "valid.py", "compare": "scripts/compare.py"}
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Point:
         stage: points of one stage take about the same time.
         axes: label by axis, those of the training it follows on first.
         seed: ``manual_seed`` of the training.
-        source: option file.
-        overrides: ``a.b=value`` over it.
+        sources: option files, laid over one another.
+        overrides: ``a.b=value`` over them.
         arguments: further ones of the command.
         needs: id of the training whose weights it takes.
         options: checked.
@@ -41,7 +40,7 @@ class Point:
     stage: str
     axes: dict[str, str]
     seed: int | None
-    source: Path
+    sources: tuple[Path, ...]
     overrides: tuple[str, ...]
     arguments: tuple[str, ...]
     needs: str | None
@@ -75,9 +74,9 @@ class Point:
         pattern = {"train": "models/net_latest.pth", "valid": "*/metrics.csv", "compare": "*/comparison.csv"}[self.kind]
         return any(self.folder.glob(pattern))
 
-    def command(self, python: str, repository: Path) -> list[str]:
+    def command(self, python: str) -> list[str]:
         """The command line; a training is continued where there is something to continue."""
-        words = [python, str(repository / _SCRIPTS[self.kind]), "-opt", str(self.source), *self.arguments]
+        words = [python, "-m", "atbsn", self.kind, *self.arguments, "-opt", *map(str, self.sources)]
         return words + ["--auto_resume"] * (self.kind == "train") + ["--set", *self.overrides]
 
 
@@ -87,7 +86,7 @@ def expand(sweep: Sweep, path: Path) -> list[Point]:
     Raises:
         UserError: the faults of all points at once, each said once.
     """
-    collector = _Collector(sweep.name, path.parent)
+    collector = _Collector(sweep.name)
     for training in trainings(sweep):
         collector.add_training(training, None)
     collector.check_folders()
@@ -109,22 +108,21 @@ class _Parent:
     name: str
     axes: dict[str, str]
     seed: int | None
-    source: Path
+    sources: tuple[str, ...]
     overrides: tuple[str, ...]
     weights: Path
 
 
 class _Collector:
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder = name, folder
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.points: list[Point] = []
         self.faults: dict[str, list[str]] = {}
         self.taken: dict[tuple[str, str], int] = {}
 
     def add_training(self, training: Training, parent: _Parent | None) -> None:
-        assert training.base is not None, "checked with the file"
-        source = self.folder / training.base
         for axes, settings in combinations(training.grid):
+            sources = _sources(training.base, settings)
             overrides = {**training.options, **settings}
             if parent is not None:
                 assert training.weights is not None, "checked with the file"
@@ -136,12 +134,12 @@ class _Collector:
             axes = {**(parent.axes if parent else {}), **axes}
             words = _assignments({"name": name, **overrides})
             point = self._add(
-                "train", name, training.stage or "", axes, source, words, (), parent.id if parent else None
+                "train", name, training.stage or "", axes, sources, words, (), parent.id if parent else None
             )
             seed = overrides.get("manual_seed") if point is None else point.options.manual_seed
             root = Path() if point is None else Path(point.options.path.root)
             weights = root / "experiments" / name / "models" / "net_latest.pth"
-            here = _Parent(f"train {name}", label, name, axes, seed, source, words, weights)
+            here = _Parent(f"train {name}", label, name, axes, seed, sources, words, weights)
             for then in training.then:
                 if then.valid is not None:
                     self._add_measurement("valid", then.valid, here)
@@ -168,32 +166,30 @@ class _Collector:
                 name = parent.name
             else:
                 name = "/".join(filter(None, (self.name, step.stage, label)))
+            sources = _sources(step.base, settings)
             given = {"name": name, "path.pretrain_network": parent.weights.as_posix(), **step.options, **settings}
             words = _assignments(given)
             arguments: tuple[str, ...] = ()
-            source = parent.source
-            if step.base is not None:
-                source = self.folder / step.base
-            else:
-                words = parent.overrides + words
+            if step.base is None:
+                words, sources = parent.overrides + words, parent.sources + sources
             if kind == "valid" and ks is not None:
                 arguments = ("--k", *map(str, ks))
             elif kind == "compare":
                 weights = parent.weights.as_posix()
                 arguments = (weights, *(("--k", *map(str, ks)) if ks else ()), *(("--mean",) if step.mean else ()))
             stage = f"{parent.name.rpartition('/')[0]} {step.stage or ''}"
-            self._add(kind, name, stage, {**parent.axes, **axes}, source, words, arguments, parent.id, parent.seed)
+            self._add(kind, name, stage, {**parent.axes, **axes}, sources, words, arguments, parent.id, parent.seed)
 
     def _add(
-        self, kind: Kind, name: str, stage: str, axes: dict[str, str], source: Path, overrides: tuple[str, ...],
-        arguments: tuple[str, ...], needs: str | None, seed: int | None = None,
+        self, kind: Kind, name: str, stage: str, axes: dict[str, str], sources: tuple[str, ...],
+        overrides: tuple[str, ...], arguments: tuple[str, ...], needs: str | None, seed: int | None = None,
     ) -> Point | None:  # fmt: skip
         self.taken[kind, name] = self.taken.get((kind, name), 0) + 1
+        source = " + ".join(sources)
         try:
-            raw = read_options(source)
-            for assignment in overrides:
-                raw = apply_override(raw, assignment)
-            options = check_options(raw, str(source))
+            files = tuple(map(find_option_file, sources))
+            raw = read_layers(files, overrides)
+            options = check_options(raw, source)
             self._check_use(kind, name, options)
         except UserError as error:
             first, *rest = str(error).splitlines()
@@ -203,7 +199,7 @@ class _Collector:
         text = json.dumps([raw, arguments], sort_keys=True, default=str)
         digest = hashlib.sha256(text.encode()).hexdigest()
         seed = options.manual_seed if kind == "train" else seed
-        point = Point(kind, name, stage, axes, seed, source, overrides, arguments, needs, options, digest)
+        point = Point(kind, name, stage, axes, seed, files, overrides, arguments, needs, options, digest)
         self.points.append(point)
         return point
 
@@ -212,7 +208,10 @@ class _Collector:
             needed = {"train": options.train, "datasets.train": options.datasets.get("train"), "model": options.model}
             missing = [key for key, value in needed.items() if value is None]
             if missing:
-                self._fault(f"{kind} {name}", f"{', '.join(missing)}: missing; training needs it (see options/base/)")
+                self._fault(
+                    f"{kind} {name}",
+                    f"{', '.join(missing)}: missing; training needs it (atbsn options list names methods and data)",
+                )
         elif not options.dataset_names("val"):
             self._fault(f"{kind} {name}", "datasets: no entry begins with 'val'; add one with references")
 
@@ -220,9 +219,15 @@ class _Collector:
         self.faults.setdefault(fault, []).append(where)
 
 
+def _sources(base: list[str] | str | None, settings: dict[str, Any]) -> tuple[str, ...]:
+    """The files of ``base`` and, taken out of ``settings``, those of the axes ``file.NAME``."""
+    over = [settings.pop(key) for key in list(settings) if key.startswith("file.")]
+    return (*([base] if isinstance(base, str) else base or []), *over)
+
+
 def combinations(grid: dict[str, Any]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
     """Every point of a grid: its label by axis, and its options."""
-    axes = [[(key, *entry) for entry in _labelled(axis)] for key, axis in grid.items()]
+    axes = [[(key, *entry) for entry in _labelled(key, axis)] for key, axis in grid.items()]
     short = _short_names(list(grid))
     for choice in itertools.product(*axes):
         settings: dict[str, Any] = {}
@@ -236,9 +241,11 @@ def label_of(axes: dict[str, str]) -> str:
     return "--".join(f"{axis}-{label}" for axis, label in axes.items())
 
 
-def _labelled(axis: list[Any] | dict[str, Any]) -> list[tuple[str, Any]]:
+def _labelled(key: str, axis: list[Any] | dict[str, Any]) -> list[tuple[str, Any]]:
     if isinstance(axis, dict):
         return list(axis.items())
+    if key.startswith("file."):
+        return [(_plain(Path(value).stem), value) for value in axis]
     return [("_".join(map(_plain, value)) if isinstance(value, list) else _plain(value), value) for value in axis]
 
 

@@ -39,8 +39,8 @@ class Scheduler:
     SIGINT and SIGTERM are passed on to the running commands, once more each time they come; a training saves its state.
     """
 
-    def __init__(self, points: list[Point], ledger: Ledger, launcher: Launcher, repository: Path) -> None:
-        self.points, self.ledger, self.launcher, self.repository = points, ledger, launcher, repository
+    def __init__(self, points: list[Point], ledger: Ledger, launcher: Launcher) -> None:
+        self.points, self.ledger, self.launcher = points, ledger, launcher
         self.running: list[_Running] = []
         self.received: signal.Signals | None = None
         self._said = 0.0
@@ -83,7 +83,7 @@ class Scheduler:
     def _start(self, point: Point) -> None:
         entry = self.ledger[point]
         slot = min(set(range(self.launcher.slots)) - {running.slot for running in self.running})
-        command = point.command(sys.executable, self.repository)
+        command = point.command(sys.executable)
         job, handle = self.launcher.start(command, point.log, slot, entry.get("handle"))
         self.running.append(_Running(point, job, slot, fraction_at_start=0.0 if not entry["seconds"] else None))
         self.ledger.update(point, status="running", cores=self.launcher.cores, handle=handle)

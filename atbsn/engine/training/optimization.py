@@ -23,6 +23,7 @@ def build_optimizer(options: Train, net: nn.Module) -> Optimizer:
 
 def build_scheduler(options: Train, optimizer: Optimizer) -> LambdaLR:
     """The learning rate as a function of the iteration alone; step it once an iteration."""
+    options = options.in_iterations()
     rate, warmup = _rate(options), options.scheduler.warmup_iter
     return LambdaLR(optimizer, lambda done: rate(done) * min(1.0, (done + 1) / warmup) if warmup else rate(done))
 

@@ -12,15 +12,13 @@ from atbsn.engine.training.loggers import duration
 from atbsn.engine.training.setup import build_trainer, build_training
 from atbsn.engine.training.state import State
 from atbsn.options import Options
-from atbsn.options.schema import MultiStep, Train
+from atbsn.options.schema import LENGTHS, MultiStep, Train
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, quiet
 
 _WATCHED = 5.0
 """Seconds of which the pace is taken, after an iteration that is slower than the others."""
-_SCALED = ("hold", "warmup_iter", "step_size")
-"""Lengths in a schedule of the learning rate, iterations; ``milestones`` are more of them."""
 
 
 def within_minutes(options: Options, minutes: float, device: torch.device, state: State | None) -> Options:
@@ -48,12 +46,15 @@ def within_minutes(options: Options, minutes: float, device: torch.device, state
 
 def resized(train: Train, total_iter: int) -> Train:
     """``train`` with another length: what its schedule counts in iterations keeps its share of it."""
-    share = total_iter / train.total_iter
+    ratio = total_iter / train.total_iter
+
+    def scaled(length: float) -> float:
+        return length and max(1, round(length * ratio)) if isinstance(length, int) else length  # a share stays
+
     known = type(train.scheduler).model_fields
-    lengths = {name: getattr(train.scheduler, name) for name in _SCALED if name in known}
-    changes: dict[str, Any] = {name: length and max(1, round(length * share)) for name, length in lengths.items()}
+    changes: dict[str, Any] = {name: scaled(getattr(train.scheduler, name)) for name in LENGTHS if name in known}
     if isinstance(train.scheduler, MultiStep):
-        changes["milestones"] = [max(1, round(milestone * share)) for milestone in train.scheduler.milestones]
+        changes["milestones"] = list(map(scaled, train.scheduler.milestones))
     return train.model_copy(update={"total_iter": total_iter, "scheduler": train.scheduler.model_copy(update=changes)})
 
 

@@ -117,7 +117,9 @@ def build_training(options: Options, device: torch.device, state: State | None) 
             "train": train, "datasets.train": options.datasets.get("train"), "network": network, "model": method,
         }  # fmt: skip
         missing = ", ".join(key for key, value in needed.items() if value is None)
-        raise UserError(f"{options.name}: {missing}: missing; training needs it (see options/base/)")
+        raise UserError(
+            f"{options.name}: {missing}: missing; training needs it (atbsn options list names methods and data)"
+        )
     autocast(train.precision, device)
     seed = options.manual_seed
     if seed is None:
@@ -278,7 +280,7 @@ def _settings(options: Options, train: Train, method: Component, model: Model, p
         "network": model.net.options,
         "model": {**method, **model.metadata(), "frozen_sha256": model.frozen_sha256()},
         "datasets.train": {**data, "pictures": pictures},
-        "train": train.model_dump(mode="json"),
+        "train": train.in_iterations().model_dump(mode="json"),
         "processes": dist.world_size(),
     }
     return json.loads(json.dumps(settings))

@@ -132,7 +132,7 @@ def test_nothing_is_written_by_reading(database):
 
 
 def test_no_database(tmp_path):
-    with pytest.raises(UserError, match=r"no LMDB \(no data\.mdb in it\); make it with .*prepare_data\.py"):
+    with pytest.raises(UserError, match=r"no LMDB \(no data\.mdb in it\); make it with atbsn prepare"):
         NoisyFolder(tmp_path, "lmdb")
 
 
@@ -200,7 +200,7 @@ def test_a_damaged_png_record(sets, tmp_path):
 
 MANIFESTS = {
     "another version": (lambda facts: facts | {"version": 9}, "version 9, but this program reads 1"),
-    "another format": (lambda facts: facts | {"format": "zip"}, "not a manifest of scripts/prepare_data.py"),
+    "another format": (lambda facts: facts | {"format": "zip"}, "not a manifest of atbsn prepare"),
     "a list": (lambda facts: [], "not a manifest"),
     "fewer patches": (lambda facts: facts | {"patches": facts["patches"][1:]}, "does not match its checksum"),
     "another size": (lambda facts: facts | {"patches": [["a", 70, 91, 0], *facts["patches"][1:]]}, "not match"),

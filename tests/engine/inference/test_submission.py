@@ -79,9 +79,7 @@ def succeed(command, *arguments: object) -> str:
 
 def test_from_the_archives_to_the_submissions(command, datasets, tmp_path):
     sidd = datasets / "SIDD"
-    succeed(
-        command, "scripts/prepare_data.py", "sidd", sidd / "SIDD_Medium_Srgb", sidd / "medium_512.lmdb", "--size", 80
-    )
+    succeed(command, "prepare", "sidd", sidd / "SIDD_Medium_Srgb", sidd / "medium_512.lmdb", "--size", 80)
     output = succeed(command, "train.py", "-opt", "train_atbsn.yml", "--set", *QUICK, *SMALL)
     assert "mean of 6 pictures" in output
     weights = tmp_path / "experiments/train_atbsn/models/net_latest.pth"

@@ -20,6 +20,25 @@ def test_meets_tm_bsns_learning_rates(assets, name, hold, total):
 
 
 @pytest.mark.parametrize(
+    ("shares", "iterations"),
+    [
+        ({"type": "CosineAnnealing", "hold": 0.4}, {"type": "CosineAnnealing", "hold": 80}),
+        ({"type": "Step", "step_size": 0.2, "warmup_iter": 0.05}, {"type": "Step", "step_size": 40, "warmup_iter": 10}),
+        ({"type": "MultiStep", "milestones": [0.4, 0.8]}, {"type": "MultiStep", "milestones": [80, 160]}),
+        ({"type": "MultiStep", "milestones": [0.001, 160]}, {"type": "MultiStep", "milestones": [1, 160]}),
+    ],
+)
+def test_lengths_may_be_shares_of_the_training(shares, iterations):
+    rates = []
+    for scheduler in (shares, iterations):
+        options = Train(total_iter=200, optim={"type": "Adam", "lr": 1e-4}, scheduler=scheduler)
+        optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
+        (rate,) = build_scheduler(options, optimizer).lr_lambdas
+        rates.append([rate(done) for done in range(200)])
+    assert rates[0] == rates[1] and min(rates[0]) < 1
+
+
+@pytest.mark.parametrize(
     "scheduler",
     [
         {"type": "CosineAnnealing", "eta_min": 1e-6},

@@ -70,6 +70,8 @@ def test_the_pace_is_measured(command, write_options, monkeypatch):
         ({"type": "CosineAnnealing", "hold": 10, "warmup_iter": 1}, {"hold": 25, "warmup_iter": 2}),
         ({"type": "Step", "step_size": 30}, {"step_size": 75, "warmup_iter": 0}),
         ({"type": "MultiStep", "milestones": [50, 80]}, {"milestones": [125, 200]}),
+        ({"type": "MultiStep", "milestones": [0.5, 80]}, {"milestones": [0.5, 200]}),
+        ({"type": "CosineAnnealing", "hold": 0.1}, {"hold": 0.1}),
         ({"type": "Constant"}, {}),
     ],
 )

@@ -1,0 +1,12 @@
+"""``atbsn convert``: weight files into others."""
+
+from argparse import Namespace
+
+from atbsn.engine.convert import convert
+from atbsn.utils.log import logger
+
+
+def main(arguments: Namespace) -> None:
+    params, metadata = convert(arguments.input, arguments.output)
+    count = sum(tensor.numel() for tensor in params.values())
+    logger.info("%s: %s, %s parameters", arguments.output, metadata["network"], f"{count:,}")

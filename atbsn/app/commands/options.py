@@ -1,0 +1,65 @@
+"""``atbsn options``: the option files that come with the package: which there are, what they say, a copy to change."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from atbsn.engine.training.experiment import dump_options
+from atbsn.options import load_options, option_files
+from atbsn.options.files import find_option_file
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_text
+from atbsn.utils.log import logger
+
+_FOLDERS = {
+    "method": "methods: lay data over them, as in -opt apbsn.yml sidd.yml",
+    "data": "data, for any method",
+    "train": "trainings of one file",
+    "test": "to measure and to denoise with",
+    "sweeps": "grids of trainings (atbsn sweep)",
+    "base": "what trainings share",
+}
+
+
+def main(arguments: Namespace) -> None:
+    {"list": _list, "show": _show, "copy": _copy}[arguments.action](arguments)
+
+
+def _list(arguments: Namespace) -> None:
+    """One line a file: its name, and the first sentence of its head."""
+    files = [path for path in option_files() if arguments.word in path.name]
+    if not files:
+        raise UserError(f"{arguments.word}: no option file has this in its name; leave it out to see all")
+    width = max(len(path.name) for path in files)
+    for folder, title in _FOLDERS.items():
+        found = [path for path in files if path.parent.name == folder]
+        if found:
+            lines = (f"  {path.name:<{width}}  {_first_sentence(path)}" for path in found)
+            logger.info("%s", "\n".join([f"{title}:", *lines, ""]))
+
+
+def _show(arguments: Namespace) -> None:
+    """The options that come of these files, all of them, as ``options.yml`` of a run has them; or their texts."""
+    if arguments.as_written:
+        texts = [find_option_file(name).read_text(encoding="utf-8").rstrip() for name in arguments.files]
+        logger.info("%s", "\n---\n".join(texts))
+        return
+    logger.info("%s", dump_options(load_options(arguments.files, arguments.set, needs_network=False)).rstrip())
+
+
+def _copy(arguments: Namespace) -> None:
+    """Copies to change; what they are laid over is found by name from anywhere."""
+    folder = Path(arguments.folder)
+    sources = {folder / Path(name).name: find_option_file(name) for name in arguments.files}
+    there = [str(target) for target in sources if target.exists()]
+    if there:
+        raise UserError(f"{', '.join(there)}: there already; remove it, or name another --folder")
+    for target, source in sources.items():
+        write_text(target, source.read_text(encoding="utf-8"))
+        logger.info("%s: a copy of %s, to change", target, source)
+
+
+def _first_sentence(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    head = " ".join(line[1:].strip() for line in lines[: next((n for n, x in enumerate(lines) if x[:1] != "#"), 0)])
+    sentence, dot, _ = head.partition(". ")
+    return sentence + "." if dot else head

@@ -1,0 +1,142 @@
+"""The arguments of commands around trainings: grids, reports, data, weights, option files. Imports nothing heavy."""
+
+import argparse
+import os
+from pathlib import Path
+
+from atbsn.utils.arguments import positive
+
+SWEEP = """\
+  atbsn sweep -opt fig_s4.yml --jobs 2
+
+Every point is an ordinary run in experiments/<sweep>/<point>. The same command again continues what was killed, repeats
+nothing that is finished, and tries what failed once more. The file is described in docs/sweeps.md.
+"""
+SWEEP_STATUS = """\
+exit status:
+  0      every point is done
+  2      wrong input, or points failed (each with its reason and log); the others are done
+  128+n  ended by signal n; the same command continues
+"""
+REPORT = """\
+  atbsn report experiments/fig_s4 --figures heatmap k
+
+Takes sweeps (experiments/<sweep>), runs (experiments/<name>; told apart by the options in which they differ, seeds
+are averaged) and results (results/<name>). Writes a table for each data set, and the figures as PNG and PDF.
+"""
+PREPARE = """\
+  atbsn prepare sidd   datasets/SIDD/SIDD_Medium_Srgb datasets/SIDD/medium_512.lmdb
+  atbsn prepare dnd    datasets/DND datasets/DND/images_512.lmdb
+  atbsn prepare folder my_pictures datasets/mine          a folder of PNG files
+  atbsn prepare check  sidd-validation datasets/SIDD/validation
+  atbsn prepare speed  datasets/SIDD/medium_512.lmdb
+
+An interrupted preparation continues when the same command is given again. A target that exists is complete, and has
+been read back and compared with what was written.
+"""
+CONVERT = """\
+  atbsn convert model.ckpt cbsn.pth              TensorFlow checkpoint; needs tensorflow
+  atbsn convert variables.npz cbsn.safetensors   its variables; '/' may be written '__'
+  atbsn convert weights.pth weights.safetensors  and back
+
+The network is found from the file. Wrappers ('module.', 'params', 'nbsn.') are taken off; where a file has
+averaged weights ('params_ema'), these are kept. Metadata stay; the network's type and arguments are added.
+"""
+EXPORT = """\
+  atbsn export experiments/distill_atbsn/models/net_latest.pth student_c.onnx
+
+Any network that takes one pass: students, PhotoNet, plain UNets, and C-BSN as it denoises (its statistics and padding
+included). Input 'noisy' and output 'denoised' are (B, 3, H, W), RGB, float32 in [0, 255], the output not clipped. The
+file is compared with the network in ONNX Runtime on several sizes before it gets its name. Needs the extra [onnx].
+"""
+OPTIONS = """\
+  atbsn options list                          methods, data, trainings, sweeps
+  atbsn options show apbsn.yml polyu.yml      what comes of them, laid over one another
+  atbsn options copy train_folder.yml         a copy here, to change; what it is laid over is found by its name
+"""
+FORMATS = ("md", "latex", "csv")
+FIGURES = ("heatmap", "k", "curves", "macs")
+SOURCES = {
+    "sidd": "the unpacked SIDD_Medium_Srgb",
+    "dnd": "the folder with DND's info.mat and images_srgb",
+    "folder": "any folder of pictures, searched recursively",
+}
+CHECKED = ("sidd-medium", "sidd-validation", "sidd-benchmark", "dnd", "polyu", "cc15", "paired", "folder", "prepared")
+
+
+def add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-opt", "--opt", nargs="+", action="extend", required=True, metavar="FILE.yml",
+        help="sweep file, or its name under options/sweeps/; further ones are laid over it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--jobs", type=positive(int), default=1, help="points at a time; the cores are shared out (default 1)"
+    )
+    parser.add_argument("--dry_run", action="store_true", help="check everything and list the points")
+    parser.add_argument(
+        "--slurm", nargs="*", metavar="KEY=VALUE",
+        help="run on Slurm through submitit, with its parameters: slurm_partition=gpu timeout_min=720 gpus_per_node=1",
+    )  # fmt: skip
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="folders of runs, sweeps, results"
+    )
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["md"], help="of the tables (default: md)")
+    parser.add_argument("--figures", nargs="+", choices=FIGURES, default=[], help="figures to draw; none without it")
+    parser.add_argument("--output", type=Path, help="folder (default: results/<name of the first folder>/report)")
+
+
+def add_prepare(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, source in SOURCES.items():
+        action = actions.add_parser(name, help=f"cut {source}", allow_abbrev=False)
+        action.add_argument("source", type=Path, help=source)
+        action.add_argument("target", type=Path, help="an LMDB if the name ends with .lmdb, else a folder of PNG files")
+        action.add_argument(
+            "--size", type=positive(int), default=512, help="side of the patches, pixels (default: 512)"
+        )
+        action.add_argument(
+            "--stride", type=positive(int), help="pixels between their corners (default: half of the size)"
+        )
+        action.add_argument("--whole", action="store_true", help="do not cut; raw crops read only their rows anyway")
+        action.add_argument("--codec", choices=("raw", "png"), help="of the records (default: raw in an LMDB)")
+        _add_workers(action)
+    action = actions.add_parser("check", help="print OK, or what is missing", allow_abbrev=False)
+    action.add_argument("kind", choices=CHECKED, help="what should be there")
+    action.add_argument("dataroot", type=Path, help="as in an option file")
+    _add_workers(action)
+    action = actions.add_parser("speed", help="measure how fast patches can be read", allow_abbrev=False)
+    action.add_argument("dataroot", type=Path, help="an LMDB, or a folder of pictures")
+    action.add_argument("--patch_size", type=positive(int), default=256, help="side of a patch, pixels (default: 256)")
+
+
+def add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("input", help="TensorFlow checkpoint prefix, .npz, .pth or .safetensors")
+    parser.add_argument("output", help=".pth or .safetensors")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", type=Path, help="the weight file of a network that takes one pass")
+    parser.add_argument("output", type=Path, help="the file to write, .onnx")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    action = actions.add_parser("list", help="which there are", allow_abbrev=False)
+    action.add_argument("word", nargs="?", default="", help="only those with this in their name")
+    action = actions.add_parser(
+        "show", help="the options that come of files, laid over one another", allow_abbrev=False
+    )
+    action.add_argument("files", nargs="+", metavar="FILE.yml", help="option files, as for -opt")
+    action.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="laid over them")
+    action.add_argument("--as_written", action="store_true", help="the text of the files instead")
+    action = actions.add_parser("copy", help="copies to change", allow_abbrev=False)
+    action.add_argument("files", nargs="+", metavar="FILE.yml", help="option files, as for -opt")
+    action.add_argument("--folder", default=".", help="where they go (default: here)")
+
+
+def _add_workers(action: argparse.ArgumentParser) -> None:
+    workers = min(8, os.cpu_count() or 1)
+    action.add_argument("--workers", type=positive(int), default=workers, help=f"threads (default: {workers})")

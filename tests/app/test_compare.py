@@ -1,0 +1,70 @@
+"""compare.py lays weight files and classical denoisers side by side."""
+
+import csv
+import hashlib
+import sys
+from types import ModuleType
+
+import torch
+
+from atbsn.archs.shipped import find_weights
+from atbsn.engine.evaluation.comparison import bm3d_candidate
+from atbsn.pictures import read_picture
+
+
+def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_path):
+    options = write_options(
+        datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"save_img": 1}, network=None, model=None
+    )
+    weights = [assets / "atbsn_width8.weights.safetensors", assets / "student_a.weights.safetensors"]
+    status, output = command(
+        "compare", "-opt", options, *weights, "--k", "0", "3", "--mean", "--nlm", "10"
+    )  # fmt: skip
+    assert status == 0, output
+    folder = tmp_path / "results" / "tiny" / "val"
+    with (folder / "comparison.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    family, student = "atbsn_width8.weights", "student_a.weights"
+    expected = ["noisy", f"{family} k=0", f"{family} k=3", f"{family} mean", student, "OpenCV NLM h=10"]
+    assert list(rows) == expected and all(name in (folder / "comparison.md").read_text() for name in expected)
+    assert rows[student]["parameters"] == "128385" and rows["noisy"]["parameters"] == ""
+    said = (folder / "comparison.md").read_text()
+    for path in weights:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert f"- {path}: sha256 {digest}" in said and digest[:12] in said.split("- psnr")[0]
+    assert "- commit " in said
+    # Student A: 3 -> 48 at full, 48 -> 48 at a half and a quarter, 96 -> 96 at a half, 99 -> 3 at full size.
+    kmac = 9 * (3 * 48 + 48 * 48 / 4 + 48 * 48 / 16 + 96 * 96 / 4 + 99 * 3) / 1e3
+    assert abs(float(rows[student]["kMAC/pixel"]) - kmac) < 1e-3
+    assert float(rows["OpenCV NLM h=10"]["psnr"]) > float(rows["noisy"]["psnr"]) + 1
+    assert float(rows[student]["MP/s"]) > 0
+    assert read_picture(folder / "comparison_panels" / "chelsea.png").rgb.shape[0] > 2 * 256  # two rows of four
+
+
+def test_shipped_weights_are_compared_by_name(command, write_options, tmp_path):
+    options = write_options(
+        datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"limit": 1}, network=None, model=None
+    )
+    status, output = command("compare", "-opt", options, "real")
+    assert status == 0, output
+    digest = hashlib.sha256(find_weights("real").read_bytes()).hexdigest()
+    assert f"- real: sha256 {digest}" in (tmp_path / "results" / "tiny" / "val" / "comparison.md").read_text()
+
+
+def test_methods_of_one_name_are_refused(command, write_options, assets, tmp_path):
+    options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}})
+    status, output = command("compare", "-opt", options, "--nlm", "10", "10")
+    assert status == 2 and "different names" in output and "Traceback" not in output
+
+
+def test_bm3d_takes_the_level_that_the_picture_has(monkeypatch):
+    given = []
+    package = ModuleType("bm3d")
+    package.bm3d_rgb = lambda picture, sigma: given.append(sigma * 255) or picture
+    monkeypatch.setitem(sys.modules, "bm3d", package)
+    noisy = 120 + 12 * torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    for sigma in ("auto", 7.0):
+        candidate = bm3d_candidate(sigma)
+        clean = candidate.denoise(noisy)[candidate.labels[0]]
+        assert (clean - noisy.clamp(0, 255)).abs().max() <= 0.5
+    assert abs(given[0] - 12) < 1.2 and given[1] == 7

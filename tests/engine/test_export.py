@@ -1,0 +1,71 @@
+"""atbsn export: one file for every size and batch, the same pictures from ONNX Runtime, and refusals."""
+
+import json
+
+import pytest
+import torch
+
+from atbsn.archs import build_arch
+from atbsn.archs.weights import save_weights
+
+NETWORKS = {
+    "A": {"type": "StudentA"},
+    "C": {"type": "StudentC", "width": 4, "mean": 127.5},
+    "CBSN": {"type": "CBSN", "width": 4},
+}
+
+
+def save(options, path):
+    torch.manual_seed(0)
+    net = build_arch(options)
+    save_weights(path, net.state_dict(), {"network": net.options})
+    return net
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_export_gives_the_same_pictures_at_any_size(name, command, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    net = save(NETWORKS[name], tmp_path / "net.pth")
+    status, output = command("export", "net.pth", "net.onnx")
+    assert status == 0, output
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    described = json.loads(session.get_modelmeta().custom_metadata_map["atbsn"])
+    assert described["network"] == net.options
+    for size in ((1, 3, 40, 72), (3, 3, 97, 65)):  # neither was traced or checked by the script
+        noisy = torch.rand(size) * 255
+        with torch.no_grad():
+            expected = net.denoise(noisy)
+        result = torch.from_numpy(session.run(None, {"noisy": noisy.numpy()})[0])
+        assert result.shape == expected.shape
+        assert (result - expected).abs().max() < 1e-4 * expected.abs().max()
+
+
+def test_outputs_that_differ_leave_no_file(command, tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    save(NETWORKS["C"], tmp_path / "net.pth")
+    monkeypatch.setattr("atbsn.archs.base.Network.denoise", lambda net, noisy: net(noisy) + torch.rand(()))
+    status, output = command("export", "net.pth", "net.onnx")
+    assert status == 2 and "ONNX Runtime's output differs" in output
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_a_blind_spot_network_is_refused(command, tmp_path):
+    save({"type": "ATBSN", "width": 4}, tmp_path / "net.pth")
+    status, output = command("export", "net.pth", "net.onnx")
+    assert status == 2 and "export the student" in output and not (tmp_path / "net.onnx").exists()
+
+
+def test_missing_packages_are_named(command, tmp_path, monkeypatch):
+    save(NETWORKS["C"], tmp_path / "net.pth")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    status, output = command("export", "net.pth", "net.onnx")
+    assert status == 2 and "onnx, onnxscript, onnxruntime: not installed" in output
+
+
+@pytest.mark.parametrize("arguments", [("net.pth", "net.pt"), ("missing.pth", "net.onnx")])
+def test_wrong_names_are_refused(arguments, command, tmp_path):
+    save(NETWORKS["C"], tmp_path / "net.pth")
+    status, output = command("export", *arguments)
+    assert status == 2 and "Traceback" not in output
