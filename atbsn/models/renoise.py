@@ -1,27 +1,18 @@
 """Learning from noise that is put on: pictures that are clean enough, and cameras drawn at random."""
 
 from math import lcm
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from annotated_types import Gt
 from torch import Tensor
 
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.models.base import Model, cleaned_by
-from atbsn.noise.camera import (
-    COMPRESSED,
-    DEMOSAICING,
-    PROCESSED,
-    SHOT_NOISE,
-    SOFTENED,
-    SOFTNESS,
-    RandomCamera,
-)
+from atbsn.noise.camera import RandomCamera
+from atbsn.noise.prior import CameraPrior
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import Fraction, NonNegativeFloat
 
 
 @MODELS.register
@@ -43,17 +34,7 @@ class RenoiseModel(Model):
         teacher: weight file of the network that cleans the pictures first (of one with a blind spot, the mean over its
             ``family``); without it they are clean enough.
         loss: ``psnr`` or ``l1``.
-        shot_noise: range of the variance of a raw value of 1, drawn log-uniformly.
-        processed: part of the cameras that smooth their noise.
-        compressed: part of the pictures that are saved as JPEG.
-        softened: part of the pictures that are blurred before the noise.
-        softness: range of the standard deviation of that blur, pixels.
-        demosaicing: shares of cameras that demosaic bilinearly, along edges, with Malvar's filters, and that need not.
-        target: the mean of what the camera shows, or the scene without noise; see ``RandomCamera``.
-        recoloured: part of the pictures that get other colours and less contrast.
-        noiseless: part of the pictures that get no noise.
-        grey: part of the pictures that are black and white.
-        patterned: part of the pictures that get a fine regular pattern over a part of them.
+        camera: fields of ``CameraPrior`` that are to differ from its defaults: which cameras are drawn.
     """
 
     def __init__(
@@ -61,38 +42,17 @@ class RenoiseModel(Model):
         net: Network,
         teacher: str | None = None,
         loss: Literal["psnr", "l1"] = "psnr",
-        shot_noise: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = SHOT_NOISE,
-        processed: Fraction = PROCESSED,
-        compressed: Fraction = COMPRESSED,
-        softened: Fraction = SOFTENED,
-        softness: tuple[NonNegativeFloat, NonNegativeFloat] = SOFTNESS,
-        demosaicing: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] = DEMOSAICING,
-        target: Literal["mean", "scene"] = "mean",
-        recoloured: Fraction = 0.0,
-        noiseless: Fraction = 0.0,
-        grey: Fraction = 0.0,
-        patterned: Fraction = 0.0,
+        camera: CameraPrior = CameraPrior(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__(net)
-        self.check_network(type(net), {"shot_noise": shot_noise, "softness": softness, "demosaicing": demosaicing})
-        self.loss = loss
-        self.camera = RandomCamera(
-            shot_noise=shot_noise, processed=processed, compressed=compressed, softened=softened, softness=softness,
-            demosaicing=demosaicing, target=target, recoloured=recoloured, noiseless=noiseless,
-            grey=grey, patterned=patterned,
-        )  # fmt: skip
+        self.check_network(type(net), {})
+        self.loss, self.camera = loss, RandomCamera(camera)
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if issubclass(net_class, BlindSpotNetwork):
             raise UserError(f"network.type: {net_class.__name__} has a blind spot, which is not needed; use PhotoNet")
-        for name in ("shot_noise", "softness"):
-            low, high = arguments[name]
-            if low > high:
-                raise UserError(f"model.{name}: {[low, high]} is no range; exchange the two")
-        if not sum(arguments["demosaicing"]):
-            raise UserError("model.demosaicing: all shares are 0; give one of them a positive number")
 
     @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:

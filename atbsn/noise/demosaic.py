@@ -1,0 +1,78 @@
+"""Colour mosaics, and three ways in which cameras fill in what a mosaic leaves out."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_CROSS = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
+_SQUARE = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
+"""Bilinear interpolation of the pixels a mosaic has of green, and of red or blue."""
+_ALONG = torch.tensor([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]])
+_MALVAR = (
+    torch.stack(
+        (
+            torch.tensor([[0, 0, -1.0, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]),
+            torch.tensor(
+                [[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]]
+            ),
+            _ALONG,
+            _ALONG.T,
+        )
+    )[:, None]
+    / 8
+)
+"""Malvar's filters: green at red or blue; red at blue and blue at red; a colour at green, along; across."""
+
+
+def bayer_pattern(phases: Tensor, height: int, width: int) -> Tensor:
+    """(B, 3, height, width): 1 where a pixel of the mosaic has this colour, else 0.
+
+    Args:
+        phases: (B,) integers, 0 to 3: RGGB, GRBG, GBRG, BGGR. Bit 0 moves RGGB by a column, bit 1 by a row.
+    """
+    rows = torch.arange(height, device=phases.device)[:, None]
+    columns = torch.arange(width, device=phases.device)
+    row = (rows + (phases // 2).view(-1, 1, 1)) % 2
+    column = (columns + (phases % 2).view(-1, 1, 1)) % 2
+    return torch.stack(((row + column) == 0, (row + column) == 1, (row + column) == 2), dim=1).float()
+
+
+def demosaic_bilinear(raw: Tensor, bayer: Tensor) -> Tensor:
+    """(B, 1, H, W) raw values of the mosaic ``bayer`` -> (B, 3, H, W), channel by channel."""
+    kernel = torch.stack((_SQUARE, _CROSS, _SQUARE))[:, None].to(raw)
+    return F.conv2d(F.pad(raw * bayer, (1,) * 4, mode="reflect"), kernel, groups=3)
+
+
+def demosaic_edges(raw: Tensor, bayer: Tensor) -> Tensor:
+    """Green with the Laplacian of the pixel's own colour, red and blue by constant difference to it."""
+    red, green, blue = bayer.split(1, dim=1)
+    around = F.pad(raw, (2,) * 4, mode="reflect")
+    own = (
+        around[..., :-4, 2:-2] + around[..., 4:, 2:-2] + around[..., 2:-2, :-4] + around[..., 2:-2, 4:]
+    ) / 4  # fmt: skip
+    interpolated = _interpolate(raw * green, _CROSS) + (raw - own) / 2
+    full = torch.where(green > 0, raw, interpolated)
+    first, last = (full + _interpolate((raw - full) * colour, _SQUARE) for colour in (red, blue))
+    return torch.cat((first, full, last), dim=1)
+
+
+def demosaic_malvar(raw: Tensor, bayer: Tensor) -> Tensor:
+    """Gradient-corrected linear interpolation (Malvar, He and Cutler, ICASSP 2004), as MATLAB's ``demosaic`` is."""
+    at_green, at_red, along, across = F.conv2d(F.pad(raw, (2,) * 4, mode="reflect"), _MALVAR.to(raw)).split(1, dim=1)
+    red, green, blue = bayer.split(1, dim=1)
+    # Green pixels with red neighbours to the left and right lie in red rows, the others in blue rows.
+    beside = F.pad(red, (1, 1, 0, 0))
+    red_rows = (green * (beside[..., :-2] + beside[..., 2:])).clamp(max=1)
+    blue_rows = green - red_rows
+    return torch.cat(
+        (
+            red * raw + blue * at_red + red_rows * along + blue_rows * across,
+            green * raw + (1 - green) * at_green,
+            blue * raw + red * at_red + blue_rows * along + red_rows * across,
+        ),
+        dim=1,
+    )
+
+
+def _interpolate(x: Tensor, kernel: Tensor) -> Tensor:
+    return F.conv2d(F.pad(x, (1,) * 4, mode="reflect"), kernel[None, None].to(x))
