@@ -3,6 +3,7 @@
 from atbsn.pictures.find import Found, find_pictures, image_paths, walk_pictures
 from atbsn.pictures.image import (
     Picture,
+    White,
     from_tensor,
     picture_size,
     read_picture,
@@ -11,15 +12,19 @@ from atbsn.pictures.image import (
     write_picture,
     written_name,
 )
+from atbsn.pictures.targets import check_target, suffixes_for
 
 __all__ = [
     "Found",
     "Picture",
+    "White",
+    "check_target",
     "find_pictures",
     "from_tensor",
     "image_paths",
     "picture_size",
     "read_picture",
+    "suffixes_for",
     "to_depth",
     "to_tensor",
     "walk_pictures",

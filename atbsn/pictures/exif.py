@@ -13,7 +13,7 @@ PREFIX = b"Exif\0\0"
 ORIENTATION = 274
 RESOLUTION = (282, 283, 296)
 EXIF, GPS, _INTEROP, _MAKER_NOTE = 34665, 34853, 40965, 37500
-XMP, IPTC, PHOTOSHOP = 700, 33723, 34377
+XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
 # Title, camera, resolution, software, date, author, computer, ratings, rights, Windows' texts. The rest of a TIFF's
 # first directory describes the old file's bytes.
 _TEXTS = (269, 270, 271, 272, 305, 306, 315, 316, 33432, *range(40091, 40096))
@@ -141,14 +141,18 @@ def without_orientation(block: bytes) -> bytes:
     return PREFIX + bytes(data)
 
 
-def collect(data: bytes, maker_notes: bool = True) -> tuple[bytes | None, dict[int, bytes]]:
-    """An EXIF block of what a TIFF or RAW file says of the picture, and its XMP, IPTC and Photoshop tags."""
+def collect(data: bytes, maker_notes: bool = True, at: int | None = None) -> tuple[bytes | None, dict[int, bytes]]:
+    """An EXIF block of what a TIFF or RAW file says of the picture, and its XMP, IPTC, Photoshop and ICC tags.
+
+    Args:
+        at: where the directory stands; None: the first one.
+    """
     try:
         directories = Directories(data)
-        entries, _ = directories.read(directories.first)
+        entries, _ = directories.read(directories.first if at is None else at)
     except ValueError:
         return None, {}
-    beside = {entry.tag: entry.value for entry in entries if entry.tag in (XMP, IPTC, PHOTOSHOP)}
+    beside = {entry.tag: entry.value for entry in entries if entry.tag in (XMP, IPTC, PHOTOSHOP, ICC)}
     return block(entries, directories.order, maker_notes), beside
 
 

@@ -3,7 +3,6 @@
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,11 +28,6 @@ _OTHER = {
     ".ico",
 }
 _OTHER |= {".x3f", ".3fr", ".iiq", ".crw", ".erf", ".mrw", ".rwl", ".srf", ".gpr", ".xcf", ".mpo", ".apng", ".jxr"}
-_LIBRARIES = {
-    **dict.fromkeys(formats.HEIF, "pillow_heif"),
-    **dict.fromkeys(formats.AVIF, "PIL._avif"),
-    **dict.fromkeys(formats.RAW, "rawpy"),
-}
 _SPECIAL = "not a regular file"
 _INSTALL = 'needs more libraries; pip install "atbsn[photos]"'
 
@@ -145,12 +139,6 @@ def image_paths(root: str | os.PathLike[str]) -> list[Path]:
     return paths
 
 
-def needs_library(suffix: str) -> bool:
-    """Whether a format, by its suffix in lower case, needs a library that is not installed."""
-    library = _LIBRARIES.get(suffix)
-    return library is not None and find_spec(library) is None
-
-
 def _walk(folder: Path, root: Path, in_order: bool, leave_out: Path | None) -> Iterator[Item]:
     try:
         with os.scandir(folder) as entries:
@@ -184,7 +172,7 @@ def _reason(path: Path, regular: bool = True) -> str | None:
     if suffix in formats.SUFFIXES:
         if not regular:
             return _SPECIAL
-        return _INSTALL if needs_library(suffix) else None
+        return _INSTALL if formats.is_missing(suffix) else None
     if suffix in _VIDEO:
         return "a video"
     if suffix in _SIDE:

@@ -1,13 +1,14 @@
 """The border between picture files and arrays: the only place where depth, channels and layout change.
 
-Files hold uint8 or uint16, grey or RGB, with or without alpha. Inside, everything is RGB: (H, W, 3) arrays
-here, (3, H, W) float tensors in [0, 255] in the networks.
+Files hold 1 to 16 bits or floating-point numbers, grey or RGB, with or without alpha. Inside, everything is RGB:
+(H, W, 3) arrays here, (3, H, W) float tensors in [0, 255] in the networks.
 """
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +17,18 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from atbsn.pictures import codecs, formats
-from atbsn.pictures.formats import KINDS, Metadata, RefusedError
+from atbsn.pictures import formats
+from atbsn.pictures.colour import encoding
+from atbsn.pictures.formats import KINDS, Codec
+from atbsn.pictures.levels import from_level, to_level
+from atbsn.pictures.metadata import Metadata, RefusedError, Samples
+from atbsn.pictures.targets import check_target, losses
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
 from atbsn.utils.log import logger
+
+White = float | Literal["auto"]
+"""Which value of 16 bits or floating point is white. ``"auto"``: 65535, or 1, or the largest value above that."""
 
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
@@ -34,54 +42,82 @@ class Picture(Metadata):
         alpha: (H, W), of the depth of the file; carried through unchanged.
         grey: the file was grey; ``rgb`` repeats it, and writing averages it back.
         suffix: of the file to write: that of the file read, with its case (``".JPG"``); ``".tif"`` for camera RAW.
-        icc, exif, xmp, iptc, notes, dpi, coding: see ``Metadata``.
+        extra: (H, W, N), samples of no known meaning, as the file has them; carried through unchanged.
+        white: the value in the file that is 65535, or 255 of float32, in ``rgb``; None: the largest that it can hold.
+        icc, cicp, exif, xmp, iptc, notes, dpi, coding: see ``Metadata``.
     """
 
     rgb: np.ndarray
     alpha: np.ndarray | None = None
     grey: bool = False
     suffix: str = ".png"
+    extra: np.ndarray | None = None
+    white: float | None = None
 
     def rgb8(self) -> np.ndarray:
         """(H, W, 3) uint8, rounded half up."""
         return to_depth(self.rgb, np.uint8)
 
 
-def read_picture(path: str | os.PathLike[str]) -> Picture:
+def read_picture(path: str | os.PathLike[str], *, white: White = "auto", page: int | None = None) -> Picture:
     """Decode a picture file completely.
 
-    PNG, JPEG, TIFF, BMP and WebP; with the extra ``[photos]`` HEIC, AVIF (8 bits) and camera RAW, which is developed to
-    sRGB of 16 bits with the camera's white balance. CMYK becomes sRGB through its profile, or, with a warning in the
-    log, without one. A preview, a gain map or a depth map behind a photograph is left out.
+    PNG, JPEG, TIFF, BMP, WebP and PPM; with the extra ``[photos]`` HEIC, AVIF (8 bits) and camera RAW, which is
+    developed to sRGB of 16 bits with the camera's white balance. CMYK becomes sRGB through its profile, or, with a
+    warning in the log, without one. What is left out (a gain map, a depth map, a motion photo's video, the other
+    pages) or cut off is said in the log.
+
+    Args:
+        white: for TIFF, PNG and PPM of 16 bits and floating-point TIFF.
+        page: of a TIFF or HEIF of several pictures, counted from 1; None: the primary one.
 
     Raises:
-        UserError: missing, not a picture, truncated, corrupt, over ``formats.MAX_PIXELS``, of several pages or
-            pictures, of another kind than 8- or 16-bit grey or RGB, with or without alpha or palette, or of a format
-            whose library is not installed.
+        UserError: missing, not a picture, truncated (but for JPEG), corrupt, over ``metadata.MAX_PIXELS``, animated, of
+            another kind than grey or RGB of up to 16 bits or floating point, or of a format whose library is not
+            installed.
     """
     path = Path(path)
+    if white != "auto" and not 0 < white < float("inf"):
+        raise UserError(f"white: {white} is not above 0; give auto or the value that is white, such as 4095")
     with _reading(path):
-        samples, metadata, suffix, warning = codecs.decode(path.read_bytes(), path.suffix.lower())
-    if warning:
+        data = path.read_bytes()
+        codec = _codec(data, path)
+        samples, metadata, suffix, warnings = codec.decode(data, page)
+        del data
+    values, colours = samples.values, samples.colours
+    colour, level = values[..., :colours], None
+    if codec.states_white and values.dtype != np.uint8:
+        colour, level, said = to_level(colour, white)
+        warnings += said
+    coded = encoding(metadata.cicp)
+    if coded:
+        warnings += (f"its colours are {coded}, of high dynamic range, and are taken as they are coded",)
+    for warning in warnings:
         logger.warning("%s: %s", path, warning)
-    channels = samples.shape[2]
-    colour, alpha = (samples[..., :-1], samples[..., -1].copy()) if channels in (2, 4) else (samples, None)
-    grey = channels <= 2
+    alpha = values[..., colours].copy() if samples.alpha else None
+    if alpha is not None and alpha.dtype == np.float32:
+        alpha *= 255
+    extra = values[..., -samples.extra :].copy() if samples.extra else None
+    grey = colours == 1
     rgb = np.repeat(colour, 3, axis=2) if grey else np.ascontiguousarray(colour)
     carried = {field.name: getattr(metadata, field.name) for field in fields(Metadata)}
-    return Picture(rgb, alpha, grey, suffix or path.suffix, **carried)
+    return Picture(rgb, alpha, grey, suffix or path.suffix, extra, level, **carried)
 
 
-def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+def picture_size(path: str | os.PathLike[str], *, page: int | None = None) -> tuple[int, int]:
     """Height and width as ``read_picture`` would give them, from the header alone.
 
     Raises:
-        UserError: missing, not a picture, of several pages or pictures, over ``formats.MAX_PIXELS``, or of a format
-            whose library is not installed.
+        UserError: missing, not a picture, animated, over ``metadata.MAX_PIXELS``, or of a format whose library is not
+            installed.
     """
     path = Path(path)
     with _reading(path), path.open("rb") as file:
-        return codecs.read_size(path, file)
+        if not os.fstat(file.fileno()).st_size:
+            raise RefusedError("it is empty", "repair or remove it")
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            codec = _codec(data, path)
+        return codec.read_size(file, page)
 
 
 def written_name(path: str | os.PathLike[str], picture: Picture) -> Path:
@@ -93,42 +129,34 @@ def written_name(path: str | os.PathLike[str], picture: Picture) -> Path:
 def write_picture(path: str | os.PathLike[str], picture: Picture, quality: int | Literal["source"] = "source") -> None:
     """Write ``picture`` in the format that ``path`` names; the file appears complete or not at all.
 
-    PNG and TIFF keep 16 bits, HEIC keeps 10 of them; the others get 8, rounded, and float becomes 8 bits everywhere.
-    PNG, TIFF and BMP are without loss, and so is WebP unless its source had losses: then it gets quality 95.
+    PNG, TIFF and PPM keep 16 bits, HEIC keeps 10 of them; the others get 8, rounded. Floating point stays so in a TIFF
+    whose source had it, becomes 16 bits elsewhere, and 8 where no file of 16 bits or floating point was read.
+    PNG, TIFF, BMP and PPM are without loss, and so is WebP unless its source had losses: then it gets quality 95.
     A JPEG from a JPEG keeps its source's quantisation tables, chroma subsampling and progression; if its tables are
     coarser than quality 90, it gets those of quality 90. A JPEG from anything else gets quality 98 and full
-    chroma; HEIC and AVIF get quality 90. Of the metadata, each format takes what it can hold; BMP only the resolution.
+    chroma; HEIC and AVIF get quality 90. Of the metadata, each format takes what it can hold; the rest is said in the
+    log.
 
     Args:
         quality: ``"source"``, or 1 to 100 for JPEG, HEIC, AVIF and WebP, instead of the above.
 
     Raises:
-        UserError: an unknown format, alpha in a format without it, a picture too large for the format, a
-            quality that is none, a folder that cannot be written, a full disk, a library that is not installed.
+        UserError: as ``check_target``; a quality that is none, a folder that cannot be written, a full disk, a library
+            that is not installed.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix in formats.RAW:
-        raise UserError(f"{path}: camera RAW is not written; write TIFF")
-    if suffix not in formats.WRITTEN:
-        raise UserError(f"{path}: '{suffix}' is not a known format; write {KINDS}")
-    if picture.alpha is not None and suffix not in formats.ALPHA:
-        raise UserError(f"{path}: {suffix[1:].upper()} holds no transparency; write PNG, TIFF or WebP")
+    codec = check_target(path, picture)
     if quality != "source" and not 1 <= quality <= 100:
         raise UserError(f"quality: {quality} is not between 1 and 100; 90 to 98 is hard to tell from the original")
-    deep = picture.rgb.dtype == np.uint16 and suffix in formats.DEEP
-    samples = to_depth(picture.rgb, np.uint16 if deep else np.uint8)
-    if picture.grey:
-        samples = ((samples.sum(axis=2, keepdims=True, dtype=np.uint32) + 1) // 3).astype(samples.dtype)
-    if picture.alpha is not None:
-        samples = np.dstack([samples, to_depth(picture.alpha, samples.dtype)])
     try:
-        data = codecs.encode(samples, suffix, picture, None if quality == "source" else quality)
+        data = codec.encode(_samples(picture, codec), picture, None if quality == "source" else quality)
     except RefusedError as error:
         raise UserError(f"{path}: cannot be written {error}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be encoded ({error}); try PNG or TIFF") from error
     write_atomically(path, lambda file: file.write(data))
+    for loss in losses(codec, picture):
+        logger.warning("%s: %s", path, loss)
 
 
 def to_tensor(rgb: np.ndarray) -> Tensor:
@@ -147,6 +175,43 @@ def from_tensor(tensor: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray
     elif dtype == np.uint16:
         values = (values * 257 + 0.5).to(torch.int32)
     return np.ascontiguousarray(values.cpu().numpy(), dtype=dtype)
+
+
+def _samples(picture: Picture, codec: Codec) -> Samples:
+    """The numbers for a file of ``codec``'s format."""
+    floats, level = picture.rgb.dtype == np.float32, picture.white
+    values: np.ndarray
+    if floats and level is not None and codec.holds.floats:
+        values = picture.rgb * np.float32(level / 255)
+    else:
+        deep = (picture.rgb.dtype == np.uint16 or level is not None) and codec.holds.bits > 8
+        values = to_depth(picture.rgb, np.uint16 if deep else np.uint8)
+        if deep and level is not None and not floats and codec.states_white:
+            values = from_level(values, level)
+    if picture.grey:
+        values = _mean(values)
+    beside = []
+    if picture.alpha is not None:
+        beside.append(picture.alpha / 255 if values.dtype == np.float32 else to_depth(picture.alpha, values.dtype))
+    if picture.extra is not None:
+        beside.append(picture.extra if picture.extra.dtype == values.dtype else to_depth(picture.extra, values.dtype))
+    if beside:
+        values = np.dstack([values, *beside])
+    return Samples(values, picture.alpha is not None, 0 if picture.extra is None else picture.extra.shape[2])
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """(H, W, 1), rounded half up."""
+    if values.dtype == np.float32:
+        return values.mean(axis=2, keepdims=True, dtype=np.float32)
+    return ((values.sum(axis=2, keepdims=True, dtype=np.uint32) + 1) // 3).astype(values.dtype)
+
+
+def _codec(data: bytes | mmap, path: Path) -> Codec:
+    codec = formats.by_content(data, path)
+    if codec is None:
+        raise UnidentifiedImageError
+    return codec
 
 
 def to_depth(values: np.ndarray, dtype: np.dtype | type) -> np.ndarray:

@@ -12,7 +12,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from atbsn.pictures import (
     Picture,
-    codecs,
+    formats,
     from_tensor,
     image_paths,
     picture_size,
@@ -20,12 +20,14 @@ from atbsn.pictures import (
     to_tensor,
     write_picture,
 )
-from atbsn.pictures.formats import Metadata
+from atbsn.pictures.formats import png
+from atbsn.pictures.metadata import Metadata, Samples
+from atbsn.pictures.pillow import upright as upright_array
 from atbsn.utils import files
 from atbsn.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
-LOSSLESS = [".png", ".tif", ".tiff", ".bmp", ".webp"]
+LOSSLESS = [".png", ".tif", ".tiff", ".bmp", ".webp", ".ppm"]
 
 
 def noise(*shape: int, dtype: str = "uint8") -> np.ndarray:
@@ -50,8 +52,8 @@ def test_rgb_of_8_bits_survives(tmp_path, suffix):
     ("suffix", "dtype", "grey", "transparent"),
     [
         case
-        for case in product((".png", ".tif"), ("uint8", "uint16"), (False, True), (False, True))
-        if case != (".tif", "uint16", True, True)  # no decoder for 16-bit grey TIFF with alpha
+        for case in product((".png", ".tif", ".ppm"), ("uint8", "uint16"), (False, True), (False, True))
+        if case[0] != ".ppm" or not case[3]
     ],
 )
 def test_depth_grey_and_alpha_survive(tmp_path, suffix, dtype, grey, transparent):
@@ -112,7 +114,7 @@ def test_palette_with_a_transparent_colour(tmp_path):
 def test_orientation_is_applied_once(tmp_path, suffix, orientation):
     """The file holds the picture as a camera turned that way stores it; reading gives it upright."""
     upright = smooth()
-    stored = np.ascontiguousarray(codecs._upright(upright, {6: 8, 8: 6}.get(orientation, orientation)))
+    stored = np.ascontiguousarray(upright_array(upright, {6: 8, 8: 6}.get(orientation, orientation)))
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif[0x0110] = "camera"
@@ -145,7 +147,7 @@ def test_orientation_of_16_bits(tmp_path, suffix):
     else:
         exif = Image.Exif()
         exif[0x0112] = 6
-        path.write_bytes(codecs.encode(stored, ".png", Metadata(exif=exif.tobytes())))
+        path.write_bytes(png.CODEC.encode(Samples(stored), Metadata(exif=exif.tobytes()), None))
     assert np.array_equal(read_picture(path).rgb, upright)
     assert picture_size(path) == (6, 9)
 
@@ -230,11 +232,13 @@ def test_tensors_and_back(dtype):
 def encoded(kind: str) -> bytes:
     rgb = noise(64, 64, 3, dtype="uint16" if kind.endswith("16") else "uint8")
     suffix = "." + kind.removesuffix("16")
-    return codecs.encode(rgb, suffix, Metadata())
+    codec = formats.by_suffix(suffix)
+    assert codec is not None
+    return codec.encode(Samples(rgb), Metadata(), None)
 
 
-@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "bmp", "webp", "png16", "tif16"])
-@pytest.mark.parametrize("kept", [0, 0.01, 0.3, 0.6, 0.97])
+@pytest.mark.parametrize("kind", ["png", "tif", "bmp", "webp", "ppm", "png16", "tif16", "ppm16"])
+@pytest.mark.parametrize("kept", [0, 0.001, 0.3, 0.6, 0.97])
 def test_truncated_files_are_refused(tmp_path, kind, kept):
     data = encoded(kind)
     path = tmp_path / f"a.{kind.removesuffix('16')}"
@@ -247,17 +251,16 @@ def test_truncated_files_are_refused(tmp_path, kind, kept):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "text.png").write_text("not a picture")
-    tifffile.imwrite(tmp_path / "float.tif", RNG.random((8, 8, 3), np.float32), photometric="rgb")
     tifffile.imwrite(tmp_path / "int32.tif", noise(8, 8, dtype="uint32"))
     Image.fromarray(noise(8, 8)).save(tmp_path / "a.gif")
     (tmp_path / "a.gif").rename(tmp_path / "gif.png")
     (tmp_path / "folder.png").mkdir()
-    for name in ("text.png", "float.tif", "gif.png", "folder.png"):
+    for name in ("text.png", "gif.png", "folder.png"):
         with pytest.raises(UserError, match=rf"{name}: cannot be read as a picture"):
             read_picture(tmp_path / name)
     with pytest.raises(
         UserError,
-        match=r"int32\.tif: cannot be read as a picture \(its samples are neither .*\); save it with 8 or 16 bits",
+        match=r"int32\.tif: .* \(its samples are unsigned integers of 32 bits\); save it with 8 or 16 bits",
     ):
         read_picture(tmp_path / "int32.tif")
     with pytest.raises(UserError, match=r"none\.png: no such file"):
@@ -279,7 +282,7 @@ def test_decompression_bombs_are_refused_and_large_photographs_are_not(tmp_path,
     with pytest.raises(UserError, match="20000x20000 is over the limit"):
         read_picture(tmp_path / "bomb.png")
     (tmp_path / "far.png").write_bytes(png_claiming(2**30, 2**30))
-    with pytest.raises(UserError, match="exceeds limit"):
+    with pytest.raises(UserError, match=f"{2**60} pixels are over the limit of {2**28} pixels"):
         read_picture(tmp_path / "far.png")
     recwarn.clear()
     (tmp_path / "large.png").write_bytes(png_claiming(16320, 12240))
@@ -305,11 +308,11 @@ def test_unwritable_places(tmp_path, monkeypatch):
 
 
 def test_formats_that_cannot_hold_it(tmp_path):
-    with pytest.raises(UserError, match="JPG holds no transparency"):
+    with pytest.raises(UserError, match=r"JPEG holds no transparency; write .*PNG.* or WebP"):
         write_picture(tmp_path / "a.jpg", Picture(noise(4, 4, 3), alpha=noise(4, 4)))
     with pytest.raises(UserError, match=r"'\.gif' is not a known format"):
         write_picture(tmp_path / "a.gif", Picture(noise(4, 4, 3)))
-    with pytest.raises(UserError, match="cannot be encoded"):
+    with pytest.raises(UserError, match=r"WebP holds no more than 16383 pixels a side, not 20000; write .*PNG"):
         write_picture(tmp_path / "a.webp", Picture(np.zeros((1, 20000, 3), np.uint8)))
 
 
@@ -328,7 +331,7 @@ def test_paths_that_lead_nowhere(tmp_path):
     for name, message in [
         ("none", "no such file or folder"),
         ("empty", "no picture in this folder or below"),
-        ("a.txt", "not a PNG, JPEG, TIFF, BMP or WebP file"),
+        ("a.txt", "not a BMP, JPEG, PNG, PPM, TIFF or WebP file"),
     ]:
         with pytest.raises(UserError, match=rf"{name}: {message}"):
             image_paths(tmp_path / name)

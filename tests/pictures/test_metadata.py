@@ -9,15 +9,16 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 
-from atbsn.pictures import Picture, exif, jpeg, picture_size, read_picture, write_picture
-from atbsn.pictures.formats import Metadata
+from atbsn.pictures import Picture, exif, iptc, picture_size, read_picture, write_picture
+from atbsn.pictures.formats import jpeg
+from atbsn.pictures.metadata import Metadata
 from atbsn.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<?xpacket begin=""?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf/>\xc3\xa9</x:xmpmeta><?xpacket end="w"?>'
 IPTC = bytes.fromhex("1c 02 05 0005") + b"Title" + bytes.fromhex("1c 02 78 0007") + b"Caption"
-RESOURCES = b"8BIM" + struct.pack(">H2xI", 0x03ED, 3) + b"abc\0" + jpeg.wrap_iptc(IPTC)
+RESOURCES = b"8BIM" + struct.pack(">H2xI", 0x03ED, 3) + b"abc\0" + iptc.wrap(IPTC)
 NOTE = bytes(range(256)) * 3 + b"!"  # a maker note, of odd length
 
 
@@ -172,7 +173,7 @@ def test_jpeg_keeps_all_its_segments(tmp_path):
         picture = read_picture(tmp_path / name)
         assert (picture.xmp, picture.iptc, picture.icc, picture.dpi) == (XMP, resources, ICC, (300, 240))
         assert dict(picture.notes) == {"JPEG:COM": b"a comment", "JPEG:APP1": more}
-        assert jpeg.iptc_record(picture.iptc) == IPTC
+        assert iptc.record(picture.iptc) == IPTC
     with Image.open(tmp_path / "b.jpg") as image:
         assert image.info["xmp"] == XMP
 
@@ -220,7 +221,7 @@ def test_tiff_keeps_exif_gps_xmp_iptc_profile_and_resolution(tmp_path, order, dt
 def test_bare_iptc_of_a_tiff_reaches_a_jpeg(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", smooth(), photometric="rgb", extratags=[(33723, 7, len(IPTC), IPTC, True)])
     write_picture(tmp_path / "a.jpg", read_picture(tmp_path / "a.tif"))
-    assert jpeg.iptc_record(read_picture(tmp_path / "a.jpg").iptc) == IPTC
+    assert iptc.record(read_picture(tmp_path / "a.jpg").iptc) == IPTC
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -261,9 +262,9 @@ def test_png_metadata_behind_the_pixels_and_compressed_xmp(tmp_path):
     picture = read_picture(tmp_path / "a.png")
     assert (picture.xmp, picture.exif, picture.notes) == (XMP, camera_block(), (("PNG:tEXt", b"late\0text"),))
 
-    bomb = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(2**25))
+    bomb = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(2**26 + 1))
     (tmp_path / "b.png").write_bytes(data[:33] + chunk(b"iTXt", bomb) + data[33:])
-    with pytest.raises(UserError, match=r"b\.png: cannot be read as a picture \(Decompressed data too large"):
+    with pytest.raises(UserError, match=r"b\.png: .* \(a text or a profile in it is over the limit of 64 MiB\)"):
         read_picture(tmp_path / "b.png")
 
 
@@ -328,7 +329,7 @@ def test_a_coarse_source_is_coded_at_quality_90(tmp_path, quality):
     jpeg_file(tmp_path / "a.jpg", quality=quality, subsampling=2)
     jpeg_file(tmp_path / "ninety.jpg", quality=90, subsampling=2)
     picture = read_picture(tmp_path / "a.jpg")
-    assert abs(jpeg.quality(picture.coding.tables) - quality) <= 1
+    assert abs(jpeg.quality_of(picture.coding.tables) - quality) <= 1
     write_picture(tmp_path / "b.jpg", picture)
     with Image.open(tmp_path / "b.jpg") as image, Image.open(tmp_path / "ninety.jpg") as ninety:
         assert image.quantization == ninety.quantization
@@ -337,7 +338,7 @@ def test_a_coarse_source_is_coded_at_quality_90(tmp_path, quality):
 
 def test_a_coarse_chroma_table_counts(tmp_path):
     jpeg_file(tmp_path / "a.jpg", qtables=[[1] * 64, [60] * 64])
-    assert jpeg.quality(read_picture(tmp_path / "a.jpg").coding.tables) < 90
+    assert jpeg.quality_of(read_picture(tmp_path / "a.jpg").coding.tables) < 90
 
 
 def test_quality_by_number(tmp_path):
@@ -345,7 +346,7 @@ def test_quality_by_number(tmp_path):
     picture = read_picture(tmp_path / "a.jpg")
     for quality in (60, 99):
         write_picture(tmp_path / "b.jpg", picture, quality=quality)
-        assert abs(jpeg.quality(read_picture(tmp_path / "b.jpg").coding.tables) - quality) <= 1
+        assert abs(jpeg.quality_of(read_picture(tmp_path / "b.jpg").coding.tables) - quality) <= 1
         write_picture(tmp_path / "b.webp", picture, quality=quality)
         assert not read_picture(tmp_path / "b.webp").coding.lossless
     for quality in (0, 101, -1):
@@ -388,12 +389,12 @@ def test_a_cmyk_profile_of_other_colours_is_refused(tmp_path):
         read_picture(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".webp", ".png"])
-def test_several_pages_are_refused(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".webp", ".png"])
+def test_animations_are_refused(tmp_path, suffix):
     pages = [Image.fromarray(RNG.integers(0, 256, (8, 9, 3), np.uint8)) for _ in range(3)]
     options = {".webp": {"lossless": True, "duration": 100}, ".png": {"duration": 100}}.get(suffix, {})
     pages[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=pages[1:], **options)
-    kind = {".tif": "a TIFF", ".webp": "an animated WEBP", ".png": "an animated PNG"}[suffix]
+    kind = {".webp": "an animated WebP", ".png": "an animated PNG"}[suffix]
     for read in (read_picture, picture_size):
         with pytest.raises(
             UserError,

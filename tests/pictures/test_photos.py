@@ -14,15 +14,15 @@ from atbsn.pictures import (
     Picture,
     exif,
     find_pictures,
-    heif,
     image_paths,
     picture_size,
-    raw,
     read_picture,
     write_picture,
     written_name,
 )
 from atbsn.pictures.colour import srgb_profile
+from atbsn.pictures.formats import heif, raw
+from atbsn.pictures.metadata import Samples
 from atbsn.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -205,21 +205,25 @@ def test_ten_bits_of_heic_survive(tmp_path, library, monkeypatch):
         given.append(np.frombuffer(data, np.uint16).reshape(256, 256))
 
     monkeypatch.setattr(library, "encode", encode)
-    heif.encode(picture.rgb[..., :1], picture, None)
+    heif.CODEC.encode(Samples(picture.rgb[..., :1]), picture, None)
     assert np.array_equal(given[0], levels << 6)
 
 
-def test_several_pictures_in_a_heic_are_refused(tmp_path, library):
+def test_of_several_pictures_in_a_heic_one_is_read(tmp_path, library, caplog):
     file = library.HeifFile()
-    for value in (0, 255):
-        file.add_frombytes("RGB", (64, 48), bytes([value]) * 64 * 48 * 3)
-    file.save(tmp_path / "a.heic")
-    for read in (read_picture, picture_size):
-        with pytest.raises(
-            UserError,
-            match=r"a\.heic: cannot be read as a picture \(a HEIF of 2 pictures, not one\); save each as a file",
-        ):
-            read(tmp_path / "a.heic")
+    for value, size in ((0, (64, 48)), (128, (48, 64)), (255, (64, 64))):
+        file.add_frombytes("RGB", size, bytes([value]) * size[0] * size[1] * 3)
+    file.save(tmp_path / "a.heic", primary_index=1)
+    with caplog.at_level("WARNING", "atbsn"):
+        assert abs(int(read_picture(tmp_path / "a.heic").rgb[0, 0, 0]) - 128) <= 2
+    assert "a HEIF of 3 pictures: only number 2 is used; --page takes another" in caplog.text
+    assert picture_size(tmp_path / "a.heic") == (64, 48)
+    caplog.clear()
+    assert read_picture(tmp_path / "a.heic", page=3).rgb.shape == (64, 64, 3)
+    assert picture_size(tmp_path / "a.heic", page=1) == (48, 64)
+    assert not caplog.text
+    with pytest.raises(UserError, match=r"a HEIF of 3 pictures has no page 4\); give --page 1 to 3"):
+        read_picture(tmp_path / "a.heic", page=4)
 
 
 def test_damaged_heic_is_refused(tmp_path, library):
@@ -233,7 +237,7 @@ def test_damaged_heic_is_refused(tmp_path, library):
 
 def test_heic_over_the_limit_is_refused(tmp_path, library, monkeypatch):
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
-    monkeypatch.setattr("atbsn.pictures.formats.MAX_PIXELS", 1000)
+    monkeypatch.setattr("atbsn.pictures.metadata.MAX_PIXELS", 1000)
     for read in (read_picture, picture_size):
         with pytest.raises(
             UserError,

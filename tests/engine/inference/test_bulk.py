@@ -107,7 +107,7 @@ def test_failures_are_told_with_the_reason_and_tried_again(source):
     outcome = denoise(source, Inverted())
     assert (outcome.done, outcome.failed) == (FILES + 1, 2)
     told = reasons(source.parent / "out")
-    assert told.keys() == {"broken.png", "gone.png"} and "not a PNG" in told["broken.png"]
+    assert told.keys() == {"broken.png", "gone.png"} and "or WebP file, or a corrupt one" in told["broken.png"]
     write_picture(source / "b" / "broken.png", Picture(np.zeros((8, 9, 3), np.uint8)))
     outcome = denoise(source, Inverted(), resume=True)
     assert (outcome.done, outcome.failed) == (1, 1) and reasons(source.parent / "out").keys() == {"gone.png"}

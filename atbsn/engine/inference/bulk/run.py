@@ -17,7 +17,7 @@ from atbsn.engine.inference.bulk.manifest import Done, Entry, Manifest
 from atbsn.engine.inference.bulk.progress import Progress
 from atbsn.engine.inference.bulk.shards import Shard
 from atbsn.pictures import Picture, formats, read_picture, write_picture
-from atbsn.pictures.find import Item, needs_library, walk_pictures
+from atbsn.pictures.find import Item, walk_pictures
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import cannot_write
 from atbsn.utils.log import logger
@@ -129,7 +129,7 @@ class BulkRun:
         """The pictures of this shard, and folders that cannot be listed, with the number of their root."""
         for number, root in enumerate(self._roots):
             for item in walk_pictures(root, in_order=False, leave_out=self._folder):
-                picture = item.reason is None or needs_library(item.path.suffix.lower())
+                picture = item.reason is None or formats.is_missing(item.path.suffix)
                 if count:
                     self._met += picture
                     self._passed_over[item.reason or ""] += not picture and item.reason != "hidden"

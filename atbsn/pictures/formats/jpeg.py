@@ -1,0 +1,210 @@
+"""JPEG: its quantisation tables, the segments that describe the picture, and what lies behind it."""
+
+import io
+import re
+import struct
+from dataclasses import replace
+from mmap import mmap
+from typing import BinaryIO
+
+import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+
+from atbsn.pictures import xmp
+from atbsn.pictures.colour import profile
+from atbsn.pictures.formats.codec import Codec, Holds
+from atbsn.pictures.metadata import Coding, Decoded, Metadata, RefusedError, Samples
+from atbsn.pictures.pillow import (
+    as_image,
+    decoded,
+    given,
+    in_srgb,
+    open_image,
+    orientation_of,
+    samples_of,
+    upright_size,
+)
+
+LEAST_QUALITY = 90
+"""A denoised picture is not coded more coarsely than this, whatever its source was."""
+_PLAIN_QUALITY = 98
+"""Of a JPEG whose source was none."""
+_STANDARD_SUMS = (3688, 5505)
+"""Of the luma and the chroma table of ITU-T T.81, K.1 and K.2: quality 50."""
+_PHOTOSHOP = b"Photoshop 3.0\0"
+_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
+"""The header of ISO 21496-1's segment."""
+_LONGEST = 65533  # bytes in a segment
+_END = b"\xff\xd9"
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_KINDS = ("JPEG", "MPO")
+
+
+class Jpeg(Codec):
+    """JPEG, also of several frames, of which only the first is the photograph."""
+
+    name = "JPEG"
+    suffixes = (".jpg", ".jpeg", ".jfif", ".jpe")
+    holds = Holds(side=65500)  # libjpeg's JPEG_MAX_DIMENSION
+
+    def sniff(self, data: bytes | mmap, suffix: str) -> bool:
+        return data[:3] == b"\xff\xd8\xff"
+
+    def read_size(self, file: BinaryIO, page: int | None) -> tuple[int, int]:
+        image = _open(file)
+        return upright_size(image, orientation_of(_metadata(image, turned=False)))
+
+    def decode(self, data: bytes, page: int | None) -> Decoded:
+        image = _open(io.BytesIO(data))
+        end = end_of_picture(data)
+        warnings: tuple[str, ...] = ()
+        try:
+            samples, warnings = samples_of(image)
+        except OSError:
+            if end is not None:
+                raise
+            image = _open(io.BytesIO(data + _END))
+            samples, warnings = samples_of(image)
+            warnings += (_cut_off(samples.values),)
+        orientation = orientation_of(_metadata(image, turned=False))
+        found = _metadata(image, turned=orientation >= 5)
+        packet, attached = xmp.without_attachments(found.xmp)
+        attached += _attached(image, data, end)
+        warnings += tuple(f"its {name} is left out" for name in dict.fromkeys(attached))
+        return decoded(samples, in_srgb(image, replace(found, xmp=packet)), orientation, warnings)
+
+    def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
+        """Code with the tables of the source, but none coarser than quality 90, unless ``quality`` is told."""
+        coding = picture.coding if picture.coding is not None and picture.coding.format == "JPEG" else None
+        options: dict[str, object] = {"quality": quality or _PLAIN_QUALITY, "subsampling": 0}
+        if coding is not None:
+            options |= {"subsampling": coding.subsampling, "progressive": coding.progressive}
+            if quality is None and quality_of(coding.tables) >= LEAST_QUALITY:
+                options["qtables"] = [list(table) for table in coding.tables]
+                options["quality"] = -1
+            elif quality is None:
+                options["quality"] = LEAST_QUALITY
+        icc, _ = profile(picture, samples.colours == 1)
+        options |= given(exif=picture.exif, icc_profile=icc, dpi=picture.dpi)
+        file = io.BytesIO()
+        as_image(samples).save(file, "JPEG", extra=_segments(picture), **options)
+        return file.getvalue()
+
+
+CODEC = Jpeg()
+
+
+def quality_of(tables: tuple[tuple[int, ...], ...]) -> int:
+    """The quality, 1 to 100, whose standard tables have the sums of ``tables``: of luma or chroma, the lower.
+
+    With the standard table T at quality 50, quality q >= 50 has T (100 - q) / 50, and q < 50 has T 50 / q.
+    """
+    scale = max(100 * sum(table) / standard for table, standard in zip(tables, _STANDARD_SUMS, strict=False))
+    return round(min(100, max(1, 100 - scale / 2 if scale <= 100 else 5000 / scale)))
+
+
+def end_of_picture(data: bytes) -> int | None:
+    """Where the first picture in ``data`` ends; None: it is cut off, or damaged.
+
+    Markers are found without decoding: in coded data 0xFF is followed by 0 or a restart marker (T.81, B.1.1.2).
+    """
+    at = 2
+    while found := _MARKER.search(data, at):
+        kind, at = data[found.end() - 1], found.end()
+        if kind == _END[1]:
+            return at
+        if kind not in (0x01, 0xD8):  # those without a length
+            at += int.from_bytes(data[at : at + 2], "big")
+    return None
+
+
+def _open(file: BinaryIO) -> JpegImageFile:
+    """The photograph; refuses stereo pairs and panoramas. A preview, a gain map or a depth map behind it is none."""
+    image = open_image(file, *_KINDS)
+    assert isinstance(image, JpegImageFile)
+    entries = getattr(image, "mpinfo", {}).get(0xB002, [])
+    kinds = [entry["Attribute"]["MPType"] for entry in entries[1:]]
+    if any(kind.startswith("Multi-Frame") for kind in kinds):
+        raise RefusedError(f"a stereo pair or a panorama of {len(entries)} pictures", "save each as a file of its own")
+    return image
+
+
+def _cut_off(values: np.ndarray) -> str:
+    """What is said of a picture whose end is missing: libjpeg repeats the last colour to the end."""
+    height = len(values)
+    flat = (values == values[:, :1]).all(axis=(1, 2)) & (values[:, 0] == values[-1, 0]).all(axis=1)
+    rows = height if flat.all() else int(flat[::-1].argmin())
+    if rows == height:
+        raise ValueError("cut off before its first row")
+    blank = f", the lowest {rows} of {height} rows are blank" if rows > 1 else ""
+    return f"its file is cut off: what is there is used{blank}"
+
+
+def _metadata(image: JpegImageFile, turned: bool) -> Metadata:
+    """What an opened JPEG says besides its pixels; ``turned``: its rows became columns."""
+    segments = image.applist
+    packets = [body[len(xmp.STANDARD) :] for kind, body in segments if kind == "APP1" and body.startswith(xmp.STANDARD)]
+    parts = [body for kind, body in segments if kind == "APP1" and body.startswith(xmp.EXTENSION)]
+    packet, parts = xmp.join(packets[0] if packets else None, parts)
+    iptc = b"".join(
+        body[len(_PHOTOSHOP) :] for kind, body in segments if kind == "APP13" and body.startswith(_PHOTOSHOP)
+    )
+    notes = [("JPEG:COM", body) for kind, body in segments if kind == "COM"]
+    notes += [("JPEG:APP1", body) for body in parts]
+    return Metadata(
+        icc=image.info.get("icc_profile"),
+        exif=image.info.get("exif"),
+        xmp=packet,
+        iptc=iptc or None,
+        notes=tuple(notes),
+        dpi=image.info.get("dpi") if image.info.get("jfif_unit") else None,
+        coding=_coding(image, turned) if image.mode in ("L", "RGB") else None,
+    )
+
+
+def _coding(image: JpegImageFile, turned: bool) -> Coding | None:
+    """None for a lossless JPEG, which has no tables."""
+    layers: list[tuple[int, int, int, int]] = image.layer
+    if any(number not in image.quantization for _, _, _, number in layers):
+        return None
+    tables = [np.reshape(image.quantization[number], (8, 8)) for _, _, _, number in layers]
+    if turned:
+        tables = [table.T for table in tables]
+    if len(tables) == 3 and np.array_equal(tables[1], tables[2]):
+        tables = tables[:2]
+    factors: list[tuple[int, int]] = [(across, down) for _, across, down, _ in layers]
+    known: dict[tuple[tuple[int, int], ...], int] = {((2, 1), (1, 1), (1, 1)): 1, ((2, 2), (1, 1), (1, 1)): 2}
+    if turned:  # halved along columns, which Pillow does not write: then not at all
+        known = {((2, 2), (1, 1), (1, 1)): 2}
+    subsampling = known.get(tuple(factors), 0)
+    return Coding(
+        "JPEG", tuple(tuple(map(int, table.ravel())) for table in tables), subsampling, "progressive" in image.info
+    )
+
+
+def _attached(image: JpegImageFile, data: bytes, end: int | None) -> tuple[str, ...]:
+    """What lies behind the photograph or is described in its segments, in words; previews are not worth one."""
+    found = []
+    if any(body.startswith(_GAIN_MAP) for kind, body in image.applist if kind == "APP2"):
+        found.append("gain map (HDR)")
+    if end is not None and end < len(data):
+        behind = data[end : end + 64]
+        if behind[4:8] == b"ftyp" or data.find(b"MotionPhoto_Data", end) >= 0:
+            found.append("video (motion photo)")
+        if data.find(b"http://ns.adobe.com/hdr-gain-map/1.0/", end) >= 0:
+            found.append("gain map (HDR)")
+        if data.find(b"urn:com:apple:photo:2020:aux:hdrgainmap", end) >= 0:
+            found.append("gain map (HDR)")
+    return tuple(found)
+
+
+def _segments(picture: Metadata) -> bytes:
+    bodies: list[tuple[int, bytes]] = []
+    if picture.xmp:
+        bodies += [(0xE1, body) for body in xmp.segments(picture.xmp)]
+    bodies += [(0xE1, body) for kind, body in picture.notes if kind == "JPEG:APP1"]
+    room = _LONGEST - len(_PHOTOSHOP)
+    resources = picture.iptc or b""
+    bodies += [(0xED, _PHOTOSHOP + resources[at : at + room]) for at in range(0, len(resources), room)]
+    bodies += [(0xFE, body) for kind, body in picture.notes if kind == "JPEG:COM"]
+    return b"".join(struct.pack(">BBH", 0xFF, kind, len(body) + 2) + body for kind, body in bodies)

@@ -1,0 +1,177 @@
+"""TIFF: a reader of what Pillow reads and more, and a writer that keeps EXIF, GPS, XMP, IPTC and the resolution."""
+
+import io
+import struct
+from mmap import ACCESS_READ, mmap
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+
+from atbsn.pictures import exif, iptc
+from atbsn.pictures.colour import profile
+from atbsn.pictures.exif import Entry
+from atbsn.pictures.formats.codec import Codec, Holds
+from atbsn.pictures.metadata import Coding, Decoded, Metadata, Samples, check_pixels, choose_page
+from atbsn.pictures.pages import Page, full_size, main_pages, needs_bytes, pages, stored_samples
+from atbsn.pictures.pillow import decoded, in_srgb, open_image, samples_of
+
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_INCH, _CENTIMETRE = 2, 3
+
+
+class Tiff(Codec):
+    """TIFF and BigTIFF of 1 to 16 bits or floating point, with whatever samples beside the colours."""
+
+    name = "TIFF"
+    suffixes = (".tif", ".tiff")
+    holds = Holds(bits=16, floats=True, alpha=True, extra=True)
+    states_white = True
+
+    def sniff(self, data: bytes | mmap, suffix: str) -> bool:
+        return data[:4] in _MAGIC
+
+    def read_size(self, file: BinaryIO, page: int | None) -> tuple[int, int]:
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            found, _ = _choose(data, page)
+            width, height = found.size
+            return (width, height) if found.orientation >= 5 else (height, width)
+
+    def decode(self, data: bytes, page: int | None) -> Decoded:
+        found, warnings = _choose(data, page)
+        known = _metadata(data, found)
+        if needs_bytes(found, data):
+            samples = stored_samples(data, found)
+            orientation = found.orientation
+            if samples.extra:
+                warnings += (_extra_samples(samples.extra),)
+        else:
+            image = open_image(io.BytesIO(_pointing_at(data, found)), "TIFF")
+            samples, more = samples_of(image)
+            known = in_srgb(image, known)
+            orientation, warnings = 1, warnings + more  # Pillow turns a TIFF itself
+            if found.extra == (0,) and samples.values.shape[2] == 3:
+                warnings += ("its fourth sample, of no stated meaning, is left out",)
+        return decoded(samples, known, orientation, warnings)
+
+    def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
+        """Code without loss."""
+        entries, order = exif.for_tiff(picture.exif)
+        found = {entry.tag: entry for entry in [*_resolution(picture.dpi, order), *entries]}
+        icc, _ = profile(picture, samples.colours == 1)
+        beside = {
+            exif.XMP: (1, picture.xmp),
+            exif.IPTC: (7, iptc.record(picture.iptc)),
+            exif.PHOTOSHOP: (7, picture.iptc),
+            exif.ICC: (7, icc),
+        }
+        found |= {tag: Entry(tag, kind, len(value), value) for tag, (kind, value) in beside.items() if value}
+        values, colours = samples.values, samples.colours
+        if values.dtype == np.uint16 and values.shape[2] == 2 and samples.alpha:  # which hardly any program reads
+            values, colours = values[..., [0, 0, 0, 1]], 3
+        if values.dtype == np.float32 and picture.coding is not None and picture.coding.half:
+            values = values.astype(np.float16)
+        beyond = ["unassalpha"] * samples.alpha + ["unspecified"] * samples.extra
+        file = io.BytesIO()
+        tifffile.imwrite(
+            file,
+            values[..., 0] if values.shape[2] == 1 else values,
+            byteorder="<" if order == "<" else ">",
+            photometric="rgb" if colours == 3 else "minisblack",
+            planarconfig="contig" if values.shape[2] > 1 else None,
+            extrasamples=beyond or None,
+            compression="zlib",
+            software=False,
+            metadata=None,
+        )
+        if found:
+            _describe(file, found, order)
+        return file.getvalue()
+
+
+CODEC = Tiff()
+
+
+def _choose(data: bytes | mmap, page: int | None) -> tuple[Page, tuple[str, ...]]:
+    """The wanted picture, and what is to be said of the others."""
+    found = pages(data)
+    own = main_pages(found)
+    number, warnings = own[0], tuple[str, ...]()
+    if page is not None or len(own) > 1:
+        number, warnings = choose_page("a TIFF", page, len(found), own[0])
+    chosen = full_size(data, found[number])
+    if not all(chosen.size):
+        raise ValueError("it has no size")
+    check_pixels(*chosen.size)
+    return chosen, warnings
+
+
+def _extra_samples(count: int) -> str:
+    if count == 1:
+        return "a sample of no stated meaning (a scanner's infrared?) is kept as it is"
+    return f"{count} samples of no stated meaning are kept as they are"
+
+
+def _pointing_at(data: bytes, page: Page) -> bytes:
+    """The file, with the page as its first."""
+    directories = exif.Directories(data)
+    if directories.first == page.at:
+        return data
+    place, code = (8, "Q") if directories.big else (4, "I")
+    return data[:place] + struct.pack(directories.order + code, page.at) + data[place + struct.calcsize(code) :]
+
+
+def _metadata(data: bytes, page: Page) -> Metadata:
+    """What a TIFF says besides its pixels; of a picture in a sub-directory, what the directory above says."""
+    block, beside = exif.collect(data, at=None if page.depth else page.at)
+    resources, record = beside.get(exif.PHOTOSHOP), beside.get(exif.IPTC)
+    if record and iptc.record(resources) is None:
+        resources = iptc.wrap(record) + (resources or b"")
+    return Metadata(
+        icc=beside.get(exif.ICC),
+        exif=block,
+        xmp=beside.get(exif.XMP),
+        iptc=resources,
+        dpi=_dpi(page),
+        coding=Coding("TIFF", half=page.formats == {3} and page.depths == {16}),
+    )
+
+
+def _dpi(page: Page) -> tuple[float, float] | None:
+    found = {entry.tag: entry.value for entry in page.entries if entry.tag in exif.RESOLUTION and entry.kind == 5}
+    across, down, unit = exif.RESOLUTION
+    if across not in found or down not in found or page.number(unit, _INCH) not in (_INCH, _CENTIMETRE):
+        return None
+    scale = 2.54 if page.number(unit, _INCH) == _CENTIMETRE else 1
+    parts = [struct.unpack_from(page.order + "II", found[tag]) for tag in (across, down)]
+    if not all(number and divisor for number, divisor in parts):
+        return None
+    return parts[0][0] / parts[0][1] * scale, parts[1][0] / parts[1][1] * scale
+
+
+def _resolution(dpi: tuple[float, float] | None, order: str) -> list[Entry]:
+    """The entries of ``dpi``, in ten-thousandths of a pixel; those of the source's EXIF go before them."""
+    if dpi is None or not all(0 < value < 2**32 / 10000 for value in dpi):
+        return []
+    fractions = [struct.pack(order + "II", round(float(value) * 10000), 10000) for value in dpi]
+    across, down, unit = exif.RESOLUTION
+    return [
+        Entry(across, 5, 1, fractions[0]),
+        Entry(down, 5, 1, fractions[1]),
+        Entry(unit, 3, 1, struct.pack(order + "H", _INCH)),
+    ]
+
+
+def _describe(file: io.BytesIO, found: dict[int, Entry], order: str) -> None:
+    """Replace the directory of a TIFF by one at its end that also has the entries ``found``."""
+    with file.getbuffer() as data:
+        directories = exif.Directories(data)
+        if directories.big:
+            raise ValueError("too large for a TIFF with metadata")
+        entries, _ = directories.read(directories.first)
+        del directories
+    end = file.seek(0, io.SEEK_END)
+    end += file.write(bytes(end % 2))
+    file.write(exif.directory({**{entry.tag: entry for entry in entries}, **found}.values(), order, end))
+    file.seek(4)
+    file.write(struct.pack(order + "I", end))

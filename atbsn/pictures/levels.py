@@ -1,0 +1,56 @@
+"""Where white lies in files that use a part of their range, or have none: 12 and 14 bits of 16, floating point."""
+
+from typing import Literal
+
+import numpy as np
+
+_BLOCK = 256  # rows that are converted at once
+_USUAL = (1023, 4095, 16383)
+"""White of 10, 12 and 14 bits, which laboratory cameras and scanners put into 16 unchanged."""
+
+
+def to_level(values: np.ndarray, white: float | Literal["auto"]) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
+    """Samples so that white is 65535, or 255 of float32.
+
+    Args:
+        values: (H, W, C), uint16 or float32, as in the file.
+        white: the value that is white; ``"auto"``: 65535, or 1 or the largest value of floating point.
+
+    Returns:
+        The samples; the level, for ``from_level`` and for floating point, None where nothing changed; what is to be
+        said.
+    """
+    top = float(values.max(initial=0))
+    if values.dtype == np.float32:
+        level = max(1.0, top) if white == "auto" else white
+        said = [f"floating point: {level:g} is taken for white"]
+        if white == "auto":
+            said[0] += "; --white tells another"
+        if float(values.min(initial=0)) < 0:
+            said.append("its values below 0 become 0")
+        if top > level:
+            said.append(f"its values above white, up to {top:g}, are cut to {level:g}")
+        scaled = np.clip(values * np.float32(255 / level), 0, 255, dtype=np.float32)
+        return scaled, level, tuple(said)
+    if white == "auto":
+        usual = next((usual for usual in _USUAL if 0 < top <= usual), None)
+        bits = usual and usual.bit_length()
+        hint = f"no value is above {top:.0f} of 65535: if it has {bits} bits, give --white {usual}"
+        return values, None, (hint,) if usual else ()
+    if white >= 65535:
+        return values, None, ()
+    said = [f"its values above white, up to {top:.0f}, are cut to {white:g}"] if top > white else []
+    return _scaled(values, 65535 / white), white, tuple(said)
+
+
+def from_level(values: np.ndarray, level: float) -> np.ndarray:
+    """uint16 as in the file that ``to_level`` took them from: the same, where nothing was done to them."""
+    return _scaled(values, level / 65535)
+
+
+def _scaled(values: np.ndarray, factor: float) -> np.ndarray:
+    result = np.empty(values.shape, np.uint16)
+    for top in range(0, len(values), _BLOCK):
+        block = values[top : top + _BLOCK] * factor
+        result[top : top + _BLOCK] = np.minimum(block + 0.5, 65535)
+    return result
