@@ -56,6 +56,7 @@ class ATBSN(BlindSpotNetwork):
         self.check_holes(family)
         self.family = tuple(family)
         self.mean = mean
+        self.sees_whole_tile = mean == "picture"
         self.unet = UNet(width, out_channels=2 * width, half_plane=True)
         self.nin_A = nn.Conv2d(8 * width, 8 * width, 1)
         self.nin_B = nn.Conv2d(8 * width, 2 * width, 1)

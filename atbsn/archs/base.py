@@ -79,6 +79,10 @@ class Network(nn.Module):
     """Pixels that neighbouring tiles share unless told otherwise. A network that looks at most a quarter of this far
     gives in tiles exactly what it gives in one pass."""
 
+    sees_whole_tile: bool = False
+    """Whether every pixel depends on all of a tile (attention over it, its mean). Tiles then keep the size of the
+    training patch, also on a device where larger ones would fit."""
+
     options: dict[str, Any] | None
     """What ``build_arch`` built it from, defaults included; weight files carry it."""
 

@@ -155,6 +155,7 @@ class LGBPN(Network):
     blind_forward = True
     size_multiple = 20  # both strides of PD
     tile_overlap = 64
+    sees_whole_tile = True
 
     def __init__(
         self,

@@ -84,6 +84,7 @@ class PUCA(Network):
     blind_forward = True
     size_multiple = 8  # two patch-unshuffles, and the strides of PD
     tile_overlap = 64
+    sees_whole_tile = True
 
     def __init__(
         self,

@@ -73,6 +73,8 @@ class LAN(Network):
         field: 1, 3 or 5 pixels: 58,011, 94,939 or 131,867 parameters.
     """
 
+    sees_whole_tile = True
+
     def __init__(self, field: Literal[1, 3, 5] = 3) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(3, CHANNELS, 1), nn.ReLU(inplace=True)]

@@ -5,6 +5,7 @@ from typing import Literal
 
 import torch
 
+from atbsn.engine.inference.plan import DeviceFacts
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Precision
 
@@ -26,17 +27,4 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
 
 def resolve_precision(precision: Precision | Literal["auto"], device: torch.device) -> Precision:
     """``auto``: bf16 where the device computes in it, fp32 elsewhere."""
-    if precision != "auto":
-        return precision
-    native = torch.cuda.is_bf16_supported if device.type == "cuda" else _cpu_computes_in_bf16
-    return "bf16" if device.type in ("cuda", "cpu") and native() else "fp32"
-
-
-def _cpu_computes_in_bf16() -> bool:
-    """Whether the CPU has instructions for bfloat16, and oneDNN is there to use them; emulation would be slow."""
-    if not torch.backends.mkldnn.is_available():
-        return False
-    if hasattr(torch.cpu, "get_capabilities"):
-        found = torch.cpu.get_capabilities()
-        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", bool)())  # torch before 2.10
+    return DeviceFacts.of(device).precision if precision == "auto" else precision

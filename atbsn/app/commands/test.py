@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from atbsn.app.clean import clean_picture, watched
+from atbsn.app.clean import clean_picture
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import NoisyPictures
 from atbsn.engine.build import build_sets, build_test_denoiser, results_folder
@@ -15,6 +15,7 @@ from atbsn.engine.inference.bulk.run import BulkRun, Outcome
 from atbsn.engine.inference.bulk.shards import own_shard
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.folder import denoise_set
+from atbsn.engine.inference.samples import watched
 from atbsn.engine.provenance import commit, versions
 from atbsn.options import Options, load_options
 from atbsn.pictures import read_picture, write_picture

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atbsn.app.clean import clean_name, clean_picture, watched, write_clean
+from atbsn.app.clean import clean_name, clean_picture, write_clean
 from atbsn.app.page.jobs import Job
 from atbsn.app.page.sessions import Session, Upload
 from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
@@ -20,6 +20,7 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import finish, strengths
 from atbsn.engine.inference.photo import photo_denoiser, takes_setting
+from atbsn.engine.inference.samples import watched
 from atbsn.pictures import picture_size, read_picture, to_tensor
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole

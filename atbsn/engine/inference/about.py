@@ -22,10 +22,18 @@ def describe_denoiser(denoiser: Denoiser, weights: str | Path | None) -> dict[st
         "network": denoiser.net.options,
         "denoise": dict(denoiser.settings),
         "precision": denoiser.precision,
-        "tile": denoiser.tiler.tile,
-        "overlap": denoiser.tiler.overlap,
+        "tile": _tile(denoiser),
+        "overlap": denoiser.asked.overlap,
         "self_ensemble": denoiser.self_ensemble,
     }
+
+
+def _tile(denoiser: Denoiser) -> int | str | None:
+    """Side of the tiles; a GPU chooses by the memory that happens to be free, which makes no other settings of it."""
+    asked = denoiser.asked
+    if asked.tile == "auto":
+        return "auto" if denoiser.device.type == "cuda" else asked.usual_tile
+    return None if asked.tile == "none" else asked.tile
 
 
 def fingerprint(description: dict[str, Any]) -> str:

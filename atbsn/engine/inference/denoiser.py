@@ -1,26 +1,39 @@
 """The one way from a noisy picture to a clean one: for test.py, valid.py, compare.py, atbsn.denoise and in training."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.archs.base import BlindSpotNetwork, Network, Tiled, untiled
 from atbsn.engine.inference.finish import denoises_twice, finish, is_local, leaves_pictures_alone, split_settings
+from atbsn.engine.inference.known import known_of
+from atbsn.engine.inference.memory import bytes_per_pixel
+from atbsn.engine.inference.plan import Asked, DevicePlan
 from atbsn.engine.inference.seed import picture_seed
-from atbsn.engine.inference.tiling import Tiler, self_ensemble
+from atbsn.engine.inference.tiling import Function, OnTiles, Tiler, self_ensemble
 from atbsn.engine.precision import autocast, resolve_precision
 from atbsn.options.schema import Test
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole, Precision
 
-TILES_ON_GPU = 2**17
-"""Pixels that a GPU computes at once unless told otherwise: less than 1 GB for any network, float32 or not."""
-PICTURE_ON_GPU = 2**24
-"""Pixels up to which a picture is cut into tiles and put together on the GPU; larger ones stay in the CPU's memory."""
+
+@dataclass(frozen=True)
+class _Work:
+    """What is done to a picture.
+
+    Attributes:
+        function: ``function(noisy, tiled=...)``, from noisy to clean.
+        finishing: keywords of ``finish``.
+        name: stands for the function, of the same network.
+    """
+
+    function: Callable[..., Tensor]
+    finishing: Mapping[str, Any]
+    name: Hashable
 
 
 @dataclass(frozen=True)
@@ -28,30 +41,36 @@ class Denoiser:
     """``denoiser(noisy)``: a network as it is used on pictures.
 
     Attributes:
-        net: the network, in evaluation mode, on the device of ``tiler``.
+        net: the network, in evaluation mode.
         settings: keywords of its own ``denoise`` and of ``finish``.
-        tiler: how it is laid over a picture, and where it computes.
-        precision: type of the forward pass.
+        device: where the network is, and computes.
+        asked: how it is laid over a picture, and in which precision, as far as the device does not decide that.
         self_ensemble: average over the eight orientations.
+        on_tiles: called after every batch of tiles. What it raises ends the computation.
 
     Raises:
-        UserError: a setting that the network does not have or take, or a precision that the device lacks.
+        UserError: a setting that the network does not have or take, a size out of range, or a precision that the device
+            lacks.
     """
 
     net: Network
     settings: Mapping[str, Any]
-    tiler: Tiler
-    precision: Precision = "fp32"
+    device: torch.device
+    asked: Asked = field(default_factory=Asked)
     self_ensemble: bool = False
+    on_tiles: OnTiles | None = None
 
     def __post_init__(self) -> None:
         split_settings(type(self.net), self.settings)
         autocast(self.precision, self.device)
+        asked = self.asked
+        tile = asked.usual_tile if asked.tile == "auto" else None if asked.tile == "none" else asked.tile
+        Tiler(tile, asked.overlap, 1 if asked.batch_size == "auto" else asked.batch_size)
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self.tiler.device or next(self.net.parameters()).device
+    def precision(self) -> Precision:
+        """Type of the numbers it computes with."""
+        return resolve_precision(self.asked.precision, self.device)
 
     @property
     def leaves_pictures_alone(self) -> bool:
@@ -67,21 +86,21 @@ class Denoiser:
         """The same with other weights, such as their average."""
         return replace(self, net=net)
 
-    def __call__(self, noisy: Tensor) -> Tensor:
+    def __call__(self, noisy: Tensor, plan: DevicePlan | None = None) -> Tensor:
         """Denoise a picture. What a network draws depends on the picture alone (``picture_seed``).
 
         Args:
-            noisy: (B, 3, H, W), RGB, [0, 255], any size, on the CPU.
+            noisy: (B, 3, H, W), RGB, [0, 255], any size, on any device.
+            plan: how it is computed; None: as ``plan`` says for its size.
 
         Returns:
             (B, 3, H, W), not clipped, on any device.
         """
-        own, finishing = split_settings(type(self.net), self.settings)
-        function = self.net.denoise
-        if isinstance(self.net, BlindSpotNetwork) and own.get("k") == "mean":
-            del own["k"]
-            function = self.net.denoise_mean
-        return self._run(partial(function, **own), noisy, finishing)
+        return self._run(self._work(), noisy, plan)
+
+    def plan(self, height: int, width: int) -> DevicePlan:
+        """How a picture of this size is computed."""
+        return self._plan(self._work(), height, width)
 
     def family(self, ks: Sequence[Hole]) -> Callable[[Tensor], Tensor]:
         """As the denoiser, but (K, B, 3, H, W): with every blind spot of ``ks``, in one pass where the network can.
@@ -100,20 +119,46 @@ class Denoiser:
         if denoises_twice(finishing):  # each output with its own hole
             each = [replace(self, settings={**self.settings, "k": k}) for k in ks]
             return lambda noisy: torch.stack([denoiser(noisy) for denoiser in each])
-        function = partial(_denoise_family, self.net, ks, own)
-        return lambda noisy: self._run(function, noisy, finishing).expand(len(ks), -1, -1, -1, -1)
+        work = _Work(partial(_denoise_family, self.net, ks, own), finishing, _name(own, ks))
+        return lambda noisy: self._run(work, noisy).expand(len(ks), -1, -1, -1, -1)
 
-    def _run(self, function: Callable[..., Tensor], noisy: Tensor, finishing: dict[str, Any]) -> Tensor:
+    def _work(self) -> _Work:
+        own, finishing = split_settings(type(self.net), self.settings)
+        function, name = self.net.denoise, _name(own)
+        if isinstance(self.net, BlindSpotNetwork) and own.get("k") == "mean":
+            del own["k"]
+            function = self.net.denoise_mean
+        return _Work(partial(function, **own), finishing, name)
+
+    def _plan(self, work: _Work, height: int, width: int) -> DevicePlan:
+        def measure() -> float:
+            with autocast(self.precision, self.device):
+                return bytes_per_pixel(partial(work.function, tiled=untiled), self.device)
+
+        known, sees_whole_tile = known_of(self.net), self.net.sees_whole_tile
+        return known.plan(self.device, self.asked, (height, width), sees_whole_tile, work.name, measure)
+
+    def _run(self, work: _Work, noisy: Tensor, plan: DevicePlan | None = None) -> Tensor:
+        plan = plan or self._plan(work, *noisy.shape[-2:])
+        known = known_of(self.net)
+        tiler = Tiler(plan.tile, self.asked.overlap, plan.batch_size, self.device, self.on_tiles, known.short)
+        tiled: Tiled = tiler
+        if plan.capture and self.net.is_local():  # then all that is laid over a picture is one function
+            name = work.name, plan.precision, *(parameter.data_ptr() for parameter in self.net.parameters())
+
+            def tiled(function: Function, x: Tensor) -> Tensor:
+                return tiler(partial(known.graphs, name, function), x)
+
         seed = picture_seed(noisy) if self.net.draws() else None
-        if noisy.shape[-2] * noisy.shape[-1] <= PICTURE_ON_GPU:
+        if plan.resident:
             noisy = noisy.to(self.device)
+        denoise = partial(work.function, tiled=tiled)
         if seed is not None:
-            function = partial(function, generator=torch.Generator(noisy.device).manual_seed(seed))
-        denoise = partial(function, tiled=self.tiler)
+            denoise = partial(denoise, generator=torch.Generator(self.device).manual_seed(seed))
         if self.self_ensemble:
             denoise = partial(self_ensemble, denoise)
-        with torch.inference_mode(), autocast(self.precision, self.device):
-            return finish(denoise, noisy, **finishing)
+        with torch.inference_mode(), autocast(plan.precision, self.device):
+            return finish(denoise, noisy, **work.finishing)
 
 
 def build_denoiser(
@@ -124,20 +169,17 @@ def build_denoiser(
     Args:
         options: ``test``, or for validation what ``val`` makes of it.
         trained_for: settings under those of ``options``: of the method, or of the weight file.
-        patch_size: training patch, the tile of ``tile: auto``.
+        patch_size: training patch, the tile of ``tile: auto`` where it is not the device's to choose.
 
     Raises:
         UserError: as ``Denoiser``; it names ``test.denoise``.
     """
     overlap = net.tile_overlap if options.overlap == "auto" else options.overlap
-    tile: int | None = max(patch_size or 256, 4 * overlap)
-    if options.tile != "auto":
-        tile = None if options.tile == "none" else options.tile
-    at_once = max(1, TILES_ON_GPU // tile**2) if tile and device.type == "cuda" else 1
-    tiler = Tiler(tile, overlap, at_once if options.tile_batch == "auto" else options.tile_batch, device)
+    usual = max(patch_size or 256, 4 * overlap)
+    asked = Asked(options.tile, overlap, options.tile_batch, options.precision, usual_tile=usual)
     settings = {**trained_for, **options.denoise, **({} if options.k is None else {"k": options.k})}
     try:
-        return Denoiser(net, settings, tiler, resolve_precision(options.precision, device), options.self_ensemble)
+        return Denoiser(net, settings, device, asked, options.self_ensemble)
     except UserError as error:
         raise UserError(f"test: {error}") from None
 
@@ -147,6 +189,11 @@ def holes_of(net: BlindSpotNetwork, ks: Sequence[Hole]) -> list[int]:
     if "mean" not in ks:
         return [k for k in ks if k != "mean"]
     return list(dict.fromkeys([*(k for k in ks if k != "mean"), *net.family]))
+
+
+def _name(own: Mapping[str, Any], ks: Sequence[Hole] = ()) -> Hashable:
+    """What stands for a pass with these keywords, at these blind spots."""
+    return repr(sorted(own.items())), *ks
 
 
 def _denoise_family(

@@ -1,6 +1,6 @@
 """The denoiser for photographs: of the command, the page and Python, on the device where the network is."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -11,7 +11,7 @@ from atbsn.options.schema import Test
 from atbsn.utils.errors import UserError
 
 TILE = 512
-"""Side of the tiles unless told otherwise: larger ones share less with their neighbours, but take more memory."""
+"""Side of the tiles on a CPU unless told otherwise: larger ones share less with their neighbours, but need memory."""
 
 
 def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -> Denoiser:
@@ -26,12 +26,10 @@ def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -
         UserError: a setting that the network does not have or take.
     """
     device = next(net.parameters()).device
-    if tile == "auto":
-        tile = max(TILE, 4 * net.tile_overlap)
-    side: int | Literal["none"] = "none" if tile == "none" else tile if isinstance(tile, int) else 0
-    if side != "none" and side < 2 * net.tile_overlap:
+    if tile not in ("auto", "none") and (isinstance(tile, str) or tile < 2 * net.tile_overlap):
         raise UserError(f"tile: {tile}: not auto, none or {2 * net.tile_overlap} pixels and more; use auto")
-    return build_denoiser(net.eval(), device, Test(denoise=settings, tile=side), net.denoise_settings)
+    options = Test(denoise=settings, tile=tile if isinstance(tile, int) else "none" if tile == "none" else "auto")
+    return build_denoiser(net.eval(), device, options, net.denoise_settings, TILE)
 
 
 def takes_setting(net: Network, name: str, value: Any) -> bool:

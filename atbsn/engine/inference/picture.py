@@ -3,17 +3,16 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 from atbsn.archs.base import Network
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.tiling import Tiler
+from atbsn.engine.inference.plan import SMALL, Asked
+from atbsn.engine.inference.samples import denoise_samples
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import Hole
+from atbsn.utils.types import Hole, Precision
 
-WHOLE = 2**18
-"""Pixels up to which ``denoise`` takes a picture in one pass unless told otherwise: less than 2 GB for any network."""
 DEFAULT_TILE = 384
+"""Side of tiles on a CPU: 0.6 MB a channel in float32, so that layers stay in its cache."""
 
 
 def denoise(
@@ -25,20 +24,28 @@ def denoise(
     overlap: int | None = None,
     self_ensemble: bool = False,
     data_range: float | None = None,
+    precision: Precision | None = None,
+    batch_size: int | None = None,
     **how: Any,
 ) -> np.ndarray:
-    """Denoise one picture with ``net``, in float32, on the device where ``net`` is.
+    """Denoise one picture with ``net`` on the device where ``net`` is.
+
+    On a GPU its free memory decides how, see ``plan.DevicePlan``: whole where that fits, in the precision it is fastest
+    in, and from the second picture of a size on as a CUDA graph.
 
     Args:
         image: (H, W, 3) RGB, uint8, uint16 or float, any size.
         k: short for the keyword ``k`` of networks with a blind spot; ``mean`` is that of their family. None: the one
             their weights are meant for.
-        tile: side of the tiles, pixels. None: one pass up to 512 x 512, beyond that tiles of 384, or of four
-            overlaps where that is more.
+        tile: side of the tiles, pixels. None: on a GPU the largest that fit; elsewhere one pass up to 512 x 512, beyond
+            that tiles of 384, or of four overlaps where that is more.
         overlap: pixels that neighbouring tiles share and blend over; None: as many as suit the network.
         self_ensemble: average over the eight orientations (8 times slower).
         data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
             1.5, else 255.
+        precision: type of the numbers it computes with, ``fp32``, ``bf16`` or (on a GPU) ``fp16``. None: bf16 on a GPU
+            that has it, otherwise fp32.
+        batch_size: tiles at a time. None: on a GPU as many as fit, elsewhere 1.
         how: keywords of the network's own ``denoise``, and those of ``finish``: ``strength`` in 0..2, how much of the
             noise is taken off, or ``luma`` and ``colour`` apart; ``detail`` in 0..1 or "auto", how much of what noise
             cannot explain is given back; ``hot_pixels``, ``banding``, ``enlarged``.
@@ -49,8 +56,9 @@ def denoise(
         ``image`` itself, unless it is repaired. The same every time, also where the network draws random numbers.
 
     Raises:
-        UserError: not an (H, W, 3) picture, ``tile``, ``overlap`` or ``data_range`` out of range, or a keyword that the
-            network does not have or take.
+        UserError: not an (H, W, 3) picture, ``tile``, ``overlap``, ``batch_size`` or ``data_range`` out of range, a
+            keyword that the network does not have or take, a precision that the device lacks, or weights that give
+            something else than numbers.
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
@@ -60,19 +68,19 @@ def denoise(
     if data_range is not None and not 0 < data_range < float("inf"):
         raise UserError(f"data_range: {data_range} is no value of white; give 1.0, 255 or the like")
     white = _white(image) if data_range is None else data_range
-    if tile is None and image.shape[0] * image.shape[1] > WHOLE:
-        tile = max(DEFAULT_TILE, 4 * (net.tile_overlap if overlap is None else overlap))
-    tiler = Tiler(tile, net.tile_overlap if overlap is None else overlap, device=next(net.parameters()).device)
+    device = next(net.parameters()).device
+    overlap = net.tile_overlap if overlap is None else overlap
+    if precision is None:
+        precision = "auto" if device.type == "cuda" else "fp32"
+    asked = Asked(
+        "auto" if tile is None else tile, overlap, "auto" if batch_size is None else batch_size, precision,
+        usual_tile=max(DEFAULT_TILE, 4 * overlap), whole=SMALL,
+    )  # fmt: skip
     settings = {**net.denoise_settings, **how, **({} if k is None else {"k": k})}
-    denoiser = Denoiser(net, settings, tiler, self_ensemble=self_ensemble)
+    denoiser = Denoiser(net, settings, device, asked, self_ensemble)
     if denoiser.leaves_pictures_alone:
         return image.copy()  # to the bit, which no conversion there and back would be
-    noisy = torch.from_numpy(image.astype(np.float32) * np.float32(255 / white)).permute(2, 0, 1)[None]
-    output = denoiser(noisy)
-    values = output[0].permute(1, 2, 0).clamp(0, 255).cpu().numpy() * np.float32(white / 255)
-    if np.issubdtype(image.dtype, np.integer):
-        values = np.floor(values + 0.5)
-    return values.astype(image.dtype)
+    return denoise_samples(denoiser, image, "image", white=white)
 
 
 def _white(image: np.ndarray) -> float:

@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from itertools import chain, product
+from copy import copy
+from functools import lru_cache
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -11,6 +13,13 @@ from atbsn.ops.dihedral import dihedral, undihedral
 from atbsn.utils.errors import UserError
 
 Function = Callable[[Tensor], Tensor]
+OnTiles = Callable[[int, int], None]
+"""Is told how many tiles of how many are done."""
+OnShortage = Callable[[int, int, int], None]
+"""Is told how many tiles of which height and width were too much for the memory."""
+
+_LEAST = 32
+"""Side of the smallest tile that is cut up for want of memory."""
 
 
 class Tiler:
@@ -26,11 +35,16 @@ class Tiler:
     device computes the next one while the CPU blends the last. Beside ``x`` and the output there is only one
     row of tiles.
 
+    Where memory does not suffice for a batch, it is done in halves, and a single tile in smaller ones.
+
     Args:
-        tile: height and width of a tile; None: everything in one go, as pictures within one tile are.
+        tile: height and width of a tile, or both in one number; None: everything in one go, as pictures within one
+            tile are.
         overlap: neighbours share at least so many pixels; at most half a tile.
         batch_size: tiles at a time (each of B pictures).
         device: where ``function`` computes; None: where ``x`` is.
+        on_tiles: called after every batch.
+        on_shortage: called when memory did not suffice.
 
     Raises:
         UserError: a size is out of range.
@@ -38,23 +52,28 @@ class Tiler:
 
     def __init__(
         self,
-        tile: int | None,
+        tile: int | tuple[int, int] | None,
         overlap: int,
         batch_size: int = 1,
         device: torch.device | str | None = None,
+        on_tiles: OnTiles | None = None,
+        on_shortage: OnShortage | None = None,
     ) -> None:
-        if tile is not None and tile < 1:
-            raise UserError(f"tile: {tile} is not a size; give a positive number of pixels, or none")
+        self.tile = (tile, tile) if isinstance(tile, int) else tile
+        least = None if self.tile is None else min(self.tile)
+        if least is not None and least < 1:
+            raise UserError(f"tile: {least} is not a size; give a positive number of pixels, or none")
         if overlap < 0:
             raise UserError(f"overlap: {overlap} is negative; give 0 or more pixels")
-        if tile is not None and 2 * overlap > tile:
-            raise UserError(f"overlap: {overlap} is more than half of the tile, {tile}; use {tile // 2} or less")
+        if least is not None and 2 * overlap > least:
+            raise UserError(f"overlap: {overlap} is more than half of the tile, {least}; use {least // 2} or less")
         if batch_size < 1:
             raise UserError(f"batch_size: {batch_size} tiles at a time is not possible; give 1 or more")
-        self.tile = tile
         self.overlap = overlap
         self.batch_size = batch_size
         self.device = None if device is None else torch.device(device)
+        self._on_tiles, self._on_shortage = on_tiles, on_shortage
+        self._too_many: int | None = None  # pixels at once for which memory did not suffice
 
     @torch.no_grad()
     def __call__(self, function: Function, x: Tensor) -> Tensor:
@@ -64,35 +83,51 @@ class Tiler:
             (..., B, C', H, W), of the dtype and on the device of ``x``.
         """
         height, width = x.shape[-2:]
-        tops, lefts = self.starts(height), self.starts(width)
+        tops, lefts = self.tops(height), self.lefts(width)
         if len(tops) == len(lefts) == 1:
-            return function(x.to(self.device or x.device)).to(x)
+            output = self._within_memory(function, x.to(self.device or x.device)).to(x)
+            self._tell(1, 1)
+            return output
         outputs = self._outputs(function, x, list(product(tops, lefts)))
-        first = next(outputs)
-        outputs = chain([first], outputs)
-        picture = first.new_empty(*first.shape[:-2], height, width)
-        row = first.new_empty(*first.shape[:-1], width)
+        picture = row = None
         row_end = 0
         for top in tops:
             tile_end = 0
             for left in lefts:
-                tile_end = lay(row, next(outputs), left, tile_end, dim=-1)
+                tile = next(outputs)
+                if len(lefts) == 1:
+                    row = tile
+                    continue
+                row = tile.new_empty(*tile.shape[:-1], width) if row is None else row
+                tile_end = lay(row, tile, left, tile_end, dim=-1)
+            assert row is not None
+            if len(tops) == 1:
+                return row
+            picture = row.new_empty(*row.shape[:-2], height, width) if picture is None else picture
             row_end = lay(picture, row, top, row_end, dim=-2)
+        assert picture is not None
         return picture
 
-    def starts(self, length: int) -> list[int]:
-        """Where tiles begin along an axis of ``length``."""
-        if self.tile is None or length <= self.tile:
+    def tops(self, height: int) -> list[int]:
+        """Where rows of tiles begin in a picture of this height."""
+        return self._starts(height, None if self.tile is None else self.tile[0])
+
+    def lefts(self, width: int) -> list[int]:
+        """Where columns of tiles begin in a picture of this width."""
+        return self._starts(width, None if self.tile is None else self.tile[1])
+
+    def _starts(self, length: int, side: int | None) -> list[int]:
+        if side is None or length <= side:
             return [0]
-        last = length - self.tile
-        return [*range(0, last, self.tile - self.overlap), last]
+        last = length - side
+        return [*range(0, last, side - self.overlap), last]
 
     def _outputs(self, function: Function, x: Tensor, corners: list[tuple[int, int]]) -> Iterator[Tensor]:
         """The outputs of the tiles at ``corners`` (top, left), in order, on the device of ``x``."""
         device = self.device or x.device
         # A CUDA device returns before it is done: the batch that is handed out is the one before the newest.
         asynchronous = device.type == "cuda" and x.device.type == "cpu"
-        height, width = (min(length, self.tile or length) for length in x.shape[-2:])
+        height, width = x.shape[-2:] if self.tile is None else map(min, x.shape[-2:], self.tile)
         batch_size = min(self.batch_size, len(corners))
         pending: deque[tuple[tuple[Tensor, ...], torch.cuda.Event | None]] = deque()
         for start in range(0, len(corners), batch_size):
@@ -101,14 +136,53 @@ class Tiler:
             tiles = torch.cat([x[..., top : top + height, left : left + width] for top, left in filled])
             if asynchronous:
                 tiles = tiles.pin_memory()
-            output = function(tiles.to(device, non_blocking=asynchronous))
+            output = self._within_memory(function, tiles.to(device, non_blocking=asynchronous))
             output = output.to(x.device, x.dtype, non_blocking=asynchronous)
             arrival = torch.cuda.current_stream(device).record_event() if asynchronous else None
             pending.append((output.split(len(x), dim=-4)[: len(batch)], arrival))
+            self._tell(start + len(batch), len(corners))
             if len(pending) > asynchronous:
                 yield from _arrived(*pending.popleft())
         for outputs, arrival in pending:
             yield from _arrived(outputs, arrival)
+
+    def _tell(self, done: int, tiles: int) -> None:
+        if self._on_tiles is not None:
+            self._on_tiles(done, tiles)
+
+    def _within_memory(self, function: Function, tiles: Tensor) -> Tensor:
+        """``function(tiles)``, in as many parts as memory demands."""
+        pixels = tiles[:, 0].numel()
+        if self._too_many is None or pixels < self._too_many or not self._can_part(tiles):
+            try:
+                return function(tiles)
+            except torch.OutOfMemoryError:
+                if not self._can_part(tiles):
+                    raise
+            # Only here, behind the handler, are the tensors of the failed call gone.
+            self._too_many = pixels
+            if self._on_shortage is not None:
+                self._on_shortage(len(tiles), *tiles.shape[-2:])
+            if tiles.is_cuda:
+                torch.cuda.empty_cache()
+        if len(tiles) > 1:
+            return torch.cat([self._within_memory(function, part) for part in tiles.chunk(2)], dim=-4)
+        smaller = copy(self)
+        smaller.tile, smaller.batch_size, smaller.device, smaller._on_tiles = self._half(tiles), 1, None, None
+        output = smaller(function, tiles)
+        self._too_many = smaller._too_many
+        return output
+
+    def _half(self, tiles: Tensor) -> tuple[int, int]:
+        """Sides of what a tile can be cut into: half as high where it is higher than wide, otherwise half as wide."""
+        sides = [min(side, max(2 * self.overlap, _LEAST, (side + self.overlap + 1) // 2)) for side in tiles.shape[-2:]]
+        height, width = tiles.shape[-2:]
+        if sides[0] < height and (height >= width or sides[1] == width):
+            return sides[0], width
+        return height, sides[1]
+
+    def _can_part(self, tiles: Tensor) -> bool:
+        return len(tiles) > 1 or self._half(tiles) != tuple(tiles.shape[-2:])
 
 
 @torch.no_grad()
@@ -147,9 +221,14 @@ def lay(canvas: Tensor, tile: Tensor, start: int, filled: int, dim: int) -> int:
     fade = overlap - 2 * margin
     if fade:
         # From a to b by a + w (b - a): where both agree, rounding cannot make a difference.
-        weight = (torch.arange(fade, device=tile.device, dtype=tile.dtype) + 0.5) / fade
-        weight = weight.unflatten(0, (-1,) + (1,) * (-1 - dim))
+        weight = _fade(fade, tile.device, tile.dtype).unflatten(0, (-1,) + (1,) * (-1 - dim))
         canvas.narrow(dim, start + margin, fade).lerp_(tile.narrow(dim, margin, fade), weight)
     rest = margin + fade
     canvas.narrow(dim, start + rest, size - rest).copy_(tile.narrow(dim, rest, size - rest))
     return start + size
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(mode=False)  # kept for whoever comes, also with gradients
+def _fade(length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    return (torch.arange(length, device=device, dtype=dtype) + 0.5) / length
