@@ -161,12 +161,12 @@ class Test(Section):
     k: NonNegativeInt | Literal["mean"] | None = None
     """Short for denoise.k, the blind spot to denoise with; mean is the mean over the network's family."""
     tile: PositiveInt | Literal["auto", "none"] = "auto"
-    """Side of the tiles, pixels; auto is the training patch (256 if unknown) but at least four overlaps, none the
-    whole picture."""
+    """Side of the tiles, pixels; none is the whole picture. auto: on a GPU the largest that its free memory holds, the
+    whole picture if it can; elsewhere the training patch (256 if unknown) but at least four overlaps."""
     overlap: NonNegativeInt | Literal["auto"] = "auto"
     """Pixels two neighbouring tiles share and blend over; auto is what suits the network."""
     tile_batch: PositiveInt | Literal["auto"] = "auto"
-    """Tiles denoised at once; auto is as many as stay below 1 GB on a GPU (two of 256 x 256) and 1 on the CPU."""
+    """Tiles denoised at once; auto is as many as the free memory of a GPU holds, and 1 elsewhere."""
     self_ensemble: bool = False
     """Average over the eight orientations: 8 times slower, usually a little better."""
     precision: Precision | Literal["auto"] = "auto"

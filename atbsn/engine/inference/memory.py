@@ -1,5 +1,7 @@
 """How much memory a pass of a network takes, found by watching one."""
 
+import contextlib
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -55,6 +57,12 @@ class Watch(TorchDispatchMode):
 def bytes_per_pixel(function: Callable[[Tensor], Tensor], device: torch.device) -> float:
     """What ``function`` of (1, 3, H, W) takes at its peak on ``device`` for every pixel, its output included."""
     noisy = torch.full((1, 3, _SIDE, _SIDE), 127.5, device=device)
-    with torch.compiler.set_stance("force_eager"), Watch() as watch:  # what is compiled shows no operators
+    with _uncompiled(), Watch() as watch:
         function(noisy)
     return _UNSEEN * watch.peak / _SIDE**2
+
+
+def _uncompiled() -> contextlib.AbstractContextManager[object]:
+    """Compiled networks run as they are written: they would show no operators. The compiler is not loaded for that."""
+    loaded = "torch._dynamo" in sys.modules
+    return torch.compiler.set_stance("force_eager") if loaded else contextlib.nullcontext()
