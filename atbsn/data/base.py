@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from atbsn.data.stream import in_turn
 from atbsn.pictures import Picture
 from atbsn.utils.dist import is_main
 from atbsn.utils.errors import UserError
@@ -62,6 +63,10 @@ class ImageSet(ABC):
         """
         needs = [each for each in inspect.signature(cls).parameters.values() if each.default is each.empty]
         return None if needs else {}
+
+    def pick(self, seed: int, number: int) -> int:
+        """Which picture sample ``number`` of a training with this seed is cut from, whatever was drawn before."""
+        return in_turn(seed, number, len(self))
 
     def nearly_clean(self, index: int) -> bool:
         """Whether picture ``index`` is clean enough to put noise on and to learn from."""

@@ -4,14 +4,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atbsn.data.base import ImageSet
-from atbsn.data.folder import relative_keys, write_examples
-from atbsn.pictures import Picture, image_paths, picture_size, read_picture
+from atbsn.data.folder import write_examples
+from atbsn.data.pairing import pairs_by_ending, pairs_by_name, pairs_by_template
+from atbsn.pictures import Picture, picture_size, read_picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 
 _LAYOUTS = (
     "Noisy/ and GT/ (below each, train/ and valid/ if a split is asked for), or files named *_real.* and "
-    "*_mean.* in one folder, or two folders, dataroot and dataroot_clean, with the same names in both"
+    "*_mean.* in one folder, or two folders, dataroot and dataroot_clean, with the same names in both, or templates of "
+    "the names, noisy and clean"
 )
 
 
@@ -53,8 +55,10 @@ class PairSet(ImageSet):
 
 @DATASETS.register
 class PairedFolder(PairSet):
-    """Noisy pictures with references, in one of three layouts, recognised in this order:
+    """Noisy pictures with references, in one of four layouts, recognised in this order:
 
+    - names by template, where ``noisy`` and ``clean`` are given: ``noisy: "{scene}_NOISY_{n}"`` and
+      ``clean: "{scene}_GT_{n}"``; ``noisy: "{scene}/shot_{n}.png"`` and ``clean: "{scene}/mean.tif"``;
     - ``dataroot`` and ``dataroot_clean``: two folders, paired by relative name, whatever the extension;
     - ``dataroot/Noisy`` and ``dataroot/GT``, paired the same way; a split is a folder below both (AT-BSN's);
     - ``*_real.*`` and ``*_mean.*`` side by side (CC15, Nam et al., CVPR 2016).
@@ -63,9 +67,13 @@ class PairedFolder(PairSet):
         dataroot: the folder of one of these layouts.
         dataroot_clean: the folder of references, if they are apart from the noisy pictures.
         split: only pictures below this folder of ``Noisy`` and ``GT``.
+        noisy: template of the noisy pictures' names; other files are ignored. A ``{word}`` stands for any text without
+            a ``/``. With a ``/`` it is the path below ``dataroot``, without one the name in any folder; the extension
+            may be left out.
+        clean: template of their references' names, of the same words or fewer.
 
     Raises:
-        UserError: no layout matches, or a noisy picture has no reference.
+        UserError: no layout matches, a noisy picture has no reference, or several to choose from.
     """
 
     def __init__(
@@ -73,8 +81,15 @@ class PairedFolder(PairSet):
         dataroot: str | Path,
         dataroot_clean: str | Path | None = None,
         split: Literal["train", "valid"] | None = None,
+        noisy: str | None = None,
+        clean: str | None = None,
     ) -> None:
         root = Path(dataroot)
+        if noisy is not None or clean is not None:
+            if noisy is None or clean is None or split is not None:
+                raise UserError("noisy, clean: two templates belong together, and to no split; give both or none")
+            super().__init__(pairs_by_template(root, Path(dataroot_clean or dataroot), noisy, clean))
+            return
         noisy_tree, clean_tree = root / "Noisy", root / "GT"
         if dataroot_clean is not None:
             noisy_tree, clean_tree = root, Path(dataroot_clean)
@@ -94,37 +109,3 @@ class PairedFolder(PairSet):
     def example(cls, folder: Path) -> dict[str, Any]:
         write_examples(folder, "Noisy/one", "Noisy/two", "GT/one", "GT/two")
         return {"dataroot": str(folder)}
-
-
-def pairs_by_name(noisy_root: Path, clean_root: Path) -> list[tuple[str, Path, Path]]:
-    """Pairs of two trees with the same relative names."""
-    noisy_paths, clean_paths = image_paths(noisy_root), image_paths(clean_root)
-    clean = dict(zip(relative_keys(clean_paths, clean_root), clean_paths, strict=True))
-    keys = relative_keys(noisy_paths, noisy_root)
-    missing = [path for key, path in zip(keys, noisy_paths, strict=True) if key not in clean]
-    if missing:
-        raise _no_reference(missing, f"a file of the same name below {clean_root}")
-    return [(key, path, clean[key]) for key, path in zip(keys, noisy_paths, strict=True)]
-
-
-def pairs_by_ending(root: Path) -> list[tuple[str, Path, Path]]:
-    """Pairs named ``*_real.*`` (noisy) and ``*_mean.*`` (reference), in any case; other files are ignored."""
-    paths = image_paths(root)
-    by_key = dict(zip((key.lower() for key in relative_keys(paths, root)), paths, strict=True))
-    noisy = {key: path for key, path in by_key.items() if key.endswith("_real")}
-    missing = [path for key, path in noisy.items() if f"{key.removesuffix('_real')}_mean" not in by_key]
-    if missing:
-        raise _no_reference(missing, "a file named *_mean beside it")
-    return [
-        (
-            path.relative_to(root).with_suffix("").as_posix()[: -len("_real")],
-            path,
-            by_key[f"{key.removesuffix('_real')}_mean"],
-        )
-        for key, path in noisy.items()
-    ]
-
-
-def _no_reference(missing: list[Path], needed: str) -> UserError:
-    more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-    return UserError(f"{missing[0]}{more}: no reference; it needs {needed}, or use NoisyFolder")

@@ -1,27 +1,23 @@
 """Training patches: which picture, where, which way up. A pure function of (seed, sample number)."""
 
-from functools import lru_cache
-
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from atbsn.data.base import ImageSet
+from atbsn.data.stream import SAMPLES, generator
 from atbsn.ops.dihedral import FLIPS, ORIENTATIONS, ROTATIONS, dihedral
 from atbsn.pictures import to_depth
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeInt, PositiveInt
 
-_SAMPLES, _EPOCHS = 0, 1
-"""Streams of the generator: crops are keyed by sample number, orders by epoch."""
-
 
 class PatchDataset(Dataset):
     """Random noisy patches, numbered without end.
 
-    Each run of ``len(self)`` sample numbers (an epoch) visits every picture once, in a fresh order. Nothing
-    depends on what was drawn before, so any number of workers, ranks or interruptions gives the same patches.
+    Each run of ``len(self)`` sample numbers (an epoch) visits every picture once, in a fresh order, unless the set
+    picks otherwise. Nothing depends on what was drawn before, so any number of workers, ranks or interruptions gives
+    the same patches.
 
     Args:
         images: where patches are cut; decoded once, here. A folder does without pictures that are too small.
@@ -71,10 +67,9 @@ class PatchDataset(Dataset):
             ``noisy``: (P, P, 3), not yet turned, uint8, uint16 or float32 in [0, 255]: the type that holds every
             picture of the set; ``orientation``: for ``dihedral``; ``index``: which picture.
         """
-        epoch, position = divmod(number, len(self))
-        index = int(_order(self.seed, epoch, len(self))[position])
+        index = self.images.pick(self.seed, number)
         height, width = self._sizes[index]
-        rng = _generator(self.seed, number, _SAMPLES)
+        rng = generator(self.seed, number, SAMPLES)
         top = int(rng.integers(height - self.patch_size + 1))
         left = int(rng.integers(width - self.patch_size + 1))
         orientation = self.orientations[int(rng.integers(len(self.orientations)))]
@@ -115,14 +110,3 @@ def to_batch(raw: dict[str, Tensor], device: torch.device | str) -> dict[str, Te
     noisy = dihedral(noisy, orientation)
     noisy = noisy.view(torch.uint16).float() / 257 if deep else noisy.float()
     return {"noisy": noisy, "index": raw["index"]}
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, length: int) -> np.ndarray:
-    return _generator(seed, epoch, _EPOCHS).permutation(length)
-
-
-def _generator(seed: int, number: int, stream: int) -> np.random.Generator:
-    """A counter-based generator (Salmon et al., SC 2011): any number's stream at once, none overlapping."""
-    key = np.array([seed, number], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))

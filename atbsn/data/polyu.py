@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from atbsn.data.folder import write_examples
-from atbsn.data.paired import PairSet, pairs_by_ending
+from atbsn.data.paired import PairSet
+from atbsn.data.pairing import pairs_by_ending
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 

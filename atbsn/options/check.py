@@ -63,6 +63,9 @@ def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry[Any], Any]]
     if isinstance(raw.get("datasets"), dict):
         for name, entry in raw["datasets"].items():
             yield f"datasets.{name}", DATASETS, entry
+            parts = entry.get("sets") if isinstance(entry, dict) else None
+            for number, part in enumerate(parts if isinstance(parts, list) else ()):
+                yield f"datasets.{name}.sets.{number}", DATASETS, part
 
 
 def _component_faults(path: str, registry: Registry[Any], entry: Any) -> Iterator[str]:

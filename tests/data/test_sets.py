@@ -121,6 +121,72 @@ def test_a_noisy_picture_without_reference(tmp_path):
         PairedFolder(tmp_path)
 
 
+def names(images: PairedFolder) -> list[tuple[str, str, str]]:
+    return [(key, noisy.name, clean.name) for key, noisy, clean in images.pairs]
+
+
+def test_the_whole_name_goes_before_the_stem(tmp_path):
+    write(tmp_path, "in/1.png", "in/1.jpg", "ref/1.png", "ref/1.jpg")
+    assert names(PairedFolder(tmp_path / "in", tmp_path / "ref")) == [
+        ("1.jpg", "1.jpg", "1.jpg"), ("1.png", "1.png", "1.png")
+    ]  # fmt: skip
+
+
+def test_two_pictures_of_one_name_and_one_reference(tmp_path):
+    write(tmp_path, "in/1.png", "in/1.jpg", "ref/1.png")
+    with pytest.raises(UserError, match=r"in/1\.jpg and .*in/1\.png share a name, and there is one reference, .*ref/1"):
+        PairedFolder(tmp_path / "in", tmp_path / "ref")
+    write(tmp_path, "other/2.bmp", "two/2.png", "two/2.jpg")
+    with pytest.raises(UserError, match=r"other/2\.bmp: .*two/2\.jpg and 2\.png share a name, and either may be its"):
+        PairedFolder(tmp_path / "other", tmp_path / "two")
+
+
+def test_pairs_by_templates_in_one_folder(tmp_path):
+    write(tmp_path, "0001_NOISY_010.png", "0001_NOISY_011.png", "0001_GT_010.png", "0001_GT_011.tif", "readme.png")
+    images = PairedFolder(tmp_path, noisy="{scene}_NOISY_{n}", clean="{scene}_GT_{n}")
+    assert names(images) == [
+        ("0001_NOISY_010", "0001_NOISY_010.png", "0001_GT_010.png"),
+        ("0001_NOISY_011", "0001_NOISY_011.png", "0001_GT_011.tif"),
+    ]
+
+
+def test_pairs_by_templates_in_folders_of_any_depth(tmp_path):
+    write(tmp_path, "in/x/y/a_n.png", "in/b_n.png", "clean/x/y/a.png", "clean/b.png")
+    images = PairedFolder(tmp_path / "in", tmp_path / "clean", noisy="{name}_n", clean="{name}")
+    assert [clean.relative_to(tmp_path).as_posix() for *_, clean in images.pairs] == ["clean/b.png", "clean/x/y/a.png"]
+
+
+def test_several_shots_of_one_reference(tmp_path):
+    write(tmp_path, "s1/shot_1.png", "s1/shot_2.png", "s1/mean.png", "s2/shot_1.png", "s2/mean.png", "s2/shot_1.jpg")
+    images = PairedFolder(tmp_path, noisy="{scene}/shot_{n}.png", clean="{scene}/mean.png")
+    assert [(key, clean.parent.name) for key, _, clean in images.pairs] == [
+        ("s1/shot_1", "s1"), ("s1/shot_2", "s1"), ("s2/shot_1.png", "s2")
+    ]  # fmt: skip
+
+
+def test_a_template_that_fits_the_references_too(tmp_path):
+    write(tmp_path, "v1.2.png", "v1.2_gt.png")
+    assert names(PairedFolder(tmp_path, noisy="{name}", clean="{name}_gt")) == [("v1.2", "v1.2.png", "v1.2_gt.png")]
+
+
+@pytest.mark.parametrize(
+    ("templates", "message"),
+    [
+        ({"noisy": "{a}_n"}, "two templates belong together"),
+        ({"noisy": "{a}_n", "clean": "{a}", "split": "train"}, "and to no split"),
+        ({"noisy": "{a}_n", "clean": "mean"}, "clean: 'mean' is no template; write the part that differs as {name}"),
+        ({"noisy": "{a", "clean": "{a}"}, "noisy: '{a' is no template"),
+        ({"noisy": "{scene}_n", "clean": "{scnee}"}, "clean: {scnee} is not in the noisy template .* mean 'scene'"),
+        ({"noisy": "{a}_m", "clean": "{a}"}, "no picture has a name like '{a}_m'; there is x_n.png"),
+        ({"noisy": "{a}_n", "clean": "{a}_gt"}, r"x_n\.png: no reference; it needs .*x_gt, or use NoisyFolder"),
+    ],
+)
+def test_templates_that_do_not_pair(tmp_path, templates, message):
+    write(tmp_path, "x_n.png")
+    with pytest.raises(UserError, match=message):
+        PairedFolder(tmp_path, **templates)
+
+
 def test_a_pair_of_two_sizes(tmp_path):
     write(tmp_path, "a_real.png")
     write(tmp_path, "a_mean.png", height=9)

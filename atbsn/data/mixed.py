@@ -1,0 +1,151 @@
+"""Several data sets as one, each with its share of the training."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from annotated_types import MinLen
+
+from atbsn.data.base import ImageSet, deepest
+from atbsn.data.folder import write_examples
+from atbsn.data.stream import MIXES, generator
+from atbsn.pictures import Picture
+from atbsn.registry import DATASETS
+from atbsn.registry.build import build
+from atbsn.utils.errors import UserError
+from atbsn.utils.types import PositiveFloat
+
+_BLOCK = 1000
+"""Samples in which the shares are exact."""
+
+
+@DATASETS.register
+class Mixed(ImageSet):
+    """Several sets as one. Of every 1000 samples of a training, each set has its share, in an order drawn anew.
+
+    Each set takes its own pictures in turn, however many it has: a small one with a large weight comes round more
+    often. Which picture a sample is of follows from the seed and its number alone, as with a single set. A picture's
+    name is the number of its set, from 1, and its name there. Validation and ``test.py`` take every picture once.
+
+    Args:
+        sets: ``{type: ..., dataroot: ..., ...}`` of each, as it would stand alone.
+        weights: their shares, of any sum; without them every picture counts alike.
+
+    Raises:
+        UserError: a set cannot be built, or there is not one weight for each, or one is too small a share.
+    """
+
+    def __init__(
+        self,
+        sets: Annotated[Sequence[dict[str, Any]], MinLen(1)],
+        weights: Sequence[PositiveFloat] | None = None,
+    ) -> None:
+        if weights is not None and len(weights) != len(sets):
+            raise UserError(f"weights: {len(weights)} for {len(sets)} sets; give one for each, or none")
+        if weights is not None and min(weights) * _BLOCK < sum(weights):
+            share = f"{min(weights):g} of {sum(weights):g} in all"
+            raise UserError(f"weights: {share} is less than one sample in {_BLOCK}; enlarge it, or leave the set out")
+        self.sets = [build(DATASETS, options) for options in sets]
+        self.weights = None if weights is None else tuple(weights)
+        self.has_clean = all(images.has_clean for images in self.sets)
+
+    @classmethod
+    def example(cls, folder: Path) -> dict[str, Any]:
+        write_examples(folder, "a/one", "b/one", "b/two")
+        return {
+            "sets": [{"type": "NoisyFolder", "dataroot": str(folder / part)} for part in "ab"],
+            "weights": [0.25, 0.75],
+        }
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sets))
+
+    def key(self, index: int) -> str:
+        place, own = self._find(index)
+        return f"{place + 1}/{self.sets[place].key(own)}"
+
+    def pick(self, seed: int, number: int) -> int:
+        if self.weights is None:
+            return super().pick(seed, number)
+        block, position = divmod(number, _BLOCK)
+        places, turns, counts = _block(self.weights, seed, block)
+        place = int(places[position])
+        turn = block * int(counts[place]) + int(turns[position])
+        own = self.sets[place].pick((seed + place + 1) % 2**64, turn)
+        return sum(map(len, self.sets[:place])) + own
+
+    def size(self, index: int) -> tuple[int, int]:
+        images, own = self._at(index)
+        return images.size(own)
+
+    def read(self, index: int) -> Picture:
+        images, own = self._at(index)
+        return images.read(own)
+
+    def read_clean(self, index: int) -> Picture:
+        images, own = self._at(index)
+        return images.read_clean(own)
+
+    def samples(self, index: int) -> np.ndarray:
+        images, own = self._at(index)
+        return images.samples(own)
+
+    def nearly_clean(self, index: int) -> bool:
+        images, own = self._at(index)
+        return images.nearly_clean(own)
+
+    def source(self, index: int) -> Path | None:
+        images, own = self._at(index)
+        return images.source(own)
+
+    def window(self, index: int) -> tuple[slice, slice]:
+        images, own = self._at(index)
+        return images.window(own)
+
+    def groups(self, index: int) -> dict[str, str]:
+        images, own = self._at(index)
+        return images.groups(own)
+
+    def keep_usable(self, least: int) -> None:
+        for images in self.sets:
+            images.keep_usable(least)
+
+    def preload(self) -> None:
+        for images in self.sets:
+            images.preload()
+
+    def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
+        images, own = self._at(index)
+        return images.crop(own, top, left, size)
+
+    def depth(self) -> np.dtype:
+        return deepest(images.depth() for images in self.sets)
+
+    def _at(self, index: int) -> tuple[ImageSet, int]:
+        place, own = self._find(index)
+        return self.sets[place], own
+
+    def _find(self, index: int) -> tuple[int, int]:
+        """The set that picture ``index`` is in, and its number there."""
+        ends = list(accumulate(map(len, self.sets)))
+        place = next(place for place, end in enumerate(ends) if index < end)
+        return place, index - ends[place] + len(self.sets[place])
+
+
+@lru_cache(maxsize=8)
+def _block(shares: tuple[float, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every sample of a block, its set and how many of that set are before it in the block; and how many each has.
+
+    The counts are the shares of ``_BLOCK`` rounded down, and one more for the largest remainders.
+    """
+    exact = np.array(shares) / sum(shares) * _BLOCK
+    counts = np.floor(exact).astype(int)
+    counts[np.argsort(counts - exact, kind="stable")[: _BLOCK - counts.sum()]] += 1
+    places = generator(seed, block, MIXES).permutation(np.repeat(np.arange(len(shares)), counts))
+    turns = np.empty(_BLOCK, int)
+    for place, count in enumerate(counts):
+        turns[places == place] = np.arange(count)
+    return places, turns, counts
