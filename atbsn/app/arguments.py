@@ -258,6 +258,10 @@ COMMANDS = {
         "cut data sets into patches that are fast to read, and check what is there",
         project.add_prepare, about=project.PREPARE,
     ),
+    "noise": Command(
+        "tell the noise of pictures, and hold cameras drawn at random against it",
+        project.add_noise, plain=True, about=project.NOISE,
+    ),
     "convert": Command(
         "convert weight files: C-BSN's TensorFlow variables to ours, and .pth to .safetensors and back",
         project.add_convert, plain=True, about=project.CONVERT,

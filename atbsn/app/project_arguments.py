@@ -30,9 +30,20 @@ PREPARE = """\
   atbsn prepare folder my_pictures datasets/mine          a folder of PNG files
   atbsn prepare check  sidd-validation datasets/SIDD/validation
   atbsn prepare speed  datasets/SIDD/medium_512.lmdb
+  atbsn prepare free   clones datasets/free        free photographs, from clones of the repositories they are in
 
 An interrupted preparation continues when the same command is given again. A target that exists is complete, and has
 been read back and compared with what was written.
+"""
+NOISE = """\
+  atbsn noise photographs                        estimated from the noisy pictures alone, by folder
+  atbsn noise photographs --output noise.png     drawn: level against intensity, and correlation
+  atbsn noise noisy --clean clean                measured on pairs of the same names
+  atbsn noise noisy --clean clean --prior default train_real_strong.yml
+
+The table is the fingerprint of the noise: levels in grey values, correlations with the next pixel and between colours,
+and where in the spectrum its power lies. A prior is a population of cameras (CameraPrior, docs/photographs.md) as
+RenoiseModel draws them: "default", or the model.camera of an option file. With --clean it is drawn on those pictures.
 """
 CONVERT = """\
   atbsn convert model.ckpt cbsn.pth              TensorFlow checkpoint; needs tensorflow
@@ -110,6 +121,21 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
     action = actions.add_parser("speed", help="measure how fast patches can be read", allow_abbrev=False)
     action.add_argument("dataroot", type=Path, help="an LMDB, or a folder of pictures")
     action.add_argument("--patch_size", type=positive(int), default=256, help="side of a patch, pixels (default: 256)")
+
+    action = actions.add_parser("free", help="free photographs to train on, and noisy ones", allow_abbrev=False)
+    action.add_argument("source", type=Path, metavar="CLONES", help="folder with git clones of the repositories")
+    action.add_argument("target", type=Path, help="folder to write clean/ and noisy/ into")
+
+
+def add_noise(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "input", type=Path, nargs="?", help="a noisy picture, or a folder of them, searched recursively"
+    )
+    parser.add_argument("--clean", type=Path, metavar="FOLDER", help="their references, of the same names")
+    parser.add_argument(
+        "--prior", nargs="+", default=[], metavar="FILE.yml", help="cameras beside it: default, or option files"
+    )
+    parser.add_argument("--output", type=Path, help="figure of the estimated noise to write: .png, .pdf or .svg")
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:

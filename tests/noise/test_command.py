@@ -1,4 +1,4 @@
-"""scripts/noise.py"""
+"""``atbsn noise``, by its name and as scripts/noise.py."""
 
 import numpy as np
 import pytest
@@ -37,3 +37,44 @@ def test_the_figure(command, folder, tmp_path):
 def test_wrong_output(command, folder):
     status, printed = command("scripts/noise.py", folder, "--output", "noise.txt")
     assert status == 2 and "noise.txt" in printed
+
+
+def test_the_fingerprint_of_pairs_stands_beside_a_prior(command, tmp_path):
+    rng = np.random.default_rng(0)
+    for name in "ab":
+        clean = np.full((128, 128, 3), 100, np.float32)
+        noise = rng.normal(size=(128, 129, 3)) * 6
+        for kind, rgb in (("clean", clean), ("noisy", clean + (noise[:, 1:] + noise[:, :-1]) / 2**0.5)):
+            path = tmp_path / kind / f"{name}.png"
+            path.parent.mkdir(exist_ok=True)
+            write_picture(path, Picture(rgb.astype(np.float32)))
+    status, printed = command(
+        "scripts/noise.py",
+        tmp_path / "noisy",
+        "--clean",
+        tmp_path / "clean",
+        "--prior",
+        "default",
+        "train_real_strong.yml",
+    )
+    assert status == 0, printed
+    rows = {line[:30].strip(): line[30:].split() for line in printed.splitlines()}
+    level, along, down = (
+        [float(value) for value in rows[name]] for name in ("level R", "correlation along rows R", "down columns R")
+    )
+    assert len(level) == 3 and abs(level[0] - 6) < 0.4 and abs(along[0] - 0.48) < 0.06 and abs(down[0]) < 0.1
+    assert level[1] != level[2] and min(level) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "name a picture"),
+        (("--clean", "x"), "noisy pictures"),
+        (("--prior", "missing.yml"), "missing.yml"),
+        (("--prior", "default", "--output", "a.png"), "--output"),
+    ],
+)
+def test_what_cannot_be_told_is_refused(command, arguments, said):
+    status, printed = command("scripts/noise.py", *arguments)
+    assert status == 2 and said in printed and "Traceback" not in printed

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 
+from atbsn.data.store.free import build_free
 from atbsn.data.store.known import check, prepare_set, reading_speed
 from atbsn.utils.log import logger
 
@@ -14,6 +15,8 @@ def main(arguments: Namespace) -> None:
         speed = reading_speed(arguments.dataroot, size)
         text = "%s: %.0f patches of %dx%d a second in one process, %.0f in a second of its CPU time"
         logger.info(text, arguments.dataroot, speed.a_second, size, size, speed.a_cpu_second)
+    elif arguments.action == "free":
+        logger.info("%s", build_free(arguments.source, arguments.target))
     else:
         size, stride = arguments.size, arguments.stride or max(1, arguments.size // 2)
         if arguments.whole:

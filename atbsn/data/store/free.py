@@ -1,0 +1,150 @@
+"""Free photographs, clean and noisy ones, out of clones of the public repositories that they lie in."""
+
+import csv
+import io
+import subprocess
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import BinaryIO, Literal, NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageCms
+
+from atbsn.pictures import Picture, read_picture, write_picture
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_atomically
+from atbsn.utils.log import progress_bar
+
+Kind = Literal["clean", "noisy"]
+_CLEAN = 0.6
+"""Grey values of noise up to which a picture is clean enough at its size: rounding to 8 bits alone is 0.3."""
+_LESS_CLEAN, _SLIGHTLY, _MORE = 1.0, 1.5, 2.0
+"""Up to this noise a picture is reduced by another 1.5, beyond it, or where it could not be measured, by 2."""
+
+
+class Entry(NamedTuple):
+    """A line of a list: the file to write, and where it comes from.
+
+    Attributes:
+        reduced_by: every so many x so many pixels are averaged.
+        noise: grey values that are left after that, measured where the picture is flat; negative: not measured.
+    """
+
+    file: str
+    repository: str
+    blob: str
+    path: str
+    terms: str
+    reduced_by: int = 1
+    noise: float = 0.0
+
+
+def entries(kind: Kind) -> list[Entry]:
+    """The list that comes with the package: 141 clean photographs, or 39 noisy ones."""
+    text = files("atbsn").joinpath("data", "store", "lists", f"free_{kind}.tsv").read_text(encoding="utf-8")
+    found = []
+    for row in csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE):
+        entry = Entry(row["file"], row["repository"], row["object"], row["path"], row["licence"])
+        if kind == "clean":
+            entry = entry._replace(reduced_by=int(row["reduced_by"]), noise=float(row["noise"]))
+        found.append(entry)
+    return found
+
+
+def build_free(clones: Path, target: Path) -> str:
+    """Write ``target/clean`` (PNG, sRGB, upright, reduced until clean) and ``target/noisy`` (JPEGs byte for byte).
+
+    What is there already is left alone, so that the command continues where it was stopped.
+
+    Args:
+        clones: a folder with clones, bare or not, each named ``<owner>+<name>``, since two share a name.
+
+    Returns:
+        What was written and what is missing, in words.
+
+    Raises:
+        UserError: git is missing, no clone is there, or the target cannot be written.
+    """
+    every: list[tuple[Kind, Entry]] = [("clean", entry) for entry in entries("clean")]
+    every += [("noisy", entry) for entry in entries("noisy")]
+    homes = {name: git_folder(clones, name) for name in sorted({entry.repository for _, entry in every})}
+    if not any(homes.values()):
+        commands = "\n".join(
+            f"  git clone https://github.com/{name} {clones / name.replace('/', '+')}" for name in homes
+        )
+        raise UserError(f"{clones}: none of the repositories is there; clone them first:\n{commands}")
+    missing = []
+    for kind, entry in progress_bar(every, "photographs", unit="picture"):
+        path = target / kind / f"{entry.file}.{'png' if kind == 'clean' else 'jpg'}"
+        if path.is_file():
+            continue
+        home = homes[entry.repository]
+        data = None if home is None else blob(home, entry)
+        if data is None:
+            missing.append(f"{entry.repository} {entry.path}")
+        elif kind == "noisy":
+            write_atomically(path, partial(_copy, data))
+        else:
+            write_picture(path, Picture(clean_picture(data, entry)))
+    said = f"{target}: {len(every) - len(missing)} of {len(every)} photographs"
+    return said + "".join(f"\n  missing: {name}" for name in missing)
+
+
+def git_folder(clones: Path, repository: str) -> Path | None:
+    """Where git keeps a clone of ``repository`` (``owner/name``) below ``clones``."""
+    folder = clones / repository.replace("/", "+")
+    for git in (folder / ".git", folder):
+        if (git / "HEAD").is_file() and (git / "objects").is_dir():
+            return git
+    return None
+
+
+def blob(home: Path, entry: Entry) -> bytes | None:
+    """The bytes of the file: git's object itself, or the file of that path in the commit it names; None: not there."""
+    for name in (entry.blob, f"{entry.blob}:{entry.path}"):
+        command = ["git", f"--git-dir={home}", "cat-file", "blob", name]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False)
+        except FileNotFoundError:
+            raise UserError("git: not found; install it, photographs are read out of clones") from None
+        if done.returncode == 0:
+            return done.stdout
+    return None
+
+
+def clean_picture(data: bytes, entry: Entry) -> np.ndarray:
+    """(H, W, 3) uint8 sRGB, reduced as the list says, and again until its noise is below ``_CLEAN``."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder, Path(entry.path).name)
+        path.write_bytes(data)
+        picture = read_picture(path)
+    rgb = _averaged(_srgb(picture), entry.reduced_by)
+    if 0 <= entry.noise <= _CLEAN:
+        return rgb
+    factor = _SLIGHTLY if 0 <= entry.noise <= _LESS_CLEAN else _MORE
+    size = (int(rgb.shape[1] / factor), int(rgb.shape[0] / factor))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+
+
+def _copy(data: bytes, file: BinaryIO) -> None:
+    file.write(data)
+
+
+def _srgb(picture: Picture) -> np.ndarray:
+    rgb = picture.rgb8()
+    if picture.icc is None or picture.grey:
+        return rgb
+    source = ImageCms.ImageCmsProfile(io.BytesIO(picture.icc))
+    if "sRGB" in ImageCms.getProfileDescription(source):
+        return rgb
+    converted = ImageCms.profileToProfile(Image.fromarray(rgb), source, ImageCms.createProfile("sRGB"))
+    return np.asarray(converted)
+
+
+def _averaged(rgb: np.ndarray, factor: int) -> np.ndarray:
+    height, width = (side // factor for side in rgb.shape[:2])
+    blocks = rgb[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
+    return (blocks.mean((1, 3), dtype=np.float32) + 0.5).astype(np.uint8)
