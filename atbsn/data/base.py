@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -16,6 +16,10 @@ from atbsn.data.stream import in_turn
 from atbsn.pictures import Picture
 from atbsn.utils.dist import is_main
 from atbsn.utils.errors import UserError
+from atbsn.utils.types import PositiveFloat
+
+White = PositiveFloat | Literal["auto"]
+"""Which value of files of 16 bits or floating point is white, as ``read_picture`` takes it."""
 
 _MEMORY_SHARE = 0.8
 """Decoded pictures may take this part of the memory that is available."""

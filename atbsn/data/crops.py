@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from atbsn.data.base import ImageSet, as_rgb, kept_samples, picture_of
+from atbsn.data.base import ImageSet, White, as_rgb, kept_samples, picture_of
 from atbsn.data.folder import write_examples
 from atbsn.pictures import Picture, find_pictures, read_picture
 from atbsn.registry import DATASETS
@@ -28,6 +28,7 @@ class PictureCrops(ImageSet):
         side: of a crop, pixels; smaller pictures are taken whole.
         least: shortest side that a picture may have.
         seed: of the places.
+        white: as ``NoisyFolder`` takes it.
 
     Raises:
         UserError: no picture can be used.
@@ -40,6 +41,7 @@ class PictureCrops(ImageSet):
         side: PositiveInt = 512,
         least: PositiveInt = 64,
         seed: NonNegativeInt = 0,
+        white: White = "auto",
     ) -> None:
         found = find_pictures(paths)
         rng = np.random.default_rng(seed)
@@ -51,7 +53,7 @@ class PictureCrops(ImageSet):
         each = max(1, num_crops // max(1, len(chosen)))
         for number in chosen:
             try:
-                picture = read_picture(found.paths[number])
+                picture = read_picture(found.paths[number], white=white)
             except UserError as error:
                 logger.warning("%s", error)
                 self.skipped.append((found.paths[number], "cannot be read"))

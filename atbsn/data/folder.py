@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from atbsn.data.base import ImageSet, MemoryShortError, as_rgb, picture_of
+from atbsn.data.base import ImageSet, MemoryShortError, White, as_rgb, picture_of
 from atbsn.data.store.lmdb import LmdbReader
 from atbsn.pictures import Found, Picture, find_pictures, image_paths, picture_size, read_picture, write_picture
 from atbsn.registry import DATASETS
@@ -26,9 +26,19 @@ class StoredSet(ImageSet):
     Args:
         dataroot: where the files are, or the folder of the LMDB.
         find: lists the files in ``dataroot``; not called for an LMDB.
+        white: as ``read_picture`` takes it; not for an LMDB.
     """
 
-    def __init__(self, dataroot: str | Path, io_backend: IoBackend, find: Callable[[Path], list[Path]]) -> None:
+    def __init__(
+        self,
+        dataroot: str | Path,
+        io_backend: IoBackend,
+        find: Callable[[Path], list[Path]],
+        white: White = "auto",
+    ) -> None:
+        if io_backend == "lmdb" and white != "auto":
+            raise UserError(f"white: {white}: an LMDB holds what was prepared; leave white out")
+        self.white = white
         root = Path(dataroot)
         self._store = LmdbReader(root) if io_backend == "lmdb" else None
         if self._store is not None:
@@ -50,7 +60,9 @@ class StoredSet(ImageSet):
         return self.paths[index] if self._store is None else None
 
     def read(self, index: int) -> Picture:
-        return read_picture(self.paths[index]) if self._store is None else picture_of(self._store.read(index))
+        if self._store is None:
+            return read_picture(self.paths[index], white=self.white)
+        return picture_of(self._store.read(index))
 
     def samples(self, index: int) -> np.ndarray:
         return super().samples(index) if self._store is None else self._store.read(index)
@@ -81,13 +93,15 @@ class NoisyFolder(StoredSet):
     Args:
         dataroot: a folder, searched recursively for PNG, JPEG, TIFF, BMP and WebP; or one such file; or an LMDB.
         io_backend: ``lmdb`` if ``dataroot`` is one that ``atbsn prepare`` made.
+        white: the value that is white in files of 16 bits or floating point, such as 1023 of 10 bits in 16; all are
+            taken by the same. ``auto``: 65535, and of floating point 1, or a picture's largest value above that.
 
     Raises:
         UserError: nothing there, or no picture in it.
     """
 
-    def __init__(self, dataroot: str | Path, io_backend: IoBackend = "disk") -> None:
-        super().__init__(dataroot, io_backend, image_paths)
+    def __init__(self, dataroot: str | Path, io_backend: IoBackend = "disk", white: White = "auto") -> None:
+        super().__init__(dataroot, io_backend, image_paths, white)
         self._passed_over = _passed_over(Path(dataroot), self.paths) if io_backend == "disk" else []
         if self._passed_over:
             logger.warning("%s: %s", dataroot, Found(self.paths, [], self._passed_over).summary())

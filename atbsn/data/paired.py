@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from atbsn.data.base import ImageSet
+from atbsn.data.base import ImageSet, White
 from atbsn.data.folder import write_examples
 from atbsn.data.pairing import pairs_by_ending, pairs_by_name, pairs_by_template
 from atbsn.pictures import Picture, picture_size, read_picture
@@ -22,12 +22,13 @@ class PairSet(ImageSet):
 
     Args:
         pairs: key, noisy file and clean file of each.
+        white: as ``read_picture`` takes it, of both.
     """
 
     has_clean = True
 
-    def __init__(self, pairs: list[tuple[str, Path, Path]]) -> None:
-        self.pairs = pairs
+    def __init__(self, pairs: list[tuple[str, Path, Path]], white: White = "auto") -> None:
+        self.pairs, self.white = pairs, white
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -36,12 +37,12 @@ class PairSet(ImageSet):
         return self.pairs[index][0]
 
     def read(self, index: int) -> Picture:
-        return read_picture(self.pairs[index][1])
+        return read_picture(self.pairs[index][1], white=self.white)
 
     def read_clean(self, index: int) -> Picture:
         """Read the reference; a ``UserError`` if it is not of the noisy picture's size."""
         _, noisy_path, clean_path = self.pairs[index]
-        clean, size = read_picture(clean_path), picture_size(noisy_path)
+        clean, size = read_picture(clean_path, white=self.white), picture_size(noisy_path)
         if clean.rgb.shape[:2] != size:
             raise UserError(
                 f"{clean_path}: {clean.rgb.shape[0]}x{clean.rgb.shape[1]} pixels, but the noisy picture "
@@ -71,6 +72,8 @@ class PairedFolder(PairSet):
             a ``/``. With a ``/`` it is the path below ``dataroot``, without one the name in any folder; the extension
             may be left out.
         clean: template of their references' names, of the same words or fewer.
+        white: the value that is white in noisy and clean files of 16 bits or floating point, such
+            as 1023 of 10 bits in 16. ``auto``: 65535, and of floating point 1, or a picture's largest value above that.
 
     Raises:
         UserError: no layout matches, a noisy picture has no reference, or several to choose from.
@@ -83,18 +86,19 @@ class PairedFolder(PairSet):
         split: Literal["train", "valid"] | None = None,
         noisy: str | None = None,
         clean: str | None = None,
+        white: White = "auto",
     ) -> None:
         root = Path(dataroot)
         if noisy is not None or clean is not None:
             if noisy is None or clean is None or split is not None:
                 raise UserError("noisy, clean: two templates belong together, and to no split; give both or none")
-            super().__init__(pairs_by_template(root, Path(dataroot_clean or dataroot), noisy, clean))
+            super().__init__(pairs_by_template(root, Path(dataroot_clean or dataroot), noisy, clean), white)
             return
         noisy_tree, clean_tree = root / "Noisy", root / "GT"
         if dataroot_clean is not None:
             noisy_tree, clean_tree = root, Path(dataroot_clean)
         if dataroot_clean is not None or (noisy_tree.is_dir() and clean_tree.is_dir()):
-            super().__init__(pairs_by_name(noisy_tree / (split or ""), clean_tree / (split or "")))
+            super().__init__(pairs_by_name(noisy_tree / (split or ""), clean_tree / (split or "")), white)
             return
         if not root.is_dir():
             raise UserError(f"{root}: no such folder; check the path")
@@ -103,7 +107,7 @@ class PairedFolder(PairSet):
             names = sorted(path.name for path in root.iterdir())
             found = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
             raise UserError(f"{root}: no pairs in it; it needs {_LAYOUTS}; found: {found or 'nothing'}")
-        super().__init__(pairs)
+        super().__init__(pairs, white)
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from annotated_types import Ge, Le, MinLen
 
-from atbsn.data.base import ImageSet, kept_samples, picture_of
+from atbsn.data.base import ImageSet, White, kept_samples, picture_of
 from atbsn.data.folder import relative_keys, write_examples
 from atbsn.pictures import Picture, image_paths, picture_size, read_picture, to_depth
 from atbsn.registry import DATASETS
@@ -44,6 +44,7 @@ class ReducedFolder(ImageSet):
         nlm: strength h of OpenCV's non-local means on the picture as it is, grey levels; twice that for colour; 0:
             none.
         min_side: pictures that would have a shorter side than this are left out, pixels.
+        white: as ``NoisyFolder`` takes it.
 
     Raises:
         UserError: nothing there, or no picture is large enough.
@@ -55,8 +56,9 @@ class ReducedFolder(ImageSet):
         factors: Annotated[Sequence[Factor], MinLen(1)] = (2.5, 3.0, 4.0),
         nlm: NonNegativeFloat = 0.0,
         min_side: PositiveInt = 128,
+        white: White = "auto",
     ) -> None:
-        self.nlm = nlm
+        self.nlm, self.white = nlm, white
         root = Path(dataroot)
         paths = image_paths(root)
         keys = relative_keys(paths, root if root.is_dir() else root.parent)
@@ -89,15 +91,15 @@ class ReducedFolder(ImageSet):
     def read(self, index: int) -> Picture:
         path, _, factor = self._entries[index]
         with _ONE_AT_A_TIME:  # OpenCV uses all cores for one picture; the next factor finds it done
-            samples = _smoothed(path, self.nlm if factor > 1 else 0.0)
+            samples = _smoothed(path, self.nlm if factor > 1 else 0.0, self.white)
             height, width = _reduced(samples.shape[:2], factor)
             reduced = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
         return picture_of(reduced.reshape(height, width, -1))  # OpenCV drops a single channel
 
 
 @lru_cache(maxsize=2)
-def _smoothed(path: Path, strength: float) -> np.ndarray:
-    samples = kept_samples(read_picture(path))
+def _smoothed(path: Path, strength: float, white: White) -> np.ndarray:
+    samples = kept_samples(read_picture(path, white=white))
     return non_local_means(samples, strength) if strength else samples
 
 

@@ -5,13 +5,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 import torch
 from torch.utils.data import default_collate
 
-from atbsn.data import base
+from atbsn.data import base, build_dataset
 from atbsn.data.base import ImageSet, deepest, kept_samples, picture_of
+from atbsn.data.crops import PictureCrops
 from atbsn.data.folder import NoisyFolder
 from atbsn.data.loader import SampleNumbers, train_loader
+from atbsn.data.paired import PairedFolder
 from atbsn.data.patches import PatchDataset, to_batch
 from atbsn.data.reduced import ReducedFolder, non_local_means
 from atbsn.data.simulated import SimulatedCamera
@@ -220,6 +223,52 @@ def test_floats_are_kept_raw_alone(tmp_path, monkeypatch):
     assert torch.equal(seen_in_training(images, 0), torch.from_numpy(floats).permute(2, 0, 1))
     with pytest.raises(UserError, match=r"a: floats, which PNG does not hold; use --codec raw"):
         prepare(files, tmp_path / "png.lmdb", Plan.make(files, 40, 40, "png"), num_workers=1)
+
+
+# --- white --------------------------------------------------------------------------------------------------
+
+
+def ten_bits(path: Path, height: int = 32, width: int = 32) -> np.ndarray:
+    """10 bits in a file of 16, as laboratory cameras write them."""
+    return write(path, RNG.integers(0, 1024, (height, width, 1), np.uint16))
+
+
+def test_ten_bits_in_sixteen_fill_the_range_by_their_white(tmp_path):
+    samples = ten_bits(tmp_path / "a.png")
+    expected = torch.from_numpy(samples[..., 0] * np.float32(255 / 1023))
+    assert (seen_in_training(NoisyFolder(tmp_path, white=1023), 0)[1] - expected).abs().max() < 1 / 257
+    assert seen_in_training(NoisyFolder(tmp_path), 0).max() < 4
+
+
+def test_floats_with_a_white_of_the_set(tmp_path):
+    """As they are, not each by its own largest value."""
+    for name, top in (("a", 900.0), ("b", 300.0)):
+        samples = RNG.uniform(0, top, (32, 32)).astype(np.float32)
+        tifffile.imwrite(tmp_path / f"{name}.tif", samples)
+    seen = seen_in_training(NoisyFolder(tmp_path, white=1000), 1)
+    assert seen.dtype == torch.float32
+    assert torch.allclose(seen[0], torch.from_numpy(samples) * (255 / 1000), rtol=1e-5)
+
+
+def test_white_of_the_other_sets_of_files(tmp_path):
+    samples = ten_bits(tmp_path / "in" / "a.png", 40, 40)
+    ten_bits(tmp_path / "ref" / "a.png", 40, 40)
+    for images in (
+        PairedFolder(tmp_path / "in", tmp_path / "ref", white=1023),
+        PictureCrops([str(tmp_path / "in")], side=40, least=20, white=1023),
+        ReducedFolder(tmp_path / "in", factors=[1], min_side=20, white=1023),
+    ):
+        assert np.abs(images.read(0).rgb[..., 0] - samples[..., 0] * (65535 / 1023)).max() <= 0.5
+        if images.has_clean:
+            assert images.read_clean(0).rgb.max() > 60000
+
+
+def test_white_that_is_none(tmp_path):
+    ten_bits(tmp_path / "a.png")
+    with pytest.raises(UserError, match="white"):
+        build_dataset({"type": "NoisyFolder", "dataroot": str(tmp_path), "white": 0})
+    with pytest.raises(UserError, match="white: 1023: an LMDB holds what was prepared; leave white out"):
+        NoisyFolder(tmp_path, "lmdb", white=1023)
 
 
 # --- conversions --------------------------------------------------------------------------------------------
