@@ -109,16 +109,17 @@ class RandomCamera:
     def _tone(self, x: Tensor) -> "_Tone":
         prior = self.prior
         toned = chance(x, prior.toned)
-        exponent = torch.where(toned, uniform(x, *prior.tone_exponent), 1.0)
-        return _Tone(exponent, uniform(x, *prior.tone_contrast) * toned)
+        return _Tone(_where(toned, uniform(x, *prior.tone_exponent), 1), uniform(x, *prior.tone_contrast) * toned)
 
     def _colour_matrix(self, x: Tensor) -> Tensor:
         """(B, 3, 3), camera RGB to linear sRGB; rows sum to 1, so that white stays white."""
-        mean, std = (x.new_tensor(values) for values in (self.prior.matrix_mean, self.prior.matrix_std))
         # Beyond two deviations a matrix may be nearly singular, and no camera of the table lies there.
-        off = mean + std * torch.randn(len(x), 6, device=x.device).clamp(-2, 2)
-        zero = torch.zeros_like(off[:, 0])
-        rows = (zero, off[:, 0], off[:, 1], off[:, 2], zero, off[:, 3], off[:, 4], off[:, 5], zero)
+        drawn = torch.randn(len(x), 6, device=x.device).clamp(-2, 2).unbind(dim=1)
+        off = [
+            mean + std * z for mean, std, z in zip(self.prior.matrix_mean, self.prior.matrix_std, drawn, strict=True)
+        ]
+        zero = torch.zeros_like(off[0])
+        rows = (zero, *off[:3], zero, *off[3:], zero)
         matrix = torch.stack(rows, dim=1).unflatten(1, (3, 3))
         return matrix + torch.diag_embed(1 - matrix.sum(dim=2))
 
@@ -127,7 +128,7 @@ class RandomCamera:
         prior = self.prior
         matrix = self._colour_matrix(linear)
         balance = self._of_red_and_blue(linear, prior.balance)
-        camera = mix_channels(linear, torch.linalg.inv(matrix)).clamp(0, 1)
+        camera = mix_channels(linear, _inverse(matrix)).clamp(0, 1)
         bayer = bayer_pattern(torch.randint(4, (len(linear),), device=linear.device), *linear.shape[-2:])
         value, gain = ((x * bayer).sum(dim=1, keepdim=True) for x in (camera, balance))
         shot = log_uniform(linear, *prior.shot_noise)
@@ -178,7 +179,7 @@ class RandomCamera:
         less = 1 - uniform(difference, 0, prior.anisotropy)  # of the smoothing, along rows or along columns
         down = chance(difference, 0.5)
         luma, colour = difference[:, :1], difference[:, 1:]
-        across, along = (luma_std * torch.where(axis, less, 1.0) for axis in (down, ~down))
+        across, along = (luma_std * _where(axis, less, 1) for axis in (down, ~down))
         smooth = gaussian_blur(luma, across.flatten(1), along.flatten(1))
         kept = uniform(difference, 0, 1).square() / 2
         smooth = torch.lerp(smooth, luma, kept)
@@ -186,12 +187,12 @@ class RandomCamera:
         coarse = F.interpolate(half, scale_factor=2.0, mode="bilinear")
         coarse = torch.lerp(coarse, colour, uniform(difference, 0, 1).square() / 2)
         # A camera that smooths more had more to smooth, so the level before smoothing is what is left of it here.
-        luma_gain = torch.where(active, uniform(difference, 0.7, 1.2), 1.0)
-        colour_gain = torch.where(active, uniform(difference, 0.4, 1.1), 1.0)
+        luma_gain = _where(active, uniform(difference, 0.7, 1.2), 1)
+        colour_gain = _where(active, uniform(difference, 0.4, 1.1), 1)
         luma = _with_level_of(torch.where(active, smooth, luma), luma) * luma_gain
         colour = _with_level_of(torch.where(active & (colour_std > 0.15), coarse, colour), colour) * colour_gain
         if prior.luma_alone:
-            colour = colour * torch.where(chance(colour, prior.luma_alone), uniform(colour, 0, 0.2), 1.0)
+            colour = colour * _where(chance(colour, prior.luma_alone), uniform(colour, 0, 0.2), 1)
         if prior.blotches:
             nodes = [side // _BLOTCH for side in colour.shape[-2:]]
             field = torch.randn(len(colour), 2, *nodes, device=colour.device)
@@ -202,8 +203,14 @@ class RandomCamera:
 
     def _in_grey(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
         """Some in black and white: their luma, or their green alone."""
-        green = torch.tensor([0.0, 1.0, 0.0], device=noisy.device).view(3, 1, 1)
-        weights = torch.where(chance(noisy, 0.5), noisy.new_tensor(_LUMA).view(3, 1, 1), green)
+        luma = chance(noisy, 0.5)
+        weights = torch.cat(
+            [
+                _where(luma, torch.full_like(luma, share, dtype=noisy.dtype), green)
+                for share, green in zip(_LUMA, (0, 1, 0), strict=True)
+            ],
+            dim=1,
+        )
         chosen = chance(noisy, self.prior.grey)
         noisy, clean = (
             torch.where(chosen, (x * weights).sum(dim=1, keepdim=True).expand_as(x), x) for x in (noisy, clean)
@@ -287,6 +294,19 @@ def _mean_cut_off(value: Tensor, std: Tensor) -> Tensor:
     density = torch.exp(-t.square() / 2) / math.sqrt(2 * math.pi)
     below = torch.erfc(t / math.sqrt(2)) / 2
     return std * density - value * below
+
+
+def _where(condition: Tensor, x: Tensor, other: float) -> Tensor:
+    """``torch.where``, which would copy a number from the host."""
+    return torch.where(condition, x, torch.full_like(x, other))
+
+
+def _inverse(matrix: Tensor) -> Tensor:
+    """The inverses of (B, 3, 3) matrices, by cross products: no check that waits for the device."""
+    first, second, third = matrix.unbind(dim=1)
+    pairs = ((second, third), (third, first), (first, second))
+    adjugate = torch.stack([torch.linalg.cross(*pair) for pair in pairs], dim=2)
+    return adjugate / (first * adjugate[..., 0]).sum(dim=1)[:, None, None]
 
 
 def _level(x: Tensor) -> Tensor:

@@ -4,11 +4,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_CROSS = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
-_SQUARE = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
+from atbsn.ops.constant import Constant
+
+_CROSS_KERNEL = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
+_SQUARE_KERNEL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
+_CROSS, _SQUARE = Constant(_CROSS_KERNEL[None, None]), Constant(_SQUARE_KERNEL[None, None])
 """Bilinear interpolation of the pixels a mosaic has of green, and of red or blue."""
+_BILINEAR = Constant(torch.stack((_SQUARE_KERNEL, _CROSS_KERNEL, _SQUARE_KERNEL))[:, None])
 _ALONG = torch.tensor([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]])
-_MALVAR = (
+_MALVAR = Constant(
     torch.stack(
         (
             torch.tensor([[0, 0, -1.0, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]]),
@@ -39,8 +43,7 @@ def bayer_pattern(phases: Tensor, height: int, width: int) -> Tensor:
 
 def demosaic_bilinear(raw: Tensor, bayer: Tensor) -> Tensor:
     """(B, 1, H, W) raw values of the mosaic ``bayer`` -> (B, 3, H, W), channel by channel."""
-    kernel = torch.stack((_SQUARE, _CROSS, _SQUARE))[:, None].to(raw)
-    return F.conv2d(F.pad(raw * bayer, (1,) * 4, mode="reflect"), kernel, groups=3)
+    return F.conv2d(F.pad(raw * bayer, (1,) * 4, mode="reflect"), _BILINEAR.like(raw), groups=3)
 
 
 def demosaic_edges(raw: Tensor, bayer: Tensor) -> Tensor:
@@ -58,7 +61,7 @@ def demosaic_edges(raw: Tensor, bayer: Tensor) -> Tensor:
 
 def demosaic_malvar(raw: Tensor, bayer: Tensor) -> Tensor:
     """Gradient-corrected linear interpolation (Malvar, He and Cutler, ICASSP 2004), as MATLAB's ``demosaic`` is."""
-    at_green, at_red, along, across = F.conv2d(F.pad(raw, (2,) * 4, mode="reflect"), _MALVAR.to(raw)).split(1, dim=1)
+    at_green, at_red, along, across = F.conv2d(F.pad(raw, (2,) * 4, mode="reflect"), _MALVAR.like(raw)).split(1, dim=1)
     red, green, blue = bayer.split(1, dim=1)
     # Green pixels with red neighbours to the left and right lie in red rows, the others in blue rows.
     beside = F.pad(red, (1, 1, 0, 0))
@@ -74,5 +77,5 @@ def demosaic_malvar(raw: Tensor, bayer: Tensor) -> Tensor:
     )
 
 
-def _interpolate(x: Tensor, kernel: Tensor) -> Tensor:
-    return F.conv2d(F.pad(x, (1,) * 4, mode="reflect"), kernel[None, None].to(x))
+def _interpolate(x: Tensor, kernel: Constant) -> Tensor:
+    return F.conv2d(F.pad(x, (1,) * 4, mode="reflect"), kernel.like(x))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -26,5 +27,5 @@ def chance(x: Tensor, probability: float) -> Tensor:
 
 def one_of(x: Tensor, shares: Sequence[float]) -> Tensor:
     """The place in ``shares``, which need not sum to 1."""
-    steps = torch.tensor(shares, device=x.device, dtype=torch.float32).cumsum(0)
-    return (uniform(x, 0, 1) * steps[-1] >= steps[:-1]).sum(dim=-1, keepdim=True)
+    drawn, steps = uniform(x, 0, sum(shares)), list(accumulate(shares))
+    return torch.stack([drawn >= step for step in steps[:-1]]).sum(dim=0)

@@ -6,41 +6,48 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_YCBCR = torch.tensor(
+from atbsn.ops.constant import Constant
+
+_TO_YCBCR = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64
 )
-_RGB = torch.linalg.inv(_YCBCR)
+_YCBCR, _RGB = Constant(_TO_YCBCR), Constant(torch.linalg.inv(_TO_YCBCR))
 
-_LUMA = torch.tensor(
-    [
-        [16, 11, 10, 16, 24, 40, 51, 61],
-        [12, 12, 14, 19, 26, 58, 60, 55],
-        [14, 13, 16, 24, 40, 57, 69, 56],
-        [14, 17, 22, 29, 51, 87, 80, 62],
-        [18, 22, 37, 56, 68, 109, 103, 77],
-        [24, 35, 55, 64, 81, 104, 113, 92],
-        [49, 64, 78, 87, 103, 121, 120, 101],
-        [72, 92, 95, 98, 112, 100, 103, 99],
-    ]
+_LUMA = Constant(
+    torch.tensor(
+        [
+            [16, 11, 10, 16, 24, 40, 51, 61],
+            [12, 12, 14, 19, 26, 58, 60, 55],
+            [14, 13, 16, 24, 40, 57, 69, 56],
+            [14, 17, 22, 29, 51, 87, 80, 62],
+            [18, 22, 37, 56, 68, 109, 103, 77],
+            [24, 35, 55, 64, 81, 104, 113, 92],
+            [49, 64, 78, 87, 103, 121, 120, 101],
+            [72, 92, 95, 98, 112, 100, 103, 99],
+        ]
+    )
 )
 """Quantisation of luma in Annex K of the JPEG standard (ITU-T T.81)."""
-_CHROMA = torch.full((8, 8), 99)
-_CHROMA[:4, :4] = torch.tensor([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]])
+_CHROMA = Constant(
+    F.pad(
+        torch.tensor([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]), (0, 4, 0, 4), value=99
+    )
+)
+"""That of the colour differences."""
 
 
 def to_ycbcr(rgb: Tensor) -> Tensor:
     """(B, 3, H, W) RGB to luma and two colour differences (BT.601, as JPEG has them); the differences are about 0."""
-    return mix_channels(rgb, _YCBCR)
+    return mix_channels(rgb, _YCBCR.like(rgb))
 
 
 def to_rgb(ycbcr: Tensor) -> Tensor:
     """The inverse of ``to_ycbcr``."""
-    return mix_channels(ycbcr, _RGB)
+    return mix_channels(ycbcr, _RGB.like(ycbcr))
 
 
 def mix_channels(x: Tensor, matrix: Tensor) -> Tensor:
     """The pixels of ``x`` (B, 3, H, W) times ``matrix``, (3, 3) or one a picture, (B, 3, 3)."""
-    matrix = matrix.to(x)
     return torch.einsum("bij,bjhw->bihw" if matrix.dim() == 3 else "ij,bjhw->bihw", matrix, x)
 
 
@@ -52,7 +59,7 @@ def jpeg(rgb: Tensor, quality: Tensor, subsampled: Tensor) -> Tensor:
         subsampled: (B,) bool: whether the colour differences have half the resolution (4:2:0).
     """
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
-    luma, chroma = ((((table.to(rgb) * scale + 50) / 100).floor().clamp(1, 255)) for table in (_LUMA, _CHROMA))
+    luma, chroma = ((((table.like(rgb) * scale + 50) / 100).floor().clamp(1, 255)) for table in (_LUMA, _CHROMA))
     ycbcr = to_ycbcr(rgb)
     y, c = ycbcr[:, :1] - 128, ycbcr[:, 1:]
     half = F.interpolate(_quantised(F.avg_pool2d(c, 2), chroma), scale_factor=2.0, mode="bilinear")
@@ -62,7 +69,7 @@ def jpeg(rgb: Tensor, quality: Tensor, subsampled: Tensor) -> Tensor:
 
 def _quantised(x: Tensor, steps: Tensor) -> Tensor:
     """The 8 x 8 cosine transform of ``x`` (B, C, H, W) rounded to multiples of ``steps`` (B, 8, 8), and back."""
-    dct = _dct_matrix().to(x)
+    dct = _DCT.like(x)
     blocks = x.unflatten(-2, (-1, 8)).unflatten(-1, (-1, 8)).transpose(-3, -2)
     steps = steps[:, None, None, None]
     coefficients = torch.round(dct @ blocks @ dct.T / steps) * steps
@@ -74,3 +81,6 @@ def _dct_matrix() -> Tensor:
     cosines = torch.cos(math.pi * (2 * place + 1) * frequency / 16) / 2
     cosines[0] /= math.sqrt(2)
     return cosines
+
+
+_DCT = Constant(_dct_matrix())

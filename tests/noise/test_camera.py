@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from atbsn.noise.camera import RandomCamera, gaussian_blur
 from atbsn.noise.demosaic import bayer_pattern, demosaic_bilinear, demosaic_edges, demosaic_malvar
@@ -289,3 +291,28 @@ def test_as_many_pictures_are_patterned_as_asked(patterned: float) -> None:
     _, clean = camera(noiseless=1.0, patterned=patterned)(torch.full((64, 3, 64, 64), 90.0))
     flat = (clean - clean[..., :1, :1]).abs().amax((1, 2, 3)) < 0.5
     assert abs((1 - flat.float().mean()) - 0.85 * patterned) < 0.2 and flat.all() == (patterned == 0)
+
+
+def test_nothing_is_read_from_the_device_or_copied_to_it() -> None:
+    """On a made-up GPU: what would wait for the device, or could not be captured in a CUDA graph."""
+
+    class Crossings(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: list[str] = []
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            devices = {each.device.type for each in args if isinstance(each, torch.Tensor) and each.dim()}
+            target = (kwargs or {}).get("device")
+            moved = target is not None and devices and torch.device(target).type not in devices
+            if moved or len(devices) > 1 or func is torch.ops.aten._local_scalar_dense.default:
+                self.found.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    random = RandomCamera(CameraPrior(grey=0.5))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        pictures = torch.empty(2, 3, 64, 64, device="cuda")
+        random(pictures)  # constants are copied once
+        with Crossings() as crossings:
+            random(pictures)
+    assert not crossings.found

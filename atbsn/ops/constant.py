@@ -1,0 +1,21 @@
+"""Tensors that never change, kept on every device where they were needed."""
+
+import torch
+from torch import Tensor
+
+
+class Constant:
+    """``Constant(value).like(x)`` is ``value`` on the device of ``x`` and of its type; copied there once.
+
+    A copy from the host in every step would hold the device up, and could not be captured in a CUDA graph.
+    """
+
+    def __init__(self, value: Tensor) -> None:
+        self._value = value
+        self._kept: dict[tuple[torch.device, torch.dtype], Tensor] = {}
+
+    def like(self, x: Tensor) -> Tensor:
+        place = (x.device, x.dtype)
+        if place not in self._kept:
+            self._kept[place] = self._value.to(x)
+        return self._kept[place]
