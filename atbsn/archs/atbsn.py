@@ -89,7 +89,7 @@ class ATBSN(BlindSpotNetwork):
         margin = max(shifts)
         offset = self._offset(noisy)
         parts = self._features(noisy - offset, margin)
-        outputs = in_blocks(parts, margin, lambda block: self._teachers(block, shifts, margin))
+        outputs = in_blocks(parts, margin, lambda block: self._teachers(block, shifts, margin), len(shifts))
         return _crop(outputs, noisy) + offset
 
     @classmethod
@@ -122,10 +122,14 @@ class ATBSN(BlindSpotNetwork):
         biases = (self.nin_A.bias, None, None, None)
         mixed = [F.conv2d(*each) for each in zip(parts, slices, biases, strict=True)]
         outputs = []
-        for shift in shifts:
-            above, left, below, right = shift_outwards(mixed, shift, margin)
-            outputs.append(self._head((above + left).add_(below).add_(right)))
-        return torch.stack(outputs)
+        for some in _together(shifts, mixed[0].device):
+            sums = []
+            for shift in some:
+                above, left, below, right = shift_outwards(mixed, shift, margin)
+                sums.append((above + left).add_(below).add_(right))
+            stacked = sums[0] if len(sums) == 1 else torch.cat(sums)
+            outputs.append(self._head(stacked).unflatten(0, (len(some), -1)))
+        return torch.cat(outputs)
 
     def _head(self, mixed: Tensor) -> Tensor:
         """Everything after ``nin_A``, whose output it overwrites."""
@@ -136,6 +140,11 @@ class ATBSN(BlindSpotNetwork):
     def _offset(self, noisy: Tensor) -> Tensor | float:
         """What is taken off the input and added to the output: a number, or (B, 3, 1, 1)."""
         return noisy.mean(dim=(2, 3), keepdim=True) if self.mean == "picture" else float(self.mean)
+
+
+def _together(shifts: Sequence[int], device: torch.device) -> list[Sequence[int]]:
+    """Groups of ``shifts`` whose heads are one batch: all on a GPU; each alone on a CPU, in whose cache it fits."""
+    return [shifts] if device.type != "cpu" else [[shift] for shift in shifts]
 
 
 def _crop(output: Tensor, noisy: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
+from atbsn.ops.dilation import DilatedConv2d, through_dilated
 from atbsn.ops.padding import reflect_pad
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
@@ -35,11 +36,11 @@ class DilatedModule(nn.Module):
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation)
+        self.conv1 = DilatedConv2d(channels, dilation)
         self.conv2 = nn.Conv2d(channels, channels, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(self.conv1(x).relu()).relu()
+    def forward(self, x: Tensor, dense: bool = False) -> Tensor:
+        return x + self.conv2(self.conv1(x, dense).relu()).relu()
 
 
 class Branch(nn.Module):
@@ -51,6 +52,7 @@ class Branch(nn.Module):
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
+        self.dilation = dilation
         self.conv1 = SwitchableConv2d(channels, 2 * dilation - 1)
         self.conv2 = nn.Conv2d(channels, channels, 1)
         self.conv3 = nn.Conv2d(channels, channels, 1)
@@ -60,7 +62,7 @@ class Branch(nn.Module):
     def forward(self, x: Tensor, blind: bool) -> Tensor:
         x = self.conv1(x, blind).relu()
         x = self.conv3(self.conv2(x).relu()).relu()
-        return self.conv4(self.dilated(x)).relu()
+        return self.conv4(through_dilated(self.dilated, x, self.dilation)).relu()
 
 
 @ARCHS.register

@@ -9,6 +9,7 @@ from annotated_types import Ge, Le
 from torch import Tensor, nn
 
 from atbsn.archs.base import in_full_precision
+from atbsn.ops.dilation import DilatedConv2d, through_dilated
 
 RADIUS = 29
 """How far DBSNl looks with its published nine modules, pixels."""
@@ -41,12 +42,11 @@ class DilatedModule(nn.Module):
 
     def __init__(self, width: int, dilation: int, activation: Activation) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=dilation, dilation=dilation), activation(), nn.Conv2d(width, width, 1)
-        )
+        self.body = nn.Sequential(DilatedConv2d(width, dilation), activation(), nn.Conv2d(width, width, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x).add_(x)
+    def forward(self, x: Tensor, dense: bool = False) -> Tensor:
+        dilated, activation, pointwise = self.body
+        return pointwise(activation(dilated(x, dense))).add_(x)
 
 
 class Branch(nn.Module):
@@ -58,6 +58,7 @@ class Branch(nn.Module):
 
     def __init__(self, width: int, dilation: int, num_modules: int, activation: Activation) -> None:
         super().__init__()
+        self.dilation, self.num_modules = dilation, num_modules
         self.body = nn.Sequential(
             CentreMaskedConv2d(width, 2 * dilation - 1), activation(),
             nn.Conv2d(width, width, 1), activation(),
@@ -67,7 +68,14 @@ class Branch(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
+        layers = list(self.body)
+        before, after = 6, 6 + self.num_modules
+        for layer in layers[:before]:
+            x = layer(x)
+        x = through_dilated(layers[before:after], x, self.dilation)
+        for layer in layers[after:]:
+            x = layer(x)
+        return x
 
 
 class DBSNl(nn.Module):

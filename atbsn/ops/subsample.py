@@ -33,6 +33,8 @@ def batch_to_space(x: Tensor, stride: int) -> Tensor:
             f"batch of {x.shape[0]} sub-images: not a multiple of {stride} x {stride}; give every sub-image"
         )
     phases = x.unflatten(0, (stride, stride, -1))
+    if _is_channels_last(x):
+        return phases.permute(2, 4, 0, 5, 1, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
     return phases.permute(2, 3, 4, 0, 5, 1).flatten(4, 5).flatten(2, 3)
 
 

@@ -73,7 +73,7 @@ def turned_separately(plain: nn.Module, x: Tensor, k: int) -> Tensor:
 @torch.no_grad()
 def test_teachers_in_blocks_of_any_size(pixels, monkeypatch):
     """Blocks of a few rows, of a picture, of several pictures."""
-    monkeypatch.setattr("atbsn.ops.blind_spot.block_pixels", lambda device: pixels)
+    monkeypatch.setattr("atbsn.ops.blind_spot.block_pixels", lambda device, num_heads: pixels)
     ours, plain = pair("ATBSN", width=2)
     x, ks = picture(64, 64, batch=3), (0, 3, 11)
     torch.testing.assert_close(ours.forward_teachers(x, ks), plain.forward_teachers(x, ks))

@@ -105,7 +105,7 @@ def test_is_the_papers_network_at_any_size(size):
 
 @torch.no_grad()
 def test_family_in_blocks_of_rows_equals_separate_passes(monkeypatch):
-    monkeypatch.setattr("atbsn.ops.blind_spot.block_pixels", lambda device: 40)
+    monkeypatch.setattr("atbsn.ops.blind_spot.block_pixels", lambda device, num_heads: 40)
     net, x = build(), picture(61, 20, batch=3)
     separate = torch.stack([net(x, k) for k in (5, 0, 2)])
     torch.testing.assert_close(net.forward_teachers(x, (5, 0, 2)), separate, rtol=1e-10, atol=1e-10)
