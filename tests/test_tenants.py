@@ -4,11 +4,11 @@
 """
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from methods import built, method
 from torch import nn
 from torch.utils.data import default_collate
 
@@ -22,8 +22,6 @@ from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.inference.plan import Asked
 from atbsn.engine.inference.tiling import Tiler
-from atbsn.models import build_model
-from atbsn.models.base import Model
 from atbsn.pictures import Picture, picture_size, write_picture
 from atbsn.registry import ARCHS, DATASETS, MODELS
 from atbsn.registry.build import with_defaults
@@ -180,31 +178,6 @@ def test_onnx(name, tmp_path):
 
 
 # --- training methods --------------------------------------------------------------------------------------
-
-
-def method(name: str, folder: Path) -> tuple[dict[str, object], dict[str, object]]:
-    """Options of a network that method ``name`` trains, and of the method: the first network that it takes."""
-    arguments = {"type": name, **MODELS.get(name).example(folder)}
-    refusals = []
-    for network in ("ATBSN", *NETWORKS):
-        options = {"type": network, **NETWORKS[network].example()}
-        try:
-            build_model(arguments, build_arch(options))
-            return options, arguments
-        except UserError as error:
-            refusals.append(f"{network}: {error}")
-    raise AssertionError(f"{name} takes no network: {refusals}")
-
-
-def built(name: str, folder: Path) -> tuple[Model, int]:
-    """The method, and the side of a patch that suits it."""
-    network, arguments = method(name, folder)
-    torch.manual_seed(0)
-    net = build_arch(network)
-    cls = MODELS.get(name)
-    given = with_defaults(cls, {key: value for key, value in arguments.items() if key != "type"})
-    multiple = cls.patch_multiple(type(net), given)
-    return build_model(arguments, net), -(-64 // multiple) * multiple
 
 
 @pytest.mark.parametrize("name", list(MODELS))

@@ -114,6 +114,9 @@ class Train(Section):
     like), whose backward pass is faster otherwise."""
     compile: bool | Literal["auto"] = False
     """torch.compile the losses; auto does so on a GPU (on a CPU it did not pay)."""
+    cuda_graph: bool | Literal["auto"] = "auto"
+    """Capture a whole iteration and launch it as one CUDA graph; auto does so on a GPU, in one process, unless
+    skip_nonfinite has to look at every iteration. The results are the same."""
     skip_nonfinite: NonNegativeInt = 0
     """How many steps in a row may be skipped because loss or gradient is not finite; 0 stops at the first."""
 

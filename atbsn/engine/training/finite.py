@@ -33,7 +33,7 @@ class FiniteGuard:
         skip: how many iterations in a row may be left out; 0 stops at the first.
         name_of: the name of a picture, by its index in the training set.
         last_good: where the last good checkpoint is, for the message.
-        scaler: enabled for fp16; gradients that are not finite are then its business, unless they stay so.
+        scaler: enabled for fp16; gradients that are not finite are then its business (``Step``), unless they stay so.
     """
 
     def __init__(
@@ -52,11 +52,12 @@ class FiniteGuard:
         """Note the indices of the pictures of a micro-batch."""
         self._pictures.append(pictures)
 
-    def passes(self, iteration: int, loss: Tensor, norm: Tensor) -> bool:
-        """Whether to make the step; with ``skip``, raises ``UserError`` when the run has to stop."""
-        finite = torch.stack((loss.detach(), norm.to(loss))).isfinite()
-        if self.scaler.is_enabled():
-            finite[1] = True
+    def passes(self, iteration: int, finite: Tensor) -> bool:
+        """Whether to make the step; with ``skip``, raises ``UserError`` when the run has to stop.
+
+        Args:
+            finite: (2,) bool, the loss and the gradient; kept, so nobody may write to it.
+        """
         step = _Step(iteration, self._pictures, finite)
         self._pictures = []
         if self.skip:

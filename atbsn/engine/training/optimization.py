@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from atbsn.options.schema import Adam, CosineAnnealing, MultiStep, Step, Train
 
@@ -17,7 +17,10 @@ def build_optimizer(options: Train, net: nn.Module) -> Optimizer:
     """The optimizer over the parameters of ``net`` that want gradients; fused where the device has it."""
     arguments = options.optim.model_dump(exclude={"type"})
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    fused = isinstance(options.optim, Adam) and parameters[0].device.type in ("cuda", "cpu")
+    device, adam = parameters[0].device.type, isinstance(options.optim, Adam)
+    if adam and device == "cuda":
+        arguments["capturable"] = True  # as part of a CUDA graph; the arithmetic is the same
+    fused = device == "cuda" or (adam and device == "cpu")
     return getattr(torch.optim, options.optim.type)(parameters, fused=fused or None, **arguments)
 
 
@@ -43,8 +46,32 @@ def _rate(options: Train) -> Callable[[int], float]:
     return lambda done: 1.0
 
 
-def build_ema(options: Train, net: nn.Module) -> AveragedModel | None:
-    """An exponential moving average of the weights of ``net``, if ``ema_decay`` asks for one."""
-    if not options.ema_decay:
-        return None
-    return AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(options.ema_decay))
+class MovingAverage(AveragedModel):
+    """An exponential moving average of the weights, which starts as what they are after the first step.
+
+    As ``AveragedModel`` with ``get_ema_multi_avg_fn``, but the number of updates, which is on the CPU, is not sent to
+    the device each time.
+
+    Args:
+        decay: how much of the average stays at each step.
+    """
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        super().__init__(net)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        averages, weights = list(self.module.parameters()), list(model.parameters())
+        if int(self.n_averaged) == 0:
+            torch._foreach_copy_(averages, weights)
+        else:
+            torch._foreach_lerp_(averages, weights, 1 - self.decay)
+        for average, buffer in zip(self.module.buffers(), model.buffers(), strict=True):
+            average.copy_(buffer)
+        self.n_averaged += 1
+
+
+def build_ema(options: Train, net: nn.Module) -> MovingAverage | None:
+    """The moving average of the weights of ``net``, if ``ema_decay`` asks for one."""
+    return MovingAverage(net, options.ema_decay) if options.ema_decay else None

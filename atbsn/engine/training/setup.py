@@ -121,6 +121,7 @@ def build_training(options: Options, device: torch.device, state: State | None) 
             f"{options.name}: {missing}: missing; training needs it (atbsn options list names methods and data)"
         )
     autocast(train.precision, device)
+    captures(train, device)
     seed = options.manual_seed
     if seed is None:
         seed = dist.broadcast(draw_seed()) if state is None else state.content["seed"]
@@ -178,10 +179,10 @@ def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
     )  # fmt: skip
     guard = FiniteGuard(train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, learner.scaler)
     if train.compile is True or (train.compile == "auto" and device.type == "cuda"):
-        model.compile()
+        model.compile(dynamic=False)  # patches have one size
     schedule = Schedule(
         train.total_iter, training.start_iter, training.reported, train.accum_iter, train.clip_grad_norm,
-        train.precision, options.logger.print_freq, options.logger.save_checkpoint_freq,
+        train.precision, captures(train, device), options.logger.print_freq, options.logger.save_checkpoint_freq,
         options.val.val_freq if training.val_sets else None,
     )  # fmt: skip
     batches = iter(_build_loader(training))
@@ -202,6 +203,23 @@ def lay_out(model: Model, train: Train, device: torch.device) -> None:
         model.to(memory_format=torch.channels_last)
     else:
         model.register_forward_pre_hook(_contiguous)
+
+
+def captures(train: Train, device: torch.device) -> bool:
+    """Whether iterations become a CUDA graph.
+
+    Raises:
+        UserError: ``train.cuda_graph`` is true where they cannot.
+    """
+    obstacles = {
+        "it needs a GPU": device.type != "cuda",
+        "with several processes gradients are exchanged while they are computed": dist.world_size() > 1,
+        "train.skip_nonfinite looks at every iteration": train.skip_nonfinite > 0,
+    }
+    obstacle = next((reason for reason, holds in obstacles.items() if holds), None)
+    if train.cuda_graph is True and obstacle is not None:
+        raise UserError(f"train.cuda_graph: true: {obstacle}; use auto or false")
+    return train.cuda_graph is not False and obstacle is None
 
 
 def _is_odd(convolution: nn.Conv2d) -> bool:

@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from atbsn.data.device import on_device
-from atbsn.engine.precision import autocast
 from atbsn.engine.training.checkpoint import Checkpointer, Learner
 from atbsn.engine.training.finite import FiniteGuard
+from atbsn.engine.training.graph import CudaRecorder, GraphedStep
 from atbsn.engine.training.interrupt import StopSignal
 from atbsn.engine.training.loggers import RunLogger
+from atbsn.engine.training.step import Step
 from atbsn.utils.log import logger, progress_bar
 from atbsn.utils.types import Precision
 
@@ -29,6 +31,7 @@ class Schedule:
         accum_iter: micro-batches an iteration.
         clip_grad_norm: largest norm of the gradient, or None.
         precision: type of the forward pass.
+        cuda_graph: whether an iteration is captured and launched as one; on a GPU, one process, nothing skipped.
         print_freq, checkpoint_freq, val_freq: iterations between; ``val_freq`` may be None.
     """
 
@@ -38,6 +41,7 @@ class Schedule:
     accum_iter: int = 1
     clip_grad_norm: float | None = None
     precision: Precision = "fp32"
+    cuda_graph: bool = False
     print_freq: int = 100
     checkpoint_freq: int = 2000
     val_freq: int | None = None
@@ -69,15 +73,14 @@ class Trainer:
         device: torch.device,
     ) -> None:
         self.learner, self.model, self.batches = learner, learner.model, on_device(batches, device)
-        self.optimizer, self.scaler, self.ema = learner.optimizer, learner.scaler, learner.ema
         self.guard, self.checkpointer, self.run_logger, self.validate = guard, checkpointer, run_logger, validate
         self.schedule, self.device = schedule, device
-        self.max_norm = schedule.clip_grad_norm or float("inf")
-        self.parameters = [parameter for parameter in self.model.net.parameters() if parameter.requires_grad]
-        self.replica: nn.Module = self.model  # what computes the losses: with several processes, one of them
+        replica: nn.Module = self.model  # what computes the losses: with several processes, one of them
         if torch.distributed.is_initialized():
             ids = [device.index] if device.type == "cuda" else None
-            self.replica = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
+            replica = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
+        step = Step(learner, replica, schedule.clip_grad_norm, schedule.precision, device)
+        self.make_step = GraphedStep(step, CudaRecorder(device)) if schedule.cuda_graph else step
 
     def train(self, stop: StopSignal) -> None:
         """Run to the last iteration, or until ``stop`` is raised; the state is saved either way."""
@@ -128,28 +131,23 @@ class Trainer:
     def step(self, iteration: int) -> dict[str, Tensor]:
         """One optimizer step; the losses of its last micro-batch, on the device, or none if it was skipped."""
         progress = torch.full((), (iteration - 1) / self.schedule.total_iter, device=self.device)
-        for micro_batch in range(1, self.schedule.accum_iter + 1):
+        micro_batches = []
+        for _ in range(self.schedule.accum_iter):
             batch, pictures = next(self.batches)
             self.guard.remember(pictures)
-            with self._gradient_exchange(micro_batch), autocast(self.schedule.precision, self.device):
-                losses = self.replica(batch, progress)
-                self.scaler.scale(losses["loss"] / self.schedule.accum_iter).backward()
-        self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.parameters, self.max_norm)
-        passes = self.guard.passes(iteration, losses["loss"], norm)
-        if passes:
-            self.scaler.step(self.optimizer)
-            if self.ema is not None:
-                self.ema.update_parameters(self.model.net)
-        self.scaler.update()
+            micro_batches.append(batch)
+        if isinstance(self.make_step, GraphedStep):
+            outcome = self.make_step(micro_batches, progress)
+            self.guard.passes(iteration, outcome.finite.clone())
+        else:
+            outcome = self.make_step(micro_batches, progress, partial(self.guard.passes, iteration))
         self.learner.scheduler.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return losses if passes else {}
+        return outcome.losses if outcome.updated else {}
 
     def log(self, iteration: int) -> None:
         """Write the mean losses since the last time."""
         self.guard.settle()
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self.learner.optimizer.param_groups[0]["lr"]
         self.run_logger.log_losses(iteration, self.schedule.total_iter, self.learner.meter.read(), lr)
 
     def validation(self, iteration: int) -> None:
@@ -172,9 +170,3 @@ class Trainer:
 
     def _is_due(self, iteration: int, frequency: int | None) -> bool:
         return frequency is not None and (iteration % frequency == 0 or iteration == self.schedule.total_iter)
-
-    def _gradient_exchange(self, micro_batch: int) -> AbstractContextManager[object]:
-        """Processes exchange gradients only at the last micro-batch of an iteration."""
-        if micro_batch < self.schedule.accum_iter and isinstance(self.replica, nn.parallel.DistributedDataParallel):
-            return self.replica.no_sync()
-        return nullcontext()

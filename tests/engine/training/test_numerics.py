@@ -11,6 +11,7 @@ from training_runs import At, Run, tiny
 from atbsn.engine.training.checkpoint import Learner
 from atbsn.engine.training.finite import FiniteGuard
 from atbsn.engine.training.loggers import LossMeter
+from atbsn.engine.training.step import Step
 from atbsn.engine.training.trainer import Schedule, Trainer
 from atbsn.models.bsn import BSNModel
 from atbsn.utils.errors import UserError
@@ -153,7 +154,7 @@ def test_the_first_of_several_bad_iterations_is_named():
     watch = guard()
     for iteration, loss in enumerate((1.0, INF, 1.0, NAN), start=1):
         watch.remember(torch.tensor([iteration % 3]))
-        assert watch.passes(iteration, torch.tensor(loss), torch.tensor(1.0))
+        assert watch.passes(iteration, torch.tensor([loss, 1.0]).isfinite())
     with pytest.raises(UserError, match=r"iter 2: .* on c; last good checkpoint: net_3\.pth"):
         watch.settle()
 
@@ -162,18 +163,8 @@ def test_all_micro_batches_are_named():
     watch = guard()
     watch.remember(torch.tensor([0, 2]))
     watch.remember(torch.tensor([2, 1]))
-    watch.passes(1, torch.tensor(NAN), torch.tensor(1.0))
+    watch.passes(1, torch.tensor([False, True]))
     with pytest.raises(UserError, match="on a, c, b;"):
-        watch.settle()
-
-
-def test_fp16_leaves_gradients_to_the_scaler_but_not_losses():
-    watch = guard(scaler=torch.amp.GradScaler("cpu"))
-    watch.remember(torch.tensor([0]))
-    watch.passes(1, torch.tensor(1.0), torch.tensor(INF))
-    watch.settle()
-    watch.passes(2, torch.tensor(INF), torch.tensor(1.0))
-    with pytest.raises(UserError, match="iter 2"):
         watch.settle()
 
 
@@ -192,6 +183,22 @@ class Line(nn.Module):
 
     def forward(self, batch, progress):
         return {"loss": self.net(batch["noisy"].mean().view(1, 1)).squeeze()}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch, enabled):
+    model = Line()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=enabled)
+    learner = Learner(model, None, optimizer, None, scaler, LossMeter())
+    step = Step(learner, model, None, "fp32", torch.device("cpu"))
+
+    def finite(value):
+        return step([{"noisy": torch.tensor(value)}], torch.zeros(()), passes=lambda finite: False).finite.tolist()
+
+    assert finite(INF) == [False, enabled]
+    monkeypatch.setattr(Line, "forward", lambda self, batch, progress: {"loss": Spoiled.apply(self.net.weight.sum())})
+    assert finite(1.0) == [True, enabled]
 
 
 @pytest.mark.parametrize("skip", [0, 1])

@@ -14,7 +14,10 @@ from torch import nn
 
 import atbsn
 from atbsn.archs.weights import read_weights
+from atbsn.engine.training.setup import captures
+from atbsn.options.schema import Train
 from atbsn.pictures import Picture, read_picture, write_picture
+from atbsn.utils.errors import UserError
 
 VAL = {"type": "SimulatedCamera", "split": "val"}
 
@@ -200,7 +203,7 @@ def test_several_sets_go_to_folders_of_their_own(command, write_options, tmp_pat
 
 def test_auto_compiles_on_a_gpu_alone(command, write_options, monkeypatch):
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda *_: compiled.append(True))
+    monkeypatch.setattr(nn.Module, "compile", lambda *_, **how: compiled.append(how))
     options = write_options(train={"total_iter": 1})
     for value, expected in (("auto", 0), ("true", 1)):
         status, output = command("train.py", "-opt", options, "--set", f"train.compile={value}", f"name=run_{value}")
@@ -261,3 +264,19 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def test_a_cuda_graph_needs_a_gpu(command, write_options, tmp_path):
+    status, output = command("train.py", "-opt", write_options(train={"cuda_graph": True}))
+    assert status == 2 and "train.cuda_graph: true: it needs a GPU; use auto or false" in output
+    assert not (tmp_path / "experiments").exists()
+
+
+def test_captures_only_where_it_can():
+    train = {"total_iter": 1, "optim": {"type": "Adam", "lr": 1e-3}}
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert captures(Train(**train), gpu) and captures(Train(**train, cuda_graph=True), gpu)
+    assert not captures(Train(**train), cpu) and not captures(Train(**train, cuda_graph=False), gpu)
+    assert not captures(Train(**train, skip_nonfinite=1), gpu)
+    with pytest.raises(UserError, match=r"train\.skip_nonfinite looks at every iteration; use auto or false"):
+        captures(Train(**train, skip_nonfinite=1, cuda_graph=True), gpu)

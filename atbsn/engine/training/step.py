@@ -1,0 +1,104 @@
+"""One iteration's arithmetic: losses, gradients, their norm, optimizer and average. Nothing waits for the device."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from atbsn.engine.precision import autocast
+from atbsn.engine.training.checkpoint import Learner
+from atbsn.utils.types import Precision
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of an iteration, on the device.
+
+    Attributes:
+        losses: of its last micro-batch, detached scalars.
+        finite: (2,) bool: the loss, and the norm of the gradient.
+        updated: whether the weights were changed.
+    """
+
+    losses: dict[str, Tensor]
+    finite: Tensor
+    updated: bool = True
+
+
+class Step:
+    """``step(micro_batches, progress)``: from the patches to the new weights.
+
+    It depends on tensors alone and leaves no gradients behind, so that it can be captured as a CUDA graph
+    (``engine.training.graph``).
+
+    Args:
+        replica: what computes the losses: the method, or with several processes a wrapper of it.
+        clip_grad_norm: largest norm of the gradient, or None.
+        precision: type of the forward pass.
+        device: where it computes.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        replica: nn.Module,
+        clip_grad_norm: float | None,
+        precision: Precision,
+        device: torch.device,
+    ) -> None:
+        self.learner, self.replica, self.clip_grad_norm = learner, replica, clip_grad_norm
+        self.precision, self.device = precision, device
+        self.parameters = [parameter for parameter in learner.model.net.parameters() if parameter.requires_grad]
+
+    def __call__(
+        self, micro_batches: Sequence[Batch], progress: Tensor, passes: Callable[[Tensor], bool] | None = None
+    ) -> Outcome:
+        """Make an iteration.
+
+        Args:
+            micro_batches: all of the iteration, as a method takes them.
+            progress: scalar, iterations done / iterations in all.
+            passes: whether to change the weights, told what of loss and gradient was finite; None: always.
+        """
+        scaler, optimizer, ema = self.learner.scaler, self.learner.optimizer, self.learner.ema
+        losses = self._gradients(micro_batches, progress)
+        scaler.unscale_(optimizer)
+        norm = self._clipped_norm()
+        finite = torch.stack((losses["loss"], norm.to(losses["loss"]))).isfinite()
+        if scaler.is_enabled():  # it sees to gradients that are not finite
+            finite[1].fill_(True)
+        updated = passes is None or passes(finite)
+        if updated:
+            scaler.step(optimizer)
+            if ema is not None:
+                ema.update_parameters(self.learner.model.net)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        return Outcome(losses, finite, updated)
+
+    def _gradients(self, micro_batches: Sequence[Batch], progress: Tensor) -> dict[str, Tensor]:
+        """Sum up the gradients of the mean loss; the losses of the last micro-batch."""
+        *_, last = micro_batches
+        losses: dict[str, Tensor] = {}
+        for batch in micro_batches:
+            with self._gradient_exchange(batch is last), autocast(self.precision, self.device):
+                losses = self.replica(batch, progress)
+                loss = losses["loss"] if len(micro_batches) == 1 else losses["loss"] / len(micro_batches)
+                self.learner.scaler.scale(loss).backward()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _clipped_norm(self) -> Tensor:
+        """The norm of the gradient before it is clipped."""
+        if self.clip_grad_norm is not None:
+            return nn.utils.clip_grad_norm_(self.parameters, self.clip_grad_norm)
+        return nn.utils.get_total_norm([each.grad for each in self.parameters if each.grad is not None])
+
+    def _gradient_exchange(self, is_last: bool) -> AbstractContextManager[object]:
+        """Processes exchange gradients only at the last micro-batch of an iteration."""
+        if not is_last and isinstance(self.replica, nn.parallel.DistributedDataParallel):
+            return self.replica.no_sync()
+        return nullcontext()

@@ -1,0 +1,197 @@
+"""An iteration that is recorded and repeated, as a CUDA graph is, trains as one that Python goes through each time."""
+
+import copy
+import logging
+from functools import partial
+
+import pytest
+import torch
+from methods import built
+from recording import Operators, Rerun
+from torch import nn
+
+from atbsn.engine.training.checkpoint import Learner
+from atbsn.engine.training.graph import CudaRecorder, GraphedStep
+from atbsn.engine.training.loggers import LossMeter
+from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
+from atbsn.engine.training.step import Step
+from atbsn.options.schema import SGD, Adam, Train
+from atbsn.registry import MODELS
+
+ITERATIONS = 6
+CPU = torch.device("cpu")
+READING = (
+    "aten._local_scalar_dense",
+    "aten.nonzero",
+    "aten.masked_select",
+    "aten._unique",
+    "aten.unique",
+    "aten.equal",
+)
+"""Operators whose result, or its size, Python has to wait for."""
+
+
+def learner_of(model, **changes):
+    train = Train(**{"total_iter": ITERATIONS, "optim": Adam(type="Adam", lr=1e-3), "ema_decay": 0.5, **changes})
+    optimizer = build_optimizer(train, model.net)
+    if isinstance(train.optim, SGD):  # fused, as on a GPU
+        how = {"lr": train.optim.lr, "momentum": train.optim.momentum}
+        optimizer = torch.optim.SGD(model.net.parameters(), fused=True, **how)
+    average, scheduler = build_ema(train, model.net), build_scheduler(train, optimizer)
+    scaler = torch.amp.GradScaler(optimizer.param_groups[0]["params"][0].device.type, enabled=train.precision == "fp16")
+    return Learner(model, average, optimizer, scheduler, scaler, LossMeter())
+
+
+def batches_of(side, accumulate=1):
+    generator = torch.Generator().manual_seed(5)
+
+    def batch():
+        noisy = torch.rand(2, 3, side, side, generator=generator) * 255
+        return {"noisy": noisy, "index": torch.randperm(2, generator=generator)}
+
+    for _ in range(ITERATIONS):
+        yield [batch() for _ in range(accumulate)]
+
+
+def trained(learner, make_step, batches, device=CPU):
+    """Weights, average and moments after training, the losses of each iteration, and the last learning rate."""
+    torch.manual_seed(3)
+    seen = []
+    for done, micro_batches in enumerate(batches):
+        moved = [{name: value.to(device) for name, value in batch.items()} for batch in micro_batches]
+        outcome = make_step(moved, torch.full((), done / ITERATIONS, device=device))
+        learner.scheduler.step()
+        assert outcome.finite.tolist() == [True, True]
+        seen.append({name: float(value) for name, value in outcome.losses.items()})
+    tensors = {f"net {name}": value for name, value in learner.model.net.state_dict().items()}
+    tensors |= {f"average {name}": value for name, value in learner.ema.state_dict().items()}
+    for number, moments in enumerate(learner.optimizer.state_dict()["state"].values()):
+        tensors |= {f"{number} {name}": value for name, value in moments.items() if value is not None}
+    return tensors, seen, [group["lr"] for group in learner.optimizer.param_groups]
+
+
+def assert_same(one, other):
+    """Within the rounding of the learning rate, which a recorded iteration reads as float32."""
+    (tensors, seen, rates), (other_tensors, other_seen, other_rates) = one, other
+    assert rates == other_rates
+    for losses, other_losses in zip(seen, other_seen, strict=True):
+        assert other_losses == pytest.approx(losses, rel=1e-4)
+    assert tensors.keys() == other_tensors.keys()
+    for key, value in tensors.items():
+        close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-5, msg=partial("{}: {}".format, key))
+        close(other_tensors[key], value)
+
+
+def compare(name, folder, accumulate=1, clip=None, **changes):
+    model, side = built(name, folder, side=32)
+    results = []
+    for recorded in (False, True):
+        learner = learner_of(copy.deepcopy(model).train(), **changes)
+        step, recorder = Step(learner, learner.model, clip, "fp32", CPU), Rerun(learner)
+        make_step = GraphedStep(step, recorder) if recorded else step
+        results.append(trained(learner, make_step, batches_of(side, accumulate)))
+    assert recorder.replays == ITERATIONS - 3
+    assert_same(*results)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_recorded_iteration_trains_the_same(name, tmp_path):
+    """Learning rate, progress, patches, average and random numbers are those of each iteration."""
+    compare(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"accumulate": 2, "clip": 1.0},
+        {"optim": Adam(type="AdamW", lr=1e-3, weight_decay=0.1)},
+        {"optim": SGD(type="SGD", lr=1e-4, momentum=0.9)},
+    ],
+)
+def test_with_other_settings_too(changes, tmp_path):
+    compare("BSNModel", tmp_path, **changes)
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_no_iteration_reads_a_number_from_a_tensor(name, tmp_path):
+    """On a GPU each such reading would wait for all that is under way."""
+    model, side = built(name, tmp_path, side=32)
+    learner = learner_of(model.train())
+    step = Step(learner, model, 1.0, "fp32", CPU)
+    batches = list(batches_of(side))
+    step(batches[0], torch.zeros(()))
+    with Operators(learner) as operators:
+        step(batches[1], torch.zeros(()))
+    assert len(operators.calls) > 100
+    assert not [each for each in operators.names() if each.startswith(READING)]
+
+
+class Reader(nn.Module):
+    """A method whose loss is not made of tensors alone."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, batch, progress):
+        loss = self.net(batch["noisy"]).square().mean()
+        return {"loss": loss * float(loss.detach() / 1000)}
+
+
+class Refusing(Rerun):
+    def watch(self, *given):
+        return self.warm_up(*given), "waits for the device"
+
+
+def test_a_method_that_cannot_be_recorded_trains_without(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
+    caplog.set_level(logging.INFO, "atbsn")
+    model, side = built("BSNModel", tmp_path, side=32)
+    results = []
+    for graphed in (False, True):
+        learner = learner_of(Reader(copy.deepcopy(model.net)).train())
+        step, recorder = Step(learner, learner.model, None, "fp32", CPU), Refusing(learner)
+        results.append(trained(learner, GraphedStep(step, recorder) if graphed else step, batches_of(side)))
+        assert recorder.replays == 0
+    assert_same(*results)
+    assert "Reader trains without a CUDA graph: it waits for the device" in caplog.text
+
+
+# --- on a GPU -----------------------------------------------------------------------------------------------------
+
+
+def on_gpu(model, graphed, precision="fp32", clip=1.0):
+    device = torch.device("cuda")
+    learner = learner_of(copy.deepcopy(model).to(device).train())
+    step = Step(learner, learner.model, clip, precision, device)
+    return learner, GraphedStep(step, CudaRecorder(device)) if graphed else step
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", list(MODELS))
+def test_a_captured_iteration_trains_the_same(name, precision, tmp_path):
+    model, side = built(name, tmp_path, side=32)
+    results = []
+    for graphed in (False, True):
+        learner, make_step = on_gpu(model, graphed, precision)
+        results.append(trained(learner, make_step, batches_of(side), torch.device("cuda")))
+    assert make_step.captured
+    (tensors, seen, _), (other_tensors, other_seen, _) = results
+    for losses, other_losses in zip(seen, other_seen, strict=True):
+        assert other_losses == pytest.approx(losses, rel=1e-2 if precision == "bf16" else 1e-3)
+    assert tensors["average n_averaged"] == other_tensors["average n_averaged"] == ITERATIONS
+
+
+@pytest.mark.gpu
+def test_what_cannot_be_captured_is_said_and_trained_without(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
+    caplog.set_level(logging.INFO, "atbsn")
+    model, side = built("BSNModel", tmp_path, side=32)
+    results = []
+    for graphed in (False, True):
+        learner, make_step = on_gpu(Reader(model.net), graphed)
+        results.append(trained(learner, make_step, batches_of(side), torch.device("cuda")))
+    assert not make_step.captured
+    assert_same(*results)
+    assert "Reader trains without a CUDA graph: it waits for the device" in caplog.text
