@@ -48,7 +48,7 @@ def facts(data: bytes) -> Facts:
     """Read the boxes; what is damaged is as if it were not there."""
     try:
         return _facts(data)
-    except (struct.error, IndexError, StopIteration):
+    except (struct.error, IndexError, KeyError, StopIteration):
         return Facts()
 
 

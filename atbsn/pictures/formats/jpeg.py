@@ -37,7 +37,6 @@ _GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 _LONGEST = 65533  # bytes in a segment
 _END = b"\xff\xd9"
 _MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-_KINDS = ("JPEG", "MPO")
 
 
 class Jpeg(Codec):
@@ -120,7 +119,7 @@ def end_of_picture(data: bytes) -> int | None:
 
 def _open(file: BinaryIO) -> JpegImageFile:
     """The photograph; refuses stereo pairs and panoramas. A preview, a gain map or a depth map behind it is none."""
-    image = open_image(file, *_KINDS)
+    image = open_image(file, "JPEG")  # which also opens what Pillow calls MPO
     assert isinstance(image, JpegImageFile)
     entries = getattr(image, "mpinfo", {}).get(0xB002, [])
     kinds = [entry["Attribute"]["MPType"] for entry in entries[1:]]

@@ -18,6 +18,7 @@ class Ppm(Codec):
     name = "PPM"
     suffixes = (".ppm", ".pgm", ".pnm")
     holds = Holds(bits=16, icc=False, texts=False)
+    states_white = True
 
     def sniff(self, data: bytes | mmap, suffix: str) -> bool:
         return data[:2] in (b"P2", b"P3", b"P5", b"P6") and data[2:3] in b" \t\n\r#"
