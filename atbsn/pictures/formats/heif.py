@@ -16,6 +16,7 @@ from atbsn.pictures.metadata import (
     Coding,
     Decoded,
     Metadata,
+    RefusedError,
     Samples,
     check_pixels,
     choose_page,
@@ -47,7 +48,7 @@ class Heif(Codec):
 
     def decode(self, data: bytes, page: int | None) -> Decoded:
         frame, warnings = _open(io.BytesIO(data), page)
-        values = np.atleast_3d(np.asarray(frame))
+        values = np.atleast_3d(_pixels(frame))
         if values.shape[2] == 4 and "chroma" not in frame.info:  # grey with alpha, which pillow-heif gives as RGBA
             values = values[..., [0, 3]]
         bits = frame.info["bit_depth"]
@@ -109,14 +110,24 @@ CODEC = Heif()
 
 def _open(file: BinaryIO, page: int | None) -> tuple[Any, tuple[str, ...]]:
     """The wanted picture, not decoded yet, and what is to be said of the others."""
+    library = _library()
     try:
-        heif = _library().open_heif(file, convert_hdr_to_8bit=False)
+        heif = library.open_heif(file, convert_hdr_to_8bit=False)
         index, warnings = choose_page("a HEIF", page, len(heif), heif.primary_index)
         frame = heif[index]
     except IndexError as error:
-        raise ValueError("no picture in it that libheif decodes") from error
+        raise RefusedError("no picture in it that pillow-heif decodes", "convert it, or repair it") from error
     check_pixels(*frame.size)
     return frame, warnings
+
+
+def _pixels(frame: Any) -> np.ndarray:
+    try:
+        return np.asarray(frame)
+    except (OSError, RuntimeError, ValueError) as error:
+        if "has not been built in" in str(error):
+            raise RefusedError("its compression is not one that pillow-heif decodes", "convert it to HEIC") from error
+        raise
 
 
 def _code_points(found: dict[str, Any] | None) -> CodePoints | None:
