@@ -348,7 +348,7 @@ BUILT = {
     "atbsn.app.commands.train.Experiment": mock.MagicMock(),
     "atbsn.engine.training.setup.RunLogger": leave,
     "atbsn.app.commands.valid.validate_sets": leave,
-    "atbsn.app.commands.test.denoise_set": leave,
+    "atbsn.app.commands.test.run": leave,
 }
 """Where train.py, valid.py and test.py have built all, and would begin to write."""
 COMPUTED = {

@@ -2,10 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from atbsn.engine.inference.pipeline.steps import Observer
+from atbsn.engine.inference.pipeline.task import Task
 from atbsn.noise.level import noise_before_and_after, sample_blocks
+from atbsn.pictures import Picture
 
 _CELL = 64
 """Side of the squares over which colours are averaged, pixels: noise and detail are gone."""
@@ -98,6 +102,16 @@ class Look:
         """At (H, W, 3), uint8, uint16 or float32 in [0, 255]. Held in memory is one row of squares."""
         mean, deviation, cut_off = (np.stack(values) for values in zip(*_squares(picture), strict=True))
         return cls(sample_blocks(picture), mean, deviation, cut_off, _is_grey(picture))
+
+
+class Reporter(Observer):
+    """Compares every picture of a run before and after: each result has its ``Report``."""
+
+    def before(self, task: Task, noisy: Picture) -> Any:
+        return Look.at(noisy.rgb)
+
+    def after(self, task: Task, seen: Any, clean: Picture) -> Report:
+        return report(seen, clean.rgb)
 
 
 def report(noisy: np.ndarray | Look, clean: np.ndarray) -> Report:

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -167,28 +167,6 @@ def write_examples(folder: Path, *names: str) -> None:
     rng = np.random.default_rng(0)
     for name in names:
         write_picture(folder / f"{name}.png", Picture(rng.integers(0, 256, (40, 52, 3), np.uint8)))
-
-
-class NoisyPictures(StoredSet):
-    """Any files and folders of noisy pictures, without references; a single one may be an LMDB.
-
-    Args:
-        roots: as given on a command line, in order.
-
-    Raises:
-        UserError: nothing at one of them, no picture in it, or the same name in two.
-    """
-
-    def __init__(self, roots: Sequence[str | Path]) -> None:
-        is_lmdb = len(roots) == 1 and Path(roots[0], "data.mdb").is_file()
-        super().__init__(roots[0], "lmdb" if is_lmdb else "disk", image_paths)
-        for root in map(Path, roots[1:]):
-            paths = image_paths(root)
-            self.paths += paths
-            self._keys += relative_keys(paths, root if root.is_dir() else root.parent)
-        twice = [key for key, number in Counter(self._keys).items() if number > 1]
-        if twice:
-            raise UserError(f"{twice[0]}: the name of two pictures, of which one would be lost; denoise them apart")
 
 
 def relative_keys(paths: list[Path], root: Path) -> list[str]:

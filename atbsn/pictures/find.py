@@ -29,6 +29,7 @@ _OTHER = {
 }
 _OTHER |= {".x3f", ".3fr", ".iiq", ".crw", ".erf", ".mrw", ".rwl", ".srf", ".gpr", ".xcf", ".mpo", ".apng", ".jxr"}
 _SPECIAL = "not a regular file"
+_UNKNOWN = "not a picture by its name"
 _INSTALL = 'needs more libraries; pip install "atbsn[photos]"'
 
 Roots = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -139,6 +140,11 @@ def image_paths(root: str | os.PathLike[str]) -> list[Path]:
     return paths
 
 
+def is_file_name(path: Path) -> bool:
+    """Whether a name is that of a file, of a format that is read or of another known one: no folder is meant."""
+    return _reason(path) != _UNKNOWN
+
+
 def _walk(folder: Path, root: Path, in_order: bool, leave_out: Path | None) -> Iterator[Item]:
     try:
         with os.scandir(folder) as entries:
@@ -179,4 +185,4 @@ def _reason(path: Path, regular: bool = True) -> str | None:
         return "a side file of a picture"
     if suffix in _OTHER:
         return f"{suffix[1:].upper()} is not read; save it as TIFF, PNG or JPEG"
-    return "not a picture by its name"
+    return _UNKNOWN

@@ -126,7 +126,12 @@ def written_name(path: str | os.PathLike[str], picture: Picture) -> Path:
     return path if path.suffix.lower() in formats.WRITTEN else path.with_suffix(picture.suffix)
 
 
-def write_picture(path: str | os.PathLike[str], picture: Picture, quality: int | Literal["source"] = "source") -> None:
+def write_picture(
+    path: str | os.PathLike[str],
+    picture: Picture,
+    quality: int | Literal["source"] = "source",
+    aside: Path | None = None,
+) -> None:
     """Write ``picture`` in the format that ``path`` names; the file appears complete or not at all.
 
     PNG, TIFF and PPM keep 16 bits, HEIC keeps 10 of them; the others get 8, rounded. Floating point stays so in a TIFF
@@ -139,6 +144,7 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, quality: int |
 
     Args:
         quality: ``"source"``, or 1 to 100 for JPEG, HEIC, AVIF and WebP, instead of the above.
+        aside: folder to write it in before it is renamed, on the same file system; None: that of ``path``.
 
     Raises:
         UserError: as ``check_target``; a quality that is none, a folder that cannot be written, a full disk, a library
@@ -154,7 +160,7 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, quality: int |
         raise UserError(f"{path}: cannot be written {error}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be encoded ({error}); try PNG or TIFF") from error
-    write_atomically(path, lambda file: file.write(data))
+    write_atomically(path, lambda file: file.write(data), aside)
     for loss in losses(codec, picture):
         logger.warning("%s: %s", path, loss)
 

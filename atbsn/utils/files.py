@@ -26,16 +26,19 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Call ``write`` on a temporary file beside ``path``, flush it to disk and rename it to ``path``.
+def write_atomically(path: Path, write: Callable[[BinaryIO], object], aside: Path | None = None) -> None:
+    """Call ``write`` on a temporary file, flush it to disk and rename it to ``path``.
 
     A reader sees the old file or the new one, whatever interrupts the writing.
+
+    Args:
+        aside: folder of the temporary file, on the same file system; None: that of ``path``.
 
     Raises:
         UserError: the folder cannot be written or the disk is full; the old file is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    temporary = (path.parent if aside is None else aside) / f".{secrets.token_hex(8)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:

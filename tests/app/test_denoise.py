@@ -1,6 +1,5 @@
 """atbsn denoise: what is read, what is written and what is left alone."""
 
-import contextlib
 import os
 import sys
 
@@ -8,14 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from atbsn.app.clean import clean_picture
 from atbsn.app.main import run
 from atbsn.app.report import Look, colour_drift, report
 from atbsn.app.sheet import choose_crops, sheet
-from atbsn.app.targets import plan
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.engine.inference.pipeline.clean import clean_picture
+from atbsn.engine.inference.pipeline.plan import beside
+from atbsn.engine.inference.pipeline.progress import Progress
 from atbsn.noise.level import noise_level
 from atbsn.pictures import Picture, from_tensor, picture_size, read_picture, to_tensor, write_picture
 from atbsn.utils.errors import UserError
@@ -77,7 +77,8 @@ def test_beside_the_original_and_only_once(atbsn, tmp_path):
     assert (tmp_path / "a.png").read_bytes() == before
     first = (tmp_path / "a_clean.png").read_bytes()
     status, said = atbsn("denoise", ".", "--weights", "tiny.pth", "--strength", "0.5")
-    assert status == 2 and "done already; --overwrite does it again" in said and "made by atbsn" in said
+    assert status == 0 and "done already; --overwrite does it again" in said and "made by atbsn" in said
+    assert "nothing is left to do" in said
     assert (tmp_path / "a_clean.png").read_bytes() == first
     assert atbsn("denoise", ".", "--weights", "tiny.pth", "--strength", "0.5", "--overwrite")[0] == 0
     assert (tmp_path / "a_clean.png").read_bytes() != first and not (tmp_path / "a_clean_clean.png").exists()
@@ -112,8 +113,8 @@ def test_a_single_output_file(atbsn, tmp_path):
 def test_two_pictures_of_one_target(tmp_path):
     for folder in ("x", "y"):
         write_picture(tmp_path / folder / "a.png", Picture(noise(20, 20, 3)))
-    found = plan([str(tmp_path / "x"), str(tmp_path / "y")], str(tmp_path / "out"), overwrite=False)
-    assert len(found.jobs) == 1 and "is the clean picture of" in found.found.skipped[0][1]
+    found = beside([str(tmp_path / "x"), str(tmp_path / "y")], str(tmp_path / "out"), overwrite=False)
+    assert len(found.tasks) == found.refused == 1 and "is the clean picture of" in found.found.skipped[0][1]
 
 
 def test_a_picture_that_is_asked_for_is_no_target(atbsn, tmp_path):
@@ -122,7 +123,7 @@ def test_a_picture_that_is_asked_for_is_no_target(atbsn, tmp_path):
         write_picture(tmp_path / name, Picture(noise(40, 50, 3)))
     before = (tmp_path / "a_clean.png").read_bytes()
     status, said = atbsn("denoise", "a.png", "a_clean.png", "--overwrite", "--weights", "tiny.pth")
-    assert status == 2 and "a_clean.png, where its clean picture goes, is one of the pictures" in said
+    assert status == 2 and "a_clean.png, which is one of the pictures" in said
     assert (tmp_path / "a_clean.png").read_bytes() == before and (tmp_path / "a_clean_clean.png").is_file()
 
 
@@ -259,11 +260,7 @@ def test_an_empty_file_says_so_when_it_is_measured_too(tmp_path):
 def test_a_single_picture_of_test_shows_its_tiles(atbsn, tmp_path, monkeypatch, output):
     shares = []
 
-    @contextlib.contextmanager
-    def watched_bar(description, total=1):
-        yield shares.append
-
-    monkeypatch.setattr("atbsn.app.commands.test.share_bar", watched_bar)
+    monkeypatch.setattr(Progress, "part", lambda progress, share: shares.append(share))
     write_picture(tmp_path / "a.png", Picture(noise(300, 300, 3)))
     options = "{name: x, num_gpu: 0, path: {pretrain_network: tiny.pth}, test: {tile: 128}}"
     (tmp_path / "x.yml").write_text(options)

@@ -5,12 +5,10 @@ import torch
 from test_denoise import NETWORK, tiny
 
 from atbsn.archs.weights import save_weights
-from atbsn.data.folder import NoisyPictures
 from atbsn.engine.training.state import load_state
 from atbsn.options.check import check_options
 from atbsn.options.files import find_option_file
 from atbsn.options.load import parse_yaml
-from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 
 
@@ -54,12 +52,3 @@ def test_option_files_as_windows_writes_them(tmp_path, monkeypatch):
     (shipped / "train" / "x.yml").touch()
     for name in (r"options\train\x.yml", "options/train/x.yml", "x.yml"):
         assert find_option_file(name, shipped) == shipped / "train" / "x.yml"
-
-
-def test_several_inputs(tmp_path):
-    for name in ("a.png", "x/b.png", "y/b.png"):
-        write_picture(tmp_path / name, Picture(torch.zeros(9, 9, 3, dtype=torch.uint8).numpy()))
-    images = NoisyPictures([str(tmp_path / "a.png"), str(tmp_path / "x")])
-    assert [images.key(index) for index in range(len(images))] == ["a", "b"]
-    with pytest.raises(UserError, match="b: the name of two pictures"):
-        NoisyPictures([tmp_path / "x", tmp_path / "y"])

@@ -11,10 +11,11 @@ import torch
 from page_support import Visitor, blind_network, write_photo
 from PIL import Image, ImageCms
 
-from atbsn.app.clean import clean_picture, write_clean
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load
 from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.engine.inference.pipeline.run import denoise_file
+from atbsn.engine.inference.pipeline.task import Task
 from atbsn.pictures import Picture, read_picture, to_tensor, write_picture
 
 pytest.importorskip("starlette")
@@ -69,7 +70,7 @@ def rgb_profile(gamma):
 def command_bytes(net, path, target, **settings):
     """The file that the functions of the command make of the picture at ``path``."""
     denoiser = photo_denoiser(net, **settings)
-    write_clean(denoiser, path, clean_picture(denoiser, read_picture(path), path.name), target)
+    denoise_file(Task(path.name, target, path), denoiser)
     return target.read_bytes()
 
 
@@ -90,7 +91,7 @@ def test_a_download_is_what_the_command_writes(serve, student, tmp_path, name, h
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
     result = visitor.computed(f"pictures/{picture['id']}/result", settings=settings)
-    assert result["name"] == picture["result"] == f"a_clean{path.suffix}"
+    assert result["name"] == f"a_clean{path.suffix}" and picture["formats"][0] == path.suffix
     data = visitor.fetch(result["file"])
     assert data == command_bytes(student, path, tmp_path / f"expected{path.suffix}", **settings)
     assert len(data) == result["bytes"]

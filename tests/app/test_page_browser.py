@@ -14,8 +14,8 @@ import pytest
 import torch
 from page_support import blind_network, write_photo
 
-from atbsn.app.clean import clean_picture
 from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.engine.inference.pipeline.clean import clean_picture
 from atbsn.pictures import read_picture, write_picture
 
 pytest.importorskip("starlette")

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from atbsn.app.adapt import Adapted, adapt
-from atbsn.app.clean import clean_picture
 from atbsn.app.commands.denoise import device
 from atbsn.app.sheet import sheet
 from atbsn.archs.base import Network
 from atbsn.archs.weights import load_with_metadata, save_weights
 from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.engine.inference.pipeline.clean import clean_picture
 from atbsn.engine.training.interrupt import StopSignal
 from atbsn.pictures import Picture, find_pictures, read_picture, write_picture
 from atbsn.utils.errors import UserError

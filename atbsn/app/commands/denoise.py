@@ -1,48 +1,51 @@
 """``atbsn denoise``: clean pictures beside noisy ones."""
 
-import contextlib
-import os
-import time
 from argparse import Namespace
+from contextlib import closing
 from typing import Any
 
 import torch
 
-from atbsn.app.clean import clean_picture, write_clean
-from atbsn.app.report import Look, report
+from atbsn.app.report import Report, Reporter
 from atbsn.app.sheet import choose_crops, cut, sheet_of
-from atbsn.app.targets import Job, plan
 from atbsn.archs.base import FINISHING
 from atbsn.archs.weights import load
-from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import strengths
 from atbsn.engine.inference.photo import best_device, photo_denoiser
-from atbsn.pictures import Picture, read_picture, write_picture
+from atbsn.engine.inference.pipeline.plan import beside
+from atbsn.engine.inference.pipeline.progress import Progress
+from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.task import Task
+from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
-from atbsn.utils.log import logger, share_bar
+from atbsn.utils.log import logger
 
 
 def main(arguments: Namespace) -> int:
-    todo = plan(arguments.inputs, arguments.output, arguments.overwrite)
-    if todo.found.skipped or len(todo.jobs) > 1:
+    todo = beside(arguments.inputs, arguments.output, arguments.overwrite)
+    if todo.found.skipped or len(todo.tasks) > 1:
         logger.info("%s", todo.found.summary())
-    if not todo.jobs:
-        raise UserError("nothing is left to be done; name pictures, or folders with some")
+    if not todo.tasks and not todo.done and not todo.refused:
+        raise UserError("there is no picture to denoise; name pictures, or folders with some")
+    if not todo.tasks:
+        logger.info("nothing is left to do")
+        return 2 if todo.refused else 0
     settings: dict[str, Any] = {
         name: getattr(arguments, name) for name in (*FINISHING, "k", "margin") if getattr(arguments, name) is not None
     }
     net = load(arguments.weights).to(device(arguments.device))
     denoiser = photo_denoiser(net, tile=arguments.tile, **settings)
-    failed = todo.failed
-    with share_bar("denoise", len(todo.jobs)) as show:
-        for number, job in enumerate(todo.jobs):
-            try:
-                _denoise(denoiser, job, arguments.compare, lambda share, done=number: show(done + share))
-            except UserError as error:
-                logger.error("%s", error)
-                failed += 1
-            show(number + 1)
-    if failed and len(todo.jobs) > 1:
+    strength = strengths(denoiser.settings)[0]
+    with closing(Progress("denoise", len(todo.tasks))) as progress:
+
+        def tell(result: Result) -> None:
+            progress.tell(result)
+            _say(result, strength)
+
+        observer = _Sheets() if arguments.compare else Reporter()
+        run(todo.tasks, denoiser, tell, observer=observer, on_progress=progress.part)
+    failed = todo.refused + progress.failed
+    if failed and len(todo.tasks) > 1:
         logger.error("%d could not be done; see above", failed)
     return 2 if failed else 0
 
@@ -63,27 +66,28 @@ def device(name: str) -> torch.device:
     return found
 
 
-def _denoise(denoiser: Denoiser, job: Job, compare: bool, on_progress: Any) -> None:
-    """Clean one picture, write it, and say in a line how it went."""
-    start = time.perf_counter()
-    noisy = read_picture(job.source)
-    before = Look.at(noisy.rgb)
-    places = list(choose_crops(noisy.rgb).values()) if compare else []
-    crops = cut(noisy.rgb, places)
-    clean = clean_picture(denoiser, noisy, job.source.name, on_progress, in_place=True)
-    found = report(before, clean.rgb)
-    if compare:
-        target = job.target.with_name(f"{job.target.stem.removesuffix('_clean')}_compare.png")
+class _Sheets(Reporter):
+    """Also shows before | after on a sheet beside each clean picture."""
+
+    def before(self, task: Task, noisy: Picture) -> Any:
+        places = list(choose_crops(noisy.rgb).values())
+        return super().before(task, noisy), places, cut(noisy.rgb, places)
+
+    def after(self, task: Task, seen: Any, clean: Picture) -> Report:
+        look, places, crops = seen
+        target = task.target.with_name(f"{task.target.stem.removesuffix('_clean')}_compare.png")
         write_picture(target, Picture(sheet_of({"before": crops, "after": cut(clean.rgb, places)})))
-    write_clean(denoiser, job.source, clean, job.target)
-    _keep_date(job)
-    logger.info("%s: %s, %.1f s -> %s", job.source, found, time.perf_counter() - start, job.target)
-    for warning in found.warnings(strengths(denoiser.settings)[0]):
-        logger.warning("%s: %s", job.source, warning)
+        return super().after(task, look, clean)
 
 
-def _keep_date(job: Job) -> None:
-    """The clean picture was taken when the noisy one was: it is sorted there."""
-    with contextlib.suppress(OSError):
-        facts = job.source.stat()
-        os.utime(job.target, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+def _say(result: Result, strength: float) -> None:
+    """In a line how it went."""
+    label = result.task.label
+    if result.reason is not None:
+        logger.error("%s: %s", label, result.reason)
+        return
+    assert isinstance(result.task, Task), "what a planner refused has a reason"
+    found: Report = result.seen
+    logger.info("%s: %s, %.1f s -> %s", label, found, result.seconds, result.task.target)
+    for warning in found.warnings(strength):
+        logger.warning("%s: %s", label, warning)

@@ -1,115 +1,180 @@
 """Denoise pictures: ``atbsn test -opt test_folder.yml --input FOLDER_OR_FILE --output FOLDER``."""
 
 from argparse import Namespace
-from functools import partial
+from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import torch
 import yaml
 
-from atbsn.app.clean import clean_picture
 from atbsn.data.base import ImageSet
-from atbsn.data.folder import NoisyPictures
+from atbsn.data.folder import NoisyFolder
 from atbsn.engine.build import build_sets, build_test_denoiser, results_folder
 from atbsn.engine.inference.about import describe_denoiser, fingerprint
-from atbsn.engine.inference.bulk.run import BulkRun, Outcome
-from atbsn.engine.inference.bulk.shards import own_shard
-from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.folder import denoise_set
-from atbsn.engine.inference.samples import watched
+from atbsn.engine.inference.pipeline.mirrored import Mirrored
+from atbsn.engine.inference.pipeline.plan import of_set, output_file, single
+from atbsn.engine.inference.pipeline.progress import Progress
+from atbsn.engine.inference.pipeline.record import Record
+from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.shards import Shard, own_shard
+from atbsn.engine.inference.pipeline.steps import Observer
+from atbsn.engine.inference.pipeline.task import Refused, Task
+from atbsn.engine.inference.submission import Submission, open_submission
 from atbsn.engine.provenance import commit, versions
 from atbsn.options import Options, load_options
-from atbsn.pictures import read_picture, write_picture
-from atbsn.pictures.formats import SUFFIXES, WRITTEN
+from atbsn.pictures import Picture
+from atbsn.pictures.formats import KINDS
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
-from atbsn.utils.log import logger, share_bar
+from atbsn.utils.log import logger
 
 
 def main(arguments: Namespace) -> int:
     options = load_options(arguments.opt, arguments.set)
-    bulk = any(Path(root).is_dir() and not Path(root, "data.mdb").is_file() for root in arguments.input or ())
-    if (arguments.resume or arguments.shard) and not bulk:
-        raise UserError("--resume and --shard go with --input FOLDER; name the folder, or leave them out")
+    roots = [Path(root) for root in arguments.input or ()]
+    is_lmdb = len(roots) == 1 and (roots[0] / "data.mdb").is_file()
+    target = output_file(roots, arguments.output) if roots and not is_lmdb else None
+    if target is not None and (arguments.resume or arguments.shard):
+        raise UserError("--resume and --shard go with a folder of results; name one with --output, or leave them out")
     device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
-    if bulk:
-        sets: dict[str, ImageSet] = {}
-    elif arguments.input:
-        sets = {Path(arguments.input[0]).stem: NoisyPictures(arguments.input)}
-    else:
+    sets: dict[str, ImageSet] = {}
+    if is_lmdb:
+        sets = {roots[0].stem: NoisyFolder(roots[0], "lmdb")}
+    elif not roots:
         sets = build_sets(options, "test")
     source = " + ".join(arguments.opt)
-    if not sets and not bulk:
+    if not sets and not roots:
         raise UserError(f"{source}: datasets: no entry begins with 'test'; add one, or give --input")
     if options.path.pretrain_network is None:
         raise UserError(f"{source}: path.pretrain_network: missing; name the weights to denoise with")
-    denoiser = build_test_denoiser(options, device, "test")
-    if bulk:
-        return _denoise_folders(denoiser, options, arguments)
-    if arguments.output and _is_file(arguments):
-        return _denoise_one(denoiser, Path(arguments.input[0]), Path(arguments.output))
-    failed: list[str] = []
+    # A Slurm array shares out folders alone: what else runs in one denoises whole sets.
+    shard = own_shard(arguments.shard, by_array=not sets)
+    for images in sets.values():
+        if images.submission is not None and (arguments.resume or arguments.shard):
+            raise UserError("--resume and --shard: a submission is made of all pictures at once; leave them out")
+    session = _Session(options, device, shard, arguments.resume or dist.restarted())
+    if target is not None:
+        return session.file(single(roots[0], target))
+    if not sets:
+        return session.folders(roots, Path(arguments.output or results_folder(options) / roots[0].stem))
+    failed = 0
     for name, images in sets.items():
         folder = results_folder(options) / name
         if arguments.output:
             folder = Path(arguments.output) / (name if len(sets) > 1 else "")
-        if len(images) == 1:  # which may be a large one
-            with share_bar(f"denoise {name}") as show:
-                missing = denoise_set(images, watched(denoiser, show), folder, "pictures")
-        else:
-            missing = denoise_set(images, denoiser, folder, f"denoise {name}")
-        logger.info("%s: %d pictures in %s", name, len(images) - len(missing), folder)
-        failed += missing
-    if failed:
-        logger.error("%d could not be done, for reasons given above: %s", len(failed), ", ".join(failed))
+        failed += session.set(name, images, folder)
     return 2 if failed else 0
 
 
-def _denoise_folders(denoiser: Denoiser, options: Options, arguments: Namespace) -> int:
-    roots = [Path(root) for root in arguments.input]
-    folder = Path(arguments.output) if arguments.output else results_folder(options) / roots[0].stem
-    about = describe_denoiser(denoiser, options.path.pretrain_network)
-    settings, patient = fingerprint(about), dist.patient_group()
-    resume = arguments.resume or dist.restarted()
-    run = BulkRun(roots, partial(clean_picture, denoiser), folder, settings, own_shard(arguments.shard), resume)
-    if dist.is_main():
-        about |= {"commit": commit(), "versions": versions()}
-        write_text(folder / "manifest" / f"about-{settings}.yml", yaml.safe_dump(about, sort_keys=False, width=110))
-    outcome = run.run(f"denoise {roots[0].name}")
-    outcomes = dist.gather(outcome, patient)
-    failed = sum(each.failed for each in outcomes)
-    if dist.is_main():
-        _report(outcomes, folder)
-    if outcome.failed:
-        more = outcome.failed - len(run.failed_first)
-        names = ", ".join(run.failed_first) + (f" and {more} more" if more else "")
-        logger.error("%d pictures could not be done, for reasons in %s: %s", outcome.failed, run.failures, names)
-    return 2 if failed else 0
+class _Session:
+    """One start of test.py: a denoiser, and the part of the pictures that this process does.
+
+    Args:
+        resume: leave out what is done.
+    """
+
+    def __init__(self, options: Options, device: torch.device, shard: Shard, resume: bool) -> None:
+        self.weights = options.path.pretrain_network
+        self.denoiser = build_test_denoiser(options, device, "test")
+        self.shard, self.resume = shard, resume
+        self.patient = dist.patient_group()
+
+    def file(self, task: Task) -> int:
+        """One picture to a file of its own, by one of the processes; the exit status."""
+        failed = 0
+        if self.shard.holds(task.name):
+            with closing(Progress(f"denoise {task.name}", 1)) as progress:
+                self._run([task], progress, None)
+            failed = progress.failed
+            if not failed:
+                logger.info("%s: denoised, in %s", task.label, task.target)
+        return 2 if any(dist.gather(failed, self.patient)) else 0
+
+    def folders(self, roots: list[Path], folder: Path) -> int:
+        """Files, and all that is below folders, to the same places in ``folder``; the exit status.
+
+        Raises:
+            UserError: there is no picture.
+        """
+        found = Mirrored(roots, folder, self.shard)
+        record = self._record(folder, self.resume, by_name=True)
+        total = found.names if any(root.is_dir() for root in roots) else len(roots)
+        with closing(record), closing(Progress(f"denoise {roots[0].name}", total)) as progress:
+            self._run(found, progress, record)
+        if not found.met:
+            raise UserError(f"{roots[0]}: no picture in this folder or below; it needs {KINDS} files")
+        failed = self._report(progress, record)
+        for reason, number in found.passed_over.most_common():
+            if number:
+                logger.info("passed over: %s, %s", f"{number:,}", reason)
+        return 2 if failed else 0
+
+    def set(self, name: str, images: ImageSet, folder: Path) -> int:
+        """A data set to ``folder``, a benchmark's with its submission in ``folder/submission``; how many failed.
+
+        Raises:
+            UserError: pictures would be written over one another, or a submission does not read back as it should.
+        """
+        tasks = self.shard.part_of(of_set(images, folder))
+        submission = open_submission(images, folder / "submission")
+        observer = None if submission is None else _Submitter(images, submission)
+        record = self._record(folder, self.resume and submission is None)
+        with closing(record), closing(Progress(f"denoise {name}", len(tasks))) as progress:
+            self._run(tasks, progress, record, observer)
+        failed = self._report(progress, record)
+        if submission is not None and failed:
+            logger.error("%s: no submission, since %d pictures are missing", folder, failed)
+        elif submission is not None:
+            submission.finish()
+        return failed
+
+    def _run(
+        self,
+        tasks: Iterable[Task | Refused],
+        progress: Progress,
+        record: Record | None,
+        observer: Observer | None = None,
+    ) -> None:
+        def tell(result: Result) -> None:
+            progress.tell(result)
+            if result.reason is not None:
+                logger.error("%s: %s", result.task.label, result.reason)
+
+        part = progress.part if progress.in_parts else None
+        run(tasks, self.denoiser, tell, observer=observer, record=record, on_progress=part)
+
+    def _record(self, folder: Path, resume: bool, by_name: bool = False) -> Record:
+        """The record of ``folder``, with a file that says where its pictures come from."""
+        about = describe_denoiser(self.denoiser, self.weights)
+        settings = fingerprint(about)
+        record = Record(folder, settings, self.shard, resume, by_name)
+        if dist.is_main():
+            about |= {"commit": commit(), "versions": versions()}
+            write_text(folder / "manifest" / f"about-{settings}.yml", yaml.safe_dump(about, sort_keys=False, width=110))
+        return record
+
+    def _report(self, progress: Progress, record: Record) -> int:
+        """Say what all processes have done; how many pictures failed."""
+        told = dist.gather((progress.done, progress.skipped, progress.failed), self.patient)
+        done, skipped, failed = (sum(values) for values in zip(*told, strict=True))
+        before = f", {skipped:,} were done before" if skipped else ""
+        nothing = "" if done or failed else "; nothing is left to do"
+        logger.info("%s: %s pictures done%s%s", record.folder, f"{done:,}", before, nothing)
+        if record.summary():
+            logger.error("%s", record.summary())
+        return int(failed)
 
 
-def _report(outcomes: list[Outcome], folder: Path) -> None:
-    done, skipped = sum(each.done for each in outcomes), sum(each.skipped for each in outcomes)
-    before = f", {skipped:,} were done before" if skipped else ""
-    logger.info("%s: %s pictures done%s", folder, f"{done:,}", before)
-    for reason, number in outcomes[0].passed_over.most_common():
-        if number:
-            logger.info("passed over: %s, %s", f"{number:,}", reason)
+class _Submitter(Observer):
+    """Hands the clean pictures of a set on to its submission."""
 
+    def __init__(self, images: ImageSet, submission: Submission) -> None:
+        self._numbers = {images.key(number): number for number in range(len(images))}
+        self._submission = submission
 
-def _is_file(arguments: Namespace) -> bool:
-    """Whether ``--output`` names the file for a single picture, not a folder."""
-    output, inputs = Path(arguments.output), arguments.input or []
-    single = len(inputs) == 1 and Path(inputs[0]).is_file()
-    return single and output.suffix.lower() in SUFFIXES and not output.is_dir()
-
-
-def _denoise_one(denoiser: Denoiser, source: Path, target: Path) -> int:
-    if target.suffix.lower() not in WRITTEN:
-        raise UserError(f"--output {target}: camera RAW is not written; name a .tif file")
-    if target.resolve() == source.resolve():
-        raise UserError(f"{source}: would be overwritten by its denoised picture; give another --output")
-    with share_bar(f"denoise {source.name}") as show:
-        clean = clean_picture(denoiser, read_picture(source), source.stem, show)
-    write_picture(target, clean)
-    logger.info("%s: denoised, in %s", source, target)
-    return 0
+    def after(self, task: Task, seen: Any, clean: Picture) -> Any:
+        self._submission.add(self._numbers[task.name], clean.rgb)
+        return seen

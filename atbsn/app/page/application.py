@@ -140,7 +140,10 @@ class Page:
             kind = "view" if region is None else "loupe"
             work = partial(self.studio.view, session, upload, settings, region)
         elif kind == "result":
-            work = partial(self.studio.result, session, upload, settings)
+            suffix = body.get("format")
+            if suffix is not None and not isinstance(suffix, str):
+                raise UserError("format: one of those that the picture's description offers is needed")
+            work = partial(self.studio.result, session, upload, settings, suffix)
         elif kind == "noise" and self.studio.describe(session)["noise"]:
             work = partial(self.studio.noise, upload)
         else:

@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from atbsn.app.clean import clean_name, clean_picture, write_clean
 from atbsn.app.page.jobs import Job
 from atbsn.app.page.sessions import Session, Upload
 from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
-from atbsn.app.report import Look, report
+from atbsn.app.report import Report, Reporter
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import finish, strengths
 from atbsn.engine.inference.photo import photo_denoiser, takes_setting
+from atbsn.engine.inference.pipeline.run import denoise_file
+from atbsn.engine.inference.pipeline.task import Task
 from atbsn.engine.inference.samples import watched
-from atbsn.pictures import picture_size, read_picture, to_tensor
+from atbsn.pictures import Picture, check_target, picture_size, read_picture, suffixes_for, to_tensor
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole
 
@@ -122,7 +123,7 @@ class Studio:
             "grey": picture.grey,
             "view": [small.shape[1], small.shape[0]],
             "before": session.offer(upload.path.with_name("before.view"), "before"),
-            "result": clean_name(upload.name, picture),
+            **_formats(picture),
         }
         upload.icc = picture.icc
         session.pictures[upload.id] = upload
@@ -161,25 +162,32 @@ class Studio:
         session.keep_newest(upload, "region" if region else "small", list(views.values()))
         return {"width": values.shape[1], "height": values.shape[0], "views": views}
 
-    def result(self, session: Session, upload: Upload, settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    def result(
+        self, session: Session, upload: Upload, settings: Mapping[str, Any], suffix: str | None, job: Job
+    ) -> dict[str, Any]:
         """The clean file in full size and depth: what the command writes with the same settings.
+
+        Args:
+            suffix: of its format, one of those that were offered; None: the first of them.
 
         Returns:
             ``{"file": id, "name": ..., "bytes": ..., "noise": ..., "warnings": [...]}``.
         """
+        offered = upload.facts["formats"]
+        suffix = suffix or next(iter(offered), "")
+        if suffix not in offered:
+            raise UserError(f"{upload.name}: cannot be written as {suffix or 'anything'}; choose {', '.join(offered)}")
+        path = upload.path.with_name(f"{job.id}{suffix}")
         with _called(upload):
-            picture = read_picture(upload.path)
             denoiser = photo_denoiser(self._net(session, settings), **_without_weights(settings))
-            before = Look.at(picture.rgb)
-            clean = clean_picture(denoiser, picture, upload.name, job.progress, in_place=True)
-            path = upload.path.with_name(f"{job.id}{clean.suffix}")
-            write_clean(denoiser, upload.path, clean, path)
-        found = report(before, clean.rgb)
-        file = session.offer(path, clean_name(upload.name, clean))
+            task = Task(upload.name, path, upload.path)
+            found: Report = denoise_file(task, denoiser, observer=Reporter(), on_progress=job.progress)
+        name = f"{Path(upload.name).stem}_clean{suffix}"
+        file = session.offer(path, name)
         session.keep_newest(upload, "result", [file], _RESULTS)
         return {
             "file": file,
-            "name": clean_name(upload.name, clean),
+            "name": name,
             "bytes": path.stat().st_size,
             "noise": str(found),
             "warnings": found.warnings(strengths(denoiser.settings)[0]),
@@ -250,6 +258,17 @@ def _of_full_strength(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What the browser cannot do itself: all but strengths up to 1, which it leaves out, and the blind spot."""
     given = {name: value for name, value in settings.items() if name in ("luma", "colour", "detail")}
     return {"strength": 1.0, "luma": 1.0, "colour": 1.0, **given}
+
+
+def _formats(picture: Picture) -> dict[str, Any]:
+    """``formats``: suffixes of those that hold the picture; ``unfit``: why its own, otherwise the first, does not."""
+    own = picture.suffix
+    others = [suffix for suffix in suffixes_for(picture) if suffix != own.lower()]
+    try:
+        check_target(f"picture{own}", picture)
+    except UserError as error:
+        return {"formats": others, "unfit": str(error).split(": ", 1)[1]}
+    return {"formats": [own, *others], "unfit": None}
 
 
 def _samples(upload: Upload) -> Path:

@@ -64,6 +64,11 @@ def network_output(net: Network, rgb: np.ndarray, **how: Any) -> np.ndarray:
     return net.denoise(x, **how)[0].permute(1, 2, 0).clamp(0, 255).numpy()
 
 
+def files(folder: Path) -> list[Path]:
+    """All results in ``folder``, but for the records of what is done."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.parent.name != "manifest")
+
+
 def rounded(values: np.ndarray) -> np.ndarray:
     return np.floor(values + 0.5).astype(np.uint8)
 
@@ -221,11 +226,11 @@ def test_two_processes_measure_and_submit_what_one_does(command, repository, dat
     torch.set_num_threads(threads)
 
     one, two = (tmp_path / "results" / name for name in ("one", "two"))
-    names = [path.relative_to(one) for path in sorted(one.rglob("*")) if path.is_file()]
+    one_files, two_files = ([path.relative_to(folder) for path in files(folder)] for folder in (one, two))
     # Tables and what they are of; pictures and a submission; pictures, boxes and bundles.
-    assert len(names) == 3 + (6 + 2) + (6 + 6 + 2)
-    assert names == [path.relative_to(two) for path in sorted(two.rglob("*")) if path.is_file()]
-    for name in names:
+    assert len(one_files) == 3 + (6 + 2) + (6 + 6 + 2)
+    assert one_files == two_files
+    for name in one_files:
         data = [(folder / name).read_bytes() for folder in (one, two)]
         if name.suffix == ".mat":
             data = [part[128:] for part in data]  # the header holds the time

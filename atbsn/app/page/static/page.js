@@ -79,8 +79,11 @@ async function choose(id) {
   document.body.classList.remove("empty");
   $("controls").disabled = $("adapt-start").disabled = false;
   $("facts").textContent =
-    `${picture.result}: ${picture.width}\u00a0×\u00a0${picture.height}, ${picture.bits} bits` + (picture.grey ? ", grey" : "") +
-    (picture.view[0] < picture.width ? `; shown at ${picture.view[0]}\u00a0×\u00a0${picture.view[1]}, the loupe at full size` : "");
+    `${picture.name}: ${picture.width}\u00a0×\u00a0${picture.height}, ${picture.bits} bits` + (picture.grey ? ", grey" : "") +
+    (picture.view[0] < picture.width ? `; shown at ${picture.view[0]}\u00a0×\u00a0${picture.view[1]}, the loupe at full size` : "") +
+    (picture.unfit ? `; ${picture.unfit}` : "");
+  $("format").replaceChildren(...picture.formats.map((suffix) => new Option(suffix.slice(1).toUpperCase(), suffix)));
+  $("format").value = picture.format ?? picture.formats[0];
   stage.show(picture);
   loupe.show(picture);
   repaint();
@@ -212,7 +215,7 @@ async function download() {
   $("download").disabled = true;
   try {
     const all = { ...settings(), strength: strength(), ...Object.fromEntries(strengths()), ...(hole() === null ? {} : { k: hole() }) };
-    const job = await api.compute(picture.id, "result", { settings: all });
+    const job = await api.compute(picture.id, "result", { settings: all, format: $("format").value });
     const result = await api.follow(job, (state) => say(api.inWords(state, "Full size"), state.share));
     if (result === null) return;
     const link = document.createElement("a");
@@ -308,6 +311,7 @@ function listen() {
     detailed();
   };
   $("detail-auto").onchange = detailed;
+  $("format").onchange = () => { current.format = $("format").value; };
   $("weights").onchange = () => current && refresh();
   $("download").onclick = download;
   $("adapt-start").onclick = adapt;

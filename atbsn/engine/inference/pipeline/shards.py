@@ -2,12 +2,15 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import TypeVar
 
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,26 @@ class Shard:
         """Whether the picture of this name is in this part: by a hash, so about equally many are in each."""
         return self.count == 1 or hash64(name) % self.count == self.index
 
+    def part_of(self, items: Sequence[T]) -> Sequence[T]:
+        """This part of a list that every process knows: each n-th, so that the parts are as equal as can be."""
+        return items[self.index :: self.count]
+
     def split(self, index: int, count: int) -> "Shard":
         """Part ``index`` of ``count`` of this part."""
         return Shard(self.index * count + index, self.count * count)
 
 
-def own_shard(text: str | None) -> Shard:
+def own_shard(text: str | None, by_array: bool = True) -> Shard:
     """The part of this process: of ``--shard``, or of its Slurm array, what falls to it among the launcher's processes.
+
+    Args:
+        by_array: whether the tasks of a Slurm array share the pictures out.
 
     Raises:
         UserError: ``text`` is not i/n, or the array has gaps.
     """
-    whole = array_shard(os.environ) if text is None else parse_shard(text)
+    given = Shard() if text is None else parse_shard(text)
+    whole = array_shard(os.environ) if text is None and by_array else given
     return whole.split(dist.rank(), dist.world_size())
 
 

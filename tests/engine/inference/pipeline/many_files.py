@@ -1,8 +1,8 @@
 """A folder of many small files through test.py: time, memory over time, kill -9 and ``--resume``, two shards.
 
-    python tests/engine/inference/many_files.py --files 20000 --folder /tmp/many
+    python tests/engine/inference/pipeline/many_files.py --files 20000 --folder /tmp/many
 
-``tests/engine/inference/test_bulk.py`` does the same with few files; docs/bulk.md has the figures.
+``test_folders.py`` does the same with few files; docs/bulk.md has the figures.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = Path(__file__).resolve().parents[4]
 sys.path.insert(0, str(REPOSITORY))
 
 from atbsn.archs import build_arch  # noqa: E402

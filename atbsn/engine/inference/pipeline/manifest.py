@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock, Timeout
 
-from atbsn.engine.inference.bulk.shards import Shard, hash64
+from atbsn.engine.inference.pipeline.shards import Shard, hash64
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import cannot_write
 
@@ -25,9 +25,9 @@ class Entry(NamedTuple):
     """A picture that is done.
 
     Attributes:
-        name: its path below the folder that was searched, with ``/``.
-        size: bytes of the noisy file.
-        mtime_ns: when that file was last changed.
+        name: its path below the folder that was searched, with ``/``, or its key in a set.
+        size: bytes of the noisy file; of a part of one, of its samples.
+        mtime_ns: when that file was last changed; of a part of one, a checksum of its samples.
         target: the clean file, below the output folder.
         bytes: of the clean file.
         settings: stands for the weights and for how they were used.

@@ -7,20 +7,25 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from atbsn.engine.inference.bulk import manifest as manifests
-from atbsn.engine.inference.bulk import run as runs
-from atbsn.engine.inference.bulk.manifest import Done, Entry, Manifest
-from atbsn.engine.inference.bulk.run import BulkRun
-from atbsn.engine.inference.bulk.shards import Shard, array_shard, own_shard, parse_shard
+from atbsn.engine.inference.pipeline import manifest as manifests
+from atbsn.engine.inference.pipeline import mirrored, steps
+from atbsn.engine.inference.pipeline.manifest import Done, Entry, Manifest
+from atbsn.engine.inference.pipeline.mirrored import Mirrored
+from atbsn.engine.inference.pipeline.record import Record
+from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.shards import Shard, array_shard, own_shard, parse_shard
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
-from tests.engine.inference.many_files import Many
+from tests.engine.inference.pipeline.many_files import Many
 
 FILES = 40
 ALL = Shard()
@@ -38,21 +43,67 @@ def source(tmp_path):
 
 
 class Inverted:
-    """Stands for a network; tells which pictures it was given."""
+    """Stands for a denoiser; tells which pictures it was given."""
+
+    device = torch.device("cpu")
+    leaves_pictures_alone = False
 
     def __init__(self, ends_at: int | None = None) -> None:
         self.keys: list[str] = []
         self._ends_at = ends_at
 
-    def __call__(self, picture: Picture, key: str) -> Picture:
+    def clean(self, picture: Picture, key: str) -> Picture:
         if len(self.keys) == self._ends_at:
             raise KeyboardInterrupt
         self.keys.append(key)
         return replace(picture, rgb=255 - picture.rgb)
 
 
-def denoise(source, clean, settings="s", shard=ALL, resume=False, output="out"):
-    return BulkRun([source], clean, source.parent / output, settings, shard, resume).run("denoise")
+class Doing(Inverted):
+    """Stands for a denoiser that does what it is told to."""
+
+    def __init__(self, clean) -> None:
+        super().__init__()
+        self.clean = clean
+
+
+@pytest.fixture(autouse=True)
+def _the_stand_in_denoises(monkeypatch):
+    def clean_picture(denoiser, picture, name, *how, real=steps.clean_picture, **more):
+        if not isinstance(denoiser, Inverted):
+            return real(denoiser, picture, name, *how, **more)
+        path = Path(name)
+        return denoiser.clean(picture, f"{path.parent.name}/{path.stem}")
+
+    monkeypatch.setattr(steps, "clean_picture", clean_picture)
+
+
+@dataclass
+class Outcome:
+    """What became of the pictures, in numbers."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    met: int = 0
+    passed_over: Mapping[str, int] = field(default_factory=dict)
+
+    def tell(self, result: Result) -> None:
+        self.skipped += result.skipped
+        self.failed += result.reason is not None
+        self.done += not result.skipped and result.reason is None
+
+
+def denoise_all(roots, denoiser, folder, settings="s", shard=ALL, resume=False):
+    found, outcome = Mirrored(roots, folder, shard), Outcome()
+    with closing(Record(folder, settings, shard, resume, by_name=True)) as record:
+        run(found, denoiser, outcome.tell, record=record)
+    outcome.met, outcome.passed_over = found.met, found.passed_over
+    return outcome
+
+
+def denoise(source, denoiser, settings="s", shard=ALL, resume=False, output="out"):
+    return denoise_all([source], denoiser, source.parent / output, settings, shard, resume)
 
 
 def reasons(folder: Path) -> dict[str, str]:
@@ -130,23 +181,23 @@ def test_one_picture_does_not_end_the_others(source, error, said):
             raise error
         return picture
 
-    outcome = denoise(source, clean)
+    outcome = denoise(source, Doing(clean))
     assert (outcome.done, outcome.failed) == (FILES, 1) and said in reasons(source.parent / "out")["3.bmp"]
 
 
 def test_a_full_disk_ends_it_and_it_continues(source, monkeypatch):
     written = []
 
-    def full(path: Path, picture: Picture) -> None:
+    def full(path: Path, picture: Picture, aside: Path) -> None:
         if len(written) == 5:
             raise UserError(f"{path}: cannot be written") from OSError(errno.ENOSPC, "No space left on device")
         written.append(path)
-        write_picture(path, picture)
+        write_picture(path, picture, aside=aside)
 
-    monkeypatch.setattr(runs, "write_picture", full)
+    monkeypatch.setattr(steps, "write_picture", full)
     with pytest.raises(UserError, match="cannot be written"):
         denoise(source, Inverted())
-    monkeypatch.undo()
+    monkeypatch.setattr(steps, "write_picture", write_picture)
     outcome = denoise(source, Inverted(), resume=True)
     assert (outcome.done, outcome.skipped) == (FILES - 4, 5)
 
@@ -214,19 +265,19 @@ def test_it_begins_before_the_folder_is_listed(source, monkeypatch):
     """Nor is it ahead by more than the pictures that are read while others are computed."""
     listed, ahead = [], []
 
-    def walk(*arguments, real=runs.walk_pictures, **options):
+    def walk(*arguments, real=mirrored.walk_pictures, **options):
         for item in real(*arguments, **options):
             if threading.current_thread() is threading.main_thread():
                 listed.append(item)
             yield item
 
-    monkeypatch.setattr(runs, "walk_pictures", walk)
+    monkeypatch.setattr(mirrored, "walk_pictures", walk)
 
     def clean(picture: Picture, key: str) -> Picture:
         ahead.append(len(listed) - len(ahead))
         return picture
 
-    denoise(source, clean)
+    denoise(source, Doing(clean))
     assert len(ahead) == FILES + 1 and max(ahead) <= 5, ahead
 
 
@@ -250,7 +301,7 @@ def test_two_pictures_of_one_name(source):
     write_picture(source.parent / "more" / "a" / "3.bmp", Picture(np.zeros((8, 9, 3), np.uint8), suffix=".bmp"))
     write_picture(source.parent / "x.bmp", Picture(np.zeros((8, 9, 3), np.uint8), suffix=".bmp"))
     roots = [source, source, source.parent / "more", source.parent / "x.bmp"]
-    outcome = BulkRun(roots, Inverted(), source.parent / "out", "s", ALL, False).run("denoise")
+    outcome = denoise_all(roots, Inverted(), source.parent / "out")
     assert (outcome.done, outcome.failed) == (FILES + 2, 1)
     assert "the name of two pictures" in reasons(source.parent / "out")["3.bmp"]
 
@@ -259,8 +310,7 @@ def test_nothing_there(tmp_path):
     with pytest.raises(UserError, match="no such file or folder"):
         denoise(tmp_path / "none", Inverted())
     (tmp_path / "in").mkdir()
-    with pytest.raises(UserError, match="no picture in this folder or below"):
-        denoise(tmp_path / "in", Inverted())
+    assert denoise(tmp_path / "in", Inverted()).met == 0
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "a/b", "-1/4", "1/4/2", "١/٢"])
@@ -317,5 +367,8 @@ def test_the_command_shares_out_and_tells_where_it_is_from(command, write_option
     assert status == 2 and "8 pictures done" in output
     (about, *_), others = sorted((tmp_path / "out" / "manifest").glob("about-*.yml")), 2
     assert "sha256: " in about.read_text() and len(list(about.parent.glob("about-*.yml"))) == others
-    status, output = command("test.py", *arguments, tmp_path / "in" / "0.png", "--resume")
-    assert status == 2 and "--resume and --shard go with --input FOLDER" in output
+    status, output = command("test.py", *arguments, tmp_path / "in" / "0.png", "--resume", "--set", "test.tile=none")
+    assert status == 0 and "0 pictures done, 1 were done before; nothing is left to do" in output
+    one = ("-opt", arguments[1], "--input", tmp_path / "in" / "0.png", "--output", tmp_path / "one.png")
+    status, output = command("test.py", *one, "--resume")
+    assert status == 2 and "--resume and --shard go with a folder of results" in output

@@ -8,22 +8,30 @@ import torch
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
-from atbsn.data.folder import NoisyPictures
-from atbsn.engine.inference.folder import denoise_set
+from atbsn.data.folder import NoisyFolder
 from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.engine.inference.pipeline.plan import of_set
+from atbsn.engine.inference.pipeline.run import run
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
 
 NETWORK = {"type": "ATBSN", "width": 2}
 
 
-class Developed(NoisyPictures):
+class Developed(NoisyFolder):
     """Reads camera RAW, whatever is in the file, as ``read_picture`` gives it."""
 
     def read(self, index):
         if self.paths[index].suffix.lower() in (".dng", ".nef"):
             return Picture(np.full((20, 30, 3), 30_000, np.uint16), suffix=".tif")
         return super().read(index)
+
+
+def denoise_set(images, denoiser, folder):
+    """The pictures of a set to ``folder``; those that failed, with the reason."""
+    failed = {}
+    run(of_set(images, folder), denoiser, lambda result: failed.update({result.task.label: result.reason}))
+    return {label: reason for label, reason in failed.items() if reason}
 
 
 @pytest.fixture
@@ -50,27 +58,25 @@ def below(folder):
 def test_raw_becomes_a_tiff_of_16_bits_beside_files_of_its_stem(tmp_path, denoiser):
     given = pictures(tmp_path / "in", "a.NEF", "b.dng", "b.tif", "b.JPG", "sub/c.png")
     before = {name: (given / name).read_bytes() for name in below(given)}
-    assert denoise_set(Developed([given]), denoiser, tmp_path / "out", "test") == []
+    assert denoise_set(Developed(given), denoiser, tmp_path / "out") == {}
     assert below(tmp_path / "out") == ["a.tif", "b.JPG", "b.dng.tif", "b.tif", "sub/c.png"]
     assert read_picture(tmp_path / "out" / "b.dng.tif").rgb.dtype == np.uint16
     assert read_picture(tmp_path / "out" / "b.tif").rgb.dtype == np.uint8
     assert {name: (given / name).read_bytes() for name in below(given)} == before
 
 
-def test_an_original_of_another_picture_is_not_overwritten(tmp_path, denoiser):
-    """Of two inputs, a RAW in one folder and a TIFF in the other, the first's target is the second."""
-    raw, tiff = pictures(tmp_path / "raw", "a.dng"), pictures(tmp_path / "tiff", "a.tif", "a.jpg")
-    before = (tiff / "a.tif").read_bytes()
-    with pytest.raises(UserError, match=r"tiff/a.tif: would be overwritten by the denoised picture of .*raw/a.dng"):
-        denoise_set(Developed([raw, tiff]), denoiser, tiff, "test")
-    assert (tiff / "a.tif").read_bytes() == before
-    assert below(tiff) == ["a.jpg", "a.tif"]
+def test_originals_are_not_overwritten(tmp_path, denoiser):
+    given = pictures(tmp_path / "in", "a.dng", "sub/a.jpg")
+    before = {name: (given / name).read_bytes() for name in below(given)}
+    with pytest.raises(UserError, match=r"in/sub/a.jpg: would be overwritten by its denoised picture"):
+        denoise_set(Developed(given), denoiser, given)
+    assert {name: (given / name).read_bytes() for name in below(given)} == before
 
 
 def test_two_pictures_of_one_target(tmp_path, denoiser):
-    raw, tiff = pictures(tmp_path / "raw", "a.dng"), pictures(tmp_path / "tiff", "a.tif", "a.jpg")
-    with pytest.raises(UserError, match=r"out/a.tif: would be the denoised picture of .*a.dng and of .*a.tif"):
-        denoise_set(Developed([raw, tiff]), denoiser, tmp_path / "out", "test")
+    given = pictures(tmp_path / "in", "a.dng", "a.jpg", "a.dng.tif")
+    with pytest.raises(UserError, match=r"out/a.dng.tif: would be the denoised picture of .*a.dng and of .*a.dng.tif"):
+        denoise_set(Developed(given), denoiser, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -95,7 +101,7 @@ def test_what_could_not_be_done_is_listed_at_the_end(tmp_path, command, write_op
 def test_what_cannot_be_written_is_listed_too(tmp_path, denoiser):
     given = pictures(tmp_path / "in", "a.png", "b.png")
     (tmp_path / "out" / "a.png").mkdir(parents=True)
-    assert denoise_set(NoisyPictures([given]), denoiser, tmp_path / "out", "test") == [str(given / "a.png")]
+    assert list(denoise_set(NoisyFolder(given), denoiser, tmp_path / "out")) == [str(given / "a.png")]
     assert (tmp_path / "out" / "b.png").is_file()
 
 
@@ -104,5 +110,5 @@ def test_raw_is_no_output(tmp_path, command, write_options):
     save_weights(tmp_path / "tiny.pth", build_arch(NETWORK).state_dict(), {"network": NETWORK})
     options = write_options(network=NETWORK, path={"pretrain_network": str(tmp_path / "tiny.pth")})
     status, output = command("test.py", "-opt", options, "--input", given / "a.png", "--output", tmp_path / "b.dng")
-    assert status == 2 and "camera RAW is not written; name a .tif file" in output
+    assert status == 2 and "camera RAW is not written; name a .tif, .png or .jpg file" in output
     assert not (tmp_path / "b.dng").exists()

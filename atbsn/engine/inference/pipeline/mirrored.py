@@ -1,0 +1,85 @@
+"""The pictures of folders to the same places in another folder, however many they are."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from atbsn.engine.inference.pipeline.plan import ORIGINAL, is_picture_or_unlisted, mirrored_name
+from atbsn.engine.inference.pipeline.shards import Shard
+from atbsn.engine.inference.pipeline.task import Refused, Task
+from atbsn.pictures import walk_pictures
+from atbsn.pictures.find import Item
+from atbsn.utils.errors import UserError
+
+
+class Mirrored:
+    """The pictures below ``roots``, each to its path below its root in ``folder``; listed as they are asked for.
+
+    Every clean file keeps its name; camera RAW becomes ``<name>.tif``, so that ``a.NEF`` never meets ``a.tif``.
+
+    Args:
+        roots: folders, and files.
+        folder: of the results; where it lies inside of a root, it is not entered.
+        shard: the part of the pictures to give, by their names.
+
+    Attributes:
+        met: how many pictures there were in all shards.
+        passed_over: how many files of which kind were none.
+
+    Raises:
+        UserError: nothing at one of the roots, or the pictures of one would be written over themselves.
+    """
+
+    def __init__(self, roots: Sequence[Path], folder: Path, shard: Shard) -> None:
+        self.roots = list({root.resolve(): root for root in roots}.values())
+        self.folder, self.shard = folder, shard
+        self.met, self.passed_over = 0, Counter[str]()
+        for root in self.roots:
+            if not root.exists():
+                raise UserError(f"{root}: no such file or folder; check the path")
+            if (root if root.is_dir() else root.parent).resolve() == folder.resolve():
+                raise UserError(f"{root}: would be overwritten by its denoised picture; give another --output")
+        self._folders = {number: root for number, root in enumerate(self.roots) if root.is_dir()}
+        resolved, place = {root.resolve() for root in self.roots}, folder.resolve()
+        self._within = {root for root in resolved if place in root.parents}
+        """Roots that lie inside of the folder of the results: what is in them must not be written over."""
+
+    def __iter__(self) -> Iterator[Task | Refused]:
+        """What is to be done, or cannot be, with the reason; a folder that cannot be listed is among the latter."""
+        files: dict[Path, Path] = {}
+        for number, item in self._items(count=True):
+            path, name, reason = item
+            if reason is not None:
+                yield Refused(path, reason)
+            elif (first := files.get(name) or self._in_earlier_folder(number, name)) is not None:
+                reason = f"also in {first}: the name of two pictures, of which one would be lost; denoise them apart"
+                yield Refused(path, reason)
+            elif self._within and self._is_within(self.folder / mirrored_name(name)):
+                yield Refused(path, f"its clean picture would go to {self.folder / mirrored_name(name)}, {ORIGINAL}")
+            else:
+                yield Task(name.as_posix(), self.folder / mirrored_name(name), path)
+            if number not in self._folders:
+                files.setdefault(name, path)
+
+    def names(self) -> Iterator[object]:
+        """All that there is to do in this shard, to be counted; nothing of it is remembered."""
+        return (item for _, item in self._items(count=False))
+
+    def _items(self, count: bool) -> Iterator[tuple[int, Item]]:
+        """The pictures of this shard, and folders that cannot be listed, with the number of their root."""
+        for number, root in enumerate(self.roots):
+            for item in walk_pictures(root, in_order=False, leave_out=self.folder):
+                wanted = item.reason is None or is_picture_or_unlisted(item.path, item.reason)
+                if count:
+                    self.met += wanted
+                    self.passed_over[item.reason or ""] += not wanted and item.reason != "hidden"
+                if wanted and self.shard.holds(item.name.as_posix()):
+                    yield number, item
+
+    def _in_earlier_folder(self, number: int, name: Path) -> Path | None:
+        """The folder among the roots before this one that has a picture of this name."""
+        return next((root for n, root in self._folders.items() if n < number and (root / name).is_file()), None)
+
+    def _is_within(self, target: Path) -> bool:
+        place = target.resolve()
+        return any(root == place or root in place.parents for root in self._within)

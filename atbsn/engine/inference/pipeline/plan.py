@@ -1,0 +1,176 @@
+"""Which pictures to denoise, and where each clean one goes. No original is ever a target."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from atbsn.data.base import ImageSet
+from atbsn.engine.inference.pipeline.task import Task
+from atbsn.pictures import Found, find_pictures, formats
+from atbsn.pictures.find import is_file_name
+from atbsn.utils.errors import UserError
+
+MADE = ("_clean", "_compare")
+"""Ends of the names that we give; in a folder, such pictures beside their originals are results, not inputs."""
+_DONE = "done already; --overwrite does it again"
+ORIGINAL = "which is one of the pictures; give another --output"
+
+
+def output_file(inputs: Sequence[str | Path], output: str | None) -> Path | None:
+    """``--output`` where it names the file of a single picture, not a folder.
+
+    Raises:
+        UserError: it names a file though there may be several pictures, or one of a format that is not written.
+    """
+    if output is None or output.endswith(("/", os.sep)) or Path(output).is_dir():
+        return None
+    path = Path(output)
+    suffix = path.suffix.lower()
+    single = len(inputs) == 1 and not Path(inputs[0]).is_dir()
+    if suffix not in formats.SUFFIXES and not (is_file_name(path) or (single and suffix[1:].isalpha())):
+        return None
+    if suffix not in formats.WRITTEN:
+        kind = "camera RAW" if suffix in formats.RAW else suffix[1:].upper()
+        folder = "" if suffix in formats.RAW else f", or {output}/ if it is a folder"
+        raise UserError(f"--output {output}: {kind} is not written; name a .tif, .png or .jpg file{folder}")
+    if not single:
+        raise UserError(f"--output {output}: a single file, but there may be several pictures; name a folder")
+    return path
+
+
+def single(source: Path, target: Path) -> Task:
+    """One picture to a file that was named.
+
+    Raises:
+        UserError: the target is the original.
+    """
+    if target.resolve() == source.resolve():
+        raise UserError(f"{source}: would be overwritten by its denoised picture; give another --output")
+    return Task(source.name, target, source)
+
+
+class Plan(NamedTuple):
+    """Pictures whose clean ones go beside them.
+
+    Attributes:
+        tasks: in order.
+        found: as ``find_pictures``, without what is left out here.
+        done: how many are done already.
+        refused: how many cannot be done though they were asked for.
+    """
+
+    tasks: list[Task]
+    found: Found
+    done: int
+    refused: int
+
+
+def beside(inputs: Sequence[str], output: str | None, overwrite: bool) -> Plan:
+    """Find the pictures in ``inputs``, files and folders, and name their clean ones.
+
+    Without ``output`` a clean picture lies beside its original, as ``<name>_clean``; in a folder it has its place below
+    ``output``. Of one input file ``output`` may be the file itself.
+
+    Raises:
+        UserError: as ``output_file``, or ``output`` is the original itself.
+    """
+    found = find_pictures(inputs)
+    named = {Path(name).resolve() for name in inputs}
+    as_file = output_file(inputs, output)
+    tasks: list[Task] = []
+    kept, skipped, done = Found([], [], []), list(found.skipped), 0
+    refused = sum(path.resolve() in named or is_picture_or_unlisted(path, reason) for path, reason in skipped)
+    taken: dict[Path, Path] = {}
+    originals = {path.resolve() for path in found.paths if path.resolve() in named or not _is_ours(path)}
+    for source, name in zip(found.paths, found.names, strict=True):
+        below = name.with_name(f"{name.stem}_clean{written_suffix(source)}")
+        target = as_file or (source.with_name(below.name) if output is None else Path(output) / below)
+        reason = None
+        if source.resolve() not in named and _is_ours(source):
+            reason = "made by atbsn"
+        elif target.resolve() == source.resolve():
+            raise UserError(f"{source}: would be overwritten; give another --output")
+        elif target.resolve() in originals:
+            reason = f"its clean picture would go to {target}, {ORIGINAL}"
+            refused += 1
+        elif target in taken:
+            reason = f"{target} is the clean picture of {taken[target]}"
+            refused += 1
+        elif target.is_dir():
+            reason = f"{target} is a folder"
+            refused += 1
+        elif target.exists() and not overwrite:
+            reason = _DONE
+            done += 1
+        if reason is None:
+            taken[target] = source
+            tasks.append(Task(name.as_posix(), target, source))
+            kept.paths.append(source)
+            kept.names.append(name)
+        else:
+            skipped.append((source, reason))
+    return Plan(tasks, Found(kept.paths, kept.names, skipped), done, refused)
+
+
+def of_set(images: ImageSet, folder: Path) -> list[Task]:
+    """Every picture of a data set, to its key in ``folder``; one that is a part of a file becomes a PNG.
+
+    Raises:
+        UserError: a picture would be written over one that is denoised, or over another's.
+    """
+    sources = [images.source(index) for index in range(len(images))]
+    originals = {source.resolve(): source for source in sources if source is not None}
+    tasks: list[Task] = []
+    taken: dict[Path, Path | None] = {}
+    for index, source in enumerate(sources):
+        target = folder / _name_in_set(images.key(index), source)
+        place = target.resolve()
+        if place in originals:
+            by = "its denoised picture" if originals[place] == source else f"the denoised picture of {source}"
+            raise UserError(f"{originals[place]}: would be overwritten by {by}; give another --output")
+        if place in taken:
+            raise UserError(f"{target}: would be the denoised picture of {taken[place]} and of {source}; do them apart")
+        taken[place] = source
+        tasks.append(Task(images.key(index), target, source, partial(images.read, index), images.window(index)))
+    return tasks
+
+
+def mirrored_name(name: Path) -> Path:
+    """The name of a clean file in a folder of its own: ``a.NEF`` becomes ``a.NEF.tif``."""
+    return name if name.suffix.lower() in formats.WRITTEN else name.with_name(f"{name.name}.tif")
+
+
+def written_suffix(source: Path) -> str:
+    """The suffix of the clean file: the noisy one's, and ``.tif`` for what is only read, camera RAW."""
+    return source.suffix if source.suffix.lower() in formats.WRITTEN else ".tif"
+
+
+def _name_in_set(key: str, source: Path | None) -> str:
+    """A key that is a file name, since another file has the same stem, keeps it: ``a.nef`` becomes ``a.nef.tif``."""
+    if source is None:
+        return f"{key}.png"
+    if Path(key).name == source.name and source.suffix.lower() in formats.WRITTEN:
+        return key
+    return f"{key}{written_suffix(source)}"
+
+
+def is_picture_or_unlisted(path: Path, reason: str) -> bool:
+    """Whether what is not used is a picture whose library is missing, or a folder of which nobody knows what it has."""
+    return formats.is_missing(path.suffix) or reason.startswith("cannot be listed")
+
+
+def _is_ours(source: Path) -> bool:
+    """Whether a picture lies beside one that it was made from."""
+    for end in MADE:
+        if source.stem.endswith(end):
+            stem = source.stem.removesuffix(end)
+            return any(source.with_name(stem + suffix).exists() for suffix in _spellings(source))
+    return False
+
+
+def _spellings(source: Path) -> set[str]:
+    """Suffixes that the original of ``source`` may have."""
+    lower = {source.suffix, *formats.SUFFIXES}
+    return lower | {suffix.upper() for suffix in lower}

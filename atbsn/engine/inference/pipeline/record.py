@@ -1,0 +1,87 @@
+"""The record of a folder of results: what is done, what failed and why. It outlives every end of a process."""
+
+import csv
+from pathlib import Path
+
+from atbsn.engine.inference.pipeline.manifest import Done, Entry, Manifest
+from atbsn.engine.inference.pipeline.shards import Shard
+from atbsn.utils.files import cannot_write
+
+_NAMED = 20
+"""Failures that are named at the end; the file of failures has all."""
+
+
+class Record:
+    """``folder/manifest``: one line for each picture that is done, and a file of those that failed.
+
+    Args:
+        folder: of the results.
+        settings: stands for weights and settings; a picture done with others is not done.
+        shard: the part of the pictures that this process does. No two may do the same at once.
+        resume: leave out what is done, whoever did it; otherwise all is done again.
+        by_name: the parts were shared out by the pictures' names, so that those of other parts need not be remembered.
+
+    Raises:
+        UserError: another process does this part, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, settings: str, shard: Shard, resume: bool, by_name: bool = False) -> None:
+        self.folder, self.settings = folder, settings
+        place = folder / "manifest"
+        self._manifest = Manifest(place, shard, resume)
+        self._done = Done(place, shard if by_name else Shard()) if resume else None
+        self.temporary = self._manifest.temporary
+        self.failures = place / f"failures-{shard}.csv"
+        self.first_failures: list[str] = []
+        self.num_failures = 0
+        try:
+            self.failures.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(self.failures, error) from error
+
+    def has(self, name: str, facts: tuple[int, int], target: Path) -> bool:
+        """Whether this picture is done with these settings, and its clean file as it was written.
+
+        Args:
+            facts: ``size`` and ``mtime_ns`` of its ``Entry``.
+        """
+        if self._done is None:
+            return False
+        try:
+            return self._entry(name, facts, target) in self._done
+        except OSError:
+            return False
+
+    def add(self, name: str, facts: tuple[int, int], target: Path) -> None:
+        """Note a picture whose clean file is in its place. From several threads at once."""
+        self._manifest.add(self._entry(name, facts, target))
+
+    def fail(self, label: str, reason: str) -> None:
+        """Note a picture that could not be done."""
+        self.num_failures += 1
+        if len(self.first_failures) < _NAMED:
+            self.first_failures.append(label)
+        try:
+            with self.failures.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                rows = csv.writer(file, lineterminator="\n")
+                if not file.tell():
+                    rows.writerow(("picture", "reason"))
+                rows.writerow((label, reason))
+        except OSError as error:
+            raise cannot_write(self.failures, error) from error
+
+    def summary(self) -> str:
+        """Which pictures could not be done; empty where all could."""
+        if not self.num_failures:
+            return ""
+        more = self.num_failures - len(self.first_failures)
+        names = ", ".join(self.first_failures) + (f" and {more} more" if more else "")
+        return f"{self.num_failures} pictures could not be done, for reasons in {self.failures}: {names}"
+
+    def _entry(self, name: str, facts: tuple[int, int], target: Path) -> Entry:
+        size = target.stat().st_size
+        return Entry(name, *facts, target.relative_to(self.folder).as_posix(), size, self.settings)
+
+    def close(self) -> None:
+        """Another process may go on with this part."""
+        self._manifest.close()
