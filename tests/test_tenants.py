@@ -286,3 +286,20 @@ def test_a_set_keeps_what_sixteen_bits_hold(name, tmp_path):
 def test_something_of_each_kind_is_registered():
     assert len(NETWORKS) > 4 and len(HOLED) > 0 and len(list(MODELS)) > 2 and len(list(DATASETS)) > 4
     assert all(issubclass(net, nn.Module) for net in NETWORKS.values())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_a_network_says_whether_a_pixel_depends_on_its_whole_tile(name):
+    """What it lays over a picture, on a long one: whether a change at one end is seen 1,400 pixels away."""
+    net = tiny(name)
+    for parameter in net.parameters():
+        parameter.add_(0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    laid = []
+    how = {"refine": 0} if "refine" in net.denoise_keywords() else {}
+    net.denoise(picture(40, 40), lambda function, x: laid.append(function) or function(x), **how)
+    before = picture(40, 1600)
+    after = before.clone()
+    after[..., :8] = 255 - after[..., :8]
+    far = [(function(before) - function(after))[..., 1480:] for function in laid]
+    assert any(bool(change.abs().max() > 0) for change in far) == net.sees_whole_tile

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ Function = Callable[[Tensor], Tensor]
 class Graph:
     """One pass over one size. It reads the weights where they lie, so a training may go on changing their values."""
 
-    def __init__(self, function: Function, x: Tensor, pool: tuple[int, int]) -> None:
+    def __init__(self, function: Function, x: Tensor, pool: Any) -> None:
         self._input = x.clone()
         self._graph = torch.cuda.CUDAGraph()
         cached = torch.is_autocast_cache_enabled()
@@ -43,11 +44,11 @@ class Graphs:
     that cannot be captured, since it looks at values, stays as it is.
     """
 
-    def __init__(self, capture: Callable[[Function, Tensor, tuple[int, int]], Function] = Graph) -> None:
+    def __init__(self, capture: Callable[[Function, Tensor, Any], Function] = Graph) -> None:
         self._capture = capture
         self._met: OrderedDict[Hashable, Function | None] = OrderedDict()
         self._refused: set[Hashable] = set()
-        self._pool: tuple[int, int] | None = None
+        self._pool: Any = None  # torch's handle of it
         self._lock = threading.Lock()  # their inputs and memory are shared
 
     def __call__(self, key: Hashable, function: Function, x: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class Graphs:
         if self._pool is None and x.is_cuda:
             self._pool = torch.cuda.graph_pool_handle()
         try:
-            return self._capture(function, x, self._pool or (0, 0))
+            return self._capture(function, x, self._pool)
         except RuntimeError as error:  # also of memory: the graph lies beside what the pass before it has taken
             logger.debug("no CUDA graph of %s: %s", key, error)
         del self._met[key]

@@ -144,7 +144,8 @@ class Denoiser:
         tiler = Tiler(plan.tile, self.asked.overlap, plan.batch_size, self.device, self.on_tiles, known.short)
         tiled: Tiled = tiler
         if plan.capture and self.net.is_local():  # then all that is laid over a picture is one function
-            name = work.name, plan.precision, *(parameter.data_ptr() for parameter in self.net.parameters())
+            where = [parameter.data_ptr() for parameter in self.net.parameters()]
+            name = work.name, plan.precision, self.net._compiled_call_impl is not None, *where
 
             def tiled(function: Function, x: Tensor) -> Tensor:
                 return tiler(partial(known.graphs, name, function), x)

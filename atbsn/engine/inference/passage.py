@@ -22,6 +22,11 @@ def white_of(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 255.0
 
 
+def travels(device: torch.device) -> bool:
+    """Whether samples are sent to this device as they are, and fetched so."""
+    return device.type == "cuda"
+
+
 def to_device(rgb: np.ndarray, device: torch.device, white: float) -> Tensor:
     """(H, W, 3) uint8, uint16 or float in [0, ``white``] to (1, 3, H, W) float32 in [0, 255] on ``device``.
 
@@ -29,7 +34,7 @@ def to_device(rgb: np.ndarray, device: torch.device, white: float) -> Tensor:
     """
     if np.issubdtype(rgb.dtype, np.floating):
         rgb = rgb.astype(np.float32, copy=False)
-    if device.type == "cuda":
+    if travels(device):
         raw = _upload(rgb.view(np.int16) if rgb.dtype == np.uint16 else rgb, device)
         values = raw.to(torch.int32).bitwise_and_(0xFFFF) if rgb.dtype == np.uint16 else raw
         values = values.to(torch.float32)
@@ -55,7 +60,7 @@ class Samples:
         self.height = values.shape[1]
         self._dtype, self._white = dtype, white
         self._values: Tensor | None = values
-        if values.is_cuda:
+        if travels(values.device):
             finite = values.isfinite().all()
             self._samples, self._arrival = _download(_rounded(values, dtype, white), finite)
             self._values = None

@@ -70,12 +70,14 @@ def denoise(
     white = _white(image) if data_range is None else data_range
     device = next(net.parameters()).device
     overlap = net.tile_overlap if overlap is None else overlap
-    if precision is None:
-        precision = "auto" if device.type == "cuda" else "fp32"
     asked = Asked(
-        "auto" if tile is None else tile, overlap, "auto" if batch_size is None else batch_size, precision,
-        usual_tile=max(DEFAULT_TILE, 4 * overlap), whole=SMALL,
-    )  # fmt: skip
+        tile="auto" if tile is None else tile,
+        overlap=overlap,
+        batch_size="auto" if batch_size is None else batch_size,
+        precision=precision or ("auto" if device.type == "cuda" else "fp32"),
+        usual_tile=max(DEFAULT_TILE, 4 * overlap),
+        whole=SMALL,
+    )
     settings = {**net.denoise_settings, **how, **({} if k is None else {"k": k})}
     denoiser = Denoiser(net, settings, device, asked, self_ensemble)
     if denoiser.leaves_pictures_alone:

@@ -154,7 +154,8 @@ def _fewest_pixels(size: tuple[int, int], overlap: int, at_once: int) -> tuple[i
         rows = max(1, math.ceil((height - overlap) / (highest - overlap)))
         down = _part(height, rows, overlap)
         found.append((down * across > at_once, rows * columns * down * across, columns, down, across))
-    return min(found)[-2:]
+    down, across = min(found)[-2:]
+    return max(down, 2 * overlap), max(across, 2 * overlap)  # one that is longer than the picture is as long as it
 
 
 def _part(length: int, number: int, overlap: int) -> int:

@@ -152,7 +152,7 @@ class Tiler:
 
     def _within_memory(self, function: Function, tiles: Tensor) -> Tensor:
         """``function(tiles)``, in as many parts as memory demands."""
-        pixels = tiles[:, 0].numel()
+        pixels = len(tiles) * tiles.shape[-2] * tiles.shape[-1]
         if self._too_many is None or pixels < self._too_many or not self._can_part(tiles):
             try:
                 return function(tiles)

@@ -5,6 +5,7 @@ import random
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from atbsn.engine.inference.tiling import Tiler, self_ensemble
 from atbsn.utils.errors import UserError
@@ -114,7 +115,7 @@ def test_dtype_is_that_of_the_picture_and_no_graph_is_kept(network, tile):
     assert not out.requires_grad
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("batch_size", [1, 3])
 def test_tiles_visit_the_device(network, batch_size):
     x = picture(200, 333)
@@ -174,3 +175,92 @@ def test_self_ensemble_of_teachers_through_tiles():
     out = self_ensemble(lambda turned: tiler(teachers, turned), x)
     assert out.shape == (2, 1, 3, 40, 23)
     assert torch.allclose(out[1], self_ensemble(ramp, x)[:, [2, 1, 0]], atol=1e-3)
+
+
+def test_tiles_need_not_be_square(network):
+    x = picture(61, 90)
+    seen = []
+
+    def spy(tiles):
+        seen.append(tuple(tiles.shape[-2:]))
+        return network(tiles)
+
+    with torch.no_grad():
+        assert torch.allclose(Tiler((24, 500), 12)(spy, x), network(x), atol=1e-4)
+    assert seen == [(24, 90)] * 5
+
+
+class Small:
+    """A device that has memory for so many pixels of a network at once."""
+
+    def __init__(self, network, pixels):
+        self.network, self.pixels, self.refused, self.done = network, pixels, [], []
+
+    def __call__(self, tiles):
+        count = tiles[:, 0].numel()
+        if count > self.pixels:
+            self.refused.append(count)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        self.done.append(tuple(tiles.shape))
+        return self.network(tiles)
+
+
+@pytest.mark.parametrize("pixels", [5000, 2500, 1100])
+@pytest.mark.parametrize("tile", [None, 48])
+def test_out_of_memory_halves_the_batch_then_the_tile_and_goes_on(network, tile, pixels):
+    x, said = picture(61, 90, batch=2), []
+    small = Small(network, pixels)
+    tiler = Tiler(tile, 12, batch_size=4, on_shortage=lambda *what: said.append(what))
+    with torch.no_grad():
+        expected = network(x)
+    assert torch.allclose(tiler(small, x), expected, atol=1e-4)
+    assert said and len(said) == len(small.refused)
+    assert small.refused == sorted(small.refused, reverse=True), "what was too much once is not tried again"
+    assert len(set(small.refused)) == len(small.refused)
+    if tile and pixels >= 2304:
+        assert all(shape[-2:] == (48, 48) for shape in small.done), "batches first"
+
+
+def test_a_pixel_too_much_is_an_error(network):
+    with pytest.raises(torch.OutOfMemoryError):
+        Tiler(64, 16)(Small(network, 100), picture(200, 200))
+
+
+def test_what_is_counted_is_done(network):
+    told = []
+    Tiler(16, 8, batch_size=3, on_tiles=lambda done, tiles: told.append((done, tiles)))(network, picture(40, 20))
+    assert told == [(3, 8), (6, 8), (8, 8)]
+    told.clear()
+    Tiler(None, 8, on_tiles=lambda done, tiles: told.append((done, tiles)))(network, picture(40, 20))
+    assert told == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("tile", "columns", "rows"), [((32, 500), 1, 4), ((32, 32), 4, 4), ((500, 32), 4, 1), (None, 1, 1)]
+)
+def test_launches_of_laying_tiles_together(tile, columns, rows):
+    """Beside the function: one to gather a batch, two to lay a tile, two to lay a row. Whole pictures: none.
+
+    Operators that only make views start nothing on a device.
+    """
+    views = ("slice", "select", "narrow", "unflatten", "view", "split", "expand", "alias", "detach", "empty", "squeeze")
+    x, tiler = picture(4 * 32 - 3 * 8, 4 * 32 - 3 * 8), Tiler(tile, 8, batch_size=1)
+    tiler(lambda tiles: tiles, x)  # the weights of fading are made once
+    with Operators() as launched:
+        tiler(lambda tiles: tiles, x)
+    names = [name for name in launched.names if not any(view in name for view in views)]
+    tiles = columns * rows
+    most = (tiles > 1) * tiles + (columns > 1) * 2 * tiles + (rows > 1) * 2 * rows
+    assert len(names) <= most, names
+
+
+class Operators(TorchDispatchMode):
+    """The names of the operators that are called inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names.append(function.overloadpacket.__name__)
+        return function(*args, **(kwargs or {}))

@@ -1,0 +1,153 @@
+"""On a GPU what the CPU gives: every registered network, at any size, in every way that only a GPU has."""
+
+import gc
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+import atbsn
+from atbsn.archs import build_arch
+from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.known import known_of
+from atbsn.engine.inference.plan import Asked, DeviceFacts
+from atbsn.engine.inference.samples import Begun, denoise_samples
+from atbsn.registry import ARCHS
+
+pytestmark = pytest.mark.gpu
+
+NETWORKS = {name: ARCHS.get(name) for name in ARCHS}
+
+
+@pytest.fixture(autouse=True)
+def exact():
+    """Float32 products of 32 bits: TF32 has 10 bits of fraction."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+def network(name):
+    torch.manual_seed(0)
+    return build_arch({"type": name, **NETWORKS[name].example()}).eval()
+
+
+def photograph(height, width, seed=0):
+    rng = np.random.default_rng(seed)
+    flat = np.kron(rng.integers(40, 216, (-(-height // 16), -(-width // 16), 3)), np.ones((16, 16, 1)))
+    return np.clip(flat[:height, :width] + rng.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
+
+
+def without_chance(kind):
+    """Keywords that leave out what is drawn: a GPU draws other numbers than a CPU."""
+    return {"refine": 0} if "refine" in kind.denoise_keywords() else {}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 61), (200, 333)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_gives_what_it_gives_on_the_cpu(name, size):
+    """As it is the first time, captured the second, and replayed the third."""
+    net, how = network(name), without_chance(NETWORKS[name])
+    image = photograph(*size).astype(np.float32)
+    expected = atbsn.denoise(net, image, data_range=255.0, **how)
+    net.cuda()
+    for turn in range(3):
+        found = atbsn.denoise(net, image, data_range=255.0, precision="fp32", **how)
+        assert np.abs(found - expected).max() < 0.05, f"turn {turn}"
+
+
+@pytest.mark.parametrize("name", [name for name, kind in NETWORKS.items() if kind.is_local()])
+def test_networks_that_are_laid_over_a_picture_are_captured(name):
+    net, image = network(name).cuda(), photograph(64, 96)
+    for _ in range(2):
+        atbsn.denoise(net, image)
+    assert sum(graph is not None for graph in known_of(net).graphs._met.values()) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize("tile", [None, 128])
+def test_samples_of_every_type_in_bands_and_whole(dtype, tile):
+    net = network("PhotoNet")
+    torch.nn.init.normal_(net.tail.weight, std=0.1)
+    rgb = photograph(300, 200).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    step = 257 if dtype == np.uint16 else 1
+    expected = atbsn.denoise(net, rgb, tile=tile or 4096, data_range=255.0 if dtype == np.float32 else None)
+    net.cuda()
+    for _ in range(3):
+        found = atbsn.denoise(net, rgb, tile=tile or 4096, precision="fp32", data_range=255.0 * step)
+        assert found.dtype == dtype
+        assert np.abs(found.astype(float) - expected.astype(float)).max() <= 1 * step
+
+
+def test_weights_that_change_are_seen_by_a_captured_pass():
+    net, image = network("StudentA").cuda(), photograph(64, 64).astype(np.float32)
+    for _ in range(3):
+        before = atbsn.denoise(net, image, data_range=255.0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(1.1)
+    after = atbsn.denoise(net, image, data_range=255.0)
+    fresh = network("StudentA").cuda()
+    fresh.load_state_dict(net.state_dict())
+    assert np.array_equal(after, atbsn.denoise(fresh, image, data_range=255.0))
+    assert not np.array_equal(before, after)
+
+
+def test_results_are_the_callers():
+    """Of several pictures of a size, denoised one after the other and begun ahead."""
+    net = network("StudentA").cuda()
+    denoiser = Denoiser(net, {}, torch.device("cuda"), Asked(precision="fp32"))
+    images = [photograph(96, 128, seed) for seed in range(5)]
+    alone = [atbsn.denoise(network("StudentA").cuda(), image, precision="fp32") for image in images]
+    begun = [Begun(denoiser, image, "x") for image in images]
+    for image, work, expected in zip(images, begun, alone, strict=True):
+        assert np.abs(work.result().astype(int) - expected).max() <= 1
+        assert np.abs(denoise_samples(denoiser, image, "x").astype(int) - expected).max() <= 1
+
+
+def test_the_plan_on_this_card():
+    facts = DeviceFacts.of(torch.device("cuda"))
+    assert 0 < facts.free_memory <= torch.cuda.get_device_properties(0).total_memory
+    assert facts.capability == torch.cuda.get_device_capability()
+    net = atbsn.load("real").cuda().eval()
+    plan = Denoiser(net, {}, torch.device("cuda"), Asked(overlap=net.tile_overlap)).plan(3000, 4000)
+    assert plan.capture and plan.resident
+    if facts.free_memory > 20 * 2**30:
+        assert plan.tile is None, "12 megapixels of it fit 24 GB"
+
+
+def test_a_pass_takes_about_what_is_reckoned():
+    for name, arguments in (("PhotoNet", {}), ("StudentC", {}), ("ATBSN", {"width": 32})):
+        net = build_arch({"type": name, **arguments}).eval().cuda()
+        denoiser = Denoiser(net, {}, torch.device("cuda"), Asked(overlap=net.tile_overlap, capture=False))
+        noisy = torch.rand(1, 3, 736, 736, device="cuda") * 255
+        denoiser(noisy)
+        (reckoned,) = known_of(net)._costs.values()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        denoiser(noisy)
+        taken = (torch.cuda.max_memory_allocated() - before) / 736**2
+        assert 0.4 * reckoned < taken < 1.3 * reckoned, name
+
+
+def test_out_of_memory_goes_on_with_less(caplog):
+    image, net = photograph(1500, 2000), atbsn.load("fast").cuda().eval()
+    expected = atbsn.denoise(net, image)
+    known = known_of(net)
+    known.graphs.clear()
+    known._plans.clear()
+    known._costs.update(dict.fromkeys(known._costs, 1.0))  # as if it needed hardly anything
+    gc.collect()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 250 * 2**20) / total)
+    try:
+        with caplog.at_level(logging.WARNING, "atbsn"):
+            found = [atbsn.denoise(net, image) for _ in range(3)]
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert len([record for record in caplog.records if "out of memory" in record.getMessage()]) == 1
+    for result in found:
+        assert np.abs(result.astype(int) - expected).max() <= 3

@@ -1,0 +1,161 @@
+"""What is kept of a network between pictures: its need, its plans, its graphs."""
+
+import gc
+import logging
+
+import pytest
+import torch
+from torch import nn
+
+from atbsn.archs import build_arch
+from atbsn.engine.inference import known as known_module
+from atbsn.engine.inference.capture import Graphs
+from atbsn.engine.inference.known import Known, known_of
+from atbsn.engine.inference.memory import Watch, bytes_per_pixel
+from atbsn.engine.inference.plan import Asked, DeviceFacts
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A card of 8 GB, as far as plans go."""
+    facts = DeviceFacts("cuda", 2**33, (8, 0))
+    monkeypatch.setattr(known_module.DeviceFacts, "of", classmethod(lambda cls, device: facts))
+
+
+def plan(known, size=(2000, 2000), measured=None, what="denoise"):
+    def measure():
+        if measured is not None:
+            measured.append(what)
+        return 1000.0
+
+    return known.plan(CUDA, Asked(), size, False, what, measure)
+
+
+def test_a_network_is_measured_once_for_what_it_does(card):
+    known, measured = Known(), []
+    first = plan(known, measured=measured)
+    assert plan(known, measured=measured) is first
+    plan(known, (3000, 4000), measured)
+    assert measured == ["denoise"]
+    plan(known, (3000, 4000), measured, "another hole")
+    assert measured == ["denoise", "another hole"]
+
+
+def test_small_pictures_are_not_worth_measuring(card):
+    measured = []
+    assert plan(Known(), (512, 512), measured).tile is None
+    assert measured == []
+
+
+def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card, caplog):
+    known = Known()
+    assert plan(known).tile is None
+    with caplog.at_level(logging.WARNING, "atbsn"):
+        known.short(1, 2000, 2000)
+        smaller = plan(known)
+        known.short(1, *smaller.tile)
+        smallest = plan(known)
+    areas = [height * width for height, width in (smaller.tile, smallest.tile)]
+    assert areas[0] <= 2**32 / 2000 and areas[1] <= 2**32 / 4000
+    (record,) = caplog.records
+    assert "out of memory with 1 x 2000 x 2000 pixels at once: going on with half" in record.getMessage()
+
+
+def test_it_goes_with_the_network():
+    net = nn.Conv2d(1, 1, 1)
+    known = known_of(net)
+    assert known_of(net) is known
+    before = len(known_module._KNOWN)
+    del net
+    gc.collect()
+    assert len(known_module._KNOWN) < before
+
+
+def test_what_lives_at_once_is_summed_up():
+    """x and x + 1, then that and its double, then the sum alone."""
+    with Watch() as watch:
+        x = torch.zeros(1000)  # 4000 bytes
+        y = x + 1
+        del x
+        y = y * 2
+        y.view(10, 100)  # no memory of its own
+        y.add_(1)
+        y.sum()
+    assert watch.peak == 8000
+    assert watch.operators == 6
+
+
+@pytest.mark.parametrize("name", ["StudentA", "StudentC", "PhotoNet"])
+def test_a_wider_network_needs_more(name):
+    arguments = {"PhotoNet": {"widths": [8, 8]}, "StudentC": {"width": 8}}.get(name, {})
+    net = build_arch({"type": name, **arguments}).eval()
+    found = bytes_per_pixel(net.denoise, CPU)
+    assert found > 24, "at least picture and result"
+    if name == "StudentC":
+        wider = build_arch({"type": name, "width": 16}).eval()
+        assert 1.5 * found < bytes_per_pixel(wider.denoise, CPU) < 2.1 * found
+
+
+class FakeGraph:
+    """Stands for a captured pass."""
+
+    made = 0
+
+    def __init__(self, function, x, pool):
+        type(self).made += 1
+        self.function = function
+
+    def __call__(self, x):
+        return self.function(x) + 100
+
+
+@pytest.fixture
+def graphs():
+    FakeGraph.made = 0
+    return Graphs(FakeGraph)
+
+
+def test_a_pass_is_captured_the_second_time_and_replayed_from_then_on(graphs):
+    x = torch.zeros(1, 3, 8, 8)
+    results = [float(graphs("key", lambda x: x + 1, x).mean()) for _ in range(4)]
+    assert results == [1, 101, 101, 101] and FakeGraph.made == 1
+
+
+def test_another_size_layout_or_function_is_another_pass(graphs):
+    x = torch.zeros(1, 3, 8, 8)
+    for given in (x, torch.zeros(1, 3, 8, 9), x.contiguous(memory_format=torch.channels_last), x.double()):
+        assert float(graphs("key", lambda x: x, given).mean()) == 0
+    assert float(graphs("another", lambda x: x, x).mean()) == 0
+    assert FakeGraph.made == 0
+
+
+def test_few_graphs_are_kept_the_newest(graphs):
+    def twice(side):
+        return [float(graphs("key", lambda x: x, torch.zeros(1, 1, side, side)).mean()) for _ in range(2)]
+
+    for side in (4, 5, 6, 7, 8):
+        assert twice(side) == [0, 100]
+    assert twice(4) == [0, 100] and FakeGraph.made == 6, "forgotten, and captured again"
+    assert twice(8) == [100, 100]
+
+
+def test_what_cannot_be_captured_is_done_as_it_is():
+    tries = []
+
+    def refuse(function, x, pool):
+        tries.append(1)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    graphs, x = Graphs(refuse), torch.zeros(1)
+    assert [float(graphs("key", lambda x: x + 1, x)) for _ in range(4)] == [1, 1, 1, 1]
+    assert len(tries) == 1
+
+
+def test_cleared_graphs_are_captured_anew(graphs):
+    x = torch.zeros(1)
+    for _ in range(2):
+        graphs("key", lambda x: x, x)
+    graphs.clear()
+    assert [float(graphs("key", lambda x: x, x)) for _ in range(2)] == [0, 100]

@@ -1,0 +1,112 @@
+"""What a device is given to do: made-up cards of 8, 24 and 80 GB, and the CPU."""
+
+import math
+
+import pytest
+import torch
+
+from atbsn.engine.inference.plan import SHARE, SMALL, UNKNOWN, WORKING, Asked, DeviceFacts, DevicePlan
+from atbsn.engine.inference.tiling import Tiler
+
+GB = 2**30
+CARDS = {
+    "8 GB": DeviceFacts("cuda", int(7.2 * GB), (8, 6)),
+    "24 GB": DeviceFacts("cuda", 23 * GB, (8, 9)),
+    "80 GB": DeviceFacts("cuda", 78 * GB, (9, 0)),
+}
+CPU = DeviceFacts("cpu")
+PHOTOGRAPH = (3000, 4000)
+PHOTONET, STUDENT, TEACHER = 230.0, 830.0, 3600.0
+"""Bytes a pixel of real, student C and AT-BSN in bfloat16, rounded."""
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_twelve_megapixels_of_the_photographs_network_are_done_whole(card):
+    plan = DevicePlan.make(CARDS[card], Asked(overlap=64), PHOTOGRAPH, PHOTONET)
+    assert plan == DevicePlan(None, 1, "bf16", capture=True, resident=True)
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("bytes_per_pixel", [PHOTONET, STUDENT, TEACHER, UNKNOWN])
+@pytest.mark.parametrize("overlap", [0, 32, 120])
+@pytest.mark.parametrize("size", [PHOTOGRAPH, (4000, 3000), (8700, 11600), (512, 512), (70, 90_000), (1, 1)])
+def test_what_is_computed_at_once_fits_and_covers_the_picture(card, bytes_per_pixel, overlap, size):
+    facts = CARDS[card]
+    plan = DevicePlan.make(facts, Asked(overlap=overlap), size, bytes_per_pixel)
+    tiler = Tiler(plan.tile, overlap, plan.batch_size)
+    at_once = math.prod(size if plan.tile is None else map(min, plan.tile, size))
+    budget = min(WORKING, SHARE * facts.free_memory)
+    least = (max(4 * overlap, 64) + 32) ** 2  # below that, what is computed twice would outweigh the rest
+    assert at_once * plan.batch_size <= max(budget / bytes_per_pixel, least)
+    computed = len(tiler.tops(size[0])) * len(tiler.lefts(size[1])) * at_once
+    assert computed <= 4 * math.prod(size)
+    if math.prod(size) * bytes_per_pixel <= budget:
+        assert plan.tile is None
+
+
+def test_parts_are_no_more_than_needed():
+    """8 GB halve the budget: 4.6 million pixels of student C at once; three parts cover 12, and overlap by 64."""
+    plan = DevicePlan.make(CARDS["8 GB"], Asked(overlap=64), PHOTOGRAPH, STUDENT)
+    tiler = Tiler(plan.tile, 64)
+    assert len(tiler.tops(3000)) * len(tiler.lefts(4000)) == 3
+    assert 3 * math.prod(plan.tile) < 1.06 * math.prod(PHOTOGRAPH)
+
+
+def test_tiles_that_are_asked_for_come_in_batches_that_fit():
+    asked = Asked(tile=256, overlap=32)
+    few, many = (DevicePlan.make(CARDS[card], asked, PHOTOGRAPH, TEACHER) for card in ("8 GB", "80 GB"))
+    assert few.tile == many.tile == (256, 256)
+    assert few.batch_size == int(3.6 * GB / TEACHER) // 256**2 == 16
+    assert many.batch_size == int(4 * GB / TEACHER) // 256**2 == 18
+    assert DevicePlan.make(CARDS["80 GB"], asked, (256, 400), TEACHER).batch_size == 2, "no more than there are"
+    assert DevicePlan.make(CARDS["80 GB"], asked, (256, 256), TEACHER).batch_size == 1
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_network_that_sees_its_whole_tile_keeps_the_size_it_is_used_to(card):
+    asked = Asked(overlap=64, usual_tile=160)
+    plan = DevicePlan.make(CARDS[card], asked, PHOTOGRAPH, PHOTONET, sees_whole_tile=True)
+    assert plan.tile == (160, 160) and plan.batch_size > 100
+
+
+@pytest.mark.parametrize("facts", [*CARDS.values(), CPU])
+def test_what_a_user_asks_for_lies_over_it(facts):
+    asked = Asked(tile="none", batch_size=3, precision="fp32", capture=False)
+    plan = DevicePlan.make(facts, asked, (9000, 9000), UNKNOWN)
+    assert (plan.tile, plan.batch_size, plan.precision, plan.capture) == (None, 3, "fp32", False)
+    assert DevicePlan.make(facts, Asked(tile=200, overlap=20), PHOTOGRAPH, UNKNOWN).tile == (200, 200)
+
+
+def test_a_cpu_takes_one_usual_tile_at_a_time():
+    asked = Asked(usual_tile=384, whole=SMALL)
+    assert DevicePlan.make(CPU, asked, PHOTOGRAPH, 1.0) == DevicePlan((384, 384), 1, "fp32", False, False)
+    assert DevicePlan.make(CPU, asked, (256, 1024), 1.0).tile is None
+    assert DevicePlan.make(CPU, Asked(), (256, 1024), 1.0).tile == (256, 256)
+
+
+@pytest.mark.parametrize(
+    ("facts", "precision"),
+    [
+        (DeviceFacts("cuda", GB, (9, 0)), "bf16"),
+        (DeviceFacts("cuda", GB, (8, 0)), "bf16"),
+        (DeviceFacts("cuda", GB, (7, 5)), "fp32"),  # would emulate it
+        (DeviceFacts("cpu", bf16=True), "bf16"),
+        (DeviceFacts("cpu"), "fp32"),
+        (DeviceFacts("mps"), "fp32"),
+    ],
+)
+def test_bf16_is_taken_where_the_device_has_it(facts, precision):
+    assert facts.precision == precision
+    assert DevicePlan.make(facts, Asked(), (64, 64)).precision == precision
+
+
+def test_a_picture_larger_than_the_card_stays_on_the_cpu():
+    facts = CARDS["8 GB"]
+    assert DevicePlan.make(facts, Asked(), (6000, 6000), PHOTONET).resident
+    assert not DevicePlan.make(facts, Asked(), (8000, 8000), PHOTONET).resident
+    assert DevicePlan.make(CARDS["80 GB"], Asked(), (8000, 8000), PHOTONET).resident
+
+
+def test_the_facts_of_this_machine():
+    facts = DeviceFacts.of(torch.device("cpu"))
+    assert facts.kind == "cpu" and facts.precision in ("bf16", "fp32")
