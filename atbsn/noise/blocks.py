@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from atbsn.noise.sampling import REACH
+from atbsn.noise.usable import clipped_channels, without_noise
 
 SIDE = 16
 """Side of a block, pixels."""
@@ -37,14 +38,17 @@ class BlockStore:
     def add(self, noisy: Tensor, base: Tensor | None = None) -> None:
         """Take blocks of ``noisy`` (3, H, W), [0, 255], or of ``noisy - base`` at the intensities of ``base``.
 
-        Blocks that are nearly all black or white in every channel tell nothing and are left out.
+        Blocks that tell nothing are left out: see ``clipped_channels`` and ``without_noise``.
         """
         blocks = _cut(noisy)
         means = blocks.mean(2) if base is None else _cut(base).mean(2)
-        extreme = ((blocks <= 0) | (blocks >= 255)).float().mean(2)
-        chosen = self._spread(means.mean(1), (extreme < 0.9).any(1))
+        clipped = clipped_channels(blocks)
+        variance = without_plane(blocks).square().mean(2).masked_fill(clipped, torch.nan).nanmean(1)
+        usable = variance.isfinite()
+        usable[usable.clone()] &= ~without_noise(variance[usable], blocks[usable].mean((1, 2)))
+        chosen = self._spread(means.mean(1), usable)
         noise = blocks[chosen] if base is None else blocks[chosen] - _cut(base)[chosen]
-        noise = torch.where(extreme[chosen].unsqueeze(2) < 0.9, noise, torch.nan)
+        noise = noise.masked_fill(clipped[chosen].unsqueeze(2), torch.nan)
         self._noise.append(noise.half())
         self._means.append(means[chosen])
         self._owner.append(self.pictures)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from atbsn.noise.blocks import SIDE, without_plane
+from atbsn.noise.usable import without_noise
 from atbsn.pictures import to_tensor
 
 _STRATA = 8
@@ -18,17 +19,17 @@ def noise_level(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> f
     """Standard deviation of the noise in ``picture``, in grey values of 255, to about 10 % where something is flat.
 
     Blocks of 16 x 16 pixels, less a plane, are sorted into intensities; of each intensity the flattest tenth counts.
-    Only where nothing is flat does texture add to it.
+    Only where nothing is flat does texture add to it. Blown and other flat places without noise do not count.
 
     Args:
         picture: (H, W, 3), uint8, uint16 or float32 in [0, 255].
         num_blocks: how many blocks are looked at, drawn at random.
 
     Returns:
-        None for a picture of less than ``_FEWEST`` blocks between black and white.
+        None for a picture of less than ``_FEWEST`` blocks that tell something.
     """
     blocks = _as_blocks(sample_blocks(picture, num_blocks, seed))
-    blocks = blocks[_between_black_and_white(blocks)]
+    blocks = blocks[_usable(blocks)]
     if len(blocks) < _FEWEST:
         return None
     variance = without_plane(blocks).square().mean((1, 2)).clamp(min=1e-4).log()
@@ -59,11 +60,11 @@ def noise_before_and_after(noisy: np.ndarray, clean: np.ndarray) -> tuple[float,
     to both.
 
     Returns:
-        None for less than ``_FEWEST`` blocks between black and white.
+        None for less than ``_FEWEST`` blocks that tell something.
     """
     before, after = _as_blocks(noisy), _as_blocks(clean)
-    inside = _between_black_and_white(before)
-    before, after = (without_plane(blocks[inside]).square().mean((1, 2)) for blocks in (before, after))
+    usable = _usable(before)
+    before, after = (without_plane(blocks[usable]).square().mean((1, 2)) for blocks in (before, after))
     if len(before) < _FEWEST:
         return None
     flattest = after.argsort()[: max(_FEWEST, round(_FLATTEST * len(after)))]
@@ -75,6 +76,9 @@ def _as_blocks(sample: np.ndarray) -> torch.Tensor:
     return to_tensor(sample.reshape(-1, SIDE, 3)).view(3, len(sample), SIDE * SIDE).transpose(0, 1)
 
 
-def _between_black_and_white(blocks: torch.Tensor) -> torch.Tensor:
-    """(N,): which have more of their numbers within the range than at its ends."""
-    return ((blocks > 0) & (blocks < 255)).float().mean((1, 2)) > 0.5
+def _usable(blocks: torch.Tensor) -> torch.Tensor:
+    """(N,): which have most of their numbers above 0, and below 255 in every channel, and noise if others have."""
+    usable = ((blocks > 0).float().mean((1, 2)) > 0.5) & ((blocks < 255).float().mean(2) > 0.5).all(1)
+    inside = blocks[usable]
+    usable[usable.clone()] &= ~without_noise(without_plane(inside).square().mean((1, 2)), inside.mean((1, 2)))
+    return usable
