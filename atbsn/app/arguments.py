@@ -103,6 +103,7 @@ def _add_denoise(parser: argparse.ArgumentParser) -> None:
         "--margin", type=int, metavar="PIXELS", help="reflected around the picture, for networks that have this setting"
     )
     parser.add_argument("--tile", type=_word_or(int), default="auto", metavar="T", help="side of the tiles, or none")
+    _add_reading(parser)
     parser.add_argument("--compare", action="store_true", help="also write NAME_compare: before | after, at 1:1")
     parser.add_argument("--overwrite", action="store_true", help="replace clean pictures that are there already")
     _add_device(parser)
@@ -161,6 +162,7 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
         help="where the denoised pictures go; of several sets, each into a folder of its own; of one picture, its file "
         "(default: results/<name>)",
     )  # fmt: skip
+    _add_reading(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
@@ -196,6 +198,19 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         help="CBM3D, noise levels; auto is that which each picture seems to have",
     )
     parser.add_argument("--output", help="folder of the results (default: results/<name>)")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--white", type=_word_or(float), default="auto", metavar="N",
+        help="the value that is white in files of 16 bits that use fewer (4095, 16383) or of floating point, or auto",
+    )  # fmt: skip
+    parser.add_argument(
+        "--page",
+        type=int,
+        metavar="N",
+        help="which picture of a TIFF or HEIF of several (default: the primary)",
+    )
 
 
 def _add_weights(parser: argparse.ArgumentParser, name: str) -> None:

@@ -5,9 +5,10 @@ Files hold 1 to 16 bits or floating-point numbers, grey or RGB, with or without 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from functools import partial
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Literal
@@ -77,8 +78,7 @@ def read_picture(path: str | os.PathLike[str], *, white: White = "auto", page: i
             installed.
     """
     path = Path(path)
-    if white != "auto" and not 0 < white < float("inf"):
-        raise UserError(f"white: {white} is not above 0; give auto or the value that is white, such as 4095")
+    _check_white(white)
     with _reading(path):
         data = path.read_bytes()
         codec = _codec(data, path)
@@ -102,6 +102,18 @@ def read_picture(path: str | os.PathLike[str], *, white: White = "auto", page: i
     rgb = np.repeat(colour, 3, axis=2) if grey else np.ascontiguousarray(colour)
     carried = {field.name: getattr(metadata, field.name) for field in fields(Metadata)}
     return Picture(rgb, alpha, grey, suffix or path.suffix, extra, level, **carried)
+
+
+def reader(white: White = "auto", page: int | None = None) -> Callable[[Path], "Picture"]:
+    """``read_picture`` with these settings; itself where they are the usual ones.
+
+    Raises:
+        UserError: a white or a page that can be none.
+    """
+    _check_white(white)
+    if page is not None and page < 1:
+        raise UserError(f"page: {page} is not 1 or more; pages are counted from 1")
+    return read_picture if white == "auto" and page is None else partial(read_picture, white=white, page=page)
 
 
 def picture_size(path: str | os.PathLike[str], *, page: int | None = None) -> tuple[int, int]:
@@ -181,6 +193,11 @@ def from_tensor(tensor: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray
     elif dtype == np.uint16:
         values = (values * 257 + 0.5).to(torch.int32)
     return np.ascontiguousarray(values.cpu().numpy(), dtype=dtype)
+
+
+def _check_white(white: White) -> None:
+    if white != "auto" and (isinstance(white, str) or not 0 < white < float("inf")):
+        raise UserError(f"white: {white} is not above 0; give auto or the value that is white, such as 4095")
 
 
 def _samples(picture: Picture, codec: Codec) -> Samples:

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from atbsn.app.main import run
@@ -224,6 +225,30 @@ def test_nothing_taken_off_is_the_file_itself(atbsn, tmp_path):
         assert clean.read_bytes() == (tmp_path / name).read_bytes()
     assert atbsn("denoise", "a.jpg", "-o", "c.png", "--weights", "tiny.pth", "--strength", "0")[0] == 0
     assert np.array_equal(read_picture("c.png").rgb, read_picture("a.jpg").rgb)
+
+
+def test_a_page_and_a_white_of_its_own(atbsn, tmp_path):
+    pages = [np.random.default_rng(page).integers(0, 4096, (40 + page, 50, 3), np.uint16) for page in range(2)]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for page in pages:
+            file.write(page, photometric="rgb", metadata=None)
+    said = atbsn("denoise", "a.tif", "-o", "b.tif", "--weights", "tiny.pth", "--strength", "0", "--page", "2")[1]
+    assert np.array_equal(read_picture("b.tif", white=65535).rgb, pages[1]) and "give --white 4095" in said
+    status, said = atbsn("denoise", "a.tif", "-o", "c.tif", "--weights", "tiny.pth", "--white", "4095")
+    assert status == 0 and "only number 1 is used; --page takes another" in said and "give --white" not in said
+    clean = clean_picture(photo_denoiser(tiny()), read_picture("a.tif", white=4095), "a.tif").rgb
+    expected = np.floor(clean * (4095 / 65535) + 0.5)
+    assert np.array_equal(read_picture("c.tif", white=65535).rgb, expected)
+    for arguments, word in {("--white", "0"): "white: 0.0 is not above 0", ("--page", "0"): "page: 0 is not 1"}.items():
+        status, said = atbsn("denoise", "a.tif", "-o", "d.tif", *arguments)
+        assert status == 2 and word in said and not (tmp_path / "d.tif").exists()
+
+
+def test_what_a_target_cannot_hold_is_told_before_anything_is_computed(atbsn, tmp_path, monkeypatch):
+    write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3), alpha=noise(40, 50)))
+    monkeypatch.setattr(type(tiny()), "forward", lambda *_: pytest.fail("computed"))
+    status, said = atbsn("denoise", "a.png", "-o", "b.jpg", "--weights", "tiny.pth")
+    assert status == 2 and "JPEG holds no transparency; write" in said and "PNG, TIFF" in said
 
 
 def test_weights_that_bring_strength_and_detail(atbsn, tmp_path):

@@ -16,12 +16,13 @@ from atbsn.engine.inference.pipeline.plan import beside
 from atbsn.engine.inference.pipeline.progress import Progress
 from atbsn.engine.inference.pipeline.run import Result, run
 from atbsn.engine.inference.pipeline.task import Task
-from atbsn.pictures import Picture, write_picture
+from atbsn.pictures import Picture, reader, write_picture
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 
 def main(arguments: Namespace) -> int:
+    read = reader(arguments.white, arguments.page)
     todo = beside(arguments.inputs, arguments.output, arguments.overwrite)
     if todo.found.skipped or len(todo.tasks) > 1:
         logger.info("%s", todo.found.summary())
@@ -43,7 +44,7 @@ def main(arguments: Namespace) -> int:
             _say(result, strength)
 
         observer = _Sheets() if arguments.compare else Reporter()
-        run(todo.tasks, denoiser, tell, observer=observer, on_progress=progress.part)
+        run(todo.tasks, denoiser, tell, read=read, observer=observer, on_progress=progress.part)
     failed = todo.refused + progress.failed
     if failed and len(todo.tasks) > 1:
         logger.error("%d could not be done; see above", failed)

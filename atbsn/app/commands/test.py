@@ -24,7 +24,7 @@ from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.engine.inference.submission import Submission, open_submission
 from atbsn.engine.provenance import commit, versions
 from atbsn.options import Options, load_options
-from atbsn.pictures import Picture
+from atbsn.pictures import Picture, read_picture, reader
 from atbsn.pictures.formats import KINDS
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
@@ -39,6 +39,9 @@ def main(arguments: Namespace) -> int:
     target = output_file(roots, arguments.output) if roots and not is_lmdb else None
     if target is not None and (arguments.resume or arguments.shard):
         raise UserError("--resume and --shard go with a folder of results; name one with --output, or leave them out")
+    reading = {"white": arguments.white, "page": arguments.page}
+    if not roots and reader(**reading) is not read_picture:
+        raise UserError("--white and --page go with --input; a data set has its own `white`, or leave them out")
     device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
     sets: dict[str, ImageSet] = {}
     if is_lmdb:
@@ -55,7 +58,7 @@ def main(arguments: Namespace) -> int:
     for images in sets.values():
         if images.submission is not None and (arguments.resume or arguments.shard):
             raise UserError("--resume and --shard: a submission is made of all pictures at once; leave them out")
-    session = _Session(options, device, shard, arguments.resume or dist.restarted())
+    session = _Session(options, device, shard, arguments.resume or dist.restarted(), reading)
     if target is not None:
         return session.file(single(roots[0], target))
     if not sets:
@@ -74,9 +77,13 @@ class _Session:
 
     Args:
         resume: leave out what is done.
+        reading: the settings of ``pictures.reader``.
     """
 
-    def __init__(self, options: Options, device: torch.device, shard: Shard, resume: bool) -> None:
+    def __init__(
+        self, options: Options, device: torch.device, shard: Shard, resume: bool, reading: dict[str, Any]
+    ) -> None:
+        self.reading = reading
         self.weights = options.path.pretrain_network
         self.denoiser = build_test_denoiser(options, device, "test")
         self.shard, self.resume = shard, resume
@@ -144,11 +151,14 @@ class _Session:
                 logger.error("%s: %s", result.task.label, result.reason)
 
         part = progress.part if progress.in_parts else None
-        run(tasks, self.denoiser, tell, observer=observer, record=record, on_progress=part)
+        read = reader(**self.reading)
+        run(tasks, self.denoiser, tell, read=read, observer=observer, record=record, on_progress=part)
 
     def _record(self, folder: Path, resume: bool, by_name: bool = False) -> Record:
         """The record of ``folder``, with a file that says where its pictures come from."""
         about = describe_denoiser(self.denoiser, self.weights)
+        if reader(**self.reading) is not read_picture:
+            about["reading"] = self.reading
         settings = fingerprint(about)
         record = Record(folder, settings, self.shard, resume, by_name)
         if dist.is_main():
