@@ -3,7 +3,8 @@
 Published numbers are computed in incompatible ways (the protocol alone moves SSIM by 0.05), so a number
 means nothing without its protocol: ``Metric.protocol`` is the text that logs and CSV headers carry.
 
-Pictures are (H, W, 3) arrays, RGB, in [0, 255], of any real type. The value of a data set is the mean of
+Pictures are (H, W, 3) arrays, RGB, in [0, 255], of any real type; ``psnr``, and ``ssim`` by channels, take
+(H, W, C). The value of a data set is the mean of
 these values over its images.
 """
 
@@ -30,7 +31,7 @@ _STRIP_ROWS = 64  # float64 exists for strips of this many rows only: they stay 
 
 
 def psnr(image: np.ndarray, reference: np.ndarray, round: bool = True, clip: bool = True) -> float:
-    """Peak signal-to-noise ratio over R, G and B together, 10 log10(255^2 / MSE).
+    """Peak signal-to-noise ratio over all channels together, 10 log10(255^2 / MSE).
 
     The defaults judge the 8-bit picture that would be saved (AP-BSN, SDAP, TBSN, C-BSN). AT-BSN reports
     the float output as it is: ``round=False, clip=False``.
@@ -45,9 +46,9 @@ def psnr(image: np.ndarray, reference: np.ndarray, round: bool = True, clip: boo
         dB; infinite for identical pictures.
 
     Raises:
-        UserError: the shapes differ or are not (H, W, 3).
+        UserError: the shapes differ or are not (H, W, C).
     """
-    _check_shapes(image, reference)
+    _check_shapes(image, reference, rgb=False)
     squared_error = 0.0
     for x, y in _strips(image, reference, round, clip):
         x -= y
@@ -87,8 +88,8 @@ def ssim(
     Raises:
         UserError: the shapes differ, are not (H, W, 3) or are smaller than the window; unknown protocol.
     """
-    _check_shapes(image, reference)
     _check_protocol(protocol)
+    _check_shapes(image, reference, rgb=protocol in ("y", "volume"))
     window = _WINDOWS[protocol]
     size, radius = len(window.kernel), len(window.kernel) // 2
     if window.depth is not None:
@@ -247,11 +248,11 @@ def _quantize(picture: np.ndarray, round: bool, clip: bool) -> np.ndarray:
     return values
 
 
-def _check_shapes(image: np.ndarray, reference: np.ndarray) -> None:
-    if image.shape != reference.shape or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+def _check_shapes(image: np.ndarray, reference: np.ndarray, rgb: bool = True) -> None:
+    if image.shape != reference.shape or image.ndim != 3 or not image.size or (rgb and image.shape[2] != 3):
         raise UserError(
             f"pictures of shapes {image.shape} and {reference.shape} cannot be compared; "
-            "give two (H, W, 3) RGB arrays of one size"
+            f"give two (H, W, {3 if rgb else 'C'}) arrays of one size"
         )
 
 

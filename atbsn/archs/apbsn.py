@@ -45,13 +45,15 @@ class APBSN(Network):
     Args:
         width: channels; 128 has 3,656,131 parameters.
         num_modules: dilated modules of each branch.
+        channels: of the pictures.
     """
 
     tile_overlap = 4 * RADIUS + 4
 
-    def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9) -> None:
+    def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9, channels: PositiveInt = 3) -> None:
         super().__init__()
-        self.bsn = DBSNl(width, num_modules)
+        self.channels = channels
+        self.bsn = DBSNl(width, num_modules, channels=channels)
 
     def forward(self, noisy: Tensor, pd: int = 2) -> Tensor:
         return _crop(self._through_mosaic(_fill(noisy, pd), pd, untiled), noisy)
@@ -115,12 +117,14 @@ class SDAP(DBSNl, Network):
     Args:
         width: channels; 128 has 3,656,131 parameters.
         num_modules: dilated modules of each branch.
+        channels: of the pictures.
     """
 
     tile_overlap = 4 * RADIUS + 4
 
-    def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9) -> None:
-        super().__init__(width, num_modules)
+    def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9, channels: PositiveInt = 3) -> None:
+        super().__init__(width, num_modules, channels=channels)
+        self.channels = channels
 
     def forward(self, noisy: Tensor) -> Tensor:
         return super().forward(noisy / 255) * 255

@@ -27,14 +27,16 @@ class APRBSN(BlindSpotNetwork):
 
     Args:
         width: channels of the UNet; 48 has 1,268,547 parameters.
+        channels: of the pictures.
     """
 
     family = (0, 1, 3, 5, 7, 9)
     size_multiple = 32
 
-    def __init__(self, width: PositiveInt = 48) -> None:
+    def __init__(self, width: PositiveInt = 48, channels: PositiveInt = 3) -> None:
         super().__init__()
-        self.bsn = ATBSN(width)
+        self.channels = channels
+        self.bsn = ATBSN(width, channels=channels)
 
     def forward(self, noisy: Tensor, k: int = 1) -> Tensor:
         return self.bsn(noisy / WHITE, k) * WHITE

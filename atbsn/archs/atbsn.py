@@ -42,6 +42,7 @@ class ATBSN(BlindSpotNetwork):
             16,384 of a 128 x 128 patch.
         family: blind spots whose mean ``k="mean"`` is. A network that is trained with a small one knows nothing about
             much larger ones.
+        channels: of the pictures.
     """
 
     size_multiple = 32
@@ -51,16 +52,18 @@ class ATBSN(BlindSpotNetwork):
         width: PositiveInt = 48,
         mean: float | Literal["picture"] = 0.0,
         family: Annotated[Sequence[NonNegativeInt], MinLen(1)] = BlindSpotNetwork.family,
+        channels: PositiveInt = 3,
     ) -> None:
         super().__init__()
+        self.channels = channels
         self.check_holes(family)
         self.family = tuple(family)
         self.mean = mean
         self.sees_whole_tile = mean == "picture"
-        self.unet = UNet(width, out_channels=2 * width, half_plane=True)
+        self.unet = UNet(width, out_channels=2 * width, half_plane=True, in_channels=channels)
         self.nin_A = nn.Conv2d(8 * width, 8 * width, 1)
         self.nin_B = nn.Conv2d(8 * width, 2 * width, 1)
-        self.nin_C = nn.Conv2d(2 * width, 3, 1)
+        self.nin_C = nn.Conv2d(2 * width, channels, 1)
         kaiming_init(self)
         nn.init.kaiming_normal_(self.nin_C.weight, nonlinearity="linear")
 
@@ -96,7 +99,8 @@ class ATBSN(BlindSpotNetwork):
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         if "nin_A.weight" not in shapes or "unet.intro.conv.weight" not in shapes:
             return None
-        return {"width": shapes["unet.intro.conv.weight"][0]}
+        width, channels, *_ = shapes["unet.intro.conv.weight"]
+        return {"width": width, "channels": channels}
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:

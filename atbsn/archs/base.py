@@ -69,8 +69,12 @@ def seeded(generator: torch.Generator | None, noisy: Tensor) -> torch.Generator:
 class Network(nn.Module):
     """Base of all architectures: an ``nn.Module`` that knows how it denoises a whole picture.
 
-    Tensors are (B, 3, H, W), RGB, float in [0, 255].
+    Tensors are (B, 3, H, W), RGB, float in [0, 255]; or (B, C, H, W) of a network with other ``channels``.
     """
+
+    channels: int = 3
+    """Channels of the pictures it is for: 3 RGB, 1 grey, or as many as its data have. A network that can have others
+    takes them as an argument."""
 
     size_multiple: int = 1
     """Training patches must be a multiple of this (2 to the number of poolings)."""

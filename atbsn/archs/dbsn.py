@@ -79,7 +79,7 @@ class Branch(nn.Module):
 
 
 class DBSNl(nn.Module):
-    """(B, 3, H, W) of any scale and size -> the same shape; with another ``tail``, whatever that makes of its features.
+    """(B, C, H, W) of any scale and size -> the same shape; with another ``tail``, whatever that makes of its features.
 
     A 1x1 convolution, two masked and dilated branches of it (d = 2 and 3), and a tail of 1x1 convolutions. The output
     at a pixel sees no input at offsets (dy, dx) of which both are multiples of 6, itself among them; up to radius 29 it
@@ -90,7 +90,8 @@ class DBSNl(nn.Module):
         num_modules: dilated modules of each branch.
         activation: makes the activation that stands after every convolution.
         tail: from the 2w channels of both branches to the output, its last layer a convolution, which is computed
-            outside of autocast; by default 2w -> w -> w/2 -> w/2 -> 3.
+            outside of autocast; by default 2w -> w -> w/2 -> w/2 -> C.
+        channels: C, of the picture.
     """
 
     def __init__(
@@ -99,17 +100,18 @@ class DBSNl(nn.Module):
         num_modules: int = 9,
         activation: Activation = RELU,
         tail: nn.Sequential | None = None,
+        channels: int = 3,
     ) -> None:
         super().__init__()
         half = max(1, width // 2)
-        self.head = nn.Sequential(nn.Conv2d(3, width, 1), activation())
+        self.head = nn.Sequential(nn.Conv2d(channels, width, 1), activation())
         self.branch1 = Branch(width, 2, num_modules, activation)
         self.branch2 = Branch(width, 3, num_modules, activation)
         self.tail = tail or nn.Sequential(
             nn.Conv2d(2 * width, width, 1), activation(),
             nn.Conv2d(width, half, 1), activation(),
             nn.Conv2d(half, half, 1), activation(),
-            nn.Conv2d(half, 3, 1),
+            nn.Conv2d(half, channels, 1),
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
@@ -123,7 +125,7 @@ class DBSNl(nn.Module):
 
 
 def dbsnl_arguments(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, object] | None:
-    """Width and number of modules of a ``DBSNl`` with the published tail, whose state dict has these shapes."""
+    """The arguments of a ``DBSNl`` with the published tail, whose state dict has these shapes."""
     head, tail = shapes.get(f"{prefix}head.0.weight"), shapes.get(f"{prefix}tail.6.weight")
     masked = shapes.get(f"{prefix}branch1.body.0.weight")
     if head is None or tail is None or masked is None:
@@ -131,7 +133,7 @@ def dbsnl_arguments(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dic
     number = 0
     while f"{prefix}branch1.body.{6 + number}.body.0.weight" in shapes:
         number += 1
-    return {"width": head[0], "num_modules": number}
+    return {"width": head[0], "num_modules": number, "channels": head[1]}
 
 
 def without_masks(state: dict[str, Tensor], prefix: str, *foreign: str) -> dict[str, Tensor] | None:

@@ -62,6 +62,7 @@ class PhotoNet(Network):
             75,000 multiply-adds a pixel.
         blocks: residual blocks before each down-sampling, and as many after the up-sampling that answers it.
         middle_blocks: residual blocks at the lowest resolution.
+        channels: of the pictures.
     """
 
     size_multiple = 8
@@ -72,17 +73,19 @@ class PhotoNet(Network):
         widths: Annotated[Sequence[PositiveInt], MinLen(1)] = (48, 64, 96),
         blocks: PositiveInt = 2,
         middle_blocks: NonNegativeInt = 4,
+        channels: PositiveInt = 3,
     ) -> None:
         super().__init__()
+        self.channels = channels
         self.multiple = 2 ** len(widths)
-        self.head = nn.Conv2d(12, widths[0], 3, padding=1)
+        self.head = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
         pairs = list(pairwise(widths))
         self.encoders = nn.ModuleList(_chain(width, blocks) for width, _ in pairs)
         self.down = nn.ModuleList(nn.Conv2d(above, below, 2, stride=2) for above, below in pairs)
         self.middle = _chain(widths[-1], middle_blocks)
         self.up = nn.ModuleList(nn.ConvTranspose2d(below, above, 2, stride=2) for above, below in pairs)
         self.decoders = nn.ModuleList(_chain(width, blocks) for width, _ in pairs)
-        self.tail = nn.Conv2d(widths[0], 12, 3, padding=1)
+        self.tail = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
         _zero(self.tail.weight)
         _zero(self.tail.bias)
 
@@ -133,12 +136,16 @@ class PhotoNet(Network):
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
-        if "tail.weight" not in shapes or "head.weight" not in shapes or shapes["head.weight"][1] != 12:
+        if "tail.weight" not in shapes or "head.weight" not in shapes:
+            return None
+        cells = shapes["head.weight"][1]  # 2 x 2 pixels of each channel
+        if cells % 4 or shapes["tail.weight"][0] != cells:
             return None
         levels = sum(key.startswith("down.") and key.endswith(".weight") for key in shapes)
         return {
             "widths": [shapes["head.weight"][0], *(shapes[f"down.{level}.weight"][0] for level in range(levels))],
             "blocks": sum(key.startswith("encoders.0.") and key.endswith("conv1.weight") for key in shapes) or 1,
+            "channels": cells // 4,
             "middle_blocks": sum(key.startswith("middle.") and key.endswith("conv1.weight") for key in shapes),
         }
 

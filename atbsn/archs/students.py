@@ -21,12 +21,12 @@ from atbsn.utils.types import PositiveInt
 class ReplicateConv(nn.Module):
     """3x3 convolution without bias, replicate padding, then LeakyReLU 0.1.
 
-    Where it gives the picture (three channels), it computes outside of autocast.
+    Where it gives the picture, it computes outside of autocast.
     """
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, gives_picture: bool) -> None:
         super().__init__()
-        self.full_precision = out_channels == 3
+        self.full_precision = gives_picture
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, padding_mode="replicate", bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,13 +47,19 @@ class ReplicateConv(nn.Module):
 
 
 class Stage(nn.Module):
-    """A chain of convolutions, named ``conv`` if it is one and ``conv1, conv2, ...`` if it is several."""
+    """A chain of convolutions, named ``conv`` if it is one and ``conv1, conv2, ...`` if it is several.
 
-    def __init__(self, *channels: int) -> None:
+    Args:
+        channels: before, between and after them.
+        gives_picture: what comes after the last one is the picture.
+    """
+
+    def __init__(self, *channels: int, gives_picture: bool = False) -> None:
         super().__init__()
         pairs = list(pairwise(channels))
         for number, (before, after) in enumerate(pairs, start=1):
-            self.add_module("conv" if len(pairs) == 1 else f"conv{number}", ReplicateConv(before, after))
+            conv = ReplicateConv(before, after, gives_picture and number == len(pairs))
+            self.add_module("conv" if len(pairs) == 1 else f"conv{number}", conv)
 
     def convolutions(self) -> list[ReplicateConv]:
         return [child for child in self.children() if isinstance(child, ReplicateConv)]
@@ -97,8 +103,9 @@ class LightStudent(Network):
 
     size_multiple = 4
 
-    def __init__(self, enc1: Stage, enc2: Stage, enc3: Stage, dec2: Stage, dec1: Stage) -> None:
+    def __init__(self, channels: int, enc1: Stage, enc2: Stage, enc3: Stage, dec2: Stage, dec1: Stage) -> None:
         super().__init__()
+        self.channels = channels
         self.enc1, self.enc2, self.enc3 = enc1, enc2, enc3
         self.dec2, self.dec1 = dec2, dec1
         kaiming_init(self)
@@ -113,16 +120,26 @@ class LightStudent(Network):
 
 @ARCHS.register
 class StudentA(LightStudent):
-    """Student A, 128,385 parameters: one bias-free convolution a stage. See ``LightStudent``."""
+    """Student A, 128,385 parameters: one bias-free convolution a stage. See ``LightStudent``.
 
-    def __init__(self) -> None:
+    Args:
+        channels: of the pictures.
+    """
+
+    def __init__(self, channels: PositiveInt = 3) -> None:
         super().__init__(
-            enc1=Stage(3, 48), enc2=Stage(48, 48), enc3=Stage(48, 48), dec2=Stage(96, 96), dec1=Stage(99, 3)
+            channels,
+            enc1=Stage(channels, 48),
+            enc2=Stage(48, 48),
+            enc3=Stage(48, 48),
+            dec2=Stage(96, 96),
+            dec1=Stage(96 + channels, channels, gives_picture=True),
         )
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
-        return {} if "enc1.conv.conv.weight" in shapes else None
+        first = shapes.get("enc1.conv.conv.weight")
+        return None if first is None else {"channels": first[1]}
 
 
 @ARCHS.register
@@ -130,20 +147,24 @@ class StudentB(LightStudent):
     """Student B, 856,656 parameters: three bias-free convolutions an encoder stage, four a decoder stage.
 
     See ``LightStudent``.
+
+    Args:
+        channels: of the pictures.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channels: PositiveInt = 3) -> None:
         super().__init__(
-            enc1=Stage(3, 48, 48, 48),
+            channels,
+            enc1=Stage(channels, 48, 48, 48),
             enc2=Stage(48, 48, 48, 48),
             enc3=Stage(48, 96, 96, 48),
             dec2=Stage(96, 96, 96, 96, 96),
-            dec1=Stage(99, 96, 96, 96, 3),
+            dec1=Stage(96 + channels, 96, 96, 96, channels, gives_picture=True),
         )
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
-        return {} if "enc1.conv3.conv.weight" in shapes else None
+        return {"channels": shapes["enc1.conv1.conv.weight"][1]} if "enc1.conv3.conv.weight" in shapes else None
 
 
 @ARCHS.register
@@ -158,14 +179,15 @@ class StudentC(Network):
         mean: taken off the input, as a teacher with this mean does. The output needs no such term: the last bias
             starts there, before a LeakyReLU that would otherwise flatten everything darker. 0 is the published
             network.
+        channels: of the pictures.
     """
 
     size_multiple = 32
 
-    def __init__(self, width: PositiveInt = 48, mean: float = 0.0) -> None:
+    def __init__(self, width: PositiveInt = 48, mean: float = 0.0, channels: PositiveInt = 3) -> None:
         super().__init__()
-        self.mean = mean
-        self.unet = UNet(width, out_channels=3, half_plane=False)
+        self.mean, self.channels = mean, channels
+        self.unet = UNet(width, out_channels=channels, half_plane=False, in_channels=channels)
         kaiming_init(self)
         bias = self.unet.dec1.conv2.conv.bias
         assert bias is not None, "the UNet's convolutions have one"
@@ -180,4 +202,5 @@ class StudentC(Network):
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         if "unet.intro.conv.weight" not in shapes or "nin_A.weight" in shapes:
             return None
-        return {"width": shapes["unet.intro.conv.weight"][0]}
+        width, channels, *_ = shapes["unet.intro.conv.weight"]
+        return {"width": width, "channels": channels}

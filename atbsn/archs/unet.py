@@ -104,18 +104,19 @@ class Decoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """(B, 3, H, W) -> (B, out_channels, H, W); H and W multiples of 32 (five poolings).
+    """(B, in_channels, H, W) -> (B, out_channels, H, W); H and W multiples of 32 (five poolings).
 
     Args:
         width: channels w of the encoder; the decoder has 2w.
         out_channels: channels of the result (which keeps its LeakyReLU).
         half_plane: whether output row i sees only input rows <= i.
+        in_channels: of the picture.
     """
 
-    def __init__(self, width: int, out_channels: int, half_plane: bool) -> None:
+    def __init__(self, width: int, out_channels: int, half_plane: bool, in_channels: int = 3) -> None:
         super().__init__()
         self.half_plane = half_plane
-        self.intro = ConvLReLU(3, width, half_plane)
+        self.intro = ConvLReLU(in_channels, width, half_plane)
         self.enc1 = Encoder(width, half_plane)
         self.enc2 = Encoder(width, half_plane)
         self.enc3 = Encoder(width, half_plane)
@@ -126,7 +127,7 @@ class UNet(nn.Module):
         self.dec4 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
         self.dec3 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
         self.dec2 = Decoder(3 * width, 2 * width, 2 * width, half_plane)
-        self.dec1 = Decoder(2 * width + 3, 2 * width, out_channels, half_plane, last=True)
+        self.dec1 = Decoder(2 * width + in_channels, 2 * width, out_channels, half_plane, last=True)
 
     def forward(self, image: Tensor, margin: int = 0) -> Tensor:
         """The features below ``margin`` zero rows: (B, out_channels, margin + H, W)."""

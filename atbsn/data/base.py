@@ -101,7 +101,7 @@ class ImageSet(ABC):
     def samples(self, index: int) -> np.ndarray:
         """Picture ``index`` as training keeps it: (H, W, C), uint8, uint16 or float32 in [0, 255], as its file has it.
 
-        C is 1 where the picture is grey, else 3.
+        C is 1 where the picture is grey, 3 where it is RGB, or as many as it has.
         """
         return kept_samples(self.read(index))
 
@@ -126,7 +126,8 @@ class ImageSet(ABC):
     def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
         """A (size, size, 3) RGB crop of picture ``index``, a view or a copy, of the type of its ``samples``.
 
-        Fast once preloaded. Of a grey picture the three channels may be one in memory.
+        Fast once preloaded. Of a grey picture the three channels may be one in memory; one of more than three has its
+        own.
         """
         samples = self.samples(index) if self._decoded is None else self._decoded[index]
         return as_rgb(samples[top : top + size, left : left + size])
@@ -134,6 +135,10 @@ class ImageSet(ABC):
     def depth(self) -> np.dtype:
         """The deepest type of all crops: uint8, uint16 or float32. Fast once preloaded."""
         return deepest(self.crop(index, 0, 0, 1).dtype for index in range(len(self)))
+
+    def channels(self) -> frozenset[int]:
+        """How many channels there are in the ``samples`` of the pictures. Fast once preloaded."""
+        return frozenset({3} if self._decoded is None else (samples.shape[2] for samples in self._decoded))
 
     def _memory(self) -> "Memory":
         """What there is for the decoded pictures; a ``UserError`` if it cannot be enough."""
@@ -177,7 +182,7 @@ class MemoryShortError(UserError):
 
 
 def kept_samples(picture: Picture) -> np.ndarray:
-    """What training keeps of ``picture``: (H, W, 1) of a grey one, else (H, W, 3); of the type of its file."""
+    """What training keeps of ``picture``: (H, W, 1) of a grey one, else all its channels; of the type of its file."""
     return picture.rgb[..., :1].copy() if picture.grey else picture.rgb
 
 
@@ -187,8 +192,8 @@ def picture_of(samples: np.ndarray) -> Picture:
 
 
 def as_rgb(samples: np.ndarray) -> np.ndarray:
-    """(H, W, 3) of (H, W, 1) or (H, W, 3), without a copy: the channels of a grey picture are one in memory."""
-    return samples if samples.shape[2] == 3 else np.broadcast_to(samples, (*samples.shape[:2], 3))
+    """(H, W, 3) of (H, W, 1), without a copy: the channels of a grey picture are one in memory. Others stay."""
+    return samples if samples.shape[2] != 1 else np.broadcast_to(samples, (*samples.shape[:2], 3))
 
 
 def deepest(types: Iterable[np.dtype]) -> np.dtype:

@@ -87,6 +87,9 @@ class PictureCrops(ImageSet):
     def read(self, index: int) -> Picture:
         return picture_of(self._crops[index])
 
+    def channels(self) -> frozenset[int]:
+        return frozenset(crop.shape[2] for crop in self._crops)
+
     def preload(self) -> None:
         """Nothing is left to decode."""
 

@@ -85,6 +85,9 @@ class StoredSet(ImageSet):
     def depth(self) -> np.dtype:
         return super().depth() if self._store is None else self._store.manifest.depth
 
+    def channels(self) -> frozenset[int]:
+        return super().channels() if self._store is None else self._store.manifest.channels
+
 
 @DATASETS.register
 class NoisyFolder(StoredSet):

@@ -124,6 +124,9 @@ class Mixed(ImageSet):
     def depth(self) -> np.dtype:
         return deepest(images.depth() for images in self.sets)
 
+    def channels(self) -> frozenset[int]:
+        return frozenset().union(*(images.channels() for images in self.sets))
+
     def _at(self, index: int) -> tuple[ImageSet, int]:
         place, own = self._find(index)
         return self.sets[place], own

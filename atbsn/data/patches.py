@@ -26,9 +26,10 @@ class PatchDataset(Dataset):
         use_rot: rotate patches by multiples of 90 degrees; with ``use_flip``, all 8 orientations.
         seed: of everything that is drawn, 0 to 2**64 - 1.
         size_multiple: what ``patch_size`` is a multiple of, for the remedy where pictures are smaller.
+        channels: of the network. To one for 3, grey pictures are RGB.
 
     Raises:
-        UserError: pictures smaller than the patch, unreadable, or too many for the memory.
+        UserError: pictures smaller than the patch, of other channels, unreadable, or too many for the memory.
     """
 
     def __init__(
@@ -39,7 +40,9 @@ class PatchDataset(Dataset):
         use_rot: bool = True,
         seed: NonNegativeInt = 0,
         size_multiple: PositiveInt = 1,
+        channels: PositiveInt = 3,
     ) -> None:
+        self.channels = channels
         self.size_multiple = size_multiple
         self.images = images
         self.patch_size = patch_size
@@ -55,6 +58,7 @@ class PatchDataset(Dataset):
         self._check_sizes()
         images.preload()
         self.depth = images.depth()
+        self._check_channels()
 
     def __len__(self) -> int:
         """Samples an epoch; sample numbers go on beyond it."""
@@ -64,7 +68,7 @@ class PatchDataset(Dataset):
         """Sample ``number`` of the whole training.
 
         Returns:
-            ``noisy``: (P, P, 3), not yet turned, uint8, uint16 or float32 in [0, 255]: the type that holds every
+            ``noisy``: (P, P, C), not yet turned, uint8, uint16 or float32 in [0, 255]: the type that holds every
             picture of the set; ``orientation``: for ``dihedral``; ``index``: which picture.
         """
         index = self.images.pick(self.seed, number)
@@ -74,8 +78,24 @@ class PatchDataset(Dataset):
         left = int(rng.integers(width - self.patch_size + 1))
         orientation = self.orientations[int(rng.integers(len(self.orientations)))]
         patch = self.images.crop(index, top, left, self.patch_size)
+        if self.channels == 1:
+            patch = patch[..., :1]
         patch = patch.copy() if patch.dtype == self.depth else to_depth(patch, self.depth)
         return {"noisy": torch.from_numpy(patch), "orientation": orientation, "index": index}
+
+    def _check_channels(self) -> None:
+        found = self.images.channels()
+        if found == {self.channels} or (self.channels == 3 and found <= {1, 3}):
+            return
+        there = " and ".join(map(str, sorted(found)))
+        remedy = "train on pictures of one kind"
+        if found <= {1, 3}:
+            remedy = "set network.channels: 3" if 3 in found else "set network.channels: 1, or 3"
+        elif len(found) == 1:
+            remedy = f"set network.channels: {there}"
+        raise UserError(
+            f"{self.images.key(0)}: pictures of {there} channels, but the network is for {self.channels}; {remedy}"
+        )
 
     def _check_sizes(self) -> None:
         size = self.patch_size
@@ -99,7 +119,7 @@ def to_batch(raw: dict[str, Tensor], device: torch.device | str) -> dict[str, Te
     """What the loader yields to what a method takes: moved as it is, turned and converted on ``device``.
 
     Returns:
-        ``noisy``: (B, 3, P, P), RGB, float32 in [0, 255], channels last in memory; ``index``: (B,), of their
+        ``noisy``: (B, C, P, P), RGB or grey, float32 in [0, 255], channels last in memory; ``index``: (B,), of their
         pictures, on the CPU.
     """
     noisy = raw["noisy"].to(device, non_blocking=True).permute(0, 3, 1, 2)

@@ -199,12 +199,12 @@ def test_the_mosaic_is_what_the_network_sees(assets):
     assert torch.equal(mosaic(expected["x"], 2, MARGIN), expected["pd2"])
 
 
-@pytest.mark.parametrize("options", [{"width": 4}, {"width": 6, "num_modules": 2}])
+@pytest.mark.parametrize("options", [{"width": 4}, {"width": 6, "num_modules": 2, "channels": 1}])
 @pytest.mark.parametrize("kind", [APBSN, SDAP])
 def test_a_bare_state_dict_is_recognised(kind, options):
     shapes = {name: tuple(shape) for name, shape in golden.shapes(kind(**options)).items()}
     found = {name: ARCHS.get(name).recognise(shapes) for name in ARCHS}
-    expected = {"num_modules": 9, **options}
+    expected = {"num_modules": 9, "channels": 3, **options}
     assert {name: arguments for name, arguments in found.items() if arguments is not None} == {kind.__name__: expected}
 
 

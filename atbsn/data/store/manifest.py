@@ -33,7 +33,7 @@ class Patch(NamedTuple):
         width: pixels.
         crc32: of the record as it is kept.
         depth: type of its samples.
-        channels: 1 grey, 3 RGB.
+        channels: 1 grey, 3 RGB, or another number.
     """
 
     key: str
@@ -94,6 +94,11 @@ class Manifest:
     def depth(self) -> np.dtype:
         """The deepest type of all patches."""
         return deepest(np.dtype(kind) for kind in {patch.depth for patch in self.patches})
+
+    @property
+    def channels(self) -> frozenset[int]:
+        """How many channels the patches have."""
+        return frozenset(patch.channels for patch in self.patches)
 
     def to_json(self) -> str:
         """One line a patch, with count and checksum before them."""

@@ -142,6 +142,9 @@ def _fill(writer: LmdbWriter | FolderWriter, images: ImageSet, plan: Plan, num_w
         samples = images.samples(picture)
         if plan.codec == "png" and samples.dtype == np.float32:
             raise UserError(f"{images.key(picture)}: floats, which PNG does not hold; use --codec raw with an .lmdb")
+        if plan.codec == "png" and samples.shape[2] not in (1, 3):
+            many = f"{samples.shape[2]} channels"
+            raise UserError(f"{images.key(picture)}: {many}, which PNG does not hold; use --codec raw with an .lmdb")
         parts = (samples[t.top : t.top + t.height, t.left : t.left + t.width] for t in plan.tiles[picture])
         records = [_encode(part, plan.codec) for part in parts]
         crc32s = [zlib.crc32(record) for record in records]

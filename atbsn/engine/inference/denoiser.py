@@ -133,7 +133,7 @@ class Denoiser:
     def _plan(self, work: _Work, height: int, width: int) -> DevicePlan:
         def measure() -> float:
             with autocast(self.precision, self.device):
-                return bytes_per_pixel(partial(work.function, tiled=untiled), self.device)
+                return bytes_per_pixel(partial(work.function, tiled=untiled), self.device, self.net.channels)
 
         known, sees_whole_tile = known_of(self.net), self.net.sees_whole_tile
         return known.plan(self.device, self.asked, (height, width), sees_whole_tile, work.name, measure)
@@ -156,6 +156,8 @@ class Denoiser:
         denoise = partial(work.function, tiled=tiled)
         if seed is not None:
             denoise = partial(denoise, generator=torch.Generator(self.device).manual_seed(seed))
+        if noisy.shape[1] != self.net.channels:
+            denoise = partial(each_channel, self.net, denoise)
         if self.self_ensemble:
             denoise = partial(self_ensemble, denoise)
         with torch.inference_mode(), autocast(plan.precision, self.device):
@@ -183,6 +185,26 @@ def build_denoiser(
         return Denoiser(net, settings, device, asked, options.self_ensemble)
     except UserError as error:
         raise UserError(f"test: {error}") from None
+
+
+def each_channel(net: Network, denoise: Callable[[Tensor], Tensor], noisy: Tensor) -> Tensor:
+    """A picture (B, C, H, W) by a network for one channel: every channel alone, those of a grey picture once.
+
+    Args:
+        denoise: of (B, 1, H, W); it may give more, (..., B, 1, H, W).
+
+    Raises:
+        UserError: ``net`` is for another number than one.
+    """
+    batch, channels, _, _ = noisy.shape
+    if net.channels != 1:
+        raise UserError(
+            f"a picture of {channels} channels: this {type(net).__name__} is for {net.channels}; use one that was "
+            f"trained with network.channels: {channels}, or with 1, which takes every channel alone"
+        )
+    if bool((noisy == noisy[:, :1]).all()):
+        return denoise(noisy[:, :1]).repeat_interleave(channels, dim=-3)
+    return denoise(noisy.flatten(0, 1).unsqueeze(1)).squeeze(-3).unflatten(-3, (batch, channels))
 
 
 def holes_of(net: BlindSpotNetwork, ks: Sequence[Hole]) -> list[int]:

@@ -54,9 +54,13 @@ class Watch(TorchDispatchMode):
 
 
 @torch.inference_mode()
-def bytes_per_pixel(function: Callable[[Tensor], Tensor], device: torch.device) -> float:
-    """What ``function`` of (1, 3, H, W) takes at its peak on ``device`` for every pixel, its output included."""
-    noisy = torch.full((1, 3, _SIDE, _SIDE), 127.5, device=device)
+def bytes_per_pixel(function: Callable[[Tensor], Tensor], device: torch.device, channels: int = 3) -> float:
+    """What ``function`` of (1, C, H, W) takes at its peak on ``device`` for every pixel, its output included.
+
+    Args:
+        channels: C; with 1, the three of a colour picture are a batch.
+    """
+    noisy = torch.full((3 if channels == 1 else 1, channels, _SIDE, _SIDE), 127.5, device=device)
     with _uncompiled(), Watch() as watch:
         function(noisy)
     return _UNSEEN * watch.peak / _SIDE**2

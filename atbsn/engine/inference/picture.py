@@ -34,7 +34,7 @@ def denoise(
     in, and from the second picture of a size on as a CUDA graph.
 
     Args:
-        image: (H, W, 3) RGB, uint8, uint16 or float, any size.
+        image: (H, W, 3) RGB, or (H, W, C) for a network with C channels; uint8, uint16 or float, any size.
         k: short for the keyword ``k`` of networks with a blind spot; ``mean`` is that of their family. None: the one
             their weights are meant for.
         tile: side of the tiles, pixels. None: on a GPU the largest that fit; elsewhere one pass up to 512 x 512, beyond
@@ -56,13 +56,14 @@ def denoise(
         ``image`` itself, unless it is repaired. The same every time, also where the network draws random numbers.
 
     Raises:
-        UserError: not an (H, W, 3) picture, ``tile``, ``overlap``, ``batch_size`` or ``data_range`` out of range, a
+        UserError: not such a picture, ``tile``, ``overlap``, ``batch_size`` or ``data_range`` out of range, a
             keyword that the network does not have or take, a precision that the device lacks, or weights that give
             something else than numbers.
     """
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise UserError(f"image: shape {image.shape} is not (H, W, 3) RGB; stack a grey picture three times")
+    if image.ndim != 3 or 0 in image.shape or (image.shape[2] != 3 and net.channels not in (1, image.shape[2])):
+        wanted = "(H, W, 3) RGB" if net.channels in (1, 3) else f"(H, W, {net.channels})"
+        raise UserError(f"image: shape {image.shape} is not {wanted}; stack a grey picture three times")
     if image.dtype not in (np.uint8, np.uint16) and not np.issubdtype(image.dtype, np.floating):
         raise UserError(f"image: dtype {image.dtype} is not uint8, uint16 or float; convert it")
     if data_range is not None and not 0 < data_range < float("inf"):
