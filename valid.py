@@ -1,4 +1,4 @@
-"""Measure a method against references: ``python valid.py -opt options/test/test_atbsn.yml --k 0 1 3``."""
+"""Measure a method, with references or without: ``python valid.py -opt options/test/test_atbsn.yml --k 0 1 3``."""
 
 from atbsn.app.main import run
 

@@ -127,6 +127,9 @@ def lpips(
 METRICS: dict[str, Callable[..., float]] = {"psnr": psnr, "ssim": ssim, "lpips": lpips}
 """What ``val.metrics`` may name."""
 
+ESTIMATED_PSNR = "estimated_psnr"
+"""What may choose the best weights on a set without references (``atbsn.engine.evaluation.residual``)."""
+
 
 @dataclass(frozen=True)
 class Metric:

@@ -31,7 +31,7 @@ FLOORS = {
     "scripts": 5,
 }
 
-ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.training")
+ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.training", "atbsn.engine.adaptation")
 """Of floor 4: a room imports from those before it, and from modules beside them that import from no later one."""
 
 OPTIONAL = {

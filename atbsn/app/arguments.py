@@ -259,7 +259,7 @@ COMMANDS = {
     "serve": Command("denoise in the browser, on this machine", _add_serve, plain=True),
     "models": Command("list the weights that are shipped and your own", _add_models, plain=True),
     "train": Command("train a method on noisy pictures, as an option file says", _add_train),
-    "valid": Command("measure a method against references", _add_valid),
+    "valid": Command("measure a method, against references where there are some", _add_valid),
     "test": Command("denoise sets of pictures, as an option file says", _add_test),
     "compare": Command(
         "compare weight files, and what people use today: quality, parameters, MACs a pixel, speed",

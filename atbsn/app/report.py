@@ -1,4 +1,4 @@
-"""What was done to a picture, in figures that need no clean one."""
+"""What was done to a picture, in figures that need no clean one: its noise before and after, and colours that moved."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,26 +12,33 @@ from atbsn.noise.level import noise_before_and_after, sample_blocks
 from atbsn.pictures import Picture
 
 _CELL = 64
-"""Side of the squares over which colours are averaged, pixels: noise and detail are gone."""
+"""Pixels: side of the squares over which colours are averaged, so large that neither noise nor detail moves them."""
 _TOLERANCE = 4.0
-"""Grey values by which the mean of a square may move: more than noise can move it."""
-_CUT_OFF = 0.8
-"""Where black or white has cut noise off, the true mean is further out, by up to this part of what is left of it."""
-_RARE = 0.01
-_SEEN, _MOST = 2.0, 0.6
-"""Grey values of noise that are seen; the share of it that is most."""
-_FULL = 0.8
-"""Strength from which on noise is expected to go."""
+"""Grey values by which the mean of a square may move. By chance, that of strong white noise (60) moves by 60 / 64."""
+_CLIPPED_TOLERANCE = 0.8
+"""By how much more it may move where black or white has clipped the noise, in units of the standard deviation that is
+left. Clipping moves the mean inwards, and a denoiser moves it back: by 0.399 / 0.584 = 0.68 deviations for Gaussian
+noise around black; the rest is margin."""
+_MIN_SHARE = 0.01
+"""Share of clipped pixels from which a square counts as clipped; and share of the picture from which moved colours are
+told of."""
+_VISIBLE_NOISE = 2.0
+"""Grey values: level from which noise is seen at 1:1."""
+_MAX_NOISE_LEFT = 0.6
+"""Share of the noise that may be left before it counts as left in: more than half, chosen with a margin, since what is
+left is estimated to about 10 %."""
+_MIN_STRENGTH = 0.8
+"""``strength`` from which most noise is expected to go."""
 _GREY = "a grey picture, whose noise these weights leave in; clean the colour picture and make it grey then"
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Colours that are not what they were, averaged over squares of 64 pixels.
+    """Mean colours of squares of 64 x 64 pixels that denoising has moved.
 
     Attributes:
-        share: of the picture where they moved.
-        before, after: R, G, B of the square that moved most.
+        share: the share of all squares whose colour moved, 0 to 1.
+        before, after: mean R, G, B in [0, 255] of the square that moved most.
     """
 
     share: float
@@ -47,12 +54,13 @@ class Drift:
 
 @dataclass(frozen=True)
 class Report:
-    """Before and after.
+    """A picture before and after denoising.
 
     Attributes:
-        noise_before, noise_after: standard deviation of the noise, grey values of 255; None: too small a picture.
-        drift: of colours; None where there is none.
-        grey: the noisy picture has equal channels.
+        noise_before, noise_after: standard deviation of the noise, grey values of 255; None for a picture too small to
+            estimate it from.
+        drift: the colours that moved; None where none did.
+        grey: whether the channels of the noisy picture are equal.
     """
 
     noise_before: float | None
@@ -61,18 +69,18 @@ class Report:
     grey: bool
 
     def warnings(self, strength: float) -> list[str]:
-        """What one should know of a picture that was cleaned with ``strength``."""
+        """What the user should know, in sentences, of a picture that was denoised with ``strength``."""
         found = [] if self.drift is None else [str(self.drift)]
-        if self.grey and self._left_noise_in and strength >= _FULL:
+        if self.grey and self._left_noise_in and strength >= _MIN_STRENGTH:
             found.append(_GREY)
         return found
 
     @property
     def _left_noise_in(self) -> bool:
-        """Whether there was noise to see, and most of it is still there."""
+        """Whether there was visible noise of which most is still there."""
         if self.noise_before is None or self.noise_after is None:
             return False
-        return self.noise_before > _SEEN and self.noise_after > _MOST * self.noise_before
+        return self.noise_before > _VISIBLE_NOISE and self.noise_after > _MAX_NOISE_LEFT * self.noise_before
 
     def __str__(self) -> str:
         if self.noise_before is None or self.noise_after is None:
@@ -82,26 +90,29 @@ class Report:
 
 @dataclass(frozen=True)
 class Look:
-    """What is remembered of a picture to compare it with what becomes of it: little, however large it is.
+    """A summary of a picture, small however large the picture is, that is compared with that of the denoised picture.
 
     Attributes:
-        blocks: some of it, which its noise is estimated from.
-        mean, deviation, cut_off: (squares, 3) of each square of 64 pixels, by channel: mean, standard deviation, share
-            of pixels that are black or white.
-        grey: its channels are equal.
+        blocks: (N, 16, 16, 3), a sample of its blocks, from which its noise is estimated.
+        mean, deviation, clipped: (squares, 3): for each square of 64 x 64 pixels and each channel the mean and standard
+            deviation in [0, 255], and the share of pixels that are black or white.
+        grey: whether its channels are equal.
     """
 
     blocks: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
-    cut_off: np.ndarray
+    clipped: np.ndarray
     grey: bool
 
     @classmethod
     def at(cls, picture: np.ndarray) -> "Look":
-        """At (H, W, 3), uint8, uint16 or float32 in [0, 255]. Held in memory is one row of squares."""
-        mean, deviation, cut_off = (np.stack(values) for values in zip(*_squares(picture), strict=True))
-        return cls(sample_blocks(picture), mean, deviation, cut_off, _is_grey(picture))
+        """The summary of ``picture``, (H, W, 3), uint8, uint16 or float32 in [0, 255].
+
+        Of a picture in a memory-mapped file, only a row of squares is in memory at a time.
+        """
+        mean, deviation, clipped = (np.stack(values) for values in zip(*_squares(picture), strict=True))
+        return cls(sample_blocks(picture), mean, deviation, clipped, _is_grey(picture))
 
 
 class Reporter(Observer):
@@ -115,35 +126,35 @@ class Reporter(Observer):
 
 
 def report(noisy: np.ndarray | Look, clean: np.ndarray) -> Report:
-    """Noise and colours of two pictures (H, W, 3) of one type, or of one that was looked at before: see ``Look.at``."""
+    """Compare a picture with what became of it.
+
+    Args:
+        noisy: (H, W, 3), or its ``Look``, for a picture that is overwritten by the denoised one.
+        clean: the denoised picture, (H, W, 3) of the same size and type.
+    """
     before, after = noisy if isinstance(noisy, Look) else Look.at(noisy), Look.at(clean)
     noise_before, noise_after = noise_before_and_after(before.blocks, after.blocks) or (None, None)
     return Report(noise_before, noise_after, _drift(before, after), before.grey)
 
 
-def colour_drift(noisy: np.ndarray, clean: np.ndarray) -> Drift | None:
-    """Whether the denoised picture has other colours than the noisy one, averaged until no noise is left."""
-    return _drift(Look.at(noisy), Look.at(clean))
-
-
 def _drift(before: Look, after: Look) -> Drift | None:
-    allowed = _TOLERANCE + _CUT_OFF * before.deviation * (before.cut_off > _RARE)
+    allowed = _TOLERANCE + _CLIPPED_TOLERANCE * before.deviation * (before.clipped > _MIN_SHARE)
     moves = (np.abs(after.mean - before.mean) - allowed).max(axis=1)
     moved = int((moves > 0).sum())
-    if not moved or moved < _RARE * len(moves):
+    if not moved or moved < _MIN_SHARE * len(moves):
         return None
     worst = moves.argmax()
     return Drift(moved / len(moves), _colour(before.mean[worst]), _colour(after.mean[worst]))
 
 
 def _is_grey(picture: np.ndarray) -> bool:
-    """Whether the channels of (H, W, 3) are equal; of a part of its rows, which tells."""
+    """Whether the channels of (H, W, 3) are equal in 64 rows of it, which tell as well as all."""
     rows = picture[:: max(1, len(picture) // 64)]
     return bool((rows == rows[..., :1]).all())
 
 
 def _squares(picture: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Of each square, by channel: mean, deviation, share of pixels that are black or white."""
+    """For each square: its mean, standard deviation and share of pixels that are black or white, each (3,)."""
     height, width = picture.shape[:2]
     scale = np.float32(1 / 257 if picture.dtype == np.uint16 else 1)
     rows, columns = (range(0, max(1, side - _CELL // 2), _CELL) for side in (height, width))

@@ -1,23 +1,29 @@
-"""Before | after at 1:1, where there is something to see: something textured, something flat, something dark."""
+"""Sheets of crops at 1:1, before beside after, of places where noise and its removal are seen best."""
 
 from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+SIDE = 320
+"""Pixels: side of a crop that is shown; three of them side by side fit a screen."""
 _CELL = 32
-_SIDE = 320
-"""Of a crop, pixels."""
+"""Pixels: side of the cells whose mean and texture are measured to choose the crops."""
 _GAP, _HEAD = 8, 26
+"""Pixels between crops, and above them for the captions."""
 _BACKGROUND, _INK = (32, 32, 32), (232, 232, 232)
 _KINDS = ("texture", "flat", "dark")
 
 
-def choose_crops(rgb: np.ndarray, side: int = _SIDE) -> dict[str, tuple[int, int]]:
-    """(top, left) of up to three squares that do not overlap, by what they show; together they say most.
+def choose_crops(rgb: np.ndarray, side: int = SIDE) -> dict[str, tuple[int, int]]:
+    """Choose up to three squares that do not overlap: the most textured, a flat one and a dark one.
 
-    ``rgb`` is (H, W, 3), uint8, uint16 or float32 in [0, 255]; at least one is given, also of a picture smaller than
-    ``side``.
+    Args:
+        rgb: (H, W, 3), uint8, uint16 or float32 in [0, 255].
+        side: of the squares, pixels.
+
+    Returns:
+        (top, left) of each square, by what it shows. At least one, also of a picture smaller than ``side``.
     """
     means, deviations = _cells(rgb)
     count = max(1, side // _CELL)
@@ -44,26 +50,20 @@ def choose_crops(rgb: np.ndarray, side: int = _SIDE) -> dict[str, tuple[int, int
     return chosen
 
 
-def sheet(pictures: dict[str, np.ndarray], side: int = _SIDE) -> np.ndarray:
-    """The same crops of several states of one picture side by side, each at 1:1 under its name.
-
-    Args:
-        pictures: (H, W, 3) of one size and type; the first decides what is shown.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    places = list(choose_crops(next(iter(pictures.values())), side).values())
-    return sheet_of({name: cut(picture, places, side) for name, picture in pictures.items()})
-
-
-def cut(picture: np.ndarray, places: Iterable[tuple[int, int]], side: int = _SIDE) -> list[np.ndarray]:
-    """The squares of ``picture`` at ``places``, (top, left), as uint8 of their own."""
+def cut(picture: np.ndarray, places: Iterable[tuple[int, int]], side: int = SIDE) -> list[np.ndarray]:
+    """Copies, as uint8, of the squares of ``picture`` (H, W, 3) at ``places`` (top, left)."""
     return [_eight_bits(picture[top : top + side, left : left + side].copy()) for top, left in places]
 
 
 def sheet_of(columns: dict[str, list[np.ndarray]]) -> np.ndarray:
-    """``sheet`` from the crops of each state, as ``cut`` gives them."""
+    """Show the same crops of several versions of one picture side by side at 1:1.
+
+    Args:
+        columns: by caption, the crops of one version, as ``cut`` gives them.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     first = next(iter(columns.values()))
     height, width = first[0].shape[:2]
     canvas = Image.new(
@@ -81,7 +81,11 @@ def sheet_of(columns: dict[str, list[np.ndarray]]) -> np.ndarray:
 
 
 def _cells(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the green of cells of 32 x 32 pixels, in [0, 255]; a picture has at least one."""
+    """Mean and standard deviation of the green channel in each cell of 32 x 32 pixels, in [0, 255].
+
+    Returns:
+        Two arrays (rows, columns) of cells; a picture smaller than a cell has one.
+    """
     rows, columns = (max(1, length // _CELL) for length in rgb.shape[:2])
     scale = 1 / 257 if rgb.dtype == np.uint16 else 1
     means, deviations = np.empty((rows, columns)), np.empty((rows, columns))

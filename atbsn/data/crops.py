@@ -1,5 +1,6 @@
 """A bounded number of crops of any number of pictures."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,15 @@ import numpy as np
 
 from atbsn.data.base import ImageSet, White, as_rgb, kept_samples, picture_of
 from atbsn.data.folder import write_examples
-from atbsn.pictures import Picture, find_pictures, read_picture
+from atbsn.pictures import Picture, exif, find_pictures, read_picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
-from atbsn.utils.types import NonNegativeInt, PositiveInt
+from atbsn.utils.types import NonNegativeInt, PositiveFloat, PositiveInt
+
+_MIN_EACH = 4
+"""Crops of each picture, where it is large enough, when the time may end the reading early: with one of each, the few
+large files that are read in time would give a few crops."""
 
 
 @DATASETS.register
@@ -29,6 +34,12 @@ class PictureCrops(ImageSet):
         least: shortest side that a picture may have.
         seed: of the places.
         white: as ``NoisyFolder`` takes it.
+        seconds: stop reading after so long, once a picture can be used. Pictures are then read in a random order, so
+            that those that are read are a sample of all.
+
+    Attributes:
+        cameras: for each picture that is used, make and model of its camera; None where its file does not say.
+        skipped: what is left out, with the reason.
 
     Raises:
         UserError: no picture can be used.
@@ -42,16 +53,26 @@ class PictureCrops(ImageSet):
         least: PositiveInt = 64,
         seed: NonNegativeInt = 0,
         white: White = "auto",
+        seconds: PositiveFloat | None = None,
     ) -> None:
+        begin = time.monotonic()
         found = find_pictures(paths)
         rng = np.random.default_rng(seed)
-        chosen = sorted(rng.permutation(len(found.paths))[:num_crops])
+        chosen = list(rng.permutation(len(found.paths))[:num_crops])
+        if seconds is None:
+            chosen.sort()
         self._keys: list[str] = []
         self._crops: list[np.ndarray] = []
+        self._owners: list[int] = []
+        self.cameras: list[str | None] = []
         self.skipped = list(found.skipped)
         keys = [path.as_posix() for path in found.paths]
-        each = max(1, num_crops // max(1, len(chosen)))
+        each = max(_MIN_EACH if seconds is not None else 1, num_crops // max(1, len(chosen)))
         for number in chosen:
+            if seconds is not None and self._crops and time.monotonic() - begin > seconds:
+                break
+            if len(self._crops) >= num_crops:
+                break
             try:
                 picture = read_picture(found.paths[number], white=white)
             except UserError as error:
@@ -64,6 +85,7 @@ class PictureCrops(ImageSet):
                 logger.warning("%s: %s", found.paths[number], reason)
                 self.skipped.append((found.paths[number], reason))
                 continue
+            self.cameras.append(exif.camera(picture.exif))
             self._cut(keys[number], picture, min(each, -(-height * width // side**2)), side, rng)
         if not self._crops:
             reasons = "; ".join(f"{path}: {reason}" for path, reason in self.skipped[:5])
@@ -79,6 +101,10 @@ class PictureCrops(ImageSet):
 
     def key(self, index: int) -> str:
         return self._keys[index]
+
+    def owner(self, index: int) -> int:
+        """The number, in ``cameras``, of the picture that crop ``index`` is of."""
+        return self._owners[index]
 
     def size(self, index: int) -> tuple[int, int]:
         height, width, _ = self._crops[index].shape
@@ -102,4 +128,5 @@ class PictureCrops(ImageSet):
         for place in range(number):
             top, left = rng.integers(samples.shape[0] - height + 1), rng.integers(samples.shape[1] - width + 1)
             self._keys.append(f"{key}/{place}")
+            self._owners.append(len(self.cameras) - 1)
             self._crops.append(samples[top : top + height, left : left + width].copy())

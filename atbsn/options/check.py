@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from atbsn.metrics import build_metric
+from atbsn.metrics import ESTIMATED_PSNR, build_metric
 from atbsn.options.schema import CosineAnnealing, Options, TrainLoader
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
 from atbsn.registry.build import check_arguments, check_text, describe_faults, with_defaults
@@ -107,8 +107,8 @@ def _cross_faults(options: Options, needs_network: bool) -> Iterator[str]:
         warmup, total = train.scheduler.warmup_iter, train.total_iter
         yield f"train.scheduler.warmup_iter: {warmup} exceeds train.total_iter ({total}); lower it"
     best = options.val.best_metric
-    if best is not None and best not in options.val.metrics:
-        yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, options.val.metrics)}"
+    if best is not None and best not in (known := (*options.val.metrics, ESTIMATED_PSNR)):
+        yield f"val.best_metric: '{best}' is not one of val.metrics; {did_you_mean(best, known)}"
     for kind in ("val", "test"):
         found = options.inference(kind)
         if isinstance(found.tile, int) and isinstance(found.overlap, int) and found.tile < 2 * found.overlap:

@@ -138,13 +138,15 @@ class Val(Section):
     val_freq: PositiveInt | None = None
     """Iterations between validations during training; none without it."""
     save_img: NonNegativeInt = 0
-    """How many panels (noisy | denoised | reference) to save a data set."""
+    """How many panels (noisy | denoised | reference, or what was taken off) to save a data set."""
     limit: PositiveInt | None = None
     """How many pictures of each set to measure, spread over it; all without it."""
     metrics: dict[str, Component] = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
-    """Named metrics; each states its protocol."""
+    """Named metrics for sets with references; each states its protocol. Sets without are measured by what is taken off
+    (docs/without_references.md)."""
     best_metric: str | None = None
-    """The metric whose best value chooses models/net_best.pth; none is kept without it."""
+    """The metric whose best value on the first set chooses models/net_best.pth; none is kept without it. Where that set
+    has no references: estimated_psnr."""
     k: list[NonNegativeInt | Literal["mean"]] | None = None
     """Blind spots that validation compares, in one feature pass (mean: of the network's family); without it, the one
     that atbsn test takes."""

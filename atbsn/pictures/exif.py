@@ -10,7 +10,9 @@ from mmap import mmap
 from typing import NamedTuple
 
 PREFIX = b"Exif\0\0"
-ORIENTATION = 274
+ORIENTATION, MAKE, MODEL = 274, 271, 272
+_TEXT = 2
+"""The TIFF type of texts."""
 RESOLUTION = (282, 283, 296)
 EXIF, GPS, _INTEROP, _MAKER_NOTE = 34665, 34853, 40965, 37500
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
@@ -100,6 +102,23 @@ def orientation(block: bytes | None) -> int:
     except ValueError:
         return 1
     return found if found in range(1, 9) else 1
+
+
+def camera(block: bytes | None) -> str | None:
+    """Make and model of the camera in an EXIF block, such as ``Canon EOS 5D Mark II``; None where there are none.
+
+    Makes that the model repeats are said once.
+    """
+    try:
+        directories = Directories((block or b"").removeprefix(PREFIX))
+        entries = directories.read(directories.first)[0]
+    except ValueError:
+        return None
+    texts = {entry.tag: entry.value.split(b"\0")[0].decode("ascii", "ignore").strip() for entry in entries
+             if entry.tag in (MAKE, MODEL) and entry.kind == _TEXT}  # fmt: skip
+    make, model = texts.get(MAKE, ""), texts.get(MODEL, "")
+    repeated = make and model.lower().startswith(make.split()[0].lower())
+    return (model if repeated else f"{make} {model}".strip()) or None
 
 
 def upright(block: bytes | None, transposed: bool = False) -> bytes | None:

@@ -9,8 +9,8 @@ import tifffile
 import torch
 
 from atbsn.app.main import run
-from atbsn.app.report import Look, colour_drift, report
-from atbsn.app.sheet import choose_crops, sheet
+from atbsn.app.report import Look, report
+from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.engine.inference.photo import photo_denoiser
@@ -153,6 +153,10 @@ def test_weights_that_give_no_numbers():
         clean_picture(photo_denoiser(net), Picture(noise(30, 40, 3)), "x")
 
 
+def colour_drift(noisy, clean):
+    return report(noisy, clean).drift
+
+
 def test_colours_that_drift_are_told():
     green, brown = np.zeros((2, 150, 200, 3), np.uint8)
     green[:], brown[:] = (0, 200, 0), (128, 115, 71)
@@ -173,6 +177,17 @@ def test_noise_is_no_drift():
     for level in (2, 60, 128, 250):
         noisy = np.clip(level + rng.normal(0, 25, (200, 200, 3)), 0, 255).round().astype(np.uint8)
         assert colour_drift(noisy, np.full_like(noisy, level)) is None
+
+
+@pytest.mark.parametrize("end", [0, 255])
+def test_where_noise_is_clipped_the_mean_may_move_back_but_no_further(end):
+    noisy = np.clip(end + np.random.default_rng(0).normal(0, 60, (128, 128, 3)), 0, 255).round().astype(np.uint8)
+    inwards = 1 if end == 0 else -1
+    mean, deviation = float(noisy.mean()), float(noisy.std())
+    assert abs(mean - end) == pytest.approx(0.399 * 60, abs=1) and deviation == pytest.approx(0.584 * 60, abs=1)
+    assert colour_drift(noisy, np.full_like(noisy, end)) is None
+    assert colour_drift(noisy, np.full_like(noisy, round(mean + inwards * (4 + 0.7 * deviation)))) is None
+    assert colour_drift(noisy, np.full_like(noisy, round(mean + inwards * (4 + 0.9 * deviation)))).share == 1
 
 
 @pytest.mark.parametrize("level", [2.0, 10.0, 30.0])
@@ -209,11 +224,12 @@ def test_a_sheet_shows_texture_flat_and_dark():
     picture[350:, 650:] = 15
     crops = choose_crops(picture, 320)
     assert max(crops["texture"]) < 64 and crops["dark"][0] >= 320 and crops["dark"][1] >= 600
-    made = sheet({"before": picture, "after": picture // 2}, 320)
+    made = sheet_of({"before": cut(picture, crops.values(), 320), "after": cut(picture // 2, crops.values(), 320)})
     assert made.shape == (3 * 328 + 26, 2 * 328 + 8, 3)
     top, left = crops["texture"]
     assert (made[26 : 26 + 320, 8 : 8 + 320] == picture[top : top + 320, left : left + 320]).all()
-    assert sheet({"a": picture[:20, :30]}).shape == (20 + 8 + 26, 30 + 16, 3)
+    small = picture[:20, :30]
+    assert sheet_of({"a": cut(small, choose_crops(small).values())}).shape == (20 + 8 + 26, 30 + 16, 3)
 
 
 def test_nothing_taken_off_is_the_file_itself(atbsn, tmp_path):

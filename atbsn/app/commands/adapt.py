@@ -6,20 +6,24 @@ from pathlib import Path
 
 import numpy as np
 
-from atbsn.app.adapt import Adapted, adapt
+from atbsn.app.adapt import sentence, warnings
 from atbsn.app.commands.denoise import device
-from atbsn.app.sheet import sheet
+from atbsn.app.sheet import SIDE, choose_crops, cut, sheet_of
 from atbsn.archs.base import Network
 from atbsn.archs.weights import load_with_metadata, save_weights
+from atbsn.engine.adaptation import Adapted, adapt
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.clean import clean_picture
 from atbsn.engine.training.interrupt import StopSignal
+from atbsn.noise import describe
 from atbsn.pictures import Picture, find_pictures, read_picture, write_picture
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, share_bar
 
-_SHOWN = 1536
-"""Side of the part of a picture that the sheet is chosen from."""
+_SEARCHED_SIDE = 1536
+"""Pixels: side of the central part of a picture in which something to show is looked for."""
+_MARGIN = 32
+"""Pixels around what is shown that are denoised with it, since at its rims a network sees too little."""
 
 
 def main(arguments: Namespace) -> int:
@@ -34,8 +38,10 @@ def main(arguments: Namespace) -> int:
     start.to(device(arguments.device))
     with StopSignal() as stop, share_bar("adapt") as show:
         result = adapt(arguments.inputs, arguments.minutes, start, show, lambda: stop.received is not None, metadata)
-        logger.info("noise: %s", result.noise)
-        logger.info("%s", result.sentence)
+        logger.info("noise: %s", describe(result.noise))
+        for warning in warnings(result):
+            logger.warning("%s", warning)
+        logger.info("%s", sentence(result))
         save_weights(output, result.net.state_dict(), result.metadata)
         pages = _sheet(found.paths, start, result, output)
         logger.info("%s: the %s weights; before | after in %s", output, "new" if result.helped else "old", pages)
@@ -44,18 +50,28 @@ def main(arguments: Namespace) -> int:
 
 
 def _sheet(paths: list[Path], start: Network, result: Adapted, output: Path) -> Path:
-    """Write crops of the first picture that can be read: noisy, and cleaned by the weights before and after."""
+    """Write crops of the first picture that can be read: noisy, and cleaned by the weights before and by new ones."""
     for path in paths:
         try:
             rgb = read_picture(path).rgb
         except UserError:  # told of before
             continue
-        top, left = (max(0, (length - _SHOWN) // 2) for length in rgb.shape[:2])
-        part = Picture(np.ascontiguousarray(rgb[top : top + _SHOWN, left : left + _SHOWN]))
-        states = {"noisy": part.rgb}
+        top, left = (max(0, (length - _SEARCHED_SIDE) // 2) for length in rgb.shape[:2])
+        part = rgb[top : top + _SEARCHED_SIDE, left : left + _SEARCHED_SIDE]
+        places = list(choose_crops(part).values())
+        columns = {"noisy": cut(part, places)}
         for name, net in (("before", start), ("after", result.net)):
-            states[name] = clean_picture(photo_denoiser(net), part, path.name).rgb
+            if name == "before" or result.helped:
+                columns[name] = [_cleaned(net, part, place) for place in places]
         target = output.with_name(f"{output.stem}_compare.png")
-        write_picture(target, Picture(sheet(states)))
+        write_picture(target, Picture(sheet_of(columns)))
         return target
     raise AssertionError("a picture was learned from, so one can be read")
+
+
+def _cleaned(net: Network, rgb: np.ndarray, place: tuple[int, int]) -> np.ndarray:
+    """The square of ``rgb`` (H, W, 3) at ``place`` (top, left), denoised with some pixels around it; uint8."""
+    top, left = (max(0, start - _MARGIN) for start in place)
+    around = rgb[top : place[0] + SIDE + _MARGIN, left : place[1] + SIDE + _MARGIN]
+    clean = clean_picture(photo_denoiser(net), Picture(np.ascontiguousarray(around)), "sheet").rgb
+    return cut(clean, [(place[0] - top, place[1] - left)])[0]

@@ -15,7 +15,7 @@ from atbsn.engine.evaluation.comparison import (
     weight_candidate,
     write_comparison,
 )
-from atbsn.engine.evaluation.evaluator import count_pictures, evaluate, panel_writer
+from atbsn.engine.evaluation.evaluator import columns_of, count_pictures, evaluate, panel_writer
 from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
 from atbsn.options import load_options
 from atbsn.utils import dist
@@ -53,9 +53,10 @@ def main(arguments: Namespace) -> None:
             num_panels=options.val.save_img, on_panel=on_panel, limit=options.val.limit,
         )  # fmt: skip
         if dist.is_main():
-            table = comparison_table(rows, candidates, metrics)
+            columns = columns_of(images, metrics)
+            table = comparison_table(rows, candidates, columns)
             title = f"{name}: {type(images).__name__}, mean of {count_pictures(images, options.val.limit)}"
-            logger.info("\n%s", write_comparison(folder / name, table, metrics, title, candidates))
+            logger.info("\n%s", write_comparison(folder / name, table, columns, title, candidates))
 
 
 def _files_and_weights(arguments: Namespace) -> tuple[list[str], list[str]]:

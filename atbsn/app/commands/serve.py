@@ -4,9 +4,10 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from atbsn.app.adapt import adapt
+from atbsn.app.adapt import sentence, warnings
 from atbsn.app.page.server import serve
 from atbsn.archs.base import Network
+from atbsn.engine.adaptation import adapt
 
 
 def main(arguments: Namespace) -> None:
@@ -21,4 +22,5 @@ def _adapt(
     should_stop: Callable[[], bool],
 ) -> tuple[Network | None, str]:
     result = adapt(pictures, minutes, start, on_progress, should_stop)
-    return result.net if result.helped else None, result.sentence
+    said = [sentence(result), *(f"{warning[0].upper()}{warning[1:]}." for warning in warnings(result))]
+    return result.net if result.helped else None, " ".join(said)

@@ -1,4 +1,4 @@
-"""Measure a method against references: ``atbsn valid -opt test_atbsn.yml --k 0 1 3``."""
+"""Measure a method, with references or without: ``atbsn valid -opt test_atbsn.yml --k 0 1 3``."""
 
 from argparse import Namespace
 
@@ -15,7 +15,7 @@ def main(arguments: Namespace) -> None:
     device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
     sets, source = build_sets(options, "val"), " + ".join(arguments.opt)
     if not sets:
-        raise UserError(f"{source}: datasets: no entry begins with 'val'; add one with references")
+        raise UserError(f"{source}: datasets: no entry begins with 'val'; add noisy pictures")
     if options.path.pretrain_network is None:
         raise UserError(f"{source}: path.pretrain_network: missing; name the weights to measure")
     denoiser = build_test_denoiser(options, device, "val")

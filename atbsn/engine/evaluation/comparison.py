@@ -17,12 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.shipped import find_weights
 from atbsn.archs.weights import load_with_metadata
-from atbsn.engine.evaluation.evaluator import Denoise, Row, means
+from atbsn.engine.evaluation.evaluator import Column, Denoise, Row, means
 from atbsn.engine.evaluation.validation import labelled
 from atbsn.engine.inference.denoiser import Denoiser, holes_of
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.provenance import commit, file_sha256, versions
-from atbsn.metrics import Metric
 from atbsn.noise.level import noise_level
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
@@ -167,7 +166,7 @@ def megapixels_per_second(candidate: Candidate, repeats: int = 3) -> float:
 
 
 def comparison_table(
-    rows: Sequence[Row], candidates: Sequence[Candidate], metrics: Mapping[str, Metric]
+    rows: Sequence[Row], candidates: Sequence[Candidate], metrics: Mapping[str, Column]
 ) -> list[dict[str, Any]]:
     """One line a method: its means, parameters, thousand MACs a pixel, megapixels a second, checksum of its weights."""
     facts: dict[str, dict[str, Any]] = {
@@ -188,7 +187,7 @@ def comparison_table(
 def write_comparison(
     folder: Path,
     table: Sequence[dict[str, Any]],
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, Column],
     title: str,
     candidates: Sequence[Candidate] = (),
 ) -> str:
@@ -233,5 +232,5 @@ def _cell(key: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}" if key.startswith("ssim") else f"{value:.2f}" if value > 1 else f"{value:.3g}"
+        return f"{value:.4f}" if key.startswith("ssim") else f"{value:.2f}" if abs(value) > 1 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -2,21 +2,38 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from atbsn.data.base import ImageSet
 from atbsn.engine.evaluation.panels import panel
+from atbsn.engine.evaluation.residual import MEASURES, NotMeasurableError, ResidualMeter, centre, measure_residuals
 from atbsn.metrics import Metric
 from atbsn.pictures import Picture, to_tensor, write_picture
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
-from atbsn.utils.log import progress_bar
+from atbsn.utils.log import logger, progress_bar
 from atbsn.utils.prefetch import prefetch
 from atbsn.utils.tables import format_csv
+
+_GREY, _GAIN = 128.0, 4.0
+"""What is taken off is shown on this grey value, four times as strong: so weak noise of 2 grey values is seen."""
+
+
+class Column(Protocol):
+    """A number in a table: a metric, or a measure that needs no reference."""
+
+    @property
+    def protocol(self) -> str:
+        """Which number it is, for people."""
+
+    @property
+    def higher_is_better(self) -> bool | None:
+        """Which way is better; None: another value is the right one."""
+
 
 Row = dict[str, Any]
 """One picture denoised in one way: ``index``, ``image``, ``method``, a value for each metric, and the groups."""
@@ -37,44 +54,97 @@ def evaluate(
     num_panels: int = 0,
     on_panel: OnPanel | None = None,
     limit: int | None = None,
+    meter: ResidualMeter | None = None,
 ) -> list[Row]:
     """Measure ``denoise`` on every picture of ``images``, shared between the processes.
+
+    A set with references is measured by ``metrics``, another by what the denoiser takes off (``MEASURES``).
 
     Args:
         metrics: by name.
         description: for the progress bar.
         with_noisy: measure the noisy pictures too, as method "noisy".
-        num_panels: how many pictures, the first ones, are given to ``on_panel``: noisy, denoised and reference.
+        num_panels: how many pictures, the first ones, are given to ``on_panel``: noisy, denoised, and the reference or,
+            where there is none, what was taken off.
         limit: measure so many pictures, spread over the set; None: all.
+        meter: remembers the noise of the pictures of this set from one call to the next.
 
     Returns:
         The rows of all pictures, in the order of the set, on every process.
 
     Raises:
-        UserError: the set has no references.
+        UserError: the set has no references and no picture whose noise can be estimated.
     """
-    if not images.has_clean:
-        raise UserError(
-            f"{type(images).__name__} has no references to validate against; use atbsn test to denoise it, or name a "
-            "set with references"
-        )
     chosen = spread(len(images), limit)
     shown = set(chosen[:num_panels])
     numbers = chosen[dist.rank() :: dist.world_size()]
-    pairs = prefetch(lambda index: (index, images.read(index), images.read_clean(index)), numbers)
+    meter = ResidualMeter() if meter is None else meter
+    pairs = prefetch(
+        lambda index: (index, images.read(index), images.read_clean(index) if images.has_clean else None), numbers
+    )
     rows: list[Row] = []
     for index, noisy, clean in progress_bar(pairs, description, total=len(numbers), unit="image"):
-        outputs = _denoised(denoise, noisy)
-        reference = _as_array(to_tensor(clean.rgb))
-        measured = {"noisy": _as_array(to_tensor(noisy.rgb)), **outputs} if with_noisy else outputs
-        for label, output in measured.items():
-            values = {name: metric(output, reference) for name, metric in metrics.items()}
-            rows.append({"index": index, "image": images.key(index), "method": label, **values, **images.groups(index)})
+        key = images.key(index)
+        try:
+            if clean is None:
+                table, pictures = _without_reference(denoise, noisy, key, meter, with_noisy)
+            else:
+                table, pictures = _with_reference(denoise, noisy, clean, metrics, with_noisy)
+        except NotMeasurableError as error:
+            logger.warning("%s", error)
+            continue
+        for label, values in table.items():
+            rows.append({"index": index, "image": key, "method": label, **values, **images.groups(index)})
         if index in shown and on_panel is not None:
-            denoised = {label: Picture(output).rgb8() for label, output in outputs.items()}
-            on_panel(images.key(index), {"noisy": noisy.rgb8(), **denoised, "reference": clean.rgb8()})
+            on_panel(key, {caption: Picture(picture).rgb8() for caption, picture in pictures.items()})
     gathered = [row for part in dist.gather(rows) for row in part]
+    if not gathered:
+        raise UserError(
+            f"{type(images).__name__}: none of {len(chosen)} pictures can be measured without a reference; give larger "
+            "ones that are not all black and white, or a set with references"
+        )
     return sorted(gathered, key=lambda row: row["index"])
+
+
+def columns_of(images: ImageSet, metrics: Mapping[str, Metric]) -> Mapping[str, Column]:
+    """What ``evaluate`` measures on ``images``, by name: ``metrics`` against references, else ``MEASURES``."""
+    return metrics if images.has_clean else MEASURES
+
+
+def _with_reference(
+    denoise: Denoise, noisy: Picture, clean: Picture, metrics: Mapping[str, Metric], with_noisy: bool
+) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """The metrics of one picture by label, and the pictures of its panel by caption."""
+    outputs = {label: _as_array(output[0]) for label, output in denoise(to_tensor(noisy.rgb)[None]).items()}
+    reference = _as_array(to_tensor(clean.rgb))
+    measured = {"noisy": _as_array(to_tensor(noisy.rgb)), **outputs} if with_noisy else outputs
+    table = {label: {name: metric(output, reference) for name, metric in metrics.items()}
+             for label, output in measured.items()}  # fmt: skip
+    return table, {"noisy": noisy.rgb, **outputs, "reference": clean.rgb}
+
+
+def _without_reference(
+    denoise: Denoise, noisy: Picture, key: str, meter: ResidualMeter, with_noisy: bool
+) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+    """The same of a picture without a reference: of its centre, with what each result took off, four times as strong.
+
+    Raises:
+        NotMeasurableError: its noise cannot be estimated.
+    """
+    part = to_tensor(np.ascontiguousarray(centre(noisy.rgb)))
+    noise = meter.noise_of(key, part)
+
+    def all_of(picture: Tensor) -> dict[str, Tensor]:
+        return {**({"noisy": picture} if with_noisy else {}), **denoise(picture)}
+
+    outputs, residuals = measure_residuals(all_of, part[None], noise)
+    table = {label: residual.values() for label, residual in residuals.items()}
+    pictures = {"noisy": _as_array(part)}
+    for label, output in outputs.items():
+        if label != "noisy":
+            pictures[label] = _as_array(output[0])
+            pictures[f"{label}: taken off x {_GAIN:g}"] = _as_array(_GREY + _GAIN * (part - output[0]))
+    return table, pictures
 
 
 def spread(length: int, limit: int | None) -> list[int]:
@@ -100,7 +170,7 @@ def means(rows: Iterable[Row], metrics: Iterable[str]) -> dict[str, dict[str, fl
     }
 
 
-def format_table(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str, Metric]) -> str:
+def format_table(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str, Column]) -> str:
     """The mean table for a console, with the protocol of every metric below it."""
     names = list(metrics)
     width = max([len(method) for method in table] + [8])
@@ -111,7 +181,7 @@ def format_table(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str,
     return "\n".join(lines)
 
 
-def write_rows(path: Path, rows: list[Row], metrics: Mapping[str, Metric]) -> None:
+def write_rows(path: Path, rows: list[Row], metrics: Mapping[str, Column]) -> None:
     """One line a picture and method as CSV; the header names the protocol of every metric."""
     if not rows or not dist.is_main():
         return
@@ -123,11 +193,6 @@ def write_rows(path: Path, rows: list[Row], metrics: Mapping[str, Metric]) -> No
 def panel_writer(folder: Path, side: int = 512, columns: int | None = None) -> OnPanel:
     """Saves panels as ``folder/<image>.png``; see ``panel``."""
     return lambda key, pictures: write_picture(folder / f"{key}.png", Picture(panel(pictures, side, columns)))
-
-
-def _denoised(denoise: Denoise, noisy: Picture) -> dict[str, np.ndarray]:
-    outputs = denoise(to_tensor(noisy.rgb)[None])
-    return {label: _as_array(output[0]) for label, output in outputs.items()}
 
 
 def _as_array(output: Tensor) -> np.ndarray:

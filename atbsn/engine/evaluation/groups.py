@@ -4,8 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from atbsn.engine.evaluation.evaluator import Row, means
-from atbsn.metrics import Metric
+from atbsn.engine.evaluation.evaluator import Column, Row, means
 from atbsn.utils import dist
 from atbsn.utils.files import write_text
 from atbsn.utils.tables import format_csv
@@ -46,7 +45,7 @@ def format_groups(entries: list[dict[str, Any]], metrics: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def write_groups(path: Path, entries: list[dict[str, Any]], metrics: Mapping[str, Metric]) -> None:
+def write_groups(path: Path, entries: list[dict[str, Any]], metrics: Mapping[str, Column]) -> None:
     """One line a group and method as CSV; the header names the protocol of every metric."""
     if not entries or not dist.is_main():
         return

@@ -1,4 +1,4 @@
-"""Validation of a denoiser on the sets of an option file: ``atbsn valid``."""
+"""Validation of a denoiser on the sets of an option file, with references or without: ``atbsn valid``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from torch import Tensor
 
 from atbsn.data.base import ImageSet
 from atbsn.engine.evaluation.evaluator import (
+    Column,
     Denoise,
     Row,
+    columns_of,
     count_pictures,
     evaluate,
     format_table,
@@ -25,7 +27,7 @@ from atbsn.engine.evaluation.groups import format_groups, group_means, write_gro
 from atbsn.engine.inference.about import describe_denoiser
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.provenance import commit, versions
-from atbsn.metrics import Metric
+from atbsn.metrics import ESTIMATED_PSNR, Metric
 from atbsn.utils import dist
 from atbsn.utils.files import cannot_write, write_text
 from atbsn.utils.log import logger
@@ -37,8 +39,8 @@ class Measuring:
     """What is measured, the same for every set.
 
     Attributes:
-        metrics: by name.
-        num_panels: how many pictures a set are shown as noisy | denoised | reference.
+        metrics: by name, for sets with references.
+        num_panels: how many pictures a set are shown as noisy | denoised | reference, or what was taken off.
         limit: how many pictures a set are measured, spread over it; None: all.
     """
 
@@ -83,19 +85,24 @@ def validate_sets(
     Returns:
         The rows of every set, on every process.
     """
-    denoise, metrics = labelled(denoiser, ks), measuring.metrics
+    denoise = labelled(denoiser, ks)
     results = {}
     for name, images in sets.items():
-        about = describe(denoiser, measuring, weights) | {"k": ks, "set": f"{name}: {type(images).__name__}"}
+        metrics = columns_of(images, measuring.metrics)
+        about = describe(denoiser, metrics, measuring.limit, weights)
+        about |= {"k": ks, "set": f"{name}: {type(images).__name__}"}
         dist.on_main(partial(_begin, folder / name, about))
         rows = evaluate(
-            images, denoise, metrics, f"validate {name}", with_noisy=True, num_panels=measuring.num_panels,
+            images, denoise, measuring.metrics, f"validate {name}", with_noisy=True, num_panels=measuring.num_panels,
             on_panel=panel_writer(folder / name / "panels"), limit=measuring.limit,
         )  # fmt: skip
         write_rows(folder / name / "metrics.csv", rows, metrics)
-        table = format_table(means(rows, metrics), metrics)
+        table = means(rows, metrics)
         pictures = count_pictures(images, measuring.limit)
-        logger.info("%s, mean of %s (each in %s):\n%s", name, pictures, folder / name, table)
+        logger.info("%s, mean of %s (each in %s):\n%s", name, pictures, folder / name, format_table(table, metrics))
+        if not images.has_clean and len(table) > 2:
+            best = max(table, key=lambda method: table[method][ESTIMATED_PSNR])
+            logger.info("%s: the least error is estimated for %s", name, best)
         groups = group_means(rows, metrics)
         write_groups(folder / name / "groups.csv", groups, metrics)
         if groups:
@@ -104,12 +111,14 @@ def validate_sets(
     return results
 
 
-def describe(denoiser: Denoiser, measuring: Measuring, weights: str | Path | None) -> dict[str, Any]:
+def describe(
+    denoiser: Denoiser, metrics: Mapping[str, Column], limit: int | None, weights: str | Path | None
+) -> dict[str, Any]:
     """Where figures come from, in plain values: weights, settings, code and protocols."""
     return {
         **describe_denoiser(denoiser, weights),
-        "limit": measuring.limit,
-        "metrics": {name: metric.protocol for name, metric in measuring.metrics.items()},
+        "limit": limit,
+        "metrics": {name: metric.protocol for name, metric in metrics.items()},
         "commit": commit(),
         "versions": versions(),
     }

@@ -1,6 +1,7 @@
 """From checked options to a training. Nothing is written here but by ``build_trainer``."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from atbsn.data.base import ImageSet
 from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
 from atbsn.engine.build import build_measuring, build_method, build_network, build_sets
+from atbsn.engine.evaluation.evaluator import columns_of
 from atbsn.engine.evaluation.validation import Measuring
 from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
 from atbsn.engine.precision import autocast
@@ -26,6 +28,7 @@ from atbsn.engine.training.state import State, compare_settings, load_state, new
 from atbsn.engine.training.trackers import TensorBoard, Tracker, WeightsAndBiases, flatten
 from atbsn.engine.training.trainer import Schedule, Trainer
 from atbsn.engine.training.validation import TrainingValidation
+from atbsn.metrics import ESTIMATED_PSNR
 from atbsn.models.base import Model
 from atbsn.options import Options
 from atbsn.options.schema import Component, Train
@@ -135,9 +138,8 @@ def build_training(options: Options, device: torch.device, state: State | None) 
         logger.info("nothing is validated: no entry of datasets begins with 'val'")
     if val_sets and options.val.k is not None:
         denoiser.family(options.val.k)  # says here what the network does not take
-    for name, images in val_sets.items():
-        if not images.has_clean:
-            raise UserError(f"datasets.{name}: {type(images).__name__} has no references; name a set that has")
+    measuring = build_measuring(options)
+    _check_best_metric(options.val.best_metric, val_sets, measuring)
     images = build_dataset(options.dataset("train"))
     multiple = model.patch_multiple(
         type(net), with_defaults(type(model), {key: value for key, value in method.items() if key != "type"})
@@ -151,8 +153,7 @@ def build_training(options: Options, device: torch.device, state: State | None) 
     if state is not None:
         compare_settings(state, settings)
     return Training(
-        options, network, method, train, device, seed, model, patches, val_sets, denoiser, build_measuring(options),
-        settings, state,
+        options, network, method, train, device, seed, model, patches, val_sets, denoiser, measuring, settings, state,
     )  # fmt: skip
 
 
@@ -231,6 +232,16 @@ def _contiguous(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]
     return ({name: tensor.contiguous() for name, tensor in batch.items()}, *others)
 
 
+def _check_best_metric(best: str | None, val_sets: Mapping[str, ImageSet], measuring: Measuring) -> None:
+    """The first set, which chooses ``net_best``, must be measured by ``val.best_metric``."""
+    for name, images in list(val_sets.items())[:1]:
+        known = columns_of(images, measuring.metrics)
+        if best is not None and best not in known:
+            has = "references" if images.has_clean else "no references"
+            use = ", ".join(measuring.metrics) if images.has_clean else ESTIMATED_PSNR
+            raise UserError(f"val.best_metric: '{best}': not measured on datasets.{name}, which has {has}; use {use}")
+
+
 def _restore_method(model: Model, state: State) -> None:
     try:
         model.load_own_state(state.content.get("method", {}))
@@ -268,7 +279,7 @@ def _build_loader(training: Training) -> torch.utils.data.DataLoader[dict[str, t
 
 def _build_checkpointer(training: Training, experiment: RunFolders) -> Checkpointer:
     options, model = training.options, training.model
-    loader, best, metrics = options.loader(), options.val.best_metric, training.measuring.metrics
+    loader, best = options.loader(), options.val.best_metric
     metadata = {
         "network": model.net.options,
         "model": training.method["type"],
@@ -280,8 +291,11 @@ def _build_checkpointer(training: Training, experiment: RunFolders) -> Checkpoin
         "batch_size": loader.batch_size_per_gpu * dist.world_size() * training.train.accum_iter,
         "seed": training.seed,
     }
-    rule = None if best is None else f"{metrics[best].protocol} on {next(iter(training.val_sets), None)}"
-    higher = best is None or metrics[best].higher_is_better
+    rule, higher = None, True
+    for name, images in list(training.val_sets.items())[:1]:
+        if best is not None:
+            column = columns_of(images, training.measuring.metrics)[best]
+            rule, higher = f"{column.protocol} on {name}", column.higher_is_better is not False
     return Checkpointer(
         experiment.models, experiment.states, metadata, training.settings, training.device, rule, higher,
         options.logger.keep_last,

@@ -10,8 +10,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from atbsn.archs.base import Network
 from atbsn.data.base import ImageSet
-from atbsn.engine.evaluation.evaluator import count_pictures, evaluate, format_table, means
+from atbsn.engine.evaluation.evaluator import columns_of, count_pictures, evaluate, format_table, means
 from atbsn.engine.evaluation.panels import panel
+from atbsn.engine.evaluation.residual import ResidualMeter
 from atbsn.engine.evaluation.validation import Measuring, labelled
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.training.loggers import RunLogger
@@ -50,6 +51,7 @@ class TrainingValidation:
         self.denoiser, self.ema, self.sets, self.measuring = denoiser, ema, sets, measuring
         self.best_metric, self.run_logger, self.visualization = best_metric, run_logger, visualization
         self.total_iter, self.ks = total_iter, ks
+        self.meters = {name: ResidualMeter() for name in sets}
 
     def __call__(self, iteration: int) -> float | None:
         """Validate; the value that chooses ``net_best`` (of the averaged weights where there are any).
@@ -76,11 +78,12 @@ class TrainingValidation:
             write_picture(self.visualization / key / f"{iteration}.png", Picture(shown))
             self.run_logger.log_panel(iteration, f"{name}/{key}", shown)
 
-        metrics = self.measuring.metrics
+        metrics = columns_of(images, self.measuring.metrics)
         last = iteration == self.total_iter
         rows = evaluate(
-            images, labelled(denoiser, self.ks), metrics, f"validate {name}", with_noisy=last,
+            images, labelled(denoiser, self.ks), self.measuring.metrics, f"validate {name}", with_noisy=last,
             num_panels=self.measuring.num_panels, on_panel=save_panel, limit=self.measuring.limit,
+            meter=self.meters[name],
         )  # fmt: skip
         table = means(rows, metrics)
         labels = [label for label in table if label != "noisy"]

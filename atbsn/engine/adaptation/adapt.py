@@ -1,0 +1,182 @@
+"""Learning the noise of one's own pictures within a given time, and keeping the better weights."""
+
+import copy
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from atbsn.archs.base import Network
+from atbsn.archs.weights import load_with_metadata, save_weights
+from atbsn.data.crops import PictureCrops
+from atbsn.engine.adaptation.cameras import Cameras, cameras_of, noise_differs
+from atbsn.engine.adaptation.plan import (
+    CROP_SIDE,
+    Plan,
+    make_plan,
+    options_of,
+    seconds_a_step,
+    seconds_to_denoise,
+    seconds_to_fit,
+    steps,
+)
+from atbsn.engine.evaluation.judgement import Fault, Judgement, judge
+from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.engine.training.experiment import RunFolders
+from atbsn.engine.training.interrupt import StopSignal
+from atbsn.engine.training.setup import Training, build_trainer, build_training
+from atbsn.models.recorrupt import RecorruptModel
+from atbsn.noise import NoiseModel
+from atbsn.pictures import to_tensor
+from atbsn.utils.budget import TimeBudget
+from atbsn.utils.log import quiet
+
+OnProgress = Callable[[float, str], None]
+"""Is told the share of the learning that is done, 0 to 1, and what is being done."""
+Stage = Literal["reading", "estimating the noise", "learning", "judging"]
+
+MIN_LEVEL = 0.8
+"""Grey values: mean level of the noise below which nothing is to be gained. Rounding to whole grey values alone makes
+0.29; free photographs that serve as clean ones have up to 0.6."""
+_MAX_LEVELS = 32
+"""Crops over which the level of the noise is averaged."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The better of the weights before and after.
+
+    Attributes:
+        net: in evaluation mode.
+        metadata: for its weight file.
+        noise: of the pictures, as it was estimated.
+        level: of that noise, root mean square over the pictures, grey values.
+        cameras: that took the pictures, and whether their noise is of one kind.
+        judgements: of the weights before and after; None: the pictures are clean, so nothing was learned.
+        iterations: that were learned.
+    """
+
+    net: Network
+    metadata: dict[str, Any]
+    noise: NoiseModel
+    level: float
+    cameras: Cameras
+    judgements: tuple[Judgement, Judgement] | None
+    iterations: int
+
+    @property
+    def fault(self) -> Fault | Literal["clean"] | None:
+        """Why the weights before are kept; None: they are not."""
+        if self.judgements is None:
+            return "clean"
+        before, after = self.judgements
+        return after.fault(before)
+
+    @property
+    def helped(self) -> bool:
+        """Whether the weights are new."""
+        return self.fault is None
+
+
+def adapt(
+    pictures: Sequence[str | Path],
+    minutes: float,
+    start: Network,
+    on_progress: OnProgress = lambda share, what: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    metadata: dict[str, Any] | None = None,
+    seed: int = 0,
+) -> Adapted:
+    """Learn the noise of ``pictures`` by ``RecorruptModel``, beginning with ``start``.
+
+    Weak noise is learned by recorruption; of strong noise, most of which ``start`` takes off, it is the teacher.
+    Whether it helped is judged without a clean picture (``judge``). Every stage has its share of the time (``Plan``):
+    with little, fewer pictures are read, and fewer crops estimated from and judged.
+
+    Args:
+        pictures: noisy ones of one camera, files or folders, from one up.
+        minutes: how long all of it may take.
+        start: an ordinary network, which stays as it is; computed on the device where it is.
+        should_stop: asked after every iteration and crop; then the best until then is given.
+        metadata: of ``start``, for the case that it is the better one.
+
+    Raises:
+        UserError: no picture can be used, or a network with a blind spot, which cannot be adapted so.
+    """
+    budget = TimeBudget(60 * minutes, should_stop)
+    start_net = copy.deepcopy(start).eval()
+    device = next(start.parameters()).device
+    on_progress(0, "reading")
+    plan = make_plan(60 * minutes, seconds_to_denoise(photo_denoiser(start_net)), seconds_to_fit())
+    kept = {"network": start.options, "denoise": start.denoise_settings} if metadata is None else metadata
+    with tempfile.TemporaryDirectory(prefix="atbsn_") as scratch, quiet():
+        weights = Path(scratch, "start.pth")
+        save_weights(weights, start.state_dict(), {"network": start.options, "denoise": start.denoise_settings})
+        options = options_of(pictures, start, weights, scratch, device, plan, seed)
+        on_progress(0, "estimating the noise")
+        training = build_training(options, device, None)
+        model, images = training.model, training.patches.images
+        assert isinstance(model, RecorruptModel) and isinstance(images, PictureCrops)
+        noise = model.noise
+        level = _mean_level(noise, images)
+        unchanged = Adapted(start_net, kept, noise, level, cameras_of(images), None, 0)
+        if level < MIN_LEVEL:
+            return unchanged
+        net, made, done = _learned(training, RunFolders(options), plan, budget, on_progress)
+    on_progress(1, "judging")
+    judged = _spread(len(images), plan.judged_crops)
+    crops = (to_tensor(images.crop(index, 0, 0, CROP_SIDE)) for index in judged)
+    before, after = judge([photo_denoiser(start_net), photo_denoiser(net.to(device))], crops, noise, budget)
+    owners = [images.owner(index) for index in judged][: len(before.residuals)]
+    cameras = replace(unchanged.cameras, noise_differs=noise_differs(before.residuals, owners))
+    result = replace(unchanged, cameras=cameras, judgements=(before, after), iterations=done)
+    return replace(result, net=net, metadata=made) if result.helped else result
+
+
+def _learned(
+    training: Training, folders: RunFolders, plan: Plan, budget: TimeBudget, on_progress: OnProgress
+) -> tuple[Network, dict[str, Any], int]:
+    """Train until only the time for judging is left; the network, what its file says, and the iterations made."""
+    assert isinstance(training.model, RecorruptModel)
+    learning = budget.part(budget.left - plan.judging_seconds)
+    total = max(1, int(learning.left / seconds_a_step(training.model)))
+    training = replace(training, train=training.train.model_copy(update=steps(total)))
+    for folder in (folders.models, folders.states):
+        folder.mkdir(parents=True)
+    watch = _Watch(learning, total, on_progress)
+    build_trainer(training, folders).train(watch)
+    net, made = load_with_metadata(folders.models / "net_latest.pth")
+    return net.eval(), made, watch.done
+
+
+class _Watch(StopSignal):
+    """Takes the place of the signals that stop a command: asked after every iteration, it tells how far it is."""
+
+    def __init__(self, budget: TimeBudget, total: int, on_progress: OnProgress) -> None:
+        super().__init__()
+        self.budget, self.total, self.on_progress = budget, total, on_progress
+        self.done = 0
+
+    def requested(self) -> bool:
+        self.done += 1
+        self.on_progress(self.done / self.total, f"learning, {self.done} of {self.total}")
+        return self.budget.is_spent
+
+
+def _spread(length: int, count: int) -> range:
+    """At most ``count`` numbers below ``length``, at equal distances."""
+    return range(0, length, -(-length // count))
+
+
+@torch.no_grad()
+def _mean_level(noise: NoiseModel, images: PictureCrops) -> float:
+    """Root mean square of the noise's level at the pixels of the pictures, grey values."""
+    device = noise.levels.device
+    squares = []
+    for index in _spread(len(images), _MAX_LEVELS):
+        crop = to_tensor(images.crop(index, 0, 0, CROP_SIDE))[None].to(device)
+        squares.append(noise.level(crop).square().mean())
+    return float(torch.stack(squares).mean().sqrt())

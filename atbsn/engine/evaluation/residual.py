@@ -1,0 +1,206 @@
+"""What a denoiser takes off a picture, held against the noise that is in it: measures that need no clean picture.
+
+With y the noisy picture, f(y) the denoised one and C the covariance of the noise, estimated from y alone, the residual
+is r = y - f(y). A perfect denoiser takes off the noise and nothing else: r then has the noise's level, its correlation
+between neighbouring pixels and between channels, and is as strong on texture as on flat places.
+
+How far f(y) is from the clean picture x is estimated too (Stein, Annals of Statistics 1981; for any denoiser by one
+more run, Ramani et al., IEEE TIP 2008)::
+
+    E |f(y) - x|^2  =  E [ |r|^2 - tr C + 2 tr(C J) ],      tr(C J) ~ n' . (f(y + s n') - f(y)) / s
+
+where J is the derivative of f and n' is drawn from the noise model. It assumes Gaussian noise. Its expectation is off
+by what the estimated tr C is off, alike for all denoisers of one picture: it ranks them better than it measures one.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from atbsn.metrics import ESTIMATED_PSNR
+from atbsn.noise import NoiseModel, estimate
+from atbsn.noise.camera import gaussian_blur
+from atbsn.noise.sampling import REACH
+from atbsn.utils.errors import UserError
+
+MAX_SIDE = 1024
+"""Pixels. Of a larger picture its centre of at most this side is measured: a megapixel holds 4,096 blocks, all that an
+estimate of the noise takes of one picture, and a 24-megapixel one would take minutes on a CPU."""
+_STEP = 0.25
+"""s, in units of the noise's level: small, so that the denoiser is nearly linear over it; yet some grey values at usual
+levels, so that the rounding of bfloat16 (up to half a grey value) stays below it."""
+_AROUND = 2.0
+"""Standard deviation, in pixels, of the Gaussian window whose mean is the intensity that the noise depends on; the same
+as in ``RecorruptModel``."""
+_BLOCK = 16
+"""Pixels: side of the blocks in which texture and residual are compared, that of the noise estimate's blocks."""
+_MIN_LEVEL = 0.5
+"""Grey values. Levels are divided by; rounding to whole grey values alone makes 0.29."""
+_MIN_ERROR_SHARE = 0.01
+"""Share of the noise's variance below which an estimated error is not believed: no denoiser gains 20 dB (the best gain
+15 dB on SIDD)."""
+
+
+class NotMeasurableError(UserError):
+    """Of one picture: its noise cannot be estimated."""
+
+
+class Measure(NamedTuple):
+    """A number that is measured without a reference.
+
+    Attributes:
+        protocol: what it is, for people: in logs and in the headers of tables.
+        higher_is_better: which way is better; None: neither, another value is the right one.
+    """
+
+    protocol: str
+    higher_is_better: bool | None = None
+
+
+MEASURES: dict[str, Measure] = {
+    ESTIMATED_PSNR: Measure("dB (Stein's unbiased risk estimate with the picture's own noise model)", True),
+    "residual_level": Measure("level of what is taken off / level of the noise; 1 is right"),
+    "residual_lag1": Measure("its correlation of neighbouring pixels less the noise's; 0 is right"),
+    "residual_channels": Measure("its correlation of R, G and B less the noise's; 0 is right"),
+    "residual_structure": Measure("correlation of its strength with the picture's texture; 0 is right", False),
+}
+"""What is measured on a set without references, in the order of the tables."""
+
+
+@dataclass(frozen=True)
+class Residual:
+    """One picture denoised in one way.
+
+    Attributes:
+        error: estimated mean squared error of the denoised picture, grey values squared; may be negative by chance.
+        variance: of the noise, mean over pixels and channels, grey values squared.
+        level: root mean square of r / (level of the noise at that pixel).
+        lag1, noise_lag1: correlation of neighbouring pixels, mean of both directions and all channels, of r and of the
+            noise. NaN where nothing is taken off.
+        channels, noise_channels: correlation between channels, mean of the three pairs.
+        structure: correlation, over blocks of 16 x 16 pixels, of log r^2 with the log of how much texture there is to
+            see; 0 is right, more means that detail is taken off where it is.
+    """
+
+    error: float
+    variance: float
+    level: float
+    lag1: float
+    noise_lag1: float
+    channels: float
+    noise_channels: float
+    structure: float
+
+    def values(self) -> dict[str, float]:
+        """Its numbers under the names of ``MEASURES``."""
+        error = max(self.error, _MIN_ERROR_SHARE * self.variance)
+        numbers = (
+            10 * math.log10(255**2 / error) if error > 0 else math.inf,
+            self.level,
+            self.lag1 - self.noise_lag1,
+            self.channels - self.noise_channels,
+            self.structure,
+        )
+        return dict(zip(MEASURES, numbers, strict=True))
+
+
+class ResidualMeter:
+    """Measures pictures without references; the noise of each is estimated once, and remembered by its name."""
+
+    def __init__(self) -> None:
+        self._noise: dict[str, NoiseModel] = {}
+
+    def noise_of(self, key: str, noisy: Tensor) -> NoiseModel:
+        """The noise model of ``noisy``, (3, H, W) in [0, 255], the picture ``key``.
+
+        Raises:
+            NotMeasurableError: the picture is too small, or all black and white.
+        """
+        if key not in self._noise:
+            try:
+                self._noise[key] = estimate([noisy])
+            except UserError as error:
+                raise NotMeasurableError(f"{key}: not measured, its noise cannot be estimated: {error}") from None
+        return self._noise[key]
+
+
+def centre(picture: np.ndarray, side: int = MAX_SIDE) -> np.ndarray:
+    """The central part, of at most ``side`` x ``side`` pixels, of an (H, W, 3) picture: a view."""
+    top, left = (max(0, (length - side) // 2) for length in picture.shape[:2])
+    return picture[top : top + side, left : left + side]
+
+
+@torch.inference_mode()
+def measure_residuals(
+    denoise: Callable[[Tensor], Mapping[str, Tensor]], noisy: Tensor, noise: NoiseModel, seed: int = 0
+) -> tuple[dict[str, Tensor], dict[str, Residual]]:
+    """Denoise a picture, and once more with a little more noise, and measure what is taken off.
+
+    How much texture there is to see is told for all results alike, by their mean: a denoiser that smooths texture away
+    must not hide that by not showing it.
+
+    Args:
+        denoise: (1, 3, H, W) in [0, 255] to one or more denoised versions of it, by label.
+        noisy: (1, 3, H, W) in [0, 255].
+        noise: the model of its noise, on the device of ``noisy``.
+        seed: of the noise that is drawn.
+
+    Returns:
+        The denoised pictures, float32 on the device of ``noisy``, and what was measured, both by label.
+    """
+    around = gaussian_blur(noisy, noisy.new_full((1, 3), _AROUND))
+    level = noise.level(around)
+    draw = noise.sample(around, torch.Generator(noisy.device).manual_seed(seed))
+    outputs = {label: output.float().to(noisy.device) for label, output in denoise(noisy).items()}
+    shifted = {label: output.float().to(noisy.device) for label, output in denoise(noisy + _STEP * draw).items()}
+    level_here = level.clamp(min=_MIN_LEVEL)
+    texture = _texture(torch.stack(list(outputs.values())).mean(dim=0) / level_here)
+    variance = float(level.square().mean())
+    residuals = {}
+    for label, output in outputs.items():
+        response = float((draw * (shifted[label] - output)).mean()) / _STEP
+        error = float((noisy - output).square().mean()) - variance + 2 * response
+        residuals[label] = _compared(((noisy - output) / level_here)[0], texture, noise, error, variance)
+    return outputs, residuals
+
+
+def _compared(relative: Tensor, texture: Tensor, noise: NoiseModel, error: float, variance: float) -> Residual:
+    """The measures of r by the level of the noise, ``relative`` (3, H, W), beside those of the noise."""
+    level = float(relative.square().mean().sqrt())
+    relative = relative - relative.mean(dim=(1, 2), keepdim=True)
+    lags = []
+    for axis in (1, 2):
+        length = relative.shape[axis] - 1
+        first, second = relative.narrow(axis, 0, length), relative.narrow(axis, 1, length)
+        lags.append((first * second).mean() / relative.square().mean())
+    strength = _block_means(relative.square())
+    structure = torch.corrcoef(torch.stack([strength.add(1e-6).log(), texture]))[0, 1].nan_to_num()
+    own = noise.correlation.diagonal()[[REACH, REACH + 1], [REACH + 1, REACH]]
+    pairs = ([0, 0, 1], [1, 2, 2])
+    return Residual(
+        error=error,
+        variance=variance,
+        level=level,
+        lag1=float(torch.stack(lags).mean()),
+        noise_lag1=float(own.mean()),
+        channels=float(torch.corrcoef(relative.flatten(1))[pairs].mean()),
+        noise_channels=float(noise.correlation[..., REACH, REACH][pairs].mean()),
+        structure=float(structure),
+    )
+
+
+def _texture(seen: Tensor) -> Tensor:
+    """How much there is to see in each block of a picture (1, 3, H, W) in units of the noise: log(1 + steps^2)."""
+    down, across = seen.diff(dim=2)[..., :-1], seen.diff(dim=3)[:, :, :-1]
+    return _block_means(F.pad(down.square() + across.square(), (0, 1, 0, 1))[0]).log1p()
+
+
+def _block_means(values: Tensor) -> Tensor:
+    """(3, H, W) to the means of its 16 x 16 blocks, flat; what is left over at the right and below is not seen."""
+    return F.avg_pool2d(values.mean(dim=0)[None, None], _BLOCK).flatten()

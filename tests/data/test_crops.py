@@ -1,0 +1,56 @@
+"""Crops of whatever pictures can be read."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from atbsn.data.crops import PictureCrops
+from atbsn.pictures import Picture, write_picture
+from atbsn.utils.errors import UserError
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def photograph(path, make, model, side=64):
+    """A JPEG that says which camera took it."""
+    tags = Image.Exif()
+    tags[271], tags[272] = make, model
+    Image.fromarray(noise(side, side, 3)).save(path, exif=tags)
+
+
+def test_crops_of_whatever_can_be_read(tmp_path):
+    for name, shape in (("a.png", (700, 300, 3)), ("b.png", (100, 90, 3)), ("small.png", (20, 90, 3))):
+        write_picture(tmp_path / name, Picture(noise(*shape)))
+    (tmp_path / "torn.png").write_bytes((tmp_path / "a.png").read_bytes()[:99])
+    images = PictureCrops([str(tmp_path)], num_crops=40, side=256)
+    assert {images.key(index).split("/")[-2] for index in range(len(images))} == {"a.png", "b.png"}
+    assert all(max(images.size(index)) <= 256 for index in range(len(images))) and len(images) == 5
+    assert {path.name for path, _ in images.skipped} == {"small.png", "torn.png"}
+    assert images.crop(0, 3, 5, 32).shape == (32, 32, 3)
+    assert [images.owner(index) for index in range(5)] == [0, 0, 0, 0, 1] and images.cameras == [None, None]
+    with pytest.raises(UserError, match="no picture can be used"):
+        PictureCrops([str(tmp_path / "torn.png")])
+
+
+def test_which_cameras(tmp_path):
+    photograph(tmp_path / "a.jpg", "Canon", "Canon EOS 5D Mark II")
+    photograph(tmp_path / "b.jpg", "SONY", "ILCE-7M3")
+    photograph(tmp_path / "c.jpg", "NIKON CORPORATION", "NIKON D800")
+    write_picture(tmp_path / "d.png", Picture(noise(64, 64, 3)))
+    images = PictureCrops([str(tmp_path)], side=64)
+    assert images.cameras == ["Canon EOS 5D Mark II", "SONY ILCE-7M3", "NIKON D800", None]
+
+
+def test_reading_stops_when_its_time_is_over(tmp_path, monkeypatch):
+    for number in range(9):
+        write_picture(tmp_path / f"{number}.png", Picture(noise(70, 150, 3)))
+    assert len(PictureCrops([str(tmp_path)], side=64, seconds=1e9).cameras) == 9
+    now = iter(range(0, 900, 10))
+    monkeypatch.setattr("atbsn.data.crops.time.monotonic", lambda: next(now))
+    images = PictureCrops([str(tmp_path)], side=64, seconds=25.0)
+    assert len(images.cameras) == 3 and len({images.key(index).split("/")[-2] for index in range(len(images))}) == 3
+    assert len(images) == 3 * 3  # what a picture of 70 x 150 pixels holds
+    always = PictureCrops([str(tmp_path)], side=64, seconds=0.001)
+    assert len(always.cameras) == 1

@@ -1,0 +1,120 @@
+"""Learning the noise of one's own pictures, within a given time."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scenes import scene, taken
+
+import atbsn
+from atbsn.app.adapt import sentence, warnings
+from atbsn.archs import build_arch
+from atbsn.engine.adaptation import adapt
+from atbsn.engine.adaptation.cameras import MAX_DIFFERENCE, Cameras, noise_differs
+from atbsn.engine.adaptation.plan import make_plan
+from atbsn.engine.evaluation.judgement import MIN_PICTURES
+from atbsn.engine.evaluation.residual import Residual
+from atbsn.pictures import Picture, write_picture
+from atbsn.utils import budget
+
+NETWORK = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
+
+
+def test_adapting_learns_and_keeps_the_better(tmp_path):
+    write_picture(tmp_path / "a.png", Picture(taken(scene(192, 192), 12)))
+    start = build_arch(NETWORK)  # the identity, which takes nothing off
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    told = []
+    result = adapt(
+        [tmp_path / "a.png"], 10, start, lambda share, what: told.append((share, what)),
+        lambda: any("learning, 300 of" in what for _, what in told),
+    )  # fmt: skip
+    assert all((value == before[name]).all() for name, value in start.state_dict().items())
+    assert told[0] == (0, "reading") and told[-1] == (1, "judging") and result.iterations == 300
+    old, new = result.judgements
+    assert result.helped and old.mean("level") < 0.01 and new.mean("level") > old.mean("level")
+    assert new.error < old.error and sentence(result).startswith("The adapted weights suit these pictures better")
+    assert result.level == pytest.approx(12, rel=0.2)
+    assert result.metadata["model"] == "RecorruptModel" and result.metadata["noise"]["levels"]
+
+
+def test_a_stop_is_heard_at_once(tmp_path):
+    write_picture(tmp_path / "a.png", Picture(taken(scene(192, 192), 12)))
+    result = adapt([tmp_path / "a.png"], 10, build_arch(NETWORK), should_stop=lambda: True)
+    assert result.iterations == 1 and len(result.judgements[0].residuals) == 1
+    if not result.helped:
+        assert result.metadata["network"]["type"] == "PhotoNet" and "are kept" in sentence(result)
+
+
+def test_every_stage_keeps_to_the_time(tmp_path, monkeypatch):
+    """On a machine so busy that every look at the clock comes five seconds after the last, a minute has twelve."""
+    for number in range(6):
+        write_picture(tmp_path / f"{number}.png", Picture(taken(scene(192, 192), 12, number)))
+    looks = itertools.count(0, 5)
+    monkeypatch.setattr(budget.time, "monotonic", lambda: float(next(looks)))
+    result = adapt([tmp_path], 1, build_arch(NETWORK))
+    assert 1 <= result.iterations <= 12 and len(result.judgements[0].residuals) == MIN_PICTURES
+    assert next(looks) < 60 + 5 * 40  # what has begun is brought to its end
+
+
+def test_clean_pictures_cost_no_time(tmp_path):
+    write_picture(tmp_path / "a.png", Picture(scene(192, 192).round().astype(np.uint8)))
+    told = []
+    result = adapt([tmp_path / "a.png"], 30, build_arch(NETWORK), lambda share, what: told.append(what))
+    assert result.fault == "clean" and result.iterations == 0 and told[-1] == "estimating the noise"
+    assert result.metadata["network"]["type"] == "PhotoNet"
+
+
+def test_the_time_is_shared_out():
+    rich = make_plan(seconds=600, seconds_a_crop=0.1, seconds_a_fit=1)
+    assert (rich.reading_seconds, rich.noise_crops, rich.judged_crops) == (120, 32, 8)
+    poor = make_plan(seconds=60, seconds_a_crop=0.3, seconds_a_fit=1)
+    assert poor.reading_seconds == 12 and poor.noise_crops == 10 and poor.judged_crops == 6
+    poor = make_plan(seconds=60, seconds_a_crop=0.7, seconds_a_fit=2)
+    assert poor.noise_crops == 4 and poor.judged_crops == 2
+    assert poor.judging_seconds == pytest.approx(2 * 4.5 * 0.7)
+    none = make_plan(seconds=1, seconds_a_crop=10, seconds_a_fit=10)
+    assert (none.noise_crops, none.judged_crops) == (4, 2)
+
+
+def residual(lag1, channels):
+    return Residual(1, 1, 1, lag1, 0, channels, 0, 0)
+
+
+def test_the_noise_of_several_cameras():
+    near, far = 0.8 * MAX_DIFFERENCE, 1.2 * MAX_DIFFERENCE
+    one = [residual(0.3, 0.2), residual(0.3 + near, 0.2 - near)]
+    assert not noise_differs(one, [0, 1]) and not noise_differs([], [])
+    assert noise_differs([*one, residual(0.3 + far, 0.2)], [0, 1, 2])
+    assert noise_differs([*one, residual(0.3, 0.2 + far)], [0, 1, 2])
+    assert not noise_differs([*one, residual(0.3, 0.2 + far)], [0, 1, 1])  # crops of one picture are averaged
+    assert not noise_differs([*one, residual(float("nan"), float("nan"))], [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("cameras", "several"),
+    [
+        (Cameras({"A": 3}, 0, True), False),  # what files say counts
+        (Cameras({"A": 3, "B": 1}, 0, False), True),
+        (Cameras({"A": 3}, 2, False), False),
+        (Cameras({"A": 3}, 2, True), True),
+        (Cameras({}, 2, True), True),
+    ],
+)
+def test_what_counts_as_several(tmp_path, cameras, several):
+    assert cameras.are_several == several
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_noise_of_two_kinds_in_files_that_say_nothing(tmp_path, same):
+    write_picture(tmp_path / "a.png", Picture(taken(scene(192, 192), 12)))
+    grain = np.random.default_rng(0).normal(0, 12, (192, 192, 1)) * np.ones(3)  # white, the same in all channels
+    other = taken(scene(192, 192), 12, seed=1) if same else np.clip(scene(192, 192) + grain, 0, 255).round()
+    write_picture(tmp_path / "b.png", Picture(other.astype(np.uint8)))
+    told = []
+    result = adapt(
+        [tmp_path], 10, atbsn.load("fast"), lambda share, what: told.append(what), lambda: "learning" in told[-1]
+    )
+    assert result.iterations == 1 and len(result.judgements[0].residuals) == 2
+    assert result.cameras.noise_differs != same
+    assert bool(warnings(result)) != same
