@@ -5,6 +5,7 @@ Files hold 1 to 16 bits or floating-point numbers, grey or RGB, with or without 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -31,6 +32,8 @@ from atbsn.utils.log import logger
 White = float | Literal["auto"]
 """Which value of 16 bits or floating point is white. ``"auto"``: 65535, or 1, or the largest value above that."""
 
+_UNSUPPORTED = re.compile("unsupported|not supported|not implemented|not configured", re.IGNORECASE)
+"""What decoders say of files that are in order, as far as they know."""
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -273,4 +276,5 @@ def _reading(path: Path) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, UnidentifiedImageError):
             reason = f"not a {KINDS} file, or a corrupt one"
-        raise UserError(f"{path}: cannot be read as a picture ({reason}); repair or remove it") from error
+        remedy = "convert it to PNG or TIFF" if _UNSUPPORTED.search(reason) else "repair or remove it"
+        raise UserError(f"{path}: cannot be read as a picture ({reason}); {remedy}") from error

@@ -12,7 +12,7 @@ from functools import cached_property
 from mmap import mmap
 
 import numpy as np
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL import TiffImagePlugin
 
 from atbsn.pictures.exif import Directories, Entry
 from atbsn.pictures.metadata import RefusedError, Samples
@@ -275,7 +275,8 @@ def _unpacked(data: bytes, page: Page, plane: int, row: int) -> np.ndarray:
     if max(start + size for start, size in zip(starts, sizes, strict=True)) > len(data):
         raise ValueError("its samples end early")
     tags |= {places: starts, lengths: sizes}
-    image = TiffImageFile(io.BytesIO(_with_directory(data, tags)))
+    TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own reader fails at tiles over the edge
+    image = TiffImagePlugin.TiffImageFile(io.BytesIO(_with_directory(data, tags)))
     image.load()
     return np.array(image)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from atbsn.pictures import exif, metadata, xmp
 from atbsn.pictures.colour import from_cmyk, srgb_profile
@@ -16,6 +16,7 @@ _STRIP = 256  # rows that are converted at once
 
 def open_image(file: BinaryIO, *kinds: str) -> Image.Image:
     """A picture of one of Pillow's ``kinds``, not decoded yet."""
+    TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own reader fails at subsampled chroma and at tiles over the edge
     Image.MAX_IMAGE_PIXELS = metadata.MAX_PIXELS  # Pillow's own limit warns from 90 megapixels on, refuses from 179
     try:
         image = Image.open(file, formats=kinds)

@@ -352,3 +352,33 @@ def test_what_pillow_reads_is_still_read_by_pillow(tmp_path):
     expected = np.asarray(Image.fromarray(rgb).quantize(16).convert("RGB"))
     assert np.array_equal(read_picture(tmp_path / "palette.tif").rgb, expected)
     assert set(np.unique(read_picture(tmp_path / "fax.tif").rgb)) == {0, 255}
+
+
+def test_subsampled_chroma_and_tiles_over_the_edge(tmp_path):
+    """Of old cameras and scanners: YCbCr 4:2:2 without compression, and uncompressed tiles of grey."""
+    y = noise(16, 32, dtype="uint8")
+    units = np.full((16, 16, 4), 128, np.uint8)
+    units[..., :2] = y.reshape(16, 16, 2)
+    tags = {256: (32,), 257: (16,), 258: (8, 8, 8), 259: (1,), 262: (6,), 273: (8,), 277: (3,), 278: (16,),
+            279: (units.size,), 530: (2, 1)}  # fmt: skip
+    entries = [exif.Entry(tag, 3, len(v), struct.pack(f"<{len(v)}H", *v)) for tag, v in tags.items()]
+    at = 8 + units.size
+    (tmp_path / "a.tif").write_bytes(
+        b"II*\0" + struct.pack("<I", at) + units.tobytes() + exif.directory(entries, "<", at)
+    )
+    picture = read_picture(tmp_path / "a.tif")
+    assert np.abs(picture.rgb.astype(int) - y[..., None]).max() <= 1
+    for photometric in ("minisblack", "miniswhite"):
+        write(tmp_path / "b.tif", noise(607, 90, dtype="uint8"), photometric=photometric, tile=(256, 64), byteorder=">")
+        stored = tifffile.imread(tmp_path / "b.tif")
+        expected = stored if photometric == "minisblack" else 255 - stored
+        assert np.array_equal(read_picture(tmp_path / "b.tif").rgb[..., 0], expected)
+    write(tmp_path / "c.tif", noise(607, 90, 3), photometric="rgb", tile=(256, 64))
+    assert np.array_equal(read_picture(tmp_path / "c.tif").rgb, tifffile.imread(tmp_path / "c.tif"))
+
+
+def test_a_kind_that_nobody_reads_is_named(tmp_path):
+    values = noise(H, W, 5, dtype="uint8")
+    write(tmp_path / "a.tif", values, photometric="separated", planarconfig="contig", extrasamples=["unassalpha"])
+    with pytest.raises(UserError, match=r"a\.tif: .*5 samples of 8 bits, colours 5\); save it as RGB"):
+        read_picture(tmp_path / "a.tif")

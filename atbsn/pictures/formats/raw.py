@@ -18,9 +18,9 @@ from atbsn.pictures.metadata import Decoded, Metadata, Samples, check_pixels, mi
 _FUJI = b"FUJIFILMCCD-RAW"
 _GAMMA = (2.4, 12.92)  # sRGB's curve
 _DNG = 50706
-_EMPTY_SHARE = 0.02
+_EMPTY_SHARE = 0.05
 """Of the sensor's rows, that may hold one value from end to end. Noise makes that impossible where light or darkness
-was measured; rows that were never written, or decoded from nothing, are so. Some are left for broken ones."""
+was measured; rows that were never written, or decoded from nothing, are so. Some files have a margin of them."""
 
 
 class Raw(Codec):

@@ -7,12 +7,13 @@ from typing import BinaryIO
 
 import numpy as np
 import tifffile
+from PIL import Image, UnidentifiedImageError
 
 from atbsn.pictures import exif, iptc
 from atbsn.pictures.colour import profile
 from atbsn.pictures.exif import Entry
 from atbsn.pictures.formats.codec import Codec, Holds
-from atbsn.pictures.metadata import Coding, Decoded, Metadata, Samples, check_pixels, choose_page
+from atbsn.pictures.metadata import Coding, Decoded, Metadata, RefusedError, Samples, check_pixels, choose_page
 from atbsn.pictures.pages import Page, full_size, main_pages, needs_bytes, pages, stored_samples
 from atbsn.pictures.pillow import decoded, in_srgb, open_image, samples_of
 
@@ -46,7 +47,7 @@ class Tiff(Codec):
             if samples.extra:
                 warnings += (_extra_samples(samples.extra),)
         else:
-            image = open_image(io.BytesIO(_pointing_at(data, found)), "TIFF")
+            image = _by_pillow(data, found)
             samples, more = samples_of(image)
             known = in_srgb(image, known)
             orientation, warnings = 1, warnings + more  # Pillow turns a TIFF itself
@@ -110,6 +111,15 @@ def _extra_samples(count: int) -> str:
     if count == 1:
         return "a sample of no stated meaning (a scanner's infrared?) is kept as it is"
     return f"{count} samples of no stated meaning are kept as they are"
+
+
+def _by_pillow(data: bytes, page: Page) -> Image.Image:
+    try:
+        return open_image(io.BytesIO(_pointing_at(data, page)), "TIFF")
+    except UnidentifiedImageError as error:
+        bits = "/".join(map(str, sorted(page.depths)))
+        kind = f"{page.samples} samples of {bits} bits, colours {page.number(262, 1)}"
+        raise RefusedError(f"Pillow does not read TIFFs of its kind: {kind}", "save it as RGB") from error
 
 
 def _pointing_at(data: bytes, page: Page) -> bytes:
