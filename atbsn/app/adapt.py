@@ -37,6 +37,6 @@ def warnings(result: Adapted) -> list[str]:
         return [f"the pictures are of several cameras: {counted}; adapt to each camera's pictures alone"]
     if cameras.are_several:
         return [
-            "the noise of the pictures differs as that of several cameras does; adapt to each camera's pictures alone"
+            "the noise of the pictures differs as that of several cameras does; if so, adapt to each camera's alone"
         ]
     return []
