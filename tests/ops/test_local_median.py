@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from atbsn.ops.local_median import TOLERANCE, local_median, quantised
+from atbsn.ops.local_median import local_median
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 200), (95, 97), (64, 64), (256, 256), (130, 301)])
@@ -42,15 +42,6 @@ def test_the_input_stays_and_the_medians_are_torchs(layout):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("size", [(5, 7), (64, 64), (200, 333)])
-def test_on_a_gpu_medians_are_exact_to_the_tolerance(size):
+def test_a_gpu_selects_the_same(size):
     x = 20 * torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    assert (local_median(x.cuda()).cpu() - local_median(x)).abs().max() <= TOLERANCE * 1.001
-
-
-def test_what_a_gpu_selects_among_is_fine_enough():
-    """Its arithmetic, on the CPU: steps of 1 / 64 grey value hold +-512 in 16 bits."""
-    x = 20 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    steps = quantised(x)
-    assert steps.dtype == torch.int16
-    assert (steps * (2 * TOLERANCE) - x).abs().max() <= TOLERANCE
-    assert (quantised(torch.tensor([-1e6, 1e6])) * (2 * TOLERANCE)).tolist() == pytest.approx([-512, 512], abs=1)
+    torch.testing.assert_close(local_median(x.cuda()).cpu(), local_median(x))

@@ -165,7 +165,12 @@ class Denoiser:
 
 
 def build_denoiser(
-    net: Network, device: torch.device, options: Test, trained_for: Mapping[str, Any], patch_size: int | None = None
+    net: Network,
+    device: torch.device,
+    options: Test,
+    trained_for: Mapping[str, Any],
+    patch_size: int | None = None,
+    capture: bool = True,
 ) -> Denoiser:
     """The denoiser that an option file asks for; ``net`` has to be on ``device``.
 
@@ -173,13 +178,14 @@ def build_denoiser(
         options: ``test``, or for validation what ``val`` makes of it.
         trained_for: settings under those of ``options``: of the method, or of the weight file.
         patch_size: training patch, the tile of ``tile: auto`` where it is not the device's to choose.
+        capture: whether a GPU may keep memory from one picture to the next for a CUDA graph.
 
     Raises:
         UserError: as ``Denoiser``; it names ``test.denoise``.
     """
     overlap = net.tile_overlap if options.overlap == "auto" else options.overlap
     usual = max(patch_size or 256, 4 * overlap)
-    asked = Asked(options.tile, overlap, options.tile_batch, options.precision, usual_tile=usual)
+    asked = Asked(options.tile, overlap, options.tile_batch, options.precision, capture, usual_tile=usual)
     settings = {**trained_for, **options.denoise, **({} if options.k is None else {"k": options.k})}
     try:
         return Denoiser(net, settings, device, asked, options.self_ensemble)

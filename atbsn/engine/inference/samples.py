@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.passage import Samples, to_device, white_of
+from atbsn.engine.inference.passage import Samples, to_device, travels, white_of
 from atbsn.engine.inference.tiling import Tiler, lay
 from atbsn.utils.errors import UserError
 
@@ -32,6 +32,9 @@ class Begun:
         on_progress: called after every batch of tiles.
         in_place: write the result over ``rgb``, which saves the memory of a second picture. It is not to be looked at
             before ``result`` is there.
+
+    Attributes:
+        under_way: nothing is left to be started: ``result`` only waits, and may be asked for in another thread.
     """
 
     def __init__(
@@ -48,7 +51,8 @@ class Begun:
         self._bands = _bands(denoiser, rgb, white_of(rgb.dtype) if white is None else white, on_progress)
         self._top = 0
         # A GPU returns before it is done: it gets the next band before the one before it is waited for.
-        self._begun = deque(islice(self._bands, denoiser.device.type == "cuda"))
+        self._begun = deque(islice(self._bands, travels(denoiser.device)))
+        self.under_way = sum(band.height for band in self._begun) == len(rgb)
 
     def result(self) -> np.ndarray:
         """The denoised picture: shape, type and range of the noisy one, clipped, rounded where they are integers.

@@ -132,7 +132,8 @@ def build_training(options: Options, device: torch.device, state: State | None) 
     net, _ = build_network(options)
     model = build_method(options, net).to(device)
     loader = options.loader()
-    denoiser = build_denoiser(net, device, options.inference("val"), model.denoise_settings(), loader.patch_size)
+    trained_for = model.denoise_settings()
+    denoiser = build_denoiser(net, device, options.inference("val"), trained_for, loader.patch_size, capture=False)
     val_sets = build_sets(options, "val") if options.val.val_freq else {}
     if options.val.val_freq and not val_sets:
         logger.info("nothing is validated: no entry of datasets begins with 'val'")

@@ -8,6 +8,7 @@ from torch import nn
 import atbsn
 from atbsn.archs.base import Network
 from atbsn.engine.inference import passage
+from atbsn.engine.inference import samples as samples_module
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.passage import Samples, to_device, white_of
 from atbsn.engine.inference.plan import Asked
@@ -145,3 +146,18 @@ def test_a_wrong_size_or_precision_is_said():
     ):
         with pytest.raises(UserError, match=said):
             atbsn.denoise(net, image, **wrong)
+
+
+def test_a_picture_that_is_under_way_is_waited_for_elsewhere(monkeypatch):
+    """As on a GPU: all of a whole picture is started at once; of bands, only the first."""
+    monkeypatch.setattr(passage, "_upload", lambda rows, device: torch.from_numpy(rows.copy()))
+    monkeypatch.setattr(passage, "_download", lambda *tensors: (list(tensors), Arrived()))
+    expected = denoise_samples(denoiser(tile="none"), samples(np.uint8), "x")
+    for module in (passage, samples_module):
+        monkeypatch.setattr(module, "travels", lambda device: True)
+    for tile, under_way in (("none", True), (64, False)):
+        net = Smooth()
+        begun = Begun(denoiser(net, tile), samples(np.uint8), "x")
+        assert begun.under_way == under_way and net.calls > 0
+        assert np.array_equal(begun.result(), expected)
+        assert begun.result() is begun.result()
