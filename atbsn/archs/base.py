@@ -93,10 +93,14 @@ class Network(nn.Module):
     denoise_settings: dict[str, Any]
     """Keywords of ``denoise`` that its weights were trained for, from the weight file."""
 
+    trained_patch: int | None
+    """Side of the patches that its weights were trained on, from the weight file."""
+
     def __init__(self) -> None:
         super().__init__()
         self.options = None
         self.denoise_settings = {}
+        self.trained_patch = None
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, margin: NonNegativeInt = 0) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape back, not clipped.

@@ -77,7 +77,7 @@ def read_weights(path: str | Path) -> Weights:
 def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     """Load the weights in ``path`` into ``net``; returns the file's metadata.
 
-    ``net.denoise_settings`` are then those of the file.
+    ``net.denoise_settings`` and ``net.trained_patch`` are then those of the file.
 
     Raises:
         UserError: the file cannot be read, or belongs to another network (which keys or shapes differ).
@@ -88,6 +88,7 @@ def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     _check_arguments(net, weights.metadata.get("network"), path)
     net.load_state_dict(params)
     net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
+    net.trained_patch = weights.metadata.get("patch_size")
     return weights.metadata
 
 
@@ -111,6 +112,7 @@ def load_with_metadata(path: str | Path) -> tuple[Network, dict[str, Any]]:
     net = build_arch(options)
     net.load_state_dict(params)
     net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
+    net.trained_patch = weights.metadata.get("patch_size")
     return net.eval(), weights.metadata
 
 

@@ -42,12 +42,12 @@ def build_test_denoiser(options: Options, device: torch.device, kind: Literal["v
 
     Where the options name a method, its settings lie over those of the weight file.
     """
-    net, metadata = build_network(options)
+    net, _ = build_network(options)
     trained_for = dict(net.denoise_settings)
     if options.model is not None:
         trained_for |= build_method(options, net).denoise_settings()
     inference = options.inference(kind)
-    denoiser = build_denoiser(net.eval().to(device), device, inference, trained_for, metadata.get("patch_size"))
+    denoiser = build_denoiser(net.eval().to(device), device, inference, trained_for)
     if inference.compile:
         net.compile(dynamic=False)
     return denoiser

@@ -1,9 +1,7 @@
 """Compare weight files on one data set: quality, parameters, MACs a pixel and speed, beside what people use today."""
 
 from argparse import Namespace
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from atbsn.archs.base import Network
 from atbsn.engine.build import build_metrics, build_sets, results_folder
@@ -31,9 +29,9 @@ def main(arguments: Namespace) -> None:
     options = load_options(files, arguments.set, needs_network=False)
     device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
 
-    def denoiser_of(net: Network, metadata: Mapping[str, Any]) -> Denoiser:
+    def denoiser_of(net: Network) -> Denoiser:
         inference = options.inference("val")
-        return build_denoiser(net.to(device), device, inference, net.denoise_settings, metadata.get("patch_size"))
+        return build_denoiser(net.to(device), device, inference, net.denoise_settings)
 
     metrics, sets = build_metrics(options), build_sets(options, "val")
     candidates = [weight_candidate(path, denoiser_of, arguments.k, arguments.mean) for path in weights]

@@ -55,7 +55,7 @@ class Candidate:
 
 def weight_candidate(
     path: str | Path,
-    denoiser_of: Callable[[Network, Mapping[str, Any]], Denoiser],
+    denoiser_of: Callable[[Network], Denoiser],
     ks: Sequence[Hole],
     with_mean: bool,
 ) -> Candidate:
@@ -65,10 +65,10 @@ def weight_candidate(
     ``ks`` its result at the k it is meant for. Any other network gives one result.
 
     Args:
-        denoiser_of: makes a denoiser of a network and its file's metadata.
+        denoiser_of: makes a denoiser of a network.
     """
-    net, metadata = load_with_metadata(path)
-    denoiser = denoiser_of(net, metadata)
+    net, _ = load_with_metadata(path)
+    denoiser = denoiser_of(net)
     name = _short_name(path)
     if not isinstance(net, BlindSpotNetwork):
         return _candidate(path, (name,), labelled(denoiser), denoiser)

@@ -20,6 +20,11 @@ from atbsn.options.schema import Test
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole, Precision
 
+TILE = 512
+"""Side of the tiles on a CPU: larger ones share less with their neighbours, but need memory."""
+_PATCH = 256
+"""Side of the patches that weights were trained on whose file does not say it: that of most option files."""
+
 
 @dataclass(frozen=True)
 class _Work:
@@ -177,14 +182,14 @@ def build_denoiser(
     Args:
         options: ``test``, or for validation what ``val`` makes of it.
         trained_for: settings under those of ``options``: of the method, or of the weight file.
-        patch_size: training patch, the tile of ``tile: auto`` where it is not the device's to choose.
+        patch_size: training patch, as ``usual_tile``.
         capture: whether a GPU may keep memory from one picture to the next for a CUDA graph.
 
     Raises:
         UserError: as ``Denoiser``; it names ``test.denoise``.
     """
     overlap = net.tile_overlap if options.overlap == "auto" else options.overlap
-    usual = max(patch_size or 256, 4 * overlap)
+    usual = usual_tile(net, overlap, patch_size)
     asked = Asked(options.tile, overlap, options.tile_batch, options.precision, capture, usual_tile=usual)
     settings = {**trained_for, **options.denoise, **({} if options.k is None else {"k": options.k})}
     try:
@@ -211,6 +216,17 @@ def each_channel(net: Network, denoise: Callable[[Tensor], Tensor], noisy: Tenso
     if bool((noisy == noisy[:, :1]).all()):
         return denoise(noisy[:, :1]).repeat_interleave(channels, dim=-3)
     return denoise(noisy.flatten(0, 1).unsqueeze(1)).squeeze(-3).unflatten(-3, (batch, channels))
+
+
+def usual_tile(net: Network, overlap: int, patch_size: int | None = None) -> int:
+    """Side of the tiles of ``auto``, where that is not the device's to choose: by every door the same.
+
+    Args:
+        patch_size: that ``net`` is being trained on; None: what its weight file says. It is the tile of a network whose
+            every pixel depends on all of its tile; any other gives the same in tiles of any size.
+    """
+    side = patch_size or net.trained_patch or _PATCH if net.sees_whole_tile else TILE
+    return max(side, 4 * overlap)
 
 
 def holes_of(net: BlindSpotNetwork, ks: Sequence[Hole]) -> list[int]:

@@ -10,9 +10,6 @@ from atbsn.engine.inference.finish import split_settings
 from atbsn.options.schema import Test
 from atbsn.utils.errors import UserError
 
-TILE = 512
-"""Side of the tiles on a CPU unless told otherwise: larger ones share less with their neighbours, but need memory."""
-
 
 def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -> Denoiser:
     """The denoiser of the command and of the page, on the device where ``net`` is.
@@ -29,7 +26,7 @@ def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -
     if tile not in ("auto", "none") and (isinstance(tile, str) or tile < 2 * net.tile_overlap):
         raise UserError(f"tile: {tile}: not auto, none or {2 * net.tile_overlap} pixels and more; use auto")
     options = Test(denoise=settings, tile=tile if isinstance(tile, int) else "none" if tile == "none" else "auto")
-    return build_denoiser(net.eval(), device, options, net.denoise_settings, TILE)
+    return build_denoiser(net.eval(), device, options, net.denoise_settings)
 
 
 def takes_setting(net: Network, name: str, value: Any) -> bool:

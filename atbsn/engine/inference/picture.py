@@ -1,18 +1,15 @@
 """Denoising one picture in memory: ``atbsn.denoise``."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from atbsn.archs.base import Network
-from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.plan import SMALL, Asked
+from atbsn.engine.inference.denoiser import Denoiser, usual_tile
+from atbsn.engine.inference.plan import Asked
 from atbsn.engine.inference.samples import denoise_samples
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole, Precision
-
-DEFAULT_TILE = 384
-"""Side of tiles on a CPU: 0.6 MB a channel in float32, so that layers stay in its cache."""
 
 
 def denoise(
@@ -24,11 +21,11 @@ def denoise(
     overlap: int | None = None,
     self_ensemble: bool = False,
     data_range: float | None = None,
-    precision: Precision | None = None,
+    precision: Precision | Literal["auto"] = "auto",
     batch_size: int | None = None,
     **how: Any,
 ) -> np.ndarray:
-    """Denoise one picture with ``net`` on the device where ``net`` is.
+    """Denoise one picture with ``net`` on the device where ``net`` is: what ``atbsn denoise`` makes of a file of it.
 
     On a GPU its free memory decides how, see ``plan.DevicePlan``: whole where that fits, in the precision it is fastest
     in, and from the second picture of a size on as a CUDA graph.
@@ -37,14 +34,13 @@ def denoise(
         image: (H, W, 3) RGB, or (H, W, C) for a network with C channels; uint8, uint16 or float, any size.
         k: short for the keyword ``k`` of networks with a blind spot; ``mean`` is that of their family. None: the one
             their weights are meant for.
-        tile: side of the tiles, pixels. None: on a GPU the largest that fit; elsewhere one pass up to 512 x 512, beyond
-            that tiles of 384, or of four overlaps where that is more.
+        tile: side of the tiles, pixels. None: on a GPU the largest that fit; elsewhere as ``usual_tile``.
         overlap: pixels that neighbouring tiles share and blend over; None: as many as suit the network.
         self_ensemble: average over the eight orientations (8 times slower).
         data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
             1.5, else 255.
-        precision: type of the numbers it computes with, ``fp32``, ``bf16`` or (on a GPU) ``fp16``. None: bf16 on a GPU
-            that has it, otherwise fp32.
+        precision: type of the numbers it computes with, ``fp32``, ``bf16`` or (on a GPU) ``fp16``. ``auto``: bf16 where
+            the device computes in it, otherwise fp32.
         batch_size: tiles at a time. None: on a GPU as many as fit, elsewhere 1.
         how: keywords of the network's own ``denoise``, and those of ``finish``: ``strength`` in 0..2, how much of the
             noise is taken off, or ``luma`` and ``colour`` apart; ``detail`` in 0..1 or "auto", how much of what noise
@@ -71,14 +67,8 @@ def denoise(
     white = _white(image) if data_range is None else data_range
     device = next(net.parameters()).device
     overlap = net.tile_overlap if overlap is None else overlap
-    asked = Asked(
-        tile="auto" if tile is None else tile,
-        overlap=overlap,
-        batch_size="auto" if batch_size is None else batch_size,
-        precision=precision or ("auto" if device.type == "cuda" else "fp32"),
-        usual_tile=max(DEFAULT_TILE, 4 * overlap),
-        whole=SMALL,
-    )
+    usual, at_once = usual_tile(net, overlap), "auto" if batch_size is None else batch_size
+    asked = Asked("auto" if tile is None else tile, overlap, at_once, precision, usual_tile=usual)
     settings = {**net.denoise_settings, **how, **({} if k is None else {"k": k})}
     denoiser = Denoiser(net, settings, device, asked, self_ensemble)
     if denoiser.leaves_pictures_alone:

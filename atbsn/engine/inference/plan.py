@@ -14,10 +14,10 @@ arithmetic the starting of kernels is small; more would only be taken from other
 SHARE = 0.5
 """Of the memory that is free, what a pass may take: the other half is for the picture itself, cuDNN's workspaces, what
 the allocator cannot use, and a network that takes more than was reckoned."""
-PICTURE = 100
-"""Bytes a pixel of a picture that lies on the device: noisy, clean, finished, rounded, and what finishing takes."""
 SMALL = 2**18
 """Pixels that are done in one pass without asking: less than 2 GB for any network in float32."""
+PICTURE = 100
+"""Bytes a pixel of a picture that lies on the device: noisy, clean, finished, rounded, and what finishing takes."""
 UNKNOWN = 8192.0
 """Bytes a pixel that a network is taken to need where it was not measured: more than any of ours."""
 _MULTIPLE = 32
@@ -69,7 +69,6 @@ class Asked:
         capture: whether a GPU may keep a pass as a CUDA graph.
         usual_tile: side of the tiles where nothing is gained by larger ones: on a CPU, and for a network in which every
             pixel depends on the whole tile.
-        whole: pixels up to which a picture is done in one pass there, be it longer than a tile.
     """
 
     tile: int | Literal["auto", "none"] = "auto"
@@ -78,7 +77,6 @@ class Asked:
     precision: Precision | Literal["auto"] = "auto"
     capture: bool = True
     usual_tile: int = 256
-    whole: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +136,7 @@ def _tile(asked: Asked, size: tuple[int, int], free: bool, at_once: int) -> tupl
         return asked.tile, asked.tile
     if free:
         return _fewest_pixels(size, asked.overlap, at_once)
-    return None if math.prod(size) <= asked.whole else (asked.usual_tile, asked.usual_tile)
+    return asked.usual_tile, asked.usual_tile
 
 
 def _fewest_pixels(size: tuple[int, int], overlap: int, at_once: int) -> tuple[int, int] | None:
