@@ -96,6 +96,9 @@ def test_beside_the_original_and_only_once(atbsn, tmp_path):
         (["a.png", "--weights", "tiny.pth", "-o", "a.png"], "would be overwritten"),
         (["a.png", "b.png", "--weights", "tiny.pth", "-o", "c.png"], "name a folder"),
         (["gone.png", "--weights", "tiny.pth"], "no such file"),
+        (["a.png", "--weights", "tiny.pth", "-o", "out.gif"], "GIF is not written; name a .tif, .png or .jpg file"),
+        (["a.png", "b.png", "--weights", "tiny.pth", "-o", "out.psd"], "PSD is not written"),
+        (["a.png", "--weights", "tiny.pth", "-o", "out.dng"], "camera RAW is not written"),
     ],
 )
 def test_what_cannot_be(atbsn, tmp_path, arguments, said):
@@ -103,6 +106,22 @@ def test_what_cannot_be(atbsn, tmp_path, arguments, said):
         write_picture(tmp_path / name, Picture(noise(40, 50, 3)))
     status, output = atbsn("denoise", *arguments)
     assert status == 2 and said in output and "Traceback" not in output
+    assert not any(path.is_dir() for path in tmp_path.iterdir()), "a folder of the name of a file"
+
+
+def test_what_a_target_cannot_hold_is_said_before_anything_is_computed(atbsn, tmp_path, monkeypatch):
+    write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3), noise(40, 50)))
+    monkeypatch.setattr("atbsn.engine.inference.pipeline.steps.clean_picture", None)
+    status, output = atbsn("denoise", "a.png", "-o", "a.jpg", "--weights", "tiny.pth")
+    assert status == 2 and "holds no transparency" in output and "defect" not in output
+    assert not (tmp_path / "a.jpg").exists()
+
+
+def test_a_folder_with_dots_in_its_name(atbsn, tmp_path):
+    write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
+    for name, given in (("out.gif", "out.gif/"), ("v1.2", "v1.2")):
+        assert atbsn("denoise", "a.png", "-o", given, "--weights", "tiny.pth")[0] == 0
+        assert (tmp_path / name / "a_clean.png").is_file()
 
 
 def test_a_single_output_file(atbsn, tmp_path):

@@ -101,6 +101,23 @@ def test_a_download_is_what_the_command_writes(serve, student, tmp_path, name, h
 
 
 @pytest.mark.parametrize("grey", [False, True])
+def test_formats_that_hold_the_picture_are_offered(serve, student, tmp_path):
+    path = write_photo(tmp_path / "a.png", alpha=True)
+    visitor = Visitor(serve(student))
+    picture = visitor.opened(path, "a.jpg")
+    assert ".jpg" not in picture["formats"] and ".bmp" not in picture["formats"] and ".png" in picture["formats"]
+    assert "holds no transparency" in picture["unfit"]
+    address = f"pictures/{picture['id']}/result"
+    for suffix in (".png", ".tif"):
+        result = visitor.computed(address, settings={}, format=suffix)
+        assert result["name"] == f"a_clean{suffix}"
+        (tmp_path / result["name"]).write_bytes(visitor.fetch(result["file"]))
+        assert read_picture(tmp_path / result["name"]).alpha is not None
+    state = visitor.finished(visitor.ask(address, settings={}, format=".jpg"))
+    assert state["state"] == "failed" and "a.jpg: cannot be written as .jpg; choose " in state["message"]
+    assert visitor.opened(write_photo(tmp_path / "b.JPG"))["formats"][0] == ".JPG"
+
+
 def test_a_download_says_what_it_did_to_the_picture(serve, tmp_path, grey):
     torch.manual_seed(0)
     visitor = Visitor(serve(build_arch({"type": "PhotoNet", "widths": [8, 8, 8]}).eval()))  # untrained, it does nothing
