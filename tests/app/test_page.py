@@ -100,7 +100,6 @@ def test_a_download_is_what_the_command_writes(serve, student, tmp_path, name, h
     assert f"a_clean{path.suffix}" in answer.headers["content-disposition"]
 
 
-@pytest.mark.parametrize("grey", [False, True])
 def test_formats_that_hold_the_picture_are_offered(serve, student, tmp_path):
     path = write_photo(tmp_path / "a.png", alpha=True)
     visitor = Visitor(serve(student))
@@ -118,6 +117,7 @@ def test_formats_that_hold_the_picture_are_offered(serve, student, tmp_path):
     assert visitor.opened(write_photo(tmp_path / "b.JPG"))["formats"][0] == ".JPG"
 
 
+@pytest.mark.parametrize("grey", [False, True])
 def test_a_download_says_what_it_did_to_the_picture(serve, tmp_path, grey):
     torch.manual_seed(0)
     visitor = Visitor(serve(build_arch({"type": "PhotoNet", "widths": [8, 8, 8]}).eval()))  # untrained, it does nothing
