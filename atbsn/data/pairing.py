@@ -82,7 +82,7 @@ def pairs_by_template(noisy_root: Path, clean_root: Path, noisy: str, clean: str
         found = next(filter(None, map(fits.fullmatch, texts)), None)
         if found is None:
             continue
-        name = _FIELD.sub(lambda field, values=found: values[field[1]], clean)
+        name = clean.format(**found.groupdict())
         if "/" not in clean and "/" not in noisy:
             name = (relative.parent / name).as_posix()
         reference = files.by_name.get(name) or files.find(name, path)
