@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from atbsn.ops.autocast import outside_autocast
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.ops.padding import reflect_pad
 from atbsn.registry.build import check_arguments, parameter_names
@@ -49,9 +50,7 @@ def in_full_precision(function: Callable[..., Tensor], weight: Tensor, *inputs: 
     A bfloat16 grey value between 128 and 255 is rounded to a whole number, which would cost 0.03 dB.
     """
     inputs = tuple(x.to(weight.dtype) for x in inputs)
-    if weight.device.type == "meta":  # has shapes alone, and no autocast
-        return function(*inputs)
-    with torch.autocast(weight.device.type, enabled=False):
+    with outside_autocast(weight.device):
         return function(*inputs)
 
 

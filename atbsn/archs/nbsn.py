@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from atbsn.archs.base import Network, in_full_precision
 from atbsn.archs.unet import ConvLReLU, kaiming_init
 from atbsn.ops.padding import pad_to_multiple
+from atbsn.ops.upsampling import upsample_nearest
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
 
@@ -51,12 +52,12 @@ class NBSN(Network):
             x = F.max_pool2d(x, 2)
         x = self.enc6(x)
         for level in range(5, 1, -1):
-            x = torch.cat((F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()), dim=1)
+            x = torch.cat((upsample_nearest(x), skips.pop()), dim=1)
             x = self.get_submodule(f"dec{level}_1")(self.get_submodule(f"dec{level}_2")(x))
         if x.device.type == "cpu":  # the largest layer: 4 instead of 9 multiplications for what is up-sampled
             x = self.dec1_2.upsampled(x, skips.pop())
         else:
-            x = self.dec1_2(torch.cat((F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()), dim=1))
+            x = self.dec1_2(torch.cat((upsample_nearest(x), skips.pop()), dim=1))
         return in_full_precision(self.dec1_1, self.dec1_1.weight, x)[..., :height, :width] * WHITE
 
     @classmethod

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from atbsn.archs.base import Network, in_full_precision
 from atbsn.archs.unet import SLOPE, UNet, kaiming_init
 from atbsn.ops.padding import has_any_size, pad_to_multiple, reflect_pad
-from atbsn.ops.upsampling import upsampling_kernel
+from atbsn.ops.upsampling import upsample_nearest, upsampling_kernel
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
 
@@ -81,7 +81,7 @@ class Stage(nn.Module):
 
 def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
     """Nearest-neighbour x2, zero-padded (split between the sides) where ``skip`` is larger."""
-    x = F.interpolate(x, scale_factor=2.0, mode="nearest")
+    x = upsample_nearest(x)
     rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
     if has_any_size(skip) or rows or columns:
         x = F.pad(x, (columns // 2, columns - columns // 2, rows // 2, rows - rows // 2))

@@ -1,9 +1,12 @@
 """Draw stationary correlated Gaussian fields of any size through their spectrum."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from atbsn.ops.constant import Constant
 
 REACH = 4
 """Pixels over which noise is taken to be correlated, up and down, left and right."""
@@ -71,12 +74,14 @@ def fade(length: int) -> tuple[list[int], Tensor]:
 
 def swell(batch: int, height: int, width: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
     """Slowly changing Gaussian field of unit variance (B, 1, height, width), for random scales."""
-    sides = [_swell_weights(length).to(device) for length in (height, width)]
-    coarse = torch.randn(batch, sides[0].shape[1], sides[1].shape[1], device=device, generator=generator)
+    cells = [(length - 1) // _SWELL + 2 for length in (height, width)]
+    coarse = torch.randn(batch, *cells, device=device, generator=generator)
+    sides = [_swell_weights(length).like(coarse) for length in (height, width)]
     return (sides[0] @ coarse @ sides[1].T).unsqueeze(1)
 
 
-def _swell_weights(length: int) -> Tensor:
+@lru_cache(maxsize=16)
+def _swell_weights(length: int) -> Constant:
     """(length, cells) weights between neighbouring cells, the squares of each row summing to 1."""
     position = torch.arange(length) / _SWELL
     cell = position.long()
@@ -84,4 +89,4 @@ def _swell_weights(length: int) -> Tensor:
     weights = torch.zeros(length, int(cell[-1]) + 2)
     weights.scatter_(1, cell[:, None], angle.cos()[:, None])
     weights.scatter_(1, cell[:, None] + 1, angle.sin()[:, None])
-    return weights
+    return Constant(weights)

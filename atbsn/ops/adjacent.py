@@ -32,9 +32,12 @@ def replace_adjacent(x: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
         Two of the shape of ``x``. The gradient goes to the taken pixels.
     """
     height, width = x.shape[-2:]
-    offsets = torch.tensor(PAIRS, device=x.device)[pairs.long()]  # (B, H, W, 2 pictures, 2 axes)
-    rows = torch.arange(height, device=x.device).view(-1, 1, 1) + offsets[..., 0]
-    columns = torch.arange(width, device=x.device).view(-1, 1) + offsets[..., 1]
+    # PAIRS[p] by arithmetic: a table would come from the host. Of the second of a pair, the first is left out.
+    pairs, others = pairs.long(), len(WINDOW) - 1
+    first, rank = pairs // others, pairs % others
+    places = torch.stack((first, rank + (rank >= first)), dim=-1)  # in WINDOW: (B, H, W, 2 pictures)
+    rows = torch.arange(height, device=x.device).view(-1, 1, 1) + places % 3 - 1
+    columns = torch.arange(width, device=x.device).view(-1, 1) + places // 3 - 1
     places = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)
     flat = x.flatten(2)
     first, second = places.flatten(1, 2).unsqueeze(1).expand(-1, x.shape[1], -1, -1).unbind(-1)

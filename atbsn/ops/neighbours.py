@@ -30,6 +30,11 @@ def neighbours(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """
     height, width = index.shape[-2:]
     cells = x.unflatten(3, (width, 2)).unflatten(2, (height, 2)).permute(0, 1, 2, 4, 3, 5).flatten(4)
-    pairs = torch.tensor(PAIRS, device=x.device)[index.long()].unsqueeze(1)
+    # PAIRS[index] by arithmetic: a table would come from the host. The last four are the first four, exchanged.
+    rank = index.long() % 4
+    low, high = rank // 2 + (rank == 3), (rank + 1).clamp(max=3)
+    exchanged = (index >= 4).unsqueeze(-1)
+    one, other = torch.stack((low, high), dim=-1), torch.stack((high, low), dim=-1)
+    pairs = torch.where(exchanged, other, one).unsqueeze(1)
     first, second = cells.gather(4, pairs.expand(-1, x.shape[1], -1, -1, -1)).unbind(dim=4)
     return first, second

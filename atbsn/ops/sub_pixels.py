@@ -25,7 +25,8 @@ def draw_order(x: Tensor) -> Tensor:
     cells = (x.shape[0], height // CELL, width // CELL)
     places = CELL - BLOCK + 1
     top, left = torch.randint(places, (2, *cells, 1), device=x.device)
-    block = torch.tensor([0, 1, CELL, CELL + 1], device=x.device)
+    row = torch.arange(BLOCK, device=x.device)
+    block = (CELL * row[:, None] + row).flatten()
     keys = torch.rand(*cells, CELL**2, device=x.device)
     first = torch.arange(-(BLOCK**2), 0, device=x.device, dtype=keys.dtype).expand(*cells, -1)
     return keys.scatter(-1, CELL * top + left + block, first).argsort(dim=-1)

@@ -3,6 +3,18 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from atbsn.ops.autocast import outside_autocast
+
+
+def upsample_nearest(x: Tensor) -> Tensor:
+    """``x`` (B, C, H, W), every pixel in 2 x 2 places, in the type of ``x``.
+
+    Autocast on a GPU would make float32 of it: twice the bytes here and in the concatenation that follows, and a copy
+    back for the convolution.
+    """
+    with outside_autocast(x.device):
+        return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
 
 def upsampling_kernel(weight: Tensor) -> Tensor:
     """The kernel of a transposed convolution that up-samples x2 and convolves with ``weight`` (C', C, 3, 3) at once.

@@ -52,6 +52,15 @@ def test_channels_of_zeros_change_nothing(name, how, monkeypatch):
     assert counted == [8, 6 + 8]
 
 
+def test_pooling_below_zeros(monkeypatch):
+    torch.manual_seed(0)
+    net, x = build_arch({"type": "ATBSN", "width": 3}).double(), picture(64)
+    expected = results(net, lambda: net(x, k=5))
+    monkeypatch.setattr(unet, "pools_below_zeros", lambda device: True)
+    monkeypatch.setattr(unet, "half_plane_pool", None)
+    assert_same(results(net, lambda: net(x, k=5)), expected)
+
+
 def test_heads_of_all_holes_at_once(monkeypatch):
     torch.manual_seed(0)
     net, x, ks = build_arch({"type": "ATBSN", "width": 2}).double(), picture(32), (0, 1, 5, 11)

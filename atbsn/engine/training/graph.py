@@ -18,7 +18,7 @@ from atbsn.engine.training.step import Batch, Outcome, Step
 from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.log import logger
 
-_WARM_UP = 3
+WARM_UP = 3
 """Iterations before the capture: the first compiles and makes the optimizer's moments, the second uses both, the last
 is watched for what a graph cannot repeat. They count like any other."""
 
@@ -96,9 +96,9 @@ class GraphedStep:
         *batches, last = self._batches
         given = self.step, batches, last["progress"]
         self._made += 1
-        if self._made < _WARM_UP:
+        if self._made < WARM_UP:
             return self.recorder.warm_up(*given)
-        if self._made == _WARM_UP:
+        if self._made == WARM_UP:
             outcome, obstacle = self.recorder.watch(*given)
             if obstacle is not None:
                 self._possible = False

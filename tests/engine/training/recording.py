@@ -23,10 +23,10 @@ class Operators(TorchDispatchMode):
         learner: whose count of averaged weights, which stays on the CPU while one trains on a GPU, is left out.
     """
 
-    def __init__(self, learner: Learner) -> None:
+    def __init__(self, learner: Learner | None = None) -> None:
         super().__init__()
         self.calls: list[tuple[Any, Any, Any, Any]] = []
-        self._on_host = [] if learner.ema is None else [learner.ema.n_averaged]
+        self._on_host = [] if learner is None or learner.ema is None else [learner.ema.n_averaged]
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
