@@ -1,6 +1,5 @@
 """Brightness and colour of what a denoiser takes off."""
 
-import torch
 from torch import Tensor
 
 _BT601 = (0.299, 0.587, 0.114)
@@ -8,11 +7,13 @@ _BT601 = (0.299, 0.587, 0.114)
 
 
 def scale_apart(difference: Tensor, luma: float, colour: float) -> Tensor:
-    """luma Y + colour (d - Y) for a ``difference`` d of two pictures, (..., 3, H, W); Y is its BT.601 luma, in all
-    three channels.
+    """luma Y + colour (d - Y) for a ``difference`` d of two pictures, (..., C, H, W), Y being its brightness.
+
+    That is BT.601 luma where there are three channels, otherwise their mean; a single channel has no colour.
     """
     if luma == colour:
         return difference if luma == 1 else luma * difference
-    weights = torch.tensor(_BT601, dtype=difference.dtype, device=difference.device).view(3, 1, 1)
+    channels = difference.shape[-3]
+    weights = difference.new_tensor(_BT601 if channels == 3 else [1 / channels] * channels).view(-1, 1, 1)
     brightness = (difference * weights).sum(dim=-3, keepdim=True)
     return (colour * difference).add_(brightness, alpha=luma - colour)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from atbsn.data.simulated import SimulatedCamera
 from atbsn.engine.inference.finish import finish
-from atbsn.ops.cosines import dct_blocks, from_opponent, overlap_add, to_opponent
-from atbsn.ops.detail import LEFT_IN, _of_picture, left_in, return_detail
+from atbsn.ops.cosines import dct_blocks, from_opponent, overlap_add, pooled_energy, to_opponent
+from atbsn.ops.detail import LEFT_IN, _flattest, _kept, _Noise, _of_picture, left_in, return_detail
 from atbsn.pictures import read_picture
 
 SIGMA = 6.0
@@ -88,6 +88,50 @@ def test_part_of_it_and_the_order_with_strength():
     torch.testing.assert_close(return_detail(noisy, ramp, 0.25), torch.lerp(ramp, whole, 0.25), rtol=0, atol=1e-3)
     torch.testing.assert_close(finish(lambda _: ramp, noisy, detail=1.0, strength=0.5), noisy.lerp(whole, 0.5))
     assert torch.equal(finish(lambda _: ramp, noisy, detail=1.0, strength=0), noisy)
+
+
+def test_texture_that_was_taken_everywhere_comes_back():
+    """Rock and sand: nothing is flat, the noise is weak, and the output has a third of the texture."""
+    ramp, _, noise = scene(256, 256)
+    draws = torch.Generator().manual_seed(5)
+    strength = torch.exp(0.7 * torch.randn(1, 1, 16, 16, generator=draws))
+    texture = 6 * torch.randn(3, 256, 256, generator=draws).mean(dim=0) * 3**0.5
+    texture = (texture * F.interpolate(strength, scale_factor=16, mode="bilinear")[0]).expand(3, -1, -1)
+    noisy, output = ramp + texture + 0.2 * noise, ramp + texture / 3
+    result = return_detail(noisy, output, 1.0)
+    assert mse(result, ramp + texture) < 0.65 * mse(output, ramp + texture)
+    assert torch.equal(return_detail(noisy, output, "auto"), output)  # which cannot be sure
+
+
+def test_noise_that_was_left_in_is_no_texture():
+    """It is as strong in one block as in the next, however much the output has of it."""
+    ramp, _, noise = scene(256, 256)
+    result = return_detail(ramp + noise, ramp + noise / 3, 1.0)
+    assert mse(result, ramp + noise / 3) < 0.01 * mse(ramp + noise, ramp + noise / 3)
+
+
+def pure_noise() -> tuple[Tensor, Tensor]:
+    """A noisy picture of one grey and its clean output, whose activity grows from the left to the right."""
+    draws = torch.Generator().manual_seed(2)
+    ripple = torch.randn(1, 1, 512, 512, generator=draws).expand(-1, 3, -1, -1) * torch.linspace(0.1, 3, 512)
+    clean = 100 + ripple
+    return clean + SIGMA * torch.randn(1, 3, 512, 512, generator=draws), clean
+
+
+def test_the_bar_is_where_one_in_a_thousand_of_the_noise_is():
+    """Against independent draws of what white noise has; two in a thousand are 10 % lower."""
+    noise = _Noise.estimate(*pure_noise(), _kept(1, torch.device("cpu")))
+    white = torch.randn(3, 64, 20_000, 1, generator=torch.Generator().manual_seed(3))
+    pooled = pooled_energy(white.square())[:, _kept(1, white.device)].flatten()
+    expected = float(pooled.kthvalue(round(0.999 * len(pooled))).values)
+    assert noise.bar.tolist() == pytest.approx([expected] * 3, rel=0.05)
+    assert noise.level.mean() == pytest.approx(SIGMA**2, rel=0.06)  # a median: 4 % less
+
+
+def test_the_flattest_two_fifths_of_an_intensity_tell_the_noise():
+    activity = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).float()
+    chosen = _flattest(torch.zeros(1000, dtype=torch.long), activity)
+    assert activity[chosen].sort().values.tolist() == list(range(400))
 
 
 def test_every_picture_of_a_batch_and_family_by_itself():

@@ -23,3 +23,10 @@ def test_a_grey_difference_has_no_colour():
 @pytest.mark.parametrize("strength", [0.0, 0.3, 1.0, 2.0])
 def test_both_alike_scale_it(strength):
     torch.testing.assert_close(scale_apart(DIFFERENCE, strength, strength), strength * DIFFERENCE)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_other_numbers_of_channels(channels):
+    same = torch.full((1, channels, 2, 2), 6.0)
+    torch.testing.assert_close(scale_apart(same, 0.5, 0), same / 2)
+    torch.testing.assert_close(scale_apart(same, 0, 1), torch.zeros_like(same))
