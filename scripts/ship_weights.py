@@ -1,7 +1,8 @@
 """Make shipped weights out of trained ones: half the size, one file, all that is known about them within.
 
     python scripts/ship_weights.py experiments/train_real/models/net_latest.pth real \
-        --data "14 camera JPEGs, reduced" --terms "Apache-2.0; the pictures may be used by anybody" --core_minutes 100
+        --data "free photographs; cameras drawn at random" --terms "Apache-2.0; the pictures may be used by anybody" \
+        --trained_for "100 minutes of a core"
 
 writes atbsn/weights/real.safetensors: the averaged weights where there are any, as numbers of 16 bits. Its model
 card, atbsn/weights/real.md, is written by hand.
@@ -15,7 +16,7 @@ import torch
 
 from atbsn.archs.shipped import FOLDER
 from atbsn.archs.weights import load_with_metadata, save_weights
-from atbsn.engine.commands import positive, run_command
+from atbsn.engine.commands import run_command
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
@@ -30,17 +31,17 @@ def main() -> None:
     parser.add_argument("name", help="what people will call it: letters, digits and '-'")
     parser.add_argument("--data", required=True, help="what it was trained on")
     parser.add_argument("--terms", required=True, help="what may be done with it")
-    parser.add_argument("--core_minutes", type=positive(float), required=True, help="training time x cores")
+    parser.add_argument("--trained_for", required=True, help="how long, and on what, in words")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where it goes (default: into the package)")
     arguments = parser.parse_args()
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", arguments.name):
         raise UserError(f"{arguments.name}: no name; use small letters, digits and '-' between them, such as real-weak")
-    path = ship(Path(arguments.source), arguments.name, arguments.data, arguments.terms, arguments.core_minutes,
+    path = ship(Path(arguments.source), arguments.name, arguments.data, arguments.terms, arguments.trained_for,
                 arguments.folder)  # fmt: skip
     logger.info("%s: %.2f MB", path, path.stat().st_size / 1e6)
 
 
-def ship(source: Path, name: str, data: str, terms: str, core_minutes: float, folder: Path) -> Path:
+def ship(source: Path, name: str, data: str, terms: str, trained_for: str, folder: Path) -> Path:
     """Write ``folder/<name>.safetensors`` from ``source``.
 
     Raises:
@@ -53,7 +54,7 @@ def ship(source: Path, name: str, data: str, terms: str, core_minutes: float, fo
         raise UserError(f"{source}: {', '.join(large)} exceed {torch.finfo(torch.float16).max:.0f}; train with less lr")
     metadata = {key: found[key] for key in _KEPT if key in found}
     metadata |= {"network": net.options, "denoise": net.denoise_settings, "method": found.get("model")}
-    metadata |= {"data": data, "terms": terms, "core_minutes": core_minutes}
+    metadata |= {"data": data, "terms": terms, "trained_for": trained_for}
     path = folder / f"{name}.safetensors"
     save_weights(path, params, metadata)
     return path

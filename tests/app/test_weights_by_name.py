@@ -37,14 +37,18 @@ def test_shipping(ship, folder, tmp_path):
     ema = {name: value + 0.25 for name, value in tiny().state_dict().items()}
     facts = {"network": NETWORK, "denoise": {}, "model": "RenoiseModel", "iteration": 7, "rule": "last"}
     save_weights(source, tiny().state_dict(), facts, ema)
-    path = ship(source, "real", "our pictures", "anybody's", 12.5, folder)
+    path = ship(source, "real", "our pictures", "anybody's", "12 minutes of a core", folder)
     weights = read_weights("real")
     assert path == folder / "real.safetensors" and path.stat().st_size < 0.8 * source.stat().st_size
     assert all(value.dtype == torch.float32 for value in weights.params.values())
     assert all(torch.allclose(value, ema[name], rtol=1e-3, atol=1e-3) for name, value in weights.params.items())
     stored = weights.metadata
     assert stored["network"]["widths"] == [4, 4] and stored["method"] == "RenoiseModel" and stored["iteration"] == 7
-    assert (stored["data"], stored["terms"], stored["core_minutes"]) == ("our pictures", "anybody's", 12.5)
+    assert (stored["data"], stored["terms"], stored["trained_for"]) == (
+        "our pictures",
+        "anybody's",
+        "12 minutes of a core",
+    )
     assert type(package.load("real")).__name__ == "PhotoNet"
     with pytest.raises(UserError, match=r"unreal: no weights of this name; shipped are: real\. The path"):
         package.load("unreal")
@@ -55,7 +59,7 @@ def test_what_is_too_large_for_16_bits(ship, folder, tmp_path):
     net.tail.bias.data.fill_(1e6)
     save_weights(tmp_path / "net.pth", net.state_dict(), {"network": NETWORK})
     with pytest.raises(UserError, match=r"tail\.bias exceed 65504"):
-        ship(tmp_path / "net.pth", "real", "d", "t", 1, folder)
+        ship(tmp_path / "net.pth", "real", "d", "t", "a minute", folder)
 
 
 def test_a_file_of_the_name_comes_first(folder, tmp_path, monkeypatch):
