@@ -2,12 +2,13 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.samples import OnProgress, denoise_samples
+from atbsn.engine.inference.samples import Begun, OnProgress
 from atbsn.pictures import Picture
 from atbsn.utils.files import write_atomically
 
@@ -29,10 +30,26 @@ def clean_picture(
     Raises:
         UserError: the output is not finite.
     """
+    return begin_clean(denoiser, picture, name, on_progress, in_place)()
+
+
+def begin_clean(
+    denoiser: Denoiser,
+    picture: Picture,
+    name: str,
+    on_progress: OnProgress | None = None,
+    in_place: bool = False,
+) -> Callable[[], Picture]:
+    """``clean_picture``, which is what the result gives, in any thread: a GPU may still be computing.
+
+    So the next picture is given to it before this one is waited for. Elsewhere all is done when this returns.
+    """
     if denoiser.leaves_pictures_alone:
-        return picture
-    rgb = denoise_samples(denoiser, picture.rgb, name, on_progress=on_progress, in_place=in_place)
-    return replace(picture, rgb=rgb)
+        return lambda: picture
+    begun = Begun(denoiser, picture.rgb, name, on_progress=on_progress, in_place=in_place)
+    if not begun.under_way:
+        begun.result()
+    return lambda: replace(picture, rgb=begun.result())
 
 
 def copy_file(source: Path, target: Path, aside: Path | None = None) -> None:

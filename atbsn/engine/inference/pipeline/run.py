@@ -143,7 +143,7 @@ def denoise_file(
     steps = Steps(denoiser, read, observer or Observer())
     loaded = steps.load(task, steps.check(task))
     assert loaded is not None, "without a record nothing is done before"
-    return steps.write(task, loaded, steps.clean(task, loaded.picture, on_progress))
+    return steps.write(task, loaded, steps.clean(task, loaded.picture, on_progress)())
 
 
 @dataclass
@@ -245,10 +245,10 @@ class _Pipeline:
             self._memory.resize(flight.held - size)
         return loaded
 
-    def _write(self, flight: _Flight, loaded: Loaded, clean: Picture) -> Any:
+    def _write(self, flight: _Flight, loaded: Loaded, clean: Callable[[], Picture]) -> Any:
         start = time.perf_counter()
         try:
-            return self._steps.write(flight.task, loaded, clean)
+            return self._steps.write(flight.task, loaded, clean())
         finally:
             flight.seconds += time.perf_counter() - start
             self._memory.resize(-flight.held)

@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.pipeline.clean import clean_picture, copy_file, keep_date
+from atbsn.engine.inference.pipeline.clean import begin_clean, copy_file, keep_date
 from atbsn.engine.inference.pipeline.record import Record
 from atbsn.engine.inference.pipeline.task import EVERYTHING, Task
 from atbsn.engine.inference.samples import OnProgress
@@ -97,15 +97,20 @@ class Steps:
         check_target(task.target, picture)
         return Loaded(picture, facts, self.observer.before(task, picture))
 
-    def clean(self, task: Task, noisy: Picture, on_progress: OnProgress | None) -> Picture:
-        """Denoise it, and keep of it what is wanted.
+    def clean(self, task: Task, noisy: Picture, on_progress: OnProgress | None) -> Callable[[], Picture]:
+        """Denoise it, and keep of it what is wanted: the clean picture when it is called, as ``begin_clean``.
 
         Raises:
-            UserError: the output is not finite.
+            UserError: the output is not finite, here or there.
         """
         # What a data set gives may be its own memory; a file's samples are nobody else's.
-        clean = clean_picture(self.denoiser, noisy, task.label, on_progress, in_place=task.read is None)
-        return clean if task.window == EVERYTHING else replace(clean, rgb=clean.rgb[task.window])
+        begun = begin_clean(self.denoiser, noisy, task.label, on_progress, in_place=task.read is None)
+
+        def wanted() -> Picture:
+            clean = begun()
+            return clean if task.window == EVERYTHING else replace(clean, rgb=clean.rgb[task.window])
+
+        return wanted
 
     def write(self, task: Task, loaded: Loaded, clean: Picture) -> Any:
         """Write it, whole or not at all, with the date of the noisy file, and note it; what the observer gives.

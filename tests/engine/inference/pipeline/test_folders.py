@@ -69,13 +69,14 @@ class Doing(Inverted):
 
 @pytest.fixture(autouse=True)
 def _the_stand_in_denoises(monkeypatch):
-    def clean_picture(denoiser, picture, name, *how, real=steps.clean_picture, **more):
+    def begin_clean(denoiser, picture, name, *how, real=steps.begin_clean, **more):
         if not isinstance(denoiser, Inverted):
             return real(denoiser, picture, name, *how, **more)
         path = Path(name)
-        return denoiser.clean(picture, f"{path.parent.name}/{path.stem}")
+        clean = denoiser.clean(picture, f"{path.parent.name}/{path.stem}")
+        return lambda: clean
 
-    monkeypatch.setattr(steps, "clean_picture", clean_picture)
+    monkeypatch.setattr(steps, "begin_clean", begin_clean)
 
 
 @dataclass

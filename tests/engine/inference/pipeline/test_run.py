@@ -58,7 +58,7 @@ def test_pictures_in_memory_are_bounded_and_told_in_order(tmp_path, monkeypatch,
             inside -= 1
 
     monkeypatch.setattr(steps, "write_picture", write)
-    monkeypatch.setattr(steps, "clean_picture", lambda denoiser, picture, *how, **more: picture)
+    monkeypatch.setattr(steps, "begin_clean", lambda denoiser, picture, *how, **more: lambda: picture)
     given = tasks(tmp_path, 8)
     assert given[0].source.stat().st_size > 2**18
     told, pace = [], Pace(threads, threads, 2 * size)
@@ -94,10 +94,10 @@ def test_an_interruption_lets_what_is_written_be_finished(tmp_path, monkeypatch)
     def clean(denoiser, picture, name, *how, **more):
         if name.endswith("1.bmp"):
             raise KeyboardInterrupt
-        return picture
+        return lambda: picture
 
     monkeypatch.setattr(steps, "write_picture", write)
-    monkeypatch.setattr(steps, "clean_picture", clean)
+    monkeypatch.setattr(steps, "begin_clean", clean)
     told = []
     with pytest.raises(KeyboardInterrupt):
         run(tasks(tmp_path, 3), denoiser(), lambda result: told.append(result.task.name))
