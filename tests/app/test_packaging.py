@@ -1,4 +1,4 @@
-"""An installed package works outside of the checkout: option files and weights travel with it."""
+"""An installed package works outside of the checkout: option files, weights and all commands travel with it."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.long
-def test_a_wheel_brings_option_files_and_weights(repository, tmp_path):
+def test_a_wheel_brings_all_that_commands_need(repository, tmp_path):
     pytest.importorskip("setuptools")
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns(".*", "datasets", "experiments", "results", "tests", "build", "*.egg-info", "venv")
@@ -41,3 +41,28 @@ def test_a_wheel_brings_option_files_and_weights(repository, tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["quickstart", "train_atbsn"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "mine.yml").write_text("base: quickstart.yml\nname: mine\n")
+    weights = "experiments/debug_mine/models/net_latest.pth"
+    for arguments in (
+        ["train", "-opt", "mine.yml", "--debug", "--set", "val.val_freq=~", "datasets.train.patch_size=32"],
+        ["options", "show", "apbsn.yml", "simulated.yml"],
+        [
+            "valid",
+            "-opt",
+            "test_quickstart.yml",
+            "--set",
+            f"path.pretrain_network={weights}",
+        ],
+        ["compare", "real", "-opt", "test_quickstart.yml", "--set", "val.limit=1"],
+        ["sweep", "-opt", "table_s1_cpu.yml", "--dry_run"],
+        ["report", "results/quickstart"],
+        ["convert", weights, "net.safetensors"],
+        ["options", "copy", "train_folder.yml"],
+        ["prepare", "--help"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "atbsn", *arguments], cwd=empty, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
