@@ -5,7 +5,9 @@ import io
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -93,6 +95,32 @@ def progress_bar(items: Iterable[T], description: str, total: int | None = None,
     """A progress bar on rank 0's terminal; nothing elsewhere."""
     quiet = None if dist.is_main() else True  # None: no bar where the console is not a terminal
     return tqdm(items, desc=description, total=total, unit=unit, disable=quiet, leave=False, dynamic_ncols=True)
+
+
+class Heartbeat:
+    """Tells once a minute how far a loop is, where there is no terminal for a progress bar.
+
+    Args:
+        description: of what is done.
+        total: how many there are.
+        unit: what they are, in the plural.
+    """
+
+    _EVERY = 60.0
+    """Seconds."""
+
+    def __init__(self, description: str, total: int, unit: str) -> None:
+        self._text, self._total, self._done = f"{description}: %d of %d {unit}, about %s left", total, 0
+        self._start = self._said = time.monotonic()
+
+    def one_more(self) -> None:
+        """One of them is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._said >= self._EVERY and self._done < self._total and not sys.stderr.isatty():
+            self._said = now
+            left = (now - self._start) / self._done * (self._total - self._done)
+            logger.info(self._text, self._done, self._total, timedelta(seconds=round(left)))
 
 
 @contextlib.contextmanager

@@ -1,14 +1,17 @@
-"""compare.py lays weight files and classical denoisers side by side."""
+"""atbsn compare lays weight files and classical denoisers side by side."""
 
 import csv
 import hashlib
 import sys
+from statistics import fmean
 from types import ModuleType
 
+import cv2
+import pytest
 import torch
 
 from atbsn.archs.shipped import find_weights
-from atbsn.engine.evaluation.comparison import bm3d_candidate
+from atbsn.engine.evaluation.comparison import bm3d_candidate, short_names
 from atbsn.pictures import read_picture
 
 
@@ -49,6 +52,64 @@ def test_shipped_weights_are_compared_by_name(command, write_options, tmp_path):
     assert status == 0, output
     digest = hashlib.sha256(find_weights("real").read_bytes()).hexdigest()
     assert f"- real: sha256 {digest}" in (tmp_path / "results" / "tiny" / "val" / "comparison.md").read_text()
+
+
+def test_pictures_are_kept_one_by_one_and_compared_in_pairs(command, write_options, tmp_path):
+    options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, network=None, model=None)
+    status, output = command("compare", "-opt", options, "--nlm", "3", "10")
+    assert status == 0, output
+    folder = tmp_path / "results" / "tiny" / "val"
+    pictures = list(csv.DictReader((folder / "comparison_pictures.csv").open()))
+    assert len(pictures) == 2 * 3 and {row["method"] for row in pictures} == {
+        "noisy",
+        "OpenCV NLM h=3",
+        "OpenCV NLM h=10",
+    }
+    (column,) = [name for name in pictures[0] if name.startswith("psnr [")]
+    values = {(row["method"], row["image"]): float(row[column]) for row in pictures}
+    means = {row["method"]: float(row["psnr"]) for row in csv.DictReader((folder / "comparison.csv").open())}
+    for method, mean in means.items():
+        assert abs(mean - fmean(value for (label, _), value in values.items() if label == method)) < 1e-9
+    paired = [row for row in csv.DictReader((folder / "comparison_paired.csv").open()) if row["metric"] == "psnr"]
+    assert {row["method"] for row in paired} == {"noisy", "OpenCV NLM h=3"}
+    assert all(row["best"] == "OpenCV NLM h=10" and row["pictures"] == "2" for row in paired)
+    for row in paired:
+        assert abs(float(row["method - best"]) - means[row["method"]] + means["OpenCV NLM h=10"]) < 1e-9
+    assert "| psnr | noisy | OpenCV NLM h=10 | 2 | " in (folder / "comparison.md").read_text()
+
+
+def test_a_stop_leaves_the_table_of_what_is_done(command, write_options, tmp_path, monkeypatch):
+    options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, network=None, model=None)
+    denoise, calls = cv2.fastNlMeansDenoisingColored, []
+
+    def interrupted(picture, *arguments):
+        calls.append(picture.shape)
+        if len(calls) > 5:  # four of the speed, one picture
+            raise KeyboardInterrupt
+        return denoise(picture, *arguments)
+
+    monkeypatch.setattr(cv2, "fastNlMeansDenoisingColored", interrupted)
+    status, _ = command("compare", "-opt", options, "--nlm", "10")
+    folder = tmp_path / "results" / "tiny" / "val"
+    assert status == 130 and "only 1 of them are done" in (folder / "comparison.md").read_text()
+    assert len(list(csv.DictReader((folder / "comparison_pictures.csv").open()))) == 2
+    assert [row["method"] for row in csv.DictReader((folder / "comparison.csv").open())] == ["noisy", "OpenCV NLM h=10"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["experiments/a/models/net_latest.pth", "b.pth", "real"], ["a", "b", "real"]),
+        (["experiments/a/models/net_latest.pth", "experiments/a/models/net_best.pth"], ["a/net_latest", "a/net_best"]),
+        (["x/a.pth", "y/a.pth", "y/b.pth"], ["x/a", "y/a", "b"]),
+        (["x/runs/a/models/n.pth", "y/runs/a/models/n.pth"], ["x/runs/a/n", "y/runs/a/n"]),
+        (["a.pth", "x/a.pth"], ["a", "x/a"]),
+        (["a.pth", "a.pth"], ["a", "a"]),
+        ([], []),
+    ],
+)
+def test_files_of_one_name_are_told_apart(paths, names):
+    assert short_names(paths) == names
 
 
 def test_methods_of_one_name_are_refused(command, write_options, assets, tmp_path):

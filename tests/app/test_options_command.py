@@ -30,7 +30,9 @@ def test_a_method_alone_lacks_its_data(command):
     assert status == 0 and "name: train_apbsn_{data}" in said and said.startswith("# AP-BSN")
 
 
-@pytest.mark.parametrize("name", ["train_folder.yml", "train_real_3.yml", "test_quickstart.yml", "table_s1_cpu.yml"])
+@pytest.mark.parametrize(
+    "name", ["train_folder.yml", "train_real_strong.yml", "test_quickstart.yml", "table_s1_cpu.yml"]
+)
 def test_a_copy_is_the_same_anywhere(command, tmp_path, name):
     status, said = command("options", "copy", name, "--folder", "mine")
     assert status == 0 and f"mine/{name}: a copy of" in said.replace("\\", "/")

@@ -7,13 +7,12 @@ from atbsn.archs.base import Network
 from atbsn.engine.build import build_metrics, build_sets, results_folder
 from atbsn.engine.evaluation.comparison import (
     bm3d_candidate,
-    comparison_table,
+    measure_candidates,
     nlm_candidate,
-    together,
+    short_names,
     weight_candidate,
-    write_comparison,
 )
-from atbsn.engine.evaluation.evaluator import columns_of, count_pictures, evaluate, panel_writer
+from atbsn.engine.evaluation.side_by_side import compare_on
 from atbsn.engine.inference.denoiser import Denoiser, build_denoiser
 from atbsn.options import load_options
 from atbsn.utils import dist
@@ -34,7 +33,10 @@ def main(arguments: Namespace) -> None:
         return build_denoiser(net.to(device), device, inference, net.denoise_settings)
 
     metrics, sets = build_metrics(options), build_sets(options, "val")
-    candidates = [weight_candidate(path, denoiser_of, arguments.k, arguments.mean) for path in weights]
+    candidates = [
+        weight_candidate(path, name, denoiser_of, arguments.k, arguments.mean)
+        for path, name in zip(weights, short_names(weights), strict=True)
+    ]
     candidates += [nlm_candidate(strength) for strength in arguments.nlm]
     candidates += [bm3d_candidate(sigma) for sigma in arguments.bm3d]
     labels = [label for candidate in candidates for label in candidate.labels]
@@ -44,17 +46,13 @@ def main(arguments: Namespace) -> None:
             "needed, under different names; name option file, weights or strengths accordingly"
         )
     folder = Path(arguments.output) if arguments.output else results_folder(options)
+    facts = measure_candidates(candidates) if dist.is_main() else {}
     for name, images in sets.items():
-        on_panel = panel_writer(folder / name / "comparison_panels", side=256, columns=4)
-        rows = evaluate(
-            images, together(candidates), metrics, f"compare on {name}", with_noisy=True,
-            num_panels=options.val.save_img, on_panel=on_panel, limit=options.val.limit,
-        )  # fmt: skip
+        text = compare_on(
+            images, name, candidates, facts, metrics, folder / name, options.val.save_img, options.val.limit
+        )
         if dist.is_main():
-            columns = columns_of(images, metrics)
-            table = comparison_table(rows, candidates, columns)
-            title = f"{name}: {type(images).__name__}, mean of {count_pictures(images, options.val.limit)}"
-            logger.info("\n%s", write_comparison(folder / name, table, columns, title, candidates))
+            logger.info("\n%s", text)
 
 
 def _files_and_weights(arguments: Namespace) -> tuple[list[str], list[str]]:

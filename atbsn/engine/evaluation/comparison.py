@@ -32,6 +32,10 @@ _MEASURED_SIDE = 512
 """Pictures on which arithmetic and speed are measured are so many pixels square."""
 
 
+Facts = Mapping[str, Mapping[str, Any]]
+"""What is known of each method but its quality, by label."""
+
+
 @dataclass(frozen=True)
 class Candidate:
     """One way to denoise, which may give several results at once (the blind spots of a family).
@@ -55,6 +59,7 @@ class Candidate:
 
 def weight_candidate(
     path: str | Path,
+    name: str,
     denoiser_of: Callable[[Network], Denoiser],
     ks: Sequence[Hole],
     with_mean: bool,
@@ -65,11 +70,11 @@ def weight_candidate(
     ``ks`` its result at the k it is meant for. Any other network gives one result.
 
     Args:
+        name: what it is called in tables; see ``short_names``.
         denoiser_of: makes a denoiser of a network.
     """
     net, _ = load_with_metadata(path)
     denoiser = denoiser_of(net)
-    name = _short_name(path)
     if not isinstance(net, BlindSpotNetwork):
         return _candidate(path, (name,), labelled(denoiser), denoiser)
     if not ks:
@@ -165,11 +170,9 @@ def megapixels_per_second(candidate: Candidate, repeats: int = 3) -> float:
     return _MEASURED_SIDE**2 / 1e6 / median(seconds[1:])
 
 
-def comparison_table(
-    rows: Sequence[Row], candidates: Sequence[Candidate], metrics: Mapping[str, Column]
-) -> list[dict[str, Any]]:
-    """One line a method: its means, parameters, thousand MACs a pixel, megapixels a second, checksum of its weights."""
-    facts: dict[str, dict[str, Any]] = {
+def measure_candidates(candidates: Sequence[Candidate]) -> Facts:
+    """Parameters, thousand MACs a pixel, megapixels a second and the checksum of its weights, by label."""
+    return {
         label: {
             "parameters": candidate.num_params,
             "kMAC/pixel": candidate.kmac,
@@ -180,6 +183,10 @@ def comparison_table(
         for speed in (megapixels_per_second(candidate),)
         for label in candidate.labels
     }
+
+
+def comparison_table(rows: Sequence[Row], facts: Facts, metrics: Mapping[str, Column]) -> list[dict[str, Any]]:
+    """One line a method: its means, and its facts."""
     empty = dict.fromkeys(("parameters", "kMAC/pixel", "MP/s", "weights"))
     return [{"method": name, **values, **facts.get(name, empty)} for name, values in means(rows, metrics).items()]
 
@@ -190,13 +197,18 @@ def write_comparison(
     metrics: Mapping[str, Column],
     title: str,
     candidates: Sequence[Candidate] = (),
+    more: Sequence[str] = (),
 ) -> str:
-    """Write ``comparison.csv`` and ``comparison.md``, which says where it comes from; returns the Markdown."""
+    """Write ``comparison.csv`` and ``comparison.md``, which says where it comes from; returns the Markdown.
+
+    Args:
+        more: lines of Markdown below the table.
+    """
     write_text(folder / "comparison.csv", format_csv(table[0], table))
     header = list(table[0])
     lines = [f"{title}\n", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(_cell(key, line[key]) for key in header) + " |" for line in table]
-    lines += ["", *(f"- {name}: {metric.protocol}" for name, metric in metrics.items())]
+    lines += [*more, "", *(f"- {name}: {metric.protocol}" for name, metric in metrics.items())]
     lines += [f"- {each.weights}: sha256 {each.sha256}" for each in candidates if each.weights is not None]
     lines += [f"- commit {commit()}; {versions()}"]
     text = "\n".join(lines) + "\n"
@@ -222,10 +234,33 @@ def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Denoi
     return denoise
 
 
-def _short_name(path: str | Path) -> str:
-    """``experiments/NAME/models/net_latest.pth`` is NAME; any other file is its stem."""
-    path = Path(path)
-    return path.parents[1].name if path.parent.name == "models" else path.stem
+def short_names(paths: Sequence[str | Path]) -> list[str]:
+    """What weight files are called in a table: as short as tells them apart.
+
+    ``experiments/NAME/models/net_latest.pth`` is NAME, any other file is its stem; where two would be called the same,
+    it is as much of their paths as it takes. The same file twice keeps its name.
+    """
+    ladders = [_longer_and_longer(Path(path)) for path in paths]
+    steps = [0] * len(ladders)
+    while True:
+        names = [ladder[step] for ladder, step in zip(ladders, steps, strict=True)]
+        alike = [number for number, name in enumerate(names) if names.count(name) > 1]
+        alike = [number for number in alike if steps[number] + 1 < len(ladders[number])]
+        if not alike:
+            return names
+        for number in alike:
+            steps[number] += 1
+
+
+def _longer_and_longer(path: Path) -> list[str]:
+    names, parts = [path.stem], list(path.parts[:-1])
+    if path.parent.name == "models" and len(parts) > 1:
+        parts.pop()
+        names = [parts[-1]]
+        names.append(f"{parts.pop()}/{path.stem}")
+    while parts:
+        names.append(f"{parts.pop().strip('/')}/{names[-1]}")
+    return names
 
 
 def _cell(key: str, value: Any) -> str:

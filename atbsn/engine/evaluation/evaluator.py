@@ -1,6 +1,6 @@
 """Validation: every picture denoised once, measured, averaged over pictures, the same for any number of processes."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from atbsn.pictures import Picture, to_tensor, write_picture
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
-from atbsn.utils.log import logger, progress_bar
+from atbsn.utils.log import Heartbeat, logger, progress_bar
 from atbsn.utils.prefetch import prefetch
 from atbsn.utils.tables import format_csv
 
@@ -55,6 +55,7 @@ def evaluate(
     on_panel: OnPanel | None = None,
     limit: int | None = None,
     meter: ResidualMeter | None = None,
+    on_rows: Callable[[Sequence[Row]], None] | None = None,
 ) -> list[Row]:
     """Measure ``denoise`` on every picture of ``images``, shared between the processes.
 
@@ -68,6 +69,7 @@ def evaluate(
             where there is none, what was taken off.
         limit: measure so many pictures, spread over the set; None: all.
         meter: remembers the noise of the pictures of this set from one call to the next.
+        on_rows: told the rows of each picture of this process as it is done.
 
     Returns:
         The rows of all pictures, in the order of the set, on every process.
@@ -83,8 +85,9 @@ def evaluate(
         lambda index: (index, images.read(index), images.read_clean(index) if images.has_clean else None), numbers
     )
     rows: list[Row] = []
+    beat = Heartbeat(description, len(numbers), "pictures")
     for index, noisy, clean in progress_bar(pairs, description, total=len(numbers), unit="image"):
-        key = images.key(index)
+        before, key = len(rows), images.key(index)
         try:
             if clean is None:
                 table, pictures = _without_reference(denoise, noisy, key, meter, with_noisy)
@@ -92,11 +95,15 @@ def evaluate(
                 table, pictures = _with_reference(denoise, noisy, clean, metrics, with_noisy)
         except NotMeasurableError as error:
             logger.warning("%s", error)
+            beat.one_more()
             continue
         for label, values in table.items():
             rows.append({"index": index, "image": key, "method": label, **values, **images.groups(index)})
         if index in shown and on_panel is not None:
             on_panel(key, {caption: Picture(picture).rgb8() for caption, picture in pictures.items()})
+        if on_rows is not None:
+            on_rows(rows[before:])
+        beat.one_more()
     gathered = [row for part in dist.gather(rows) for row in part]
     if not gathered:
         raise UserError(
@@ -185,9 +192,14 @@ def write_rows(path: Path, rows: list[Row], metrics: Mapping[str, Column]) -> No
     """One line a picture and method as CSV; the header names the protocol of every metric."""
     if not rows or not dist.is_main():
         return
+    lines = titled(rows, metrics)
+    write_text(path, format_csv(lines[0], lines))
+
+
+def titled(rows: Iterable[Row], metrics: Mapping[str, Column]) -> list[Row]:
+    """``rows`` under the titles that a file has: metrics with their protocols, and no index."""
     titles = {name: f"{name} [{metric.protocol}]" for name, metric in metrics.items()}
-    renamed = [{titles.get(key, key): value for key, value in row.items() if key != "index"} for row in rows]
-    write_text(path, format_csv(renamed[0], renamed))
+    return [{titles.get(key, key): value for key, value in row.items() if key != "index"} for row in rows]
 
 
 def panel_writer(folder: Path, side: int = 512, columns: int | None = None) -> OnPanel:

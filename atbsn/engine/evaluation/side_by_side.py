@@ -1,0 +1,121 @@
+"""Candidates on a set of pictures: rows as they are done, and a table that a stop leaves behind."""
+
+import csv
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from atbsn.data.base import ImageSet
+from atbsn.engine.evaluation.comparison import Candidate, Facts, comparison_table, together, write_comparison
+from atbsn.engine.evaluation.evaluator import (
+    Column,
+    Row,
+    columns_of,
+    count_pictures,
+    evaluate,
+    panel_writer,
+    titled,
+    write_rows,
+)
+from atbsn.engine.evaluation.paired import as_markdown, as_rows, differences
+from atbsn.metrics import Metric
+from atbsn.utils import dist
+from atbsn.utils.files import cannot_write, write_text
+from atbsn.utils.tables import format_csv
+
+PICTURES = "comparison_pictures.csv"
+_SAVED = 60.0
+"""Seconds between the tables of what is done so far."""
+
+
+def compare_on(
+    images: ImageSet,
+    name: str,
+    candidates: Sequence[Candidate],
+    facts: Facts,
+    metrics: Mapping[str, Metric],
+    folder: Path,
+    num_panels: int = 0,
+    limit: int | None = None,
+) -> str:
+    """Measure all candidates on every picture of ``images``, beside the noisy one; the table as Markdown.
+
+    ``folder`` gets ``comparison_pictures.csv`` a picture and method, written as they are done; ``comparison.csv`` and
+    ``.md`` with the means, and with what was done when it was stopped; ``comparison_paired.csv``; and panels.
+
+    Args:
+        name: of the set.
+        facts: what ``measure_candidates`` gave.
+        num_panels: how many pictures are shown.
+        limit: measure so many pictures, spread over the set; None: all.
+    """
+    title = f"{name}: {type(images).__name__}, mean of {count_pictures(images, limit)}"
+    columns = columns_of(images, metrics)
+    done: list[Row] = []
+    saved = time.monotonic()
+
+    def write(rows: Sequence[Row], title: str) -> str:
+        found = differences(rows, columns)
+        if found:
+            lines = as_rows(found)
+            write_text(folder / "comparison_paired.csv", format_csv(lines[0], lines))
+        table = comparison_table(rows, facts, columns)
+        return write_comparison(folder, table, columns, title, candidates, as_markdown(found))
+
+    def write_what_is_done() -> None:
+        pictures = len({row["index"] for row in done})
+        write(done, f"{title}: only {pictures} of them are done")
+
+    with _PictureFile(folder / PICTURES if dist.is_main() else None, columns) as file:
+
+        def on_rows(rows: Sequence[Row]) -> None:
+            nonlocal saved
+            done.extend(rows)
+            file.append(rows)
+            if dist.is_main() and time.monotonic() - saved > _SAVED:
+                saved = time.monotonic()
+                write_what_is_done()
+
+        try:
+            rows = evaluate(
+                images, together(candidates), metrics, f"compare on {name}", with_noisy=True, num_panels=num_panels,
+                on_panel=panel_writer(folder / "comparison_panels", side=256, columns=4), limit=limit, on_rows=on_rows,
+            )  # fmt: skip
+        except BaseException:  # Ctrl-C, too: what is done took its time
+            if done and dist.is_main():
+                write_what_is_done()
+            raise
+    write_rows(folder / PICTURES, rows, columns)
+    return write(rows, title) if dist.is_main() else ""
+
+
+class _PictureFile:
+    """A CSV file of rows that are on disk once they are appended; without a path, nothing."""
+
+    def __init__(self, path: Path | None, columns: Mapping[str, Column]) -> None:
+        self._path, self._columns = path, columns
+        self._file: TextIO | None = None
+        self._writer: csv.DictWriter | None = None
+
+    def __enter__(self) -> "_PictureFile":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def append(self, rows: Sequence[Row]) -> None:
+        if self._path is None:
+            return
+        lines = titled(rows, self._columns)
+        try:
+            if self._file is None or self._writer is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = self._path.open("w", newline="", encoding="utf-8")
+                self._writer = csv.DictWriter(self._file, tuple(lines[0]), lineterminator="\n")
+                self._writer.writeheader()
+            self._writer.writerows(lines)
+            self._file.flush()
+        except OSError as error:
+            raise cannot_write(self._path, error) from error
