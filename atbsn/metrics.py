@@ -71,10 +71,10 @@ def ssim(
       in [16, 235], MATLAB's ``rgb2ycbcr``. The peak stays 255, as in the scripts that report it. Luma is
       taken from the clipped and rounded picture and not rounded itself. AT-BSN's own figure is that of the
       float output: ``round=False, clip=False``.
-    - ``rgb`` (BasicSR, SDAP): the same on each channel, then the mean of the three.
+    - ``rgb`` (BasicSR, SDAP, TBSN): the same on each channel, then the mean of the three.
     - ``uniform7`` (AP-BSN, LG-BPN, MM-BSN): uniform 7x7, valid region, sample covariance (49/48 of the
       population's), mean of the three channels: scikit-image's default.
-    - ``volume`` (MPRNet, SASS, TBSN): Gaussian 11x11x11, sigma 1.5, over the array as an H x W x 3 volume,
+    - ``volume`` (MPRNet, SASS): Gaussian 11x11x11, sigma 1.5, over the array as an H x W x 3 volume,
       borders replicated on all three axes, population covariance, mean over all voxels: what MATLAB's
       ``ssim`` makes of an RGB array.
 

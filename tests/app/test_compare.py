@@ -60,11 +60,7 @@ def test_pictures_are_kept_one_by_one_and_compared_in_pairs(command, write_optio
     assert status == 0, output
     folder = tmp_path / "results" / "tiny" / "val"
     pictures = list(csv.DictReader((folder / "comparison_pictures.csv").open()))
-    assert len(pictures) == 2 * 3 and {row["method"] for row in pictures} == {
-        "noisy",
-        "OpenCV NLM h=3",
-        "OpenCV NLM h=10",
-    }
+    assert [row["method"] for row in pictures] == 2 * ["noisy", "OpenCV NLM h=3", "OpenCV NLM h=10"]
     (column,) = [name for name in pictures[0] if name.startswith("psnr [")]
     values = {(row["method"], row["image"]): float(row[column]) for row in pictures}
     means = {row["method"]: float(row["psnr"]) for row in csv.DictReader((folder / "comparison.csv").open())}

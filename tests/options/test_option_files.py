@@ -10,7 +10,7 @@ from atbsn.archs.weights import save_weights
 from atbsn.engine.build import build_method, build_network, build_test_denoiser
 from atbsn.options import load_options, option_files
 from atbsn.options.files import find_option_file
-from atbsn.options.load import read_options
+from atbsn.options.load import parse_yaml, read_options
 
 PARTS = ("base", "method", "data", "sweeps")
 """Folders whose files are no options of a run by themselves."""
@@ -103,3 +103,10 @@ def test_one_name_is_one_training(loaded):
 def test_bare_names_are_unique():
     """``-opt NAME.yml`` finds a file anywhere under options/."""
     assert len(FILES) == len(option_files())
+
+
+def test_a_copy_of_any_file_finds_its_base():
+    """Bases are named, not pathed: a copy elsewhere, or a file of one's own, is laid over the same."""
+    for path in option_files():
+        base = parse_yaml(path.read_text(encoding="utf-8"), path.name).get("base") or []
+        assert all(name in FILES for name in ([base] if isinstance(base, str) else base)), path

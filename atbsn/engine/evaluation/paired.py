@@ -93,8 +93,8 @@ def as_markdown(found: Sequence[Difference]) -> list[str]:
         return []
     lines = [
         "",
-        f"Each method less the best one, on the same pictures: mean difference, the bootstrap's {CONFIDENCE:.0%} interval, and p "
-        "of Wilcoxon's signed-rank test. Pictures count as independent; crops of one photograph are not.",
+        f"Each method less the best one on the same pictures: mean difference, the bootstrap's {CONFIDENCE:.0%} "
+        "interval, p of Wilcoxon's signed-rank test. Pictures count as independent; crops of one photograph are not.",
         "",
         "| metric | method | best | pictures | difference | interval | p |",
         "|---|---|---|---|---|---|---|",
@@ -102,8 +102,6 @@ def as_markdown(found: Sequence[Difference]) -> list[str]:
     for each in found:
         digits = 2 if abs(each.mean) >= 1 or max(abs(each.low), abs(each.high)) >= 1 else 4
         interval = f"{each.low:+.{digits}f} to {each.high:+.{digits}f}"
-        lines.append(
-            f"| {each.metric} | {each.method} | {each.best} | {each.num_pictures} | {each.mean:+.{digits}f} | {interval} | "
-            f"{each.p:.2g} |"
-        )
+        cells = (each.metric, each.method, each.best, each.num_pictures, f"{each.mean:+.{digits}f}", interval)
+        lines.append(f"| {' | '.join(map(str, cells))} | {each.p:.2g} |")
     return lines
