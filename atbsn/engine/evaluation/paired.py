@@ -49,7 +49,7 @@ def differences(rows: Sequence[Row], metrics: Mapping[str, Column]) -> list[Diff
         for row in rows:
             if np.isfinite(row[name]):
                 values.setdefault(row["method"], {})[row["index"]] = row[name]
-        sign = {True: 1, False: -1}.get(metric.higher_is_better, 0)
+        sign = 0 if metric.higher_is_better is None else 1 if metric.higher_is_better else -1
         rivals = {
             label: sign * float(np.mean(list(each.values()))) for label, each in values.items() if label != "noisy"
         }
