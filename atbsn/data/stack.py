@@ -218,7 +218,7 @@ def _decoded(path: Path) -> np.ndarray:
     """All samples of a file, mapped into memory where it is not compressed."""
     try:
         try:
-            volume = tifffile.memmap(path, mode="r", series=0)
+            volume: np.ndarray = tifffile.memmap(path, mode="r", series=0)
         except ValueError:  # compressed, or in pieces
             volume = tifffile.imread(path, series=0)
     except Exception as error:  # decoders raise nearly anything on corrupt data

@@ -77,8 +77,8 @@ class Samples:
             return False
         top = 0
         for part in self._values.split(_ROWS, dim=1):
-            samples = _rounded(part, self._dtype, self._white).cpu().numpy()
-            rows[top : top + part.shape[1]] = samples.view(np.uint16) if self._dtype == np.uint16 else samples
+            rounded = _rounded(part, self._dtype, self._white).cpu().numpy()
+            rows[top : top + part.shape[1]] = rounded.view(np.uint16) if self._dtype == np.uint16 else rounded
             top += part.shape[1]
         return True
 

@@ -67,7 +67,8 @@ def denoise(
     white = _white(image) if data_range is None else data_range
     device = next(net.parameters()).device
     overlap = net.tile_overlap if overlap is None else overlap
-    usual, at_once = usual_tile(net, overlap), "auto" if batch_size is None else batch_size
+    usual = usual_tile(net, overlap)
+    at_once: int | Literal["auto"] = "auto" if batch_size is None else batch_size
     asked = Asked("auto" if tile is None else tile, overlap, at_once, precision, usual_tile=usual)
     settings = {**net.denoise_settings, **how, **({} if k is None else {"k": k})}
     denoiser = Denoiser(net, settings, device, asked, self_ensemble)

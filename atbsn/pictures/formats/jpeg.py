@@ -108,8 +108,8 @@ def end_of_picture(data: bytes) -> int | None:
     Markers are found without decoding: in coded data 0xFF is followed by 0 or a restart marker (T.81, B.1.1.2).
     """
     at = 2
-    while (at := _behind_marker(data, at)) is not None:
-        kind = data[at - 1]
+    while (behind := _behind_marker(data, at)) is not None:
+        kind, at = data[behind - 1], behind
         if kind == _END[1]:
             return at
         if kind not in (0x01, 0xD8):  # those without a length
