@@ -10,17 +10,18 @@ class TimeBudget:
     Args:
         seconds: from now on.
         should_stop: whether somebody asked to stop; asked each time that the budget is.
-        clock: seconds from any fixed moment.
+        clock: seconds from any fixed moment; without it, this machine's clock.
     """
 
     def __init__(
         self,
         seconds: float,
         should_stop: Callable[[], bool] = lambda: False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        self._clock, self._should_stop = clock, should_stop
-        self._end = clock() + seconds
+        self._clock = time.monotonic if clock is None else clock
+        self._should_stop = should_stop
+        self._end = self._clock() + seconds
 
     @property
     def left(self) -> float:

@@ -111,7 +111,7 @@ def test_what_cannot_be(atbsn, tmp_path, arguments, said):
 
 def test_what_a_target_cannot_hold_is_said_before_anything_is_computed(atbsn, tmp_path, monkeypatch):
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3), noise(40, 50)))
-    monkeypatch.setattr("atbsn.engine.inference.pipeline.steps.clean_picture", None)
+    monkeypatch.setattr("atbsn.engine.inference.pipeline.steps.begin_clean", None)
     status, output = atbsn("denoise", "a.png", "-o", "a.jpg", "--weights", "tiny.pth")
     assert status == 2 and "holds no transparency" in output and "defect" not in output
     assert not (tmp_path / "a.jpg").exists()

@@ -64,7 +64,9 @@ def test_there_and_back_keeps_tensors_and_metadata(tmp_path, options):
     convert(tmp_path / "a.pth", tmp_path / "b.safetensors")
     convert(tmp_path / "b.safetensors", tmp_path / "c.pth")
     weights = read_weights(tmp_path / "c.pth")
-    assert weights.metadata == metadata
+    found = weights.metadata["network"]
+    assert {key: found[key] for key in options} == options and weights.metadata["iteration"] == 7
+    assert build_arch(found).options == net.options
     assert weights.params.keys() == net.state_dict().keys()
     assert all(torch.equal(weights.params[name], tensor) for name, tensor in net.state_dict().items())
 
@@ -84,7 +86,7 @@ def test_wrappers_come_off_and_the_network_is_found(tmp_path, wrap):
     torch.save(wrap(state), tmp_path / "wrapped.pth")
     convert(tmp_path / "wrapped.pth", tmp_path / "plain.safetensors")
     weights = read_weights(tmp_path / "plain.safetensors")
-    assert weights.metadata == {"network": {"type": "StudentA"}}
+    assert weights.metadata == {"network": {"type": "StudentA", "channels": 3}}
     assert all(torch.equal(weights.params[name], tensor) for name, tensor in state.items())
 
 

@@ -168,7 +168,7 @@ def test_a_figure_without_its_values_is_refused(command, tmp_path):
     pytest.importorskip("matplotlib")
     write_results(tmp_path / "mine" / "val", {"denoised": 30})
     status, output = command("report", tmp_path / "mine", "--figures", "heatmap")
-    assert status == 2 and "k_train" in output and "valid.py --k" in output
+    assert status == 2 and "k_train" in output and "atbsn valid --k" in output
 
 
 def test_what_is_no_result_is_refused(tmp_path):

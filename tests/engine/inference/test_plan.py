@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from atbsn.engine.inference.plan import SHARE, SMALL, UNKNOWN, WORKING, Asked, DeviceFacts, DevicePlan
+from atbsn.engine.inference.plan import SHARE, UNKNOWN, WORKING, Asked, DeviceFacts, DevicePlan
 from atbsn.engine.inference.tiling import Tiler
 
 GB = 2**30
@@ -78,9 +78,9 @@ def test_what_a_user_asks_for_lies_over_it(facts):
 
 
 def test_a_cpu_takes_one_usual_tile_at_a_time():
-    asked = Asked(usual_tile=384, whole=SMALL)
+    asked = Asked(usual_tile=384)
     assert DevicePlan.make(CPU, asked, PHOTOGRAPH, 1.0) == DevicePlan((384, 384), 1, "fp32", False, False)
-    assert DevicePlan.make(CPU, asked, (256, 1024), 1.0).tile is None
+    assert DevicePlan.make(CPU, asked, (256, 1024), 1.0).tile == (384, 384)
     assert DevicePlan.make(CPU, Asked(), (256, 1024), 1.0).tile == (256, 256)
 
 

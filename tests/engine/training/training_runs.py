@@ -349,7 +349,7 @@ def _wrap(owner: Any, name: str, before: Callable = lambda: None, after: Callabl
 
 
 def _interrupted(original: Callable, word: str, name: str, is_due: Callable[[], bool], act: Callable) -> Callable:
-    def write_atomically(path: Path, write: Callable) -> None:
+    def write_atomically(path: Path, write: Callable, *more: Any) -> None:
         def half(file: Any) -> None:
             write(file)
             file.flush()
@@ -357,7 +357,7 @@ def _interrupted(original: Callable, word: str, name: str, is_due: Callable[[], 
             act()
 
         due = Path(path).name == name and is_due()
-        original(path, half if due and word == "half" else write)
+        original(path, half if due and word == "half" else write, *more)
         if due:
             act()
 
