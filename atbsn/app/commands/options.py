@@ -40,7 +40,7 @@ def _list(arguments: Namespace) -> None:
 def _show(arguments: Namespace) -> None:
     """The options that come of these files, all of them, as ``options.yml`` of a run has them; or their texts."""
     if arguments.as_written:
-        texts = [find_option_file(name).read_text(encoding="utf-8").rstrip() for name in arguments.files]
+        texts = [_text(find_option_file(name)).rstrip() for name in arguments.files]
         logger.info("%s", "\n---\n".join(texts))
         return
     logger.info("%s", dump_options(load_options(arguments.files, arguments.set, needs_network=False)).rstrip())
@@ -53,9 +53,18 @@ def _copy(arguments: Namespace) -> None:
     there = [str(target) for target in sources if target.exists()]
     if there:
         raise UserError(f"{', '.join(there)}: there already; remove it, or name another --folder")
+    texts = {target: _text(source) for target, source in sources.items()}
     for target, source in sources.items():
-        write_text(target, source.read_text(encoding="utf-8"))
+        write_text(target, texts[target])
         logger.info("%s: a copy of %s, to change", target, source)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text"
+        raise UserError(f"{path}: cannot be read as an option file ({reason}); name a .yml file") from None
 
 
 def _first_sentence(path: Path) -> str:

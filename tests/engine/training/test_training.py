@@ -43,7 +43,8 @@ def test_training_leaves_what_it_promises(command, write_options, pictures, tmp_
     content = torch.load(folder / "models" / "net_6.pth", weights_only=True)
     assert set(content) == {"params", "params_ema", "metadata"}
     family = [0, 1, 3, 5, 7, 9, 11]
-    assert content["metadata"]["network"] == {"type": "ATBSN", "width": 2, "mean": 0.0, "family": family}
+    network = {"type": "ATBSN", "width": 2, "mean": 0.0, "family": family, "channels": 3}
+    assert content["metadata"]["network"] == network
     assert content["metadata"]["iteration"] == 6 and content["metadata"]["k"] == 3
     assert isinstance(atbsn.load(folder / "models" / "net_6.pth"), torch.nn.Module)
     # The written options are complete: training from them again gives the same weights.
