@@ -382,3 +382,13 @@ def test_a_kind_that_nobody_reads_is_named(tmp_path):
     write(tmp_path / "a.tif", values, photometric="separated", planarconfig="contig", extrasamples=["unassalpha"])
     with pytest.raises(UserError, match=r"a\.tif: .*5 samples of 8 bits, colours 5\); save it as RGB"):
         read_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("kind", ["B", "H"])
+def test_an_orientation_turns_the_picture_whatever_the_type_of_its_tag(tmp_path, kind):
+    """Some writers state it as a byte, which Pillow passes over."""
+    stored = np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extratags=[(274, kind, 1, 6, True)])
+    expected = np.rot90(stored, -1)
+    assert np.array_equal(read_picture(tmp_path / "a.tif").rgb, expected)
+    assert picture_size(tmp_path / "a.tif") == expected.shape[:2]

@@ -19,6 +19,7 @@ from atbsn.pictures.pillow import decoded, in_srgb, open_image, samples_of
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _INCH, _CENTIMETRE = 2, 3
+_ORIENTATION = 274
 
 
 class Tiff(Codec):
@@ -48,9 +49,12 @@ class Tiff(Codec):
                 warnings += (_extra_samples(samples.extra),)
         else:
             image = _by_pillow(data, found)
+            turned = isinstance(
+                getattr(image, "tag_v2", {}).get(_ORIENTATION), int
+            )  # Pillow turns a TIFF itself, if the type is right
             samples, more = samples_of(image)
             known = in_srgb(image, known)
-            orientation, warnings = 1, warnings + more  # Pillow turns a TIFF itself
+            orientation, warnings = 1 if turned else found.orientation, warnings + more
             if found.extra == (0,) and samples.values.shape[2] == 3:
                 warnings += ("its fourth sample, of no stated meaning, is left out",)
         return decoded(samples, known, orientation, warnings)
