@@ -1,19 +1,24 @@
 """How fast training and denoising are, against the same networks written plainly (scripts/naive*.py).
 
-``python scripts/benchmark.py`` measures every method and network in turns, ours, naive, ours, naive, ..., and writes
-benchmark.md and benchmark.json to results/benchmark/. ``--full`` takes the published batch sizes, pictures of 12
-megapixels, further baselines, and also measures how long a training waits for its data.
+``python scripts/benchmark.py`` measures every method and network in turns, ours, naive, ours, naive, ..., the most
+telling first, and writes benchmark.md and benchmark.json to results/benchmark/ after each. A case that fails says why,
+and the next one is measured. ``--seconds 300`` begins no case after that time; ``--profile`` also writes a trace and a
+table of operators of each. ``--full`` takes the published batch sizes, pictures of 12 megapixels, further baselines,
+and also measures how long a training waits for its data.
 
 Naive: float32, channels first, eager, half-plane convolutions by padding and cropping, a pass for every blind spot,
 float32 from the CPU to the device at every step. Ours: as ``train.py`` and ``test.py`` run, in bfloat16 where the
 device has it, on a GPU with ``train.compile`` and ``test.compile`` (docs/performance.md says why not on a CPU).
+Operators and bytes are those of a run before it is compiled.
 """
 
 import argparse
+import gc
 import itertools
 import json
 import platform
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -35,11 +40,11 @@ from atbsn.data.store.prepare import Plan, prepare
 from atbsn.engine.commands import positive, run_command
 from atbsn.engine.precision import autocast, resolve_precision
 from atbsn.engine.training.trainer import Trainer
-from atbsn.utils.errors import UserError
+from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.files import write_text
 from atbsn.utils.log import logger, progress_bar
 from scripts.cases import FULL, QUICK, Bench
-from scripts.measurement import in_turns, measure, peak_tflops, table
+from scripts.measurement import Case, in_turns, measure, peak_tflops, profile, table
 
 WAITING = "waiting for data"
 
@@ -75,20 +80,39 @@ def waiting(bench: Bench, size: tuple[int, int], folder: Path, steps: int) -> di
 
 
 def write(folder: Path, report: dict[str, Any]) -> None:
-    """Write benchmark.json and benchmark.md, and print the latter."""
+    """Write benchmark.json and benchmark.md."""
     peaks = ", ".join(f"{peak:.3g} TFLOP/s in {name}" for name, peak in report["peak TFLOP/s"].items())
     text = (
         f"{report['machine']}, {report['threads']} threads, torch {report['torch']}; ours in {report['precision']}. "
         f"Matrix products reach {peaks}.\n\n{table(report['cases'])}"
     )
+    if report["not reached"]:
+        text += f"\nNot reached in {report['seconds']:.0f} s: {'; '.join(report['not reached'])}.\n"
     for source, share in report[WAITING].items():
         text += f"\nOf AT-BSN's training time, {share:.1%} is spent waiting for data from {source}.\n"
     write_text(folder / "benchmark.json", json.dumps(report, indent=1) + "\n")
     write_text(folder / "benchmark.md", text)
-    logger.info("%s (%s)\n\n%s", folder / "benchmark.md", folder / "benchmark.json", text)
+
+
+def measured(
+    case: Case, device: torch.device, options: argparse.Namespace, peaks: dict[str, float], precision: str
+) -> dict[str, Any]:
+    """The row of ``case``, or what it failed of; memory is given back either way."""
+    try:
+        row = measure(case, device, options.rounds, peaks, precision)
+        if options.profile:
+            profile(case, options.output / "profiles", device)
+    except Exception as error:  # of whatever a case runs into, the others know nothing
+        row = {"case": case.name, "failed": f"failed: {in_a_phrase(error)}"}
+        logger.warning("%s: %s", case.name, row["failed"])
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return row
 
 
 def main() -> None:
+    start = time.perf_counter()
     options = parse()
     device = torch.device(options.device)
     precision = resolve_precision(options.precision, device)
@@ -96,6 +120,16 @@ def main() -> None:
     torch.manual_seed(0)
     sizes = FULL if options.full else QUICK
     peaks = {name: peak_tflops(device, dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
+    rows: list[dict[str, Any]] = []
+    report: dict[str, Any] = {
+        "machine": machine_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "precision": precision, "peak TFLOP/s": peaks, "seconds": options.seconds, "cases": rows, "not reached": [],
+        WAITING: {},
+    }  # fmt: skip
+
+    def in_time() -> bool:
+        return options.seconds is None or time.perf_counter() - start < options.seconds
+
     with TemporaryDirectory() as scratch:
         bench = Bench(device, precision, options.width, options.wide, Path(scratch) / "teacher.pth")
         teacher = build_arch({"type": "ATBSN", "width": options.width})
@@ -105,20 +139,26 @@ def main() -> None:
             raise UserError(
                 f"--only: {', '.join(options.only)}: no case is named so; try 'training', 'student' or 'C-BSN'"
             )
-        rows = [measure(case, device, options.rounds, peaks, precision) for case in progress_bar(cases, "benchmark")]
-        shares = {}
+        for case in progress_bar(cases, "benchmark"):
+            if in_time():
+                rows.append(measured(case, device, options, peaks, precision))
+            else:
+                report["not reached"].append(case.name)
+            write(options.output, report)
         if options.full and any(word in WAITING for word in options.only):
-            shares = waiting(bench, sizes.train_atbsn, Path(scratch), steps=30 if device.type == "cuda" else 3)
-    machine = (
-        torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    )
-    write(
-        options.output,
-        {
-            "machine": machine, "threads": torch.get_num_threads(), "torch": torch.__version__, "precision": precision,
-            "peak TFLOP/s": peaks, "cases": rows, WAITING: shares,
-        },
-    )  # fmt: skip
+            if in_time():
+                steps = 30 if device.type == "cuda" else 3
+                report[WAITING] = waiting(bench, sizes.train_atbsn, Path(scratch), steps)
+            else:
+                report["not reached"].append(WAITING)
+            write(options.output, report)
+    text = (options.output / "benchmark.md").read_text(encoding="utf-8")
+    logger.info("%s (%s)\n\n%s", options.output / "benchmark.md", options.output / "benchmark.json", text)
+
+
+def machine_name(device: torch.device) -> str:
+    """Of the GPU, or of the CPU as far as the system tells."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
 
 
 def parse() -> argparse.Namespace:
@@ -130,6 +170,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda") if gpu else ("cpu",), default="cuda" if gpu else "cpu")
     parser.add_argument("--full", action="store_true", help="published sizes; tens of minutes on a CPU")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORDS", help="cases whose name holds one of these")
+    parser.add_argument("--seconds", type=positive(float), metavar="S", help="begin no case after so many")
+    parser.add_argument("--profile", action="store_true", help="write traces and tables of operators, too")
     parser.add_argument("--rounds", type=positive(int), default=3, help="turns of each variant (default: 3)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of our variants")
     parser.add_argument("--width", type=positive(int), default=48, help="of the UNets and TM-BSN (default: 48)")

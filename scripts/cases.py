@@ -1,24 +1,34 @@
 """The cases of scripts/benchmark.py: every method and network, ours and written plainly."""
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from atbsn.archs import apbsn, atbsn, cbsn, lgbpn, students, tmbsn
 from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.archs.photonet import PhotoNet
 from atbsn.archs.plain_unet import UNet
+from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import build_denoiser
+from atbsn.engine.inference.picture import denoise
 from atbsn.engine.precision import autocast
 from atbsn.engine.training.checkpoint import Learner
 from atbsn.engine.training.finite import FiniteGuard
+from atbsn.engine.training.graph import WARM_UP
 from atbsn.engine.training.loggers import LossMeter
 from atbsn.engine.training.optimization import build_optimizer, build_scheduler
+from atbsn.engine.training.setup import captures
 from atbsn.engine.training.trainer import Schedule, Trainer
 from atbsn.models.apbsn import APBSNModel
 from atbsn.models.base import Model
@@ -27,6 +37,7 @@ from atbsn.models.bsn import BSNModel
 from atbsn.models.cbsn import CBSNModel
 from atbsn.models.distill import DistillModel
 from atbsn.models.neighbor2neighbor import Neighbor2NeighborModel
+from atbsn.models.renoise import RenoiseModel
 from atbsn.models.sdap import SDAPModel
 from atbsn.options.schema import Adam, Test, Train
 from atbsn.utils.types import Precision
@@ -43,6 +54,7 @@ class Sizes:
     train_atbsn: tuple[int, int]
     distill: tuple[int, int]
     train_cbsn: tuple[int, int]
+    shipped: tuple[int, int]
     teachers: tuple[int, int]
     light: tuple[int, int]
     heavy: tuple[int, int]
@@ -51,8 +63,21 @@ class Sizes:
     slow: tuple[int, int]
 
 
-QUICK = Sizes((2, 128), (2, 128), (1, 120), (256, 256), (704, 928), (480, 480), (256, 256), (192, 192), (120, 120))
-FULL = Sizes((8, 256), (8, 128), (4, 120), (512, 512), (3000, 4000), (1376, 1376), (1024, 1024), (480, 480), (480, 480))
+QUICK = Sizes(
+    (2, 128), (2, 128), (1, 120), (2, 128), (256, 256), (704, 928), (480, 480), (256, 256), (192, 192), (120, 120)
+)
+FULL = Sizes(
+    (8, 256),
+    (8, 128),
+    (4, 120),
+    (64, 128),
+    (512, 512),
+    (3000, 4000),
+    (1376, 1376),
+    (1024, 1024),
+    (480, 480),
+    (480, 480),
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +98,7 @@ class Bench:
     teacher: Path
 
     def cases(self, sizes: Sizes, full: bool) -> list[Case]:
-        """In the order of the table; all of them if ``full``."""
+        """The most telling first; all of them if ``full``."""
         w, net = self.width, naive.ATBSN
         distill = f"distillation step, {len(KS)} teachers into C"
         cases = [
@@ -83,12 +108,17 @@ class Bench:
                            lambda: (naive.StudentC(w), self._naive_distill())),
             self._training("C-BSN training step", sizes.train_cbsn, lambda: CBSNModel(cbsn.CBSN(self.wide)),
                            lambda: (naive.CBSN(self.wide), naive.cbsn_loss)),
+            self._inference("student C", sizes.light, students.StudentC(w), naive.StudentC(w)),
+            self._shipped("real", sizes.light),
+            self._shipped("fast", sizes.light),
+            self._training("training step of the shipped weights", sizes.shipped,
+                           lambda: RenoiseModel(PhotoNet()), None),
+            self._folder("real", sizes.light),
             self._teachers("teacher family", sizes.teachers, atbsn.ATBSN(w), net(w)),
             self._teachers("TM-BSN family", sizes.slow, tmbsn.TMBSN(w), naive_directional.TMBSN(w)),
             self._inference("AT-BSN, k = 3", sizes.heavy, atbsn.ATBSN(w), net(w)),
             self._inference("student A", sizes.light, students.StudentA(), naive.StudentA()),
             self._inference("student B", sizes.heavy, students.StudentB(), naive.StudentB()),
-            self._inference("student C", sizes.light, students.StudentC(w), naive.StudentC(w)),
             self._inference("C-BSN", sizes.cbsn, cbsn.CBSN(self.wide), naive.CBSN(self.wide)),
             self._inference("AP-BSN + R3", sizes.refined, apbsn.APBSN(self.wide), naive_baselines.APBSN(self.wide)),
         ]  # fmt: skip
@@ -128,7 +158,7 @@ class Bench:
         scaler = torch.amp.GradScaler(self.device.type, enabled=False)
         guard = FiniteGuard(0, str, lambda: None, scaler)
         learner = Learner(model, None, optimizer, build_scheduler(train, optimizer), scaler, LossMeter())
-        schedule = Schedule(train.total_iter, precision=train.precision)
+        schedule = Schedule(train.total_iter, precision=train.precision, cuda_graph=captures(train, self.device))
         nothing: Any = None  # steps alone need no files, no log and no validation
         trainer = Trainer(learner, iter(batches), guard, nothing, nothing, nothing, schedule, self.device)
         return trainer, self._compiler(model)
@@ -142,7 +172,7 @@ class Bench:
         name: str,
         size: tuple[int, int],
         model: Callable[[], Model],
-        plain: Callable[[], tuple[Any, Callable[[Any, Tensor], Tensor]]],
+        plain: Callable[[], tuple[Any, Callable[[Any, Tensor], Tensor]]] | None,
     ) -> Case:
         batch, side = size
 
@@ -156,9 +186,12 @@ class Bench:
                 raw = {key: value.pin_memory() for key, value in raw.items()}
             trainer, compiler = self.trainer(model(), itertools.repeat(raw))
             numbers = itertools.count(1)
-            return Variant(lambda: trainer.learner.meter.add(trainer.step(next(numbers))), compiler)
+            return Variant(
+                lambda: trainer.learner.meter.add(trainer.step(next(numbers))), compiler, warm_up=WARM_UP + 1
+            )
 
         def baseline() -> Variant:
+            assert plain is not None
             net, loss_of = plain()
             optimizer = torch.optim.Adam(net.to(self.device).parameters(), lr=1e-4)
             noisy = torch.randint(256, (batch, 3, side, side)).float()
@@ -172,7 +205,47 @@ class Bench:
 
             return Variant(step)
 
-        return Case(f"{name}, {batch} x {side} x {side}", "it", 1, batch * side**2, ours, baseline)
+        naive = None if plain is None else baseline
+        return Case(f"{name}, {batch} x {side} x {side}", "it", 1, batch * side**2, ours, naive)
+
+    def _shipped(self, name: str, size: tuple[int, int]) -> Case:
+        """``atbsn.denoise`` with weights that ship, from uint8 to uint8, against their network in float32 at once."""
+        image = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
+
+        def ours() -> Variant:
+            net = load(name).to(self.device)
+            return Variant(lambda: denoise(net, image), warm_up=3)
+
+        def baseline() -> Variant:
+            net = load(name).to(self.device)
+
+            @torch.no_grad()
+            def run() -> np.ndarray:
+                noisy = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
+                return net(noisy)[0].clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+            return Variant(run)
+
+        pixels = size[0] * size[1]
+        return Case(f"atbsn.denoise({name}), {size[0]} x {size[1]}", "MP", pixels / 1e6, pixels, ours, baseline)
+
+    def _folder(self, name: str, size: tuple[int, int], pictures: int = 4) -> Case:
+        """``atbsn denoise`` of a folder of JPEGs, its start included; the arithmetic of that process is not counted."""
+
+        def ours() -> Variant:
+            folder = self.teacher.parent / "folder"
+            folder.mkdir(exist_ok=True)
+            rng = np.random.default_rng(0)
+            for number in range(pictures):
+                small = rng.integers(256, size=(size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
+                cv2.imwrite(str(folder / f"{number}.jpg"), cv2.resize(small, (size[1], size[0])))
+            output = folder.with_name("clean")
+            arguments = ["denoise", str(folder), "--output", str(output), "--weights", name]
+            return Variant(partial(_command, [*arguments, "--device", self.device.type, "--overwrite"]))
+
+        pixels = pictures * size[0] * size[1]
+        name = f"atbsn denoise ({name}), a folder of {pictures} JPEGs of {size[0]} x {size[1]}"
+        return Case(name, "pictures", pictures, pixels, ours, None)
 
     def _distill_model(self) -> Model:
         return DistillModel(students.StudentC(self.width), str(self.teacher), KS)
@@ -225,6 +298,14 @@ class Bench:
 
         pixels = noisy[0, 0].numel()
         return Case(f"{name}, {size[0]} x {size[1]}", "MP", pixels / 1e6, pixels, ours, baseline)
+
+
+def _command(arguments: list[str]) -> None:
+    """``atbsn`` with these arguments, in a process of its own."""
+    root = str(Path(__file__).resolve().parents[1])
+    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    command = [sys.executable, "-m", "atbsn", *arguments]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": paths})
 
 
 class _Family(nn.Module):

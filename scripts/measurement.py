@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,13 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+from atbsn.utils.files import write_text
 
 Run = Callable[[], object]
 """One unit of work. On a GPU it may still be under way when the call returns."""
@@ -18,10 +25,15 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do the work: ``run``, and what, if anything, compiles it once its arithmetic has been counted."""
+    """One way to do the work: ``run``, and what, if anything, compiles it once its arithmetic has been counted.
+
+    Attributes:
+        warm_up: runs before it is as fast as it gets: compiled, and captured as a graph.
+    """
 
     run: Run
     compile: Run | None = None
+    warm_up: int = 1
 
 
 @dataclass(frozen=True)
@@ -30,10 +42,10 @@ class Case:
 
     Attributes:
         name: of the row.
-        unit: what is counted: ``it`` (training iterations) or ``MP`` (megapixels of pictures).
+        unit: what is counted: ``it`` (training iterations), ``MP`` (megapixels of pictures) or ``pictures``.
         amount: units a run.
         pixels: pixels a run, for MACs a pixel.
-        ours, naive: build the two variants.
+        ours, naive: build the two variants; of a whole folder nothing is written plainly.
     """
 
     name: str
@@ -41,28 +53,34 @@ class Case:
     amount: float
     pixels: int
     ours: Callable[[], Variant]
-    naive: Callable[[], Variant]
+    naive: Callable[[], Variant] | None
 
 
 def measure(case: Case, device: torch.device, rounds: int, peaks: dict[str, float], precision: str) -> dict[str, Any]:
-    """Both variants of ``case``: speed (medians of ``rounds`` turns), working memory and arithmetic.
+    """Both variants of ``case``: speed (medians of ``rounds`` turns), working memory, arithmetic, operators and bytes.
 
     Args:
         peaks: TFLOP/s of matrix products by precision, for the share that is reached.
         precision: of our variant; the naive one is fp32.
     """
-    names = {"ours": precision, "naive": "fp32"}
+    names = {"ours": precision, "naive": "fp32"} if case.naive is not None else {"ours": precision}
     figures: dict[str, Any] = {}
     runs: dict[str, Run] = {}
     for name in names:
         variant: Variant = getattr(case, name)()
-        with FlopCounterMode(display=False) as counter:
+        with Traffic() as traffic, FlopCounterMode(display=False) as counter:
             variant.run()
         if variant.compile is not None:
             variant.compile()
+        for _ in range(variant.warm_up if device.type == "cuda" else 0):
             variant.run()
         runs[name] = variant.run
-        figures[name] = {"flop": counter.get_total_flops(), "memory_mb": working_memory(variant.run, device)}
+        figures[name] = {
+            "flop": counter.get_total_flops(),
+            "operators": traffic.operators,
+            "gigabytes": traffic.bytes / 1e9,
+            "memory_mb": working_memory(variant.run, device),
+        }
     seconds = in_turns(runs, device, rounds)
     for name, kind in names.items():
         tflops = figures[name].pop("flop") / 1e12
@@ -73,10 +91,54 @@ def measure(case: Case, device: torch.device, rounds: int, peaks: dict[str, floa
             "TFLOP/s": tflops / seconds[name],
             "share of peak": tflops / seconds[name] / peaks[kind],
         }
+    if "naive" not in figures:
+        return {"case": case.name, "unit": case.unit, **figures}
     ours, naive = figures["ours"], figures["naive"]
     memory = None if naive["memory_mb"] is None else ours["memory_mb"] / naive["memory_mb"]
     speed = naive["seconds"] / ours["seconds"]
     return {"case": case.name, "unit": case.unit, **figures, "faster": speed, "memory": memory}
+
+
+class Traffic(TorchDispatchMode):
+    """Counts the operators of eager work that a device is told to do, and the bytes that they read and write.
+
+    Views are none. An operator reads all of what it is given, which for a look-up is too much.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operators, self.bytes = 0, 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        given, made = _tensors((args, kwargs)), _tensors(result)
+        storages = {tensor.untyped_storage().data_ptr() for tensor in given}
+        if function._schema.is_mutable or any(each.untyped_storage().data_ptr() not in storages for each in made):
+            self.operators += 1
+            self.bytes += sum(tensor.nbytes for tensor in (*given, *made))
+        return result
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def profile(case: Case, folder: Path, device: torch.device) -> None:
+    """Write our variant's trace (for chrome://tracing or Perfetto) and its table of operators to ``folder``."""
+    variant = case.ours()
+    if variant.compile is not None:
+        variant.compile()
+    for _ in range(variant.warm_up):
+        variant.run()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with torch.profiler.profile(activities=activities) as seen:
+        variant.run()
+        _synchronise(device)
+    folder.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "_", case.name).strip("_")
+    seen.export_chrome_trace(str(folder / f"{name}.trace.json"))
+    by = "self_cuda_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    write_text(folder / f"{name}.operators.txt", seen.key_averages().table(sort_by=by, row_limit=60))
 
 
 def in_turns(runs: dict[str, Run], device: torch.device, rounds: int) -> dict[str, float]:
@@ -131,20 +193,27 @@ def peak_tflops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows of ``measure`` in Markdown."""
+    """The rows of ``measure`` in Markdown; a case that failed says why."""
     header = (
-        "| | ours | naive | ratio | memory ours | naive | ratio | kMAC/pixel ours | naive | TFLOP/s ours | of peak |"
+        "| | ours | naive | ratio | memory ours | naive | ratio | kMAC/pixel ours | naive | TFLOP/s ours | of peak "
+        "| operators ours | naive | GB ours | naive |"
     )
     lines = [header, "|" + "---|" * (header.count("|") - 1)]
     for row in rows:
-        unit, ours, naive = f"{row['unit']}/s", row["ours"], row["naive"]
-        memory = ["", "", ""]
-        if row["memory"] is not None:
-            memory = [f"{ours['memory_mb']:.0f} MB", f"{naive['memory_mb']:.0f} MB", f"{row['memory']:.2f}"]
+        if "failed" in row:
+            lines.append(f"| {row['case']} | {row['failed']} |" + " |" * (header.count("|") - 3))
+            continue
+        unit, ours, naive = f"{row['unit']}/s", row["ours"], row.get("naive")
+        ratio = "" if naive is None else f"**{row['faster']:.2f}x**"
+        less = "" if row.get("memory") is None else f"{row['memory']:.2f}"
+
+        def both(key: str, form: str, ours: Any = ours, naive: Any = naive) -> list[str]:
+            return ["" if each is None or each[key] is None else form.format(each[key]) for each in (ours, naive)]
+
         cells = [
-            row["case"], f"{ours[unit]:.3g} {unit}", f"{naive[unit]:.3g} {unit}", f"**{row['faster']:.2f}x**", *memory,
-            f"{ours['kMAC/pixel']:,.0f}", f"{naive['kMAC/pixel']:,.0f}", f"{ours['TFLOP/s']:.3g}",
-            f"{ours['share of peak']:.0%}",
+            row["case"], *both(unit, f"{{:.3g}} {unit}"), ratio, *both("memory_mb", "{:.0f} MB"), less,
+            *both("kMAC/pixel", "{:,.0f}"), f"{ours['TFLOP/s']:.3g}", f"{ours['share of peak']:.0%}",
+            *both("operators", "{:,}"), *both("gigabytes", "{:.3g}"),
         ]  # fmt: skip
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
