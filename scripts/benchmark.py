@@ -2,14 +2,15 @@
 
 ``python scripts/benchmark.py`` measures every method and network in turns, ours, naive, ours, naive, ..., the most
 telling first, and writes benchmark.md and benchmark.json to results/benchmark/ after each. A case that fails says why,
-and the next one is measured. ``--seconds 300`` begins no case after that time; ``--profile`` also writes a trace and a
-table of operators of each. ``--full`` takes the published batch sizes, pictures of 12 megapixels, further baselines,
-and also measures how long a training waits for its data.
+the next one is measured, and the exit status is 2. ``--seconds 300`` begins no case after that time; ``--profile`` also
+writes a trace and a table of operators of each. ``--full`` takes the published batch sizes, pictures of 12 megapixels,
+further baselines, and also measures how long a training waits for its data.
 
 Naive: float32, channels first, eager, half-plane convolutions by padding and cropping, a pass for every blind spot,
 float32 from the CPU to the device at every step. Ours: as ``train.py`` and ``test.py`` run, in bfloat16 where the
 device has it, on a GPU with ``train.compile`` and ``test.compile`` (docs/performance.md says why not on a CPU).
-Operators and bytes are those of a run before it is compiled.
+Shipped weights: ours is what ``atbsn.denoise`` and ``atbsn denoise`` do, naive their network over the whole picture, in
+float32. Operators and bytes are those of a run before it is compiled.
 """
 
 import argparse
@@ -17,15 +18,12 @@ import gc
 import itertools
 import json
 import platform
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -43,10 +41,11 @@ from atbsn.engine.training.trainer import Trainer
 from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.files import write_text
 from atbsn.utils.log import logger, progress_bar
-from scripts.cases import FULL, QUICK, Bench
-from scripts.measurement import Case, in_turns, measure, peak_tflops, profile, table
+from cases import FULL, QUICK, Bench
+from measurement import in_turns, measure, peak_tflops, profile, table
 
 WAITING = "waiting for data"
+T = TypeVar("T")
 
 
 def _steps(trainer: Trainer, number: int) -> None:
@@ -87,31 +86,28 @@ def write(folder: Path, report: dict[str, Any]) -> None:
         f"Matrix products reach {peaks}.\n\n{table(report['cases'])}"
     )
     if report["not reached"]:
-        text += f"\nNot reached in {report['seconds']:.0f} s: {'; '.join(report['not reached'])}.\n"
+        text += f"\nNot reached in {report['seconds']:g} s: {'; '.join(report['not reached'])}.\n"
     for source, share in report[WAITING].items():
         text += f"\nOf AT-BSN's training time, {share:.1%} is spent waiting for data from {source}.\n"
     write_text(folder / "benchmark.json", json.dumps(report, indent=1) + "\n")
     write_text(folder / "benchmark.md", text)
 
 
-def measured(
-    case: Case, device: torch.device, options: argparse.Namespace, peaks: dict[str, float], precision: str
-) -> dict[str, Any]:
-    """The row of ``case``, or what it failed of; memory is given back either way."""
+def attempt(name: str, action: Callable[[], T], device: torch.device) -> tuple[T | None, str | None]:
+    """What ``action`` gives; or why it failed, and the other cases go on. Memory is given back either way."""
     try:
-        row = measure(case, device, options.rounds, peaks, precision)
-        if options.profile:
-            profile(case, options.output / "profiles", device)
-    except Exception as error:  # of whatever a case runs into, the others know nothing
-        row = {"case": case.name, "failed": f"failed: {in_a_phrase(error)}"}
-        logger.warning("%s: %s", case.name, row["failed"])
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-    return row
+        return action(), None
+    except Exception as error:
+        expected = isinstance(error, (UserError, OSError, MemoryError, torch.OutOfMemoryError))
+        logger.error("%s: failed: %s", name, in_a_phrase(error), exc_info=not expected)
+        return None, in_a_phrase(error)
+    finally:
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
-def main() -> None:
+def main() -> int:
     start = time.perf_counter()
     options = parse()
     device = torch.device(options.device)
@@ -121,6 +117,7 @@ def main() -> None:
     sizes = FULL if options.full else QUICK
     peaks = {name: peak_tflops(device, dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
     rows: list[dict[str, Any]] = []
+    failures = 0
     report: dict[str, Any] = {
         "machine": machine_name(device), "threads": torch.get_num_threads(), "torch": torch.__version__,
         "precision": precision, "peak TFLOP/s": peaks, "seconds": options.seconds, "cases": rows, "not reached": [],
@@ -139,21 +136,33 @@ def main() -> None:
             raise UserError(
                 f"--only: {', '.join(options.only)}: no case is named so; try 'training', 'student' or 'C-BSN'"
             )
+        write(options.output, report)  # a folder that cannot be written to is told of before minutes are spent
         for case in progress_bar(cases, "benchmark"):
-            if in_time():
-                rows.append(measured(case, device, options, peaks, precision))
-            else:
+            if not in_time():
                 report["not reached"].append(case.name)
+                continue
+            measuring = partial(measure, case, device, options.rounds, peaks, precision)
+            row, reason = attempt(case.name, measuring, device)
+            rows.append({"case": case.name, "failed": reason} if row is None else row)
             write(options.output, report)
+            if options.profile and row is not None:
+                profiling = partial(profile, case, options.output / "profiles", device)
+                _, reason = attempt(f"profile of {case.name}", profiling, device)
+            failures += reason is not None
+        write(options.output, report)
         if options.full and any(word in WAITING for word in options.only):
             if in_time():
                 steps = 30 if device.type == "cuda" else 3
-                report[WAITING] = waiting(bench, sizes.train_atbsn, Path(scratch), steps)
+                sharing = partial(waiting, bench, sizes.train_atbsn, Path(scratch), steps)
+                shares, reason = attempt(WAITING, sharing, device)
+                report[WAITING] = shares or {}
+                failures += reason is not None
             else:
                 report["not reached"].append(WAITING)
             write(options.output, report)
     text = (options.output / "benchmark.md").read_text(encoding="utf-8")
     logger.info("%s (%s)\n\n%s", options.output / "benchmark.md", options.output / "benchmark.json", text)
+    return 2 if failures else 0
 
 
 def machine_name(device: torch.device) -> str:

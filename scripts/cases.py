@@ -1,10 +1,7 @@
 """The cases of scripts/benchmark.py: every method and network, ours and written plainly."""
 
 import itertools
-import os
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import naive
+import naive_baselines
+import naive_directional
+from atbsn.app.report import Reporter
 from atbsn.archs import apbsn, atbsn, cbsn, lgbpn, students, tmbsn
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.photonet import PhotoNet
@@ -22,6 +23,8 @@ from atbsn.archs.plain_unet import UNet
 from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import build_denoiser
 from atbsn.engine.inference.picture import denoise
+from atbsn.engine.inference.pipeline.plan import beside
+from atbsn.engine.inference.pipeline.run import Result, run
 from atbsn.engine.precision import autocast
 from atbsn.engine.training.checkpoint import Learner
 from atbsn.engine.training.finite import FiniteGuard
@@ -41,10 +44,11 @@ from atbsn.models.renoise import RenoiseModel
 from atbsn.models.sdap import SDAPModel
 from atbsn.options.schema import Adam, Test, Train
 from atbsn.utils.types import Precision
-from scripts import naive, naive_baselines, naive_directional
-from scripts.measurement import Case, Run, Variant
+from measurement import Case, Run, Variant
 
 KS = naive.KS
+Plain = Callable[[], tuple[Any, Callable[[Any, Tensor], Tensor]]]
+"""Builds a network that is written plainly, and the loss of it on a noisy batch."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ class Bench:
         name: str,
         size: tuple[int, int],
         model: Callable[[], Model],
-        plain: Callable[[], tuple[Any, Callable[[Any, Tensor], Tensor]]] | None,
+        plain: Plain | None,
     ) -> Case:
         batch, side = size
 
@@ -186,12 +190,10 @@ class Bench:
                 raw = {key: value.pin_memory() for key, value in raw.items()}
             trainer, compiler = self.trainer(model(), itertools.repeat(raw))
             numbers = itertools.count(1)
-            return Variant(
-                lambda: trainer.learner.meter.add(trainer.step(next(numbers))), compiler, warm_up=WARM_UP + 1
-            )
+            step = partial(_step, trainer, numbers)
+            return Variant(step, compiler, warm_up=WARM_UP + 1)
 
-        def baseline() -> Variant:
-            assert plain is not None
+        def baseline(plain: Plain) -> Variant:
             net, loss_of = plain()
             optimizer = torch.optim.Adam(net.to(self.device).parameters(), lr=1e-4)
             noisy = torch.randint(256, (batch, 3, side, side)).float()
@@ -205,8 +207,8 @@ class Bench:
 
             return Variant(step)
 
-        naive = None if plain is None else baseline
-        return Case(f"{name}, {batch} x {side} x {side}", "it", 1, batch * side**2, ours, naive)
+        name = f"{name}, {batch} x {side} x {side}"
+        return Case(name, "it", 1, batch * side**2, ours, None if plain is None else partial(baseline, plain))
 
     def _shipped(self, name: str, size: tuple[int, int]) -> Case:
         """``atbsn.denoise`` with weights that ship, from uint8 to uint8, against their network in float32 at once."""
@@ -214,38 +216,44 @@ class Bench:
 
         def ours() -> Variant:
             net = load(name).to(self.device)
-            return Variant(lambda: denoise(net, image), warm_up=3)
+            return Variant(lambda: denoise(net, image, precision=self.precision), warm_up=3)
 
         def baseline() -> Variant:
-            net = load(name).to(self.device)
-
-            @torch.no_grad()
-            def run() -> np.ndarray:
-                noisy = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float()
-                return net(noisy)[0].clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
-
-            return Variant(run)
+            return Variant(partial(_denoise_plainly, load(name).to(self.device), image))
 
         pixels = size[0] * size[1]
         return Case(f"atbsn.denoise({name}), {size[0]} x {size[1]}", "MP", pixels / 1e6, pixels, ours, baseline)
 
     def _folder(self, name: str, size: tuple[int, int], pictures: int = 4) -> Case:
-        """``atbsn denoise`` of a folder of JPEGs, its start included; the arithmetic of that process is not counted."""
+        """``atbsn denoise`` of a folder of JPEGs once it has started, against one after another."""
+        folder, clean = self.teacher.parent / "noisy", self.teacher.parent / "clean"
 
         def ours() -> Variant:
-            folder = self.teacher.parent / "folder"
-            folder.mkdir(exist_ok=True)
-            rng = np.random.default_rng(0)
-            for number in range(pictures):
-                small = rng.integers(256, size=(size[0] // 8, size[1] // 8, 3), dtype=np.uint8)
-                cv2.imwrite(str(folder / f"{number}.jpg"), cv2.resize(small, (size[1], size[0])))
-            output = folder.with_name("clean")
-            arguments = ["denoise", str(folder), "--output", str(output), "--weights", name]
-            return Variant(partial(_command, [*arguments, "--device", self.device.type, "--overwrite"]))
+            _write_photographs(folder, size, pictures)
+            net = load(name).to(self.device)
+            denoiser = build_denoiser(net, self.device, Test(precision=self.precision), net.denoise_settings)
+
+            def denoise_all() -> None:
+                tasks = beside([str(folder)], str(clean), overwrite=True).tasks
+                run(tasks, denoiser, _check, observer=Reporter())
+
+            return Variant(denoise_all)
+
+        def baseline() -> Variant:
+            _write_photographs(folder, size, pictures)
+            clean.mkdir(exist_ok=True)
+            net = load(name).to(self.device)
+
+            def denoise_each() -> None:
+                for path in folder.iterdir():
+                    image = np.asarray(cv2.imread(str(path)))[..., ::-1].copy()  # BGR to RGB
+                    cv2.imwrite(str(clean / path.name), _denoise_plainly(net, image)[..., ::-1])
+
+            return Variant(denoise_each)
 
         pixels = pictures * size[0] * size[1]
-        name = f"atbsn denoise ({name}), a folder of {pictures} JPEGs of {size[0]} x {size[1]}"
-        return Case(name, "pictures", pictures, pixels, ours, None)
+        name_of_case = f"folder of {pictures} JPEGs, {name}, {size[0]} x {size[1]}"
+        return Case(name_of_case, "pictures", pictures, pixels, ours, baseline)
 
     def _distill_model(self) -> Model:
         return DistillModel(students.StudentC(self.width), str(self.teacher), KS)
@@ -300,12 +308,35 @@ class Bench:
         return Case(f"{name}, {size[0]} x {size[1]}", "MP", pixels / 1e6, pixels, ours, baseline)
 
 
-def _command(arguments: list[str]) -> None:
-    """``atbsn`` with these arguments, in a process of its own."""
-    root = str(Path(__file__).resolve().parents[1])
-    paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "atbsn", *arguments]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": paths})
+def _step(trainer: Trainer, numbers: Iterator[int]) -> None:
+    trainer.learner.meter.add(trainer.step(next(numbers)))
+
+
+@torch.no_grad()
+def _denoise_plainly(net: Network, image: np.ndarray) -> np.ndarray:
+    """The whole picture at once in float32; (H, W, 3) uint8."""
+    noisy = torch.from_numpy(image).to(next(net.parameters()).device).permute(2, 0, 1)[None].float()
+    return net(noisy)[0].clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _write_photographs(folder: Path, size: tuple[int, int], number: int) -> None:
+    """JPEGs with soft shapes and noise, which makes them as large as those of cameras."""
+    folder.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    for each in range(number):
+        shapes = cv2.resize(rng.uniform(0, 255, size=(size[0] // 32, size[1] // 32, 3)), (size[1], size[0]))
+        noisy = (shapes + rng.normal(0, 10, shapes.shape)).clip(0, 255)
+        cv2.imwrite(str(folder / f"{each}.jpg"), noisy.astype(np.uint8))
+
+
+def _check(result: Result) -> None:
+    """A folder of which a picture failed was not denoised.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    if result.reason is not None:
+        raise RuntimeError(f"{result.task.label}: {result.reason}")
 
 
 class _Family(nn.Module):

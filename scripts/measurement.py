@@ -45,7 +45,7 @@ class Case:
         unit: what is counted: ``it`` (training iterations), ``MP`` (megapixels of pictures) or ``pictures``.
         amount: units a run.
         pixels: pixels a run, for MACs a pixel.
-        ours, naive: build the two variants; of a whole folder nothing is written plainly.
+        ours, naive: build the two variants; None: it is not written plainly.
     """
 
     name: str
@@ -201,7 +201,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = [header, "|" + "---|" * (header.count("|") - 1)]
     for row in rows:
         if "failed" in row:
-            lines.append(f"| {row['case']} | {row['failed']} |" + " |" * (header.count("|") - 3))
+            reason = row["failed"].replace("|", "/")  # which would begin another cell
+            lines.append(f"| {row['case']} | failed: {reason} |" + " |" * (header.count("|") - 3))
             continue
         unit, ours, naive = f"{row['unit']}/s", row["ours"], row.get("naive")
         ratio = "" if naive is None else f"**{row['faster']:.2f}x**"

@@ -206,7 +206,8 @@ def imports(node: ast.AST, always: bool = True) -> Iterator[tuple[str, bool]]:
             names = [child.module]
         for name in names:
             module = name.split(".")[0]
-            if module not in sys.stdlib_module_names and module not in ("atbsn", "scripts"):
+            ours = module == "atbsn" or (REPOSITORY / "scripts" / f"{module}.py").exists()  # one script of another
+            if module not in sys.stdlib_module_names and not ours:
                 yield module, always
         later = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         for_types = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)

@@ -354,8 +354,8 @@ BUILT = {
 """Where train.py, valid.py and test.py have built all, and would begin to write."""
 COMPUTED = {
     "atbsn.app.commands.compare.measure_candidates": leave,
-    "scripts.measurement.measure": leave,
-    "scripts.measurement.peak_tflops": lambda *arguments: 1.0,
+    "measurement.measure": leave,
+    "measurement.peak_tflops": lambda *arguments: 1.0,
     "time.process_time": leave,  # before prepare speed measures for seconds
     "torch.onnx.export": leave,
 }

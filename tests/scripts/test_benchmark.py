@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import benchmark
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.data.loader import train_loader
 from atbsn.data.store.lmdb import LmdbReader
-from scripts import benchmark
-from scripts.cases import Bench, Sizes
-from scripts.measurement import Traffic, in_turns, measure, table, working_memory
+from atbsn.utils.errors import UserError
+from cases import Bench, Sizes
+from measurement import Traffic, in_turns, measure, table, working_memory
 
 CPU = torch.device("cpu")
 
@@ -52,9 +53,13 @@ def test_every_case_runs_in_both_ways(tmp_path):
     assert len(rows) == 24
     for name, row in rows.items():
         both = [variant for variant in ("ours", "naive") if variant in row]
-        assert len(both) == 2 or name in ("training step of the shipped weights", "atbsn denoise (real)")
-        counted = name != "atbsn denoise (real)"  # in a process of its own
-        assert all((row[each]["kMAC/pixel"] > 0) == (row[each]["operators"] > 0) == counted for each in both), name
+        assert len(both) == 2 or name == "training step of the shipped weights"
+        for each in both:
+            assert all(row[each][key] > 0 for key in ("kMAC/pixel", "operators", "gigabytes", "seconds")), name
+    # The same network, over one picture of a size and over four.
+    alone, folder = rows["atbsn.denoise(real)"], rows["folder of 4 JPEGs"]
+    assert folder["naive"]["operators"] == 4 * alone["naive"]["operators"]
+    assert folder["ours"]["kMAC/pixel"] == pytest.approx(alone["ours"]["kMAC/pixel"])
     lines = table([*rows.values()]).splitlines()
     assert len(lines) == 2 + len(rows) and len({line.count("|") for line in lines}) == 1
     # The same nine passes; one feature pass instead of five.
@@ -71,17 +76,40 @@ def test_a_failing_case_does_not_lose_the_others(command, tmp_path, monkeypatch)
     def refuse(*_):
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 TB")
 
-    monkeypatch.setattr("scripts.naive.bsn_loss", refuse)
+    monkeypatch.setattr("naive.bsn_loss", refuse)
+    monkeypatch.setattr("measurement.peak_tflops", lambda *_: 1.0)
     status, output = command("scripts/benchmark.py", *SMALL, "--only", "AT-BSN training", "student A", "--profile")
-    assert (
-        status == 0 and "AT-BSN training step, 2 x 128 x 128: failed: OutOfMemoryError: CUDA out of memory." in output
-    )
+    assert status == 2 and "Traceback" not in output
+    assert "AT-BSN training step, 2 x 128 x 128: failed: OutOfMemoryError: CUDA out of memory." in output
     folder = tmp_path / "results" / "benchmark"
     first, second = json.loads((folder / "benchmark.json").read_text())["cases"]
     assert "failed" in first and second["case"].startswith("student A") and second["faster"] > 0
     assert "| failed: OutOfMemoryError" in (folder / "benchmark.md").read_text()
     assert "traceEvents" in (folder / "profiles" / "student_A_704_x_928.trace.json").read_text()
     assert "aten::" in (folder / "profiles" / "student_A_704_x_928.operators.txt").read_text()
+
+
+def test_a_profile_that_fails_does_not_lose_its_row(command, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise ValueError("nothing was seen")
+
+    monkeypatch.setattr("measurement.profile", refuse)
+    monkeypatch.setattr("measurement.peak_tflops", lambda *_: 1.0)
+    status, output = command("scripts/benchmark.py", *SMALL, "--only", "student A", "--profile")
+    assert status == 2 and "profile of student A, 704 x 928: failed: ValueError: nothing was seen" in output
+    assert "Traceback" in output  # a defect, which is to be found
+    (row,) = json.loads((tmp_path / "results" / "benchmark" / "benchmark.json").read_text())["cases"]
+    assert row["faster"] > 0
+
+
+def test_a_picture_that_fails_is_no_time_of_a_folder(tmp_path):
+    bench = Bench(CPU, "fp32", width=2, wide=2, teacher=tmp_path / "teacher.pth")
+    sizes = Sizes(*[(1, 64)] * 4, *[(64, 64)] * 6)
+    (case,) = [case for case in bench.cases(sizes, full=False) if case.name.startswith("folder")]
+    run = case.ours().run
+    (tmp_path / "noisy" / "2.jpg").write_bytes(b"damaged")
+    with pytest.raises(RuntimeError, match=r"2\.jpg: "):
+        run()
 
 
 def test_every_row_is_written_when_it_is_measured_and_time_is_kept(command, tmp_path, monkeypatch):
@@ -92,15 +120,15 @@ def test_every_row_is_written_when_it_is_measured_and_time_is_kept(command, tmp_
         seen.append((case.name, len(json.loads(file.read_text())["cases"]) if file.exists() else 0))
         if len(seen) == 2:
             clock[0] += 100
-        return {"case": case.name, "failed": "not today"}
+        raise UserError("not today")
 
     clock = [time.perf_counter()]
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("scripts.measurement.measure", measured)
-    monkeypatch.setattr("scripts.measurement.peak_tflops", lambda *_: 1.0)
+    monkeypatch.setattr("measurement.measure", measured)
+    monkeypatch.setattr("measurement.peak_tflops", lambda *_: 1.0)
     status, _ = command("scripts/benchmark.py", *SMALL, "--seconds", "50")
     report = json.loads(file.read_text())
-    assert status == 0 and [rows for _, rows in seen] == [0, 1] and len(report["cases"]) == 2
+    assert status == 2 and [rows for _, rows in seen] == [0, 1] and len(report["cases"]) == 2
     assert len(report["not reached"]) == 13 and "Not reached in 50 s: C-BSN" in file.with_suffix(".md").read_text()
 
 
@@ -139,7 +167,7 @@ def test_variants_take_turns_and_medians_count(monkeypatch):
         order.append(name)
         clock[0] += next(seconds)
 
-    monkeypatch.setattr("scripts.measurement.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("measurement.time.perf_counter", lambda: clock[0])
     ours, naive = iter([9.0, 1.0, 2.0]), iter([4.0, 4.0, 6.0])
     seconds = in_turns({"ours": lambda: take("A", ours), "naive": lambda: take("B", naive)}, CPU, rounds=3)
     assert order == list("ABABAB") and seconds == {"ours": 2, "naive": 4}
