@@ -82,6 +82,11 @@ class ImageSet(ABC):
         del index
         return None
 
+    def suffix(self, index: int) -> str:
+        """Of the file that picture ``index`` is written to once it is denoised, where it was a part of one."""
+        del index
+        return ".png"
+
     def window(self, index: int) -> tuple[slice, slice]:
         """Rows and columns of picture ``index`` to keep once it is denoised; what is around them is only context."""
         del index

@@ -101,6 +101,10 @@ class Mixed(ImageSet):
         images, own = self._at(index)
         return images.source(own)
 
+    def suffix(self, index: int) -> str:
+        images, own = self._at(index)
+        return images.suffix(own)
+
     def window(self, index: int) -> tuple[slice, slice]:
         images, own = self._at(index)
         return images.window(own)

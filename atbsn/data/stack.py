@@ -123,6 +123,11 @@ class Stack(ImageSet):
         plane = self._planes[index]
         return self._picture(self._clean[plane.path], plane.place) if self._clean else super().read_clean(index)
 
+    def suffix(self, index: int) -> str:
+        """TIFF holds any number of channels, and floating point."""
+        del index
+        return ".tif"
+
     def groups(self, index: int) -> dict[str, str]:
         """The channel of a plane, where each is a picture."""
         plane = self._planes[index]

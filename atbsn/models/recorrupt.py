@@ -62,7 +62,7 @@ class RecorruptModel(Model):
             off. 0: always ``renoise``.
 
     Raises:
-        UserError: the network has a blind spot, or the range of ``alpha`` is none.
+        UserError: the network has a blind spot, the teacher is for other channels, or the range of ``alpha`` is none.
     """
 
     renoised: Tensor
@@ -80,10 +80,15 @@ class RecorruptModel(Model):
         super().__init__(net)
         self.check_network(type(net), {"alpha": alpha})
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
+        if self.teacher is not None and self.teacher.channels != net.channels:
+            raise UserError(
+                f"model.teacher: {teacher}: is for {self.teacher.channels} channels, the network for {net.channels}; "
+                "name a teacher of as many, or set network.channels"
+            )
         self.alpha, self.weight = alpha, weight
         self.num_crops, self.own_models, self.strong = num_crops, own_models, strong
         self.camera = RandomCamera()
-        self.noise = NoiseModel()
+        self.noise = NoiseModel(net.channels)
         self.each = nn.ModuleDict()
         self.register_buffer("nearly_clean", torch.zeros(0, dtype=torch.bool))
         self.register_buffer("renoised", torch.tensor(teacher is not None))
@@ -107,18 +112,23 @@ class RecorruptModel(Model):
         self.nearly_clean, self.mixed = torch.tensor(flags, device=device), any(flags)
         if not noisy:
             raise UserError(f"{images.key(0)}: all pictures are nearly clean; RecorruptModel needs noisy ones")
-        crops = _crops(images, noisy, self.num_crops, seed)
+        if self.mixed and self.net.channels != 3:
+            raise UserError(
+                f"network.channels: {self.net.channels}: the camera that takes nearly clean pictures has 3; leave out "
+                "these pictures (ReducedFolder with factors above 1), or set network.channels: 3"
+            )
+        crops = _crops(images, noisy, self.num_crops, seed, self.net.channels)
         self.noise = self._estimated(crops, seed, self.strong > 0).to(device)
         self.renoised.fill_(self.renoise)
         if 1 < len(noisy) <= self.own_models:
             for index in noisy:
-                crops = _crops(images, [index], max(1, self.num_crops // 4), seed)
+                crops = _crops(images, [index], max(1, self.num_crops // 4), seed, self.net.channels)
                 self.each[str(index)] = self._estimated(crops, seed).to(device)
 
     def load_own_state(self, state: dict[str, Tensor]) -> None:
         device = self.noise.levels.device
         for name in sorted({name.split(".")[1] for name in state if name.startswith("each.")}):
-            self.each[name] = NoiseModel().to(device)
+            self.each[name] = NoiseModel(self.net.channels).to(device)
         if "nearly_clean" in state:
             self.nearly_clean = state["nearly_clean"].to(device)
         super().load_own_state(state)
@@ -128,7 +138,7 @@ class RecorruptModel(Model):
         noisy = batch["noisy"]
         alpha = torch.exp(noisy.new_empty(len(noisy), 1, 1, 1).uniform_(*map(math.log, self.alpha)))
         if not self.renoise:
-            around = gaussian_blur(noisy, noisy.new_full((len(noisy), 3), 2.0))
+            around = gaussian_blur(noisy, noisy.new_full(noisy.shape[:2], 2.0))
             noise = self._noise(around, batch["index"], clipped=True)
             given, target = noisy + alpha * noise, noisy - noise / alpha
         else:
@@ -193,8 +203,11 @@ def _cleaned(net: Network, crop: Tensor) -> Tensor:
     return clean[0].cpu()
 
 
-def _crops(images: ImageSet, indices: list[int], number: int, seed: int) -> list[np.ndarray]:
-    """Random crops of at most 256 x 256 pixels, as many from each of the pictures ``indices`` as can be, in order."""
+def _crops(images: ImageSet, indices: list[int], number: int, seed: int, channels: int) -> list[np.ndarray]:
+    """Random crops of at most 256 x 256 pixels, as many from each of the pictures ``indices`` as can be, in order.
+
+    They have the ``channels`` of the network: for one, a single one of a grey picture's three, which are the same.
+    """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(np.arange(max(number, len(indices))) % len(indices))[:number])
     crops = []
@@ -202,5 +215,5 @@ def _crops(images: ImageSet, indices: list[int], number: int, seed: int) -> list
         height, width = images.size(index)
         side = min(256, height, width)
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        crops.append(images.crop(index, top, left, side))
+        crops.append(images.crop(index, top, left, side)[..., :channels])
     return crops

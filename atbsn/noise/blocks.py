@@ -61,7 +61,7 @@ class BlockStore:
         indices = self._rng.permutation(np.flatnonzero(usable.numpy()))
         if len(indices) <= self._per_picture:
             return np.sort(indices)
-        stratum = (intensity.numpy()[indices] * (_STRATA / 256)).astype(int)
+        stratum = (intensity.numpy()[indices] * (_STRATA / 256)).astype(int).clip(0, _STRATA - 1)  # floats go beyond
         order = np.argsort(stratum, kind="stable")
         rank = np.empty(len(indices), int)
         starts = np.searchsorted(stratum[order], np.arange(_STRATA))
@@ -82,10 +82,10 @@ class BlockStore:
 
 def _cut(picture: Tensor) -> Tensor:
     """(3, H, W) to the (N, 3, 256) blocks that fit side by side."""
-    _, height, width = picture.shape
+    channels, height, width = picture.shape
     whole = picture[:, : height // SIDE * SIDE, : width // SIDE * SIDE].float()
     blocks = whole.unflatten(2, (-1, SIDE)).unflatten(1, (-1, SIDE))
-    return blocks.permute(1, 3, 0, 2, 4).reshape(-1, 3, _PIXELS)
+    return blocks.permute(1, 3, 0, 2, 4).reshape(-1, channels, _PIXELS)
 
 
 def without_plane(blocks: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ def lag_products(noise: Tensor) -> Tensor:
     padded = 2 * SIDE
     power = torch.zeros(())
     for part in noise.split(1024):
-        transformed = torch.fft.rfft2(part.view(-1, 3, SIDE, SIDE), s=(padded, padded))
+        transformed = torch.fft.rfft2(part.unflatten(2, (SIDE, SIDE)), s=(padded, padded))
         power = power + torch.einsum("nihw,njhw->ijhw", transformed.conj(), transformed)
     lags = torch.arange(-REACH, REACH + 1) % padded
     sums = torch.fft.irfft2(power, s=(padded, padded))[:, :, lags[:, None], lags[None]]
@@ -157,7 +157,7 @@ def fine_share(correlation: Tensor, radius: int) -> tuple[Tensor, float]:
     """
     band = fine_band(radius)
     shares, chances = [], []
-    for channel in range(3):
+    for channel in range(len(correlation)):
         covariance = band.T @ block_covariance(correlation[channel, channel].double()) @ band
         shares.append(covariance.trace() / _PIXELS)
         chances.append((2 * covariance.square().sum()).sqrt() / covariance.trace())

@@ -30,7 +30,7 @@ def unclipped_levels(seen: Tensor, steps: int = 40) -> Tensor:
         ``seen`` says at the mean it then has. Found by bisection; at most 4 times what is seen.
     """
     count = seen.shape[1]
-    mean = torch.linspace(0, WHITE, count, dtype=torch.float64, device=seen.device).expand(3, -1)
+    mean = torch.linspace(0, WHITE, count, dtype=torch.float64, device=seen.device).expand(len(seen), -1)
     curve = seen.double()
     low, high = torch.zeros_like(curve), curve.max(dim=1, keepdim=True).values.expand_as(curve) * 4
     for _ in range(steps):

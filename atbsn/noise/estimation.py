@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from atbsn.noise.blocks import SIDE, BlockStore, fine_band, fine_share, lag_products, plane_response, without_plane
-from atbsn.noise.model import KNOTS, NoiseModel
+from atbsn.noise.model import KNOTS, MOST_CHANNELS, NoiseModel
 from atbsn.noise.sampling import REACH, spectrum
 from atbsn.pictures import to_tensor
 from atbsn.utils.errors import UserError
@@ -50,7 +50,8 @@ def estimate(pictures: Iterable[np.ndarray | Tensor], seed: int = 0) -> NoiseMod
 
     Args:
         pictures: (H, W, 3) uint8, uint16 or float32 arrays as ``read_picture`` gives, or (3, H, W) tensors in
-            [0, 255]; read once, one at a time; at most 16,384 blocks (25 MB) are kept.
+            [0, 255]; or all of another number of channels, 1 to 16; read once, one at a time; at most 16,384 blocks
+            (25 MB of RGB) are kept.
         seed: of the choice of blocks.
 
     Raises:
@@ -77,9 +78,12 @@ def from_residual(pairs: Iterable[tuple[np.ndarray | Tensor, np.ndarray | Tensor
 
 
 def _as_tensor(picture: np.ndarray | Tensor) -> Tensor:
-    channels = picture.shape[0 if isinstance(picture, Tensor) else -1] if picture.ndim == 3 else None
-    if channels != 3:
-        raise UserError(f"picture of shape {tuple(picture.shape)}: an (H, W, 3) array or a (3, H, W) tensor is needed")
+    channels = picture.shape[0 if isinstance(picture, Tensor) else -1] if picture.ndim == 3 else 0
+    if not 0 < channels <= MOST_CHANNELS:
+        raise UserError(
+            f"picture of shape {tuple(picture.shape)}: an (H, W, C) array or a (C, H, W) tensor is needed, "
+            f"C from 1 to {MOST_CHANNELS}"
+        )
     return picture.detach().cpu() if isinstance(picture, Tensor) else to_tensor(picture)
 
 
@@ -122,7 +126,7 @@ def _fit(store: BlockStore) -> NoiseModel:
         if shares.min() >= _LEAST_SHARE:
             break
     fit = _most_likely(_energies(blocks, radius)[0], means, owner, store.pictures, chance)
-    model = NoiseModel()
+    model = NoiseModel(means.shape[1])
     model.levels.copy_((fit.knots + fit.chance**2 / 2 - shares.log()[:, None]).div(2).exp())
     model.correlation.copy_(correlation)
     swell = max(0.0, fit.chance**2 - chance**2) / 4

@@ -19,7 +19,14 @@ _STEPS = 4
 """Entries of the look-up tables per grey value; between them the level changes by less than 1 %."""
 _CACHED = 8
 """Sizes and tables that are kept ready."""
-_FIELDS = {"levels": (3, KNOTS), "correlation": (3, 3, 2 * REACH + 1, 2 * REACH + 1), "kurtosis": (), "spread": ()}
+MOST_CHANNELS = 16
+"""A picture of more is taken for one whose axes are in another order."""
+
+
+def _fields(channels: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the buffers of a model."""
+    lags = 2 * REACH + 1
+    return {"levels": (channels, KNOTS), "correlation": (channels, channels, lags, lags), "kurtosis": (), "spread": ()}
 
 
 class NoiseModel(nn.Module):
@@ -32,7 +39,7 @@ class NoiseModel(nn.Module):
     as it is *seen*, after black and white have cut it off, against the mean of what is seen: a flat patch of a picture
     that has mean m has the standard deviation level(m). What it was before the cut is computed from that (``clipped``).
 
-    Buffers, so the model travels in a training state and moves with ``to``:
+    Buffers, so the model travels in a training state and moves with ``to``; here of RGB, 3 stands for the channels:
         levels: (3, KNOTS) standard deviations, grey values, at equally spaced intensities from 0 to 255.
         correlation: (3, 3, 9, 9); [i, j, REACH + dy, REACH + dx]; the same for d and -d.
         kurtosis: of z u, E[x^4] / E[x^2]^2, at least 3.
@@ -44,12 +51,12 @@ class NoiseModel(nn.Module):
     kurtosis: Tensor
     spread: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int = 3) -> None:
         """White noise of level 0; fill it by ``estimate``, ``from_dict`` or ``load_state_dict``."""
         super().__init__()
-        for name, shape in _FIELDS.items():
+        for name, shape in _fields(channels).items():
             self.register_buffer(name, torch.zeros(shape))
-        self.correlation[:, :, REACH, REACH] = torch.eye(3)
+        self.correlation[:, :, REACH, REACH] = torch.eye(channels)
         self.kurtosis.fill_(3)
         self._made: dict[tuple[Any, ...], Any] = {}
         self._made_from: tuple[Any, ...] = ()
@@ -61,10 +68,12 @@ class NoiseModel(nn.Module):
         Raises:
             UserError: a key is missing or unknown, a shape is wrong, or a number is not finite or out of range.
         """
-        model = cls()
-        if set(values) != set(_FIELDS):
-            raise UserError(f"noise model with {sorted(values)}: it has exactly {sorted(_FIELDS)}; estimate it again")
-        for name, shape in _FIELDS.items():
+        levels = values.get("levels")
+        channels = len(levels) if isinstance(levels, list) and 0 < len(levels) <= MOST_CHANNELS else 3
+        model, fields = cls(channels), _fields(channels)
+        if set(values) != set(fields):
+            raise UserError(f"noise model with {sorted(values)}: it has exactly {sorted(fields)}; estimate it again")
+        for name, shape in fields.items():
             try:
                 tensor = torch.tensor(values[name], dtype=torch.float32)
             except (TypeError, ValueError) as error:
@@ -78,9 +87,14 @@ class NoiseModel(nn.Module):
             raise UserError("noise model: levels and spread must not be negative, nor the kurtosis below 3")
         return model
 
+    @property
+    def channels(self) -> int:
+        """Of the pictures it is for."""
+        return len(self.levels)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for a weight file's metadata: about 13 kB as JSON."""
-        return {name: torch.round(getattr(self, name), decimals=5).tolist() for name in _FIELDS}
+        return {name: torch.round(getattr(self, name), decimals=5).tolist() for name in _fields(self.channels)}
 
     def level(self, clean: Tensor, clipped: bool = True) -> Tensor:
         """Standard deviation of the noise at every value of ``clean`` (B, 3, H, W), [0, 255]; the same shape.
@@ -91,7 +105,7 @@ class NoiseModel(nn.Module):
         """
         table = self._table(clean.device, clipped)
         index = clean.detach().mul(_STEPS).round_().clamp_(0, 255 * _STEPS).to(torch.int32)
-        index += torch.arange(3, dtype=torch.int32, device=clean.device).view(3, 1, 1) * table.shape[1]
+        index += torch.arange(self.channels, dtype=torch.int32, device=clean.device).view(-1, 1, 1) * table.shape[1]
         return table.view(-1).index_select(0, index.reshape(-1)).view(clean.shape).to(clean.dtype)
 
     @torch.no_grad()
@@ -143,13 +157,13 @@ class NoiseModel(nn.Module):
         roots = self._cached(
             ("roots", height, width, device), lambda: transfer(self.correlation.to(device), height, width)
         )
-        white = torch.randn(batch, 3, height, roots.shape[3], device=device, generator=generator)
+        white = torch.randn(batch, self.channels, height, roots.shape[3], device=device, generator=generator)
         return white_to_field(white, roots, width)
 
     def _large(
         self, batch: int, height: int, width: int, device: torch.device, generator: torch.Generator | None
     ) -> Tensor:
-        result = torch.zeros(batch, 3, height, width, device=device)
+        result = torch.zeros(batch, self.channels, height, width, device=device)
         rows, columns = fade(height), fade(width)
         for top, down in zip(*rows, strict=True):
             for left, across in zip(*columns, strict=True):
@@ -167,7 +181,7 @@ class NoiseModel(nn.Module):
         """(3, 255 _STEPS + 1) levels at finely spaced intensities."""
 
         def build() -> Tensor:
-            points = torch.linspace(0, WHITE, int(WHITE) * _STEPS + 1, device=device).expand(3, -1)
+            points = torch.linspace(0, WHITE, int(WHITE) * _STEPS + 1, device=device).expand(self.channels, -1)
             seen = interpolate(self.levels.to(device, torch.float32), points)
             return (seen if clipped else unclipped_levels(seen)).contiguous()
 

@@ -1,6 +1,6 @@
 """A noise model in one line, and as a picture."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,17 +17,18 @@ _COLOURS = {"R": "tab:red", "G": "tab:green", "B": "tab:blue"}
 
 
 def describe(model: NoiseModel) -> str:
-    """One line: levels in the dark, the middle and the bright for R, G, B, correlations, kurtosis and spread."""
-    levels = model.level(torch.tensor(_SHOWN).expand(1, 3, 1, -1))[0, :, 0].tolist()
+    """One line: levels in the dark, the middle and the bright of each channel, correlations, kurtosis and spread."""
+    levels = model.level(torch.tensor(_SHOWN).expand(1, model.channels, 1, -1))[0, :, 0].tolist()
     shown = ", ".join(
         f"{intensity:.0f}: " + "/".join(f"{channel[index]:.1f}" for channel in levels)
         for index, intensity in enumerate(_SHOWN)
     )
     own = model.correlation.diagonal()
     across, down = (own[index].mean() for index in ((REACH, REACH + 1), (REACH + 1, REACH)))
-    colours = model.correlation[[0, 0, 1], [1, 2, 2], REACH, REACH].mean()
+    first, second = torch.triu_indices(model.channels, model.channels, offset=1)
+    colours = f"between colours {model.correlation[first, second, REACH, REACH].mean():.2f}; " if len(first) else ""
     return (
-        f"level at {shown}; lag-1 correlation {across:.2f} across, {down:.2f} down; between colours {colours:.2f}; "
+        f"level at {shown}; lag-1 correlation {across:.2f} across, {down:.2f} down; {colours}"
         f"kurtosis {float(model.kurtosis):.1f}; spread {float(model.spread):.2f}"
     )
 
@@ -50,24 +51,27 @@ def picture(model: NoiseModel) -> "Figure":
     left, right = (figure.add_subfigure(columns[0, column]) for column in range(2))
     axes = left.subplots()
     intensities = torch.arange(256.0)
-    for channel, (name, colour) in enumerate(_COLOURS.items()):
+    colours = _COLOURS if model.channels == 3 else {str(number): f"C{number}" for number in range(model.channels)}
+    for channel, (name, colour) in enumerate(colours.items()):
         curves = (
-            model.level(intensities.expand(1, 3, 1, -1), clipped)[0, channel, 0].tolist() for clipped in (True, False)
+            model.level(intensities.expand(1, model.channels, 1, -1), clipped)[0, channel, 0].tolist()
+            for clipped in (True, False)
         )
         axes.plot(range(256), next(curves), color=colour, label=name)
         axes.plot(range(256), next(curves), color=colour, linestyle=":", linewidth=1)
     axes.set(xlabel="intensity", ylabel="standard deviation", xlim=(0, 255), title="level (dotted: before clipping)")
     axes.set_ylim(bottom=0)
     axes.legend()
-    grid = right.subplots(3, 3)
+    grid = right.subplots(model.channels, model.channels, squeeze=False)
     right.suptitle("correlation")
-    for first, second in np.ndindex(3, 3):
-        cell = grid[first, second]
+    names, last = list(colours), model.channels - 1
+    for first, second in np.ndindex(model.channels, model.channels):
+        cell: Any = grid[first, second]
         image = cell.imshow(
             model.correlation[first, second].tolist(), cmap="RdBu_r", vmin=-1, vmax=1, extent=(-4.5, 4.5, 4.5, -4.5)
         )
-        cell.set_xticks([-4, 0, 4] if first == 2 else [])
+        cell.set_xticks([-4, 0, 4] if first == last else [])
         cell.set_yticks([-4, 0, 4] if second == 0 else [])
-        cell.set_title("RGB"[first] + "RGB"[second], fontsize=8)
+        cell.set_title(f"{names[first]}, {names[second]}", fontsize=8)
     right.colorbar(image, ax=grid)
     return figure

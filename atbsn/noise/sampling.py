@@ -23,7 +23,7 @@ def spectrum(correlation: Tensor, height: int, width: int) -> Tensor:
     The correlation must be the same for d and -d, and the sides at least 2 REACH + 1.
     """
     lags = torch.arange(-REACH, REACH + 1, device=correlation.device)
-    torus = correlation.new_zeros(3, 3, height, width)
+    torus = correlation.new_zeros(*correlation.shape[:2], height, width)
     torus[:, :, (lags % height)[:, None], (lags % width)[None]] = correlation
     return torch.fft.rfft2(torus).real.permute(2, 3, 0, 1)
 
@@ -49,7 +49,7 @@ def transfer(correlation: Tensor, height: int, width: int) -> Tensor:
 def white_to_field(white: Tensor, roots: Tensor, width: int) -> Tensor:
     """Independent normal numbers (B, 3, height, 2 (width // 2 + 1)) to a periodic field (B, 3, height, width)."""
     mixed = torch.empty_like(white)
-    for channel in (2, 1, 0):
+    for channel in reversed(range(white.shape[1])):
         torch.mul(white[:, channel], roots[channel, channel], out=mixed[:, channel])
         for other in range(channel):
             mixed[:, channel].addcmul_(white[:, other], roots[channel, other])

@@ -146,3 +146,14 @@ def test_nearly_clean_pictures_of_a_set_are_taken_by_a_random_camera(tmp_path: P
     assert other.mixed and other.nearly_clean.tolist() == model.nearly_clean.tolist()
     for name, noise in model.each.items():
         assert torch.equal(other.each[name].levels, noise.levels)
+
+
+def test_what_is_for_other_channels_is_refused(tmp_path: Path) -> None:
+    teacher = build_arch(TINY)
+    save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
+    with pytest.raises(UserError, match=r"teacher\.pth: is for 3 channels, the network for 1; name a teacher"):
+        RecorruptModel(build_arch({**TINY, "channels": 1}), teacher=str(tmp_path / "teacher.pth"))
+    folder = flat_folder(tmp_path / "pictures", 6.0)
+    images = build_dataset({"type": "ReducedFolder", "dataroot": str(folder), "factors": [1, 2], "min_side": 64})
+    with pytest.raises(UserError, match=r"network\.channels: 1: the camera .* has 3; leave out these pictures"):
+        RecorruptModel(build_arch({**TINY, "channels": 1})).prepare(images, seed=0)

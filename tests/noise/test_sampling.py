@@ -122,7 +122,15 @@ def test_travels_as_json_state_and_copy():
 
 
 @pytest.mark.parametrize(
-    "change", [{"levels": [1, 2]}, {"levels": "x"}, {"kurtosis": float("nan")}, {"kurtosis": 2}, {"more": 1}]
+    "change",
+    [
+        {"levels": [1, 2]},
+        {"levels": [[1.0] * 17] * 17},
+        {"levels": "x"},
+        {"kurtosis": float("nan")},
+        {"kurtosis": 2},
+        {"more": 1},
+    ],
 )
 def test_a_wrong_dictionary_is_refused(change):
     with pytest.raises(UserError, match="noise model"):

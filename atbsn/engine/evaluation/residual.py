@@ -67,7 +67,7 @@ MEASURES: dict[str, Measure] = {
     ESTIMATED_PSNR: Measure("dB (Stein's unbiased risk estimate with the picture's own noise model)", True),
     "residual_level": Measure("level of what is taken off / level of the noise; 1 is right"),
     "residual_lag1": Measure("its correlation of neighbouring pixels less the noise's; 0 is right"),
-    "residual_channels": Measure("its correlation of R, G and B less the noise's; 0 is right"),
+    "residual_channels": Measure("its correlation between channels less the noise's; 0 is right"),
     "residual_structure": Measure("correlation of its strength with the picture's texture; 0 is right", False),
 }
 """What is measured on a set without references, in the order of the tables."""
@@ -83,7 +83,7 @@ class Residual:
         level: root mean square of r / (level of the noise at that pixel).
         lag1, noise_lag1: correlation of neighbouring pixels, mean of both directions and all channels, of r and of the
             noise. NaN where nothing is taken off.
-        channels, noise_channels: correlation between channels, mean of the three pairs.
+        channels, noise_channels: correlation between channels, mean of all pairs of channels.
         structure: correlation, over blocks of 16 x 16 pixels, of log r^2 with the log of how much texture there is to
             see; 0 is right, more means that detail is taken off where it is.
     """
@@ -154,7 +154,7 @@ def measure_residuals(
     Returns:
         The denoised pictures, float32 on the device of ``noisy``, and what was measured, both by label.
     """
-    around = gaussian_blur(noisy, noisy.new_full((1, 3), _AROUND))
+    around = gaussian_blur(noisy, noisy.new_full(noisy.shape[:2], _AROUND))
     level = noise.level(around)
     draw = noise.sample(around, torch.Generator(noisy.device).manual_seed(seed))
     outputs = {label: output.float().to(noisy.device) for label, output in denoise(noisy).items()}
@@ -182,7 +182,7 @@ def _compared(relative: Tensor, texture: Tensor, noise: NoiseModel, error: float
     strength = _block_means(relative.square())
     structure = torch.corrcoef(torch.stack([strength.add(1e-6).log(), texture]))[0, 1].nan_to_num()
     own = noise.correlation.diagonal()[[REACH, REACH + 1], [REACH + 1, REACH]]
-    pairs = ([0, 0, 1], [1, 2, 2])
+    pairs = torch.triu_indices(noise.channels, noise.channels, offset=1).unbind()
     return Residual(
         error=error,
         variance=variance,

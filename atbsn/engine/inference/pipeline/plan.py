@@ -115,7 +115,7 @@ def beside(inputs: Sequence[str], output: str | None, overwrite: bool) -> Plan:
 
 
 def of_set(images: ImageSet, folder: Path) -> list[Task]:
-    """Every picture of a data set, to its key in ``folder``; one that is a part of a file becomes a PNG.
+    """Every picture of a data set, to its key in ``folder``; one that is a part of a file becomes what the set says.
 
     Raises:
         UserError: a picture would be written over one that is denoised, or over another's.
@@ -125,7 +125,7 @@ def of_set(images: ImageSet, folder: Path) -> list[Task]:
     tasks: list[Task] = []
     taken: dict[Path, Path | None] = {}
     for index, source in enumerate(sources):
-        target = folder / _name_in_set(images.key(index), source)
+        target = folder / _name_in_set(images.key(index), source, images.suffix(index))
         place = target.resolve()
         if place in originals:
             by = "its denoised picture" if originals[place] == source else f"the denoised picture of {source}"
@@ -147,10 +147,10 @@ def written_suffix(source: Path) -> str:
     return source.suffix if source.suffix.lower() in formats.WRITTEN else ".tif"
 
 
-def _name_in_set(key: str, source: Path | None) -> str:
+def _name_in_set(key: str, source: Path | None, suffix: str) -> str:
     """A key that is a file name, since another file has the same stem, keeps it: ``a.nef`` becomes ``a.nef.tif``."""
     if source is None:
-        return f"{key}.png"
+        return f"{key}{suffix}"
     if Path(key).name == source.name and source.suffix.lower() in formats.WRITTEN:
         return key
     return f"{key}{written_suffix(source)}"
