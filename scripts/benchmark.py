@@ -34,7 +34,7 @@ from atbsn.archs.weights import save_weights
 from atbsn.data.folder import NoisyFolder
 from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
-from atbsn.data.store.prepare import Plan, prepare
+from atbsn.data.store.prepare import PatchPlan, prepare
 from atbsn.engine.commands import positive, run_command
 from atbsn.engine.precision import autocast, resolve_precision
 from atbsn.engine.training.trainer import Trainer
@@ -61,7 +61,7 @@ def waiting(bench: Bench, size: tuple[int, int], folder: Path, steps: int) -> di
     for number in range(16):
         cv2.imwrite(str(folder / "pictures" / f"{number}.png"), rng.integers(256, size=(512, 512, 3), dtype=np.uint8))
     pictures = NoisyFolder(folder / "pictures")
-    prepare(pictures, folder / "pictures.lmdb", Plan.make(pictures, None, None, "raw"), num_workers=2)
+    prepare(pictures, folder / "pictures.lmdb", PatchPlan.make(pictures, None, None, "raw"), num_workers=2)
     sources = {"RAM": pictures, "LMDB": NoisyFolder(folder / "pictures.lmdb", "lmdb")}
     runs: dict[str, Callable[[], object]] = {}
     for name, images in {"": pictures, **sources}.items():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import naive
 import naive_baselines
 import naive_directional
-from atbsn.app.report import Reporter
+from atbsn.app.before_after import BeforeAfterObserver
 from atbsn.archs import apbsn, atbsn, cbsn, lgbpn, students, tmbsn
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.photonet import PhotoNet
@@ -235,7 +235,7 @@ class Bench:
 
             def denoise_all() -> None:
                 tasks = beside([str(folder)], str(clean), overwrite=True).tasks
-                run(tasks, denoiser, _check, observer=Reporter())
+                run(tasks, denoiser, _check, observer=BeforeAfterObserver())
 
             return Variant(denoise_all)
 

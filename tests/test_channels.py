@@ -12,7 +12,7 @@ from atbsn.archs.weights import load, save_weights
 from atbsn.data.base import ImageSet, picture_of
 from atbsn.data.folder import NoisyFolder
 from atbsn.data.patches import PatchDataset, to_batch
-from atbsn.data.store.prepare import Plan, prepare
+from atbsn.data.store.prepare import PatchPlan, prepare
 from atbsn.metrics import psnr, ssim
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.pictures import Picture, read_picture, write_picture
@@ -105,7 +105,7 @@ class Planes(ImageSet):
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_patches_have_the_channels_of_the_network(channels, tmp_path):
     images = Planes(*(RNG.integers(0, 2**16, (40, 40, channels), np.uint16) for _ in range(3)))
-    prepare(images, tmp_path / "set.lmdb", Plan.make(images, None, None, "raw"), num_workers=1)
+    prepare(images, tmp_path / "set.lmdb", PatchPlan.make(images, None, None, "raw"), num_workers=1)
     for each in (images, NoisyFolder(tmp_path / "set.lmdb", "lmdb")):
         patches = PatchDataset(each, 40, use_flip=False, use_rot=False, channels=channels)
         sample = patches[0]

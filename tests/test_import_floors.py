@@ -1,6 +1,7 @@
 """The floors of the house: a module imports only from its own floor or below, and importing does nothing."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -94,6 +95,29 @@ def test_every_file_has_a_floor():
     homes = {module: home(module) for module, _ in python_files()}
     assert [module for module, name in homes.items() if name == "atbsn"] == ["atbsn"]
     assert set(homes.values()) == set(FLOORS)
+
+
+def read_map() -> dict[str, int]:
+    """(path, floor) of every line of the map in CONTRIBUTING.md."""
+    page = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown, floor = {}, -1
+    for line in page.split("## The house")[1].split("```")[1].strip().splitlines():
+        digit, names = re.match(r"(\d?) *((?:\S+(?:/|\.py)\s+)+)", line).groups()
+        floor = int(digit or floor)
+        shown |= dict.fromkeys(names.split(), floor)
+    return shown
+
+
+def test_the_map_shows_every_folder_on_its_floor():
+    shown = read_map()
+    assert not [path for path in shown if not (REPOSITORY / path).exists()]
+    files = [path for path in REPOSITORY.glob("atbsn/**/*") if path.is_file() and "__pycache__" not in path.parts]
+    folders = {f"{path.parent.relative_to(REPOSITORY).as_posix()}/" for path in files} - {"atbsn/"}
+    assert folders == {path for path in shown if path.startswith("atbsn/") and path.endswith("/")}
+    for path, floor in shown.items():
+        own = home(path.rstrip("/").removesuffix(".py").replace("/", "."))
+        if own != "atbsn":  # data, not code
+            assert FLOORS[own] == floor, path
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, seeded, untiled
 from atbsn.archs.dbsn import RADIUS, DBSNl, NumModules, dbsnl_arguments, without_masks
-from atbsn.ops.mosaic import mosaic, unmosaic
 from atbsn.ops.padding import pad_to_multiple
+from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsample
 from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
 from atbsn.ops.subsample import batch_to_space, space_to_batch
 from atbsn.registry import ARCHS
@@ -104,7 +104,7 @@ class APBSN(Network):
         return without_masks(state, "bsn.", "denoiser.bsn.")
 
     def _through_mosaic(self, noisy: Tensor, pd: int, tiled: Tiled) -> Tensor:
-        return unmosaic(tiled(self.bsn, mosaic(noisy, pd, MARGIN)), pd, MARGIN)
+        return pixel_shuffle_upsample(tiled(self.bsn, pixel_shuffle_downsample(noisy, pd, MARGIN)), pd, MARGIN)
 
 
 @ARCHS.register

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import BlindSpotNetwork, in_full_precision
 from atbsn.archs.sass import atbsn_state
-from atbsn.archs.unet import SLOPE, UNet, kaiming_init
+from atbsn.archs.unet import SLOPE, UNetBody, kaiming_init
 from atbsn.ops.blind_spot import (
     blind_spot_shift,
     concatenate_channels,
@@ -29,12 +29,12 @@ class ATBSN(BlindSpotNetwork):
     """Blind-spot network with an adjustable blind spot.
 
     ``net(noisy, k=3)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped.
-    A half-plane UNet sees the picture in four rotations; its features are shifted by s = (k + 1) / 2, turned
+    A half-plane U-Net sees the picture in four rotations; its features are shifted by s = (k + 1) / 2, turned
     upright, concatenated and mixed by 1x1 convolutions. No output pixel sees the k x k square around it: exact
     where H and W are multiples of 32, where nothing is padded.
 
     Args:
-        width: channels w of the UNet; 48 has 1,268,547 parameters.
+        width: channels w of the U-Net; 48 has 1,268,547 parameters.
         mean: taken off the input and added to the output, so that zero padding means this grey. 0 is the
             published network; 127.5 learns faster in short trainings. ``picture`` takes the mean of each channel over
             the patch, tile or picture instead: then colour and brightness need not be learned (the output moves with
@@ -60,7 +60,7 @@ class ATBSN(BlindSpotNetwork):
         self.family = tuple(family)
         self.mean = mean
         self.sees_whole_tile = mean == "picture"
-        self.unet = UNet(width, out_channels=2 * width, half_plane=True, in_channels=channels)
+        self.unet = UNetBody(width, out_channels=2 * width, half_plane=True, in_channels=channels)
         self.nin_A = nn.Conv2d(8 * width, 8 * width, 1)
         self.nin_B = nn.Conv2d(8 * width, 2 * width, 1)
         self.nin_C = nn.Conv2d(2 * width, channels, 1)
@@ -108,7 +108,7 @@ class ATBSN(BlindSpotNetwork):
         return atbsn_state(state)
 
     def _features(self, noisy: Tensor, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The UNet's features of the four rotations, upright, with a margin of zeros where they see.
+        """The U-Net's features of the four rotations, upright, with a margin of zeros where they see.
 
         (B, 2w, margin + H', W') of what is above, and so on, H' and W' padded to 32.
         """

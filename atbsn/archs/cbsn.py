@@ -31,7 +31,7 @@ class SwitchableConv2d(nn.Conv2d):
         return self._conv_forward(x, self.weight * self.mask if blind else self.weight, self.bias)
 
 
-class DilatedModule(nn.Module):
+class CBSNModule(nn.Module):
     """x + ReLU(1x1(ReLU(3x3 dilated)))."""
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -43,7 +43,7 @@ class DilatedModule(nn.Module):
         return x + self.conv2(self.conv1(x, dense).relu()).relu()
 
 
-class Branch(nn.Module):
+class CBSNBranch(nn.Module):
     """A switchable convolution, then nine modules that keep the blind spot it leaves.
 
     With dilation d its kernel has 2d - 1 rows and columns, and everything after it moves in steps of d, which
@@ -56,7 +56,7 @@ class Branch(nn.Module):
         self.conv1 = SwitchableConv2d(channels, 2 * dilation - 1)
         self.conv2 = nn.Conv2d(channels, channels, 1)
         self.conv3 = nn.Conv2d(channels, channels, 1)
-        self.dilated = nn.Sequential(*(DilatedModule(channels, dilation) for _ in range(9)))
+        self.dilated = nn.Sequential(*(CBSNModule(channels, dilation) for _ in range(9)))
         self.conv4 = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, blind: bool) -> Tensor:
@@ -82,8 +82,8 @@ class CBSN(Network):
     def __init__(self, width: PositiveInt = 128) -> None:
         super().__init__()
         self.conv0 = nn.Conv2d(3, width, 1)
-        self.branch1 = Branch(width, dilation=2)
-        self.branch2 = Branch(width, dilation=3)
+        self.branch1 = CBSNBranch(width, dilation=2)
+        self.branch2 = CBSNBranch(width, dilation=3)
         self.conv1 = nn.Conv2d(2 * width, width, 1)
         self.conv2 = nn.Conv2d(width, 64, 1)
         self.conv3 = nn.Conv2d(64, 64, 1)

@@ -37,7 +37,7 @@ class CentreMaskedConv2d(nn.Conv2d):
         return self._conv_forward(x, self.weight * self.mask, self.bias)
 
 
-class DilatedModule(nn.Module):
+class DBSNModule(nn.Module):
     """h + 1x1(ReLU(3x3 dilated)), with no activation after the sum."""
 
     def __init__(self, width: int, dilation: int, activation: Activation) -> None:
@@ -49,7 +49,7 @@ class DilatedModule(nn.Module):
         return pointwise(activation(dilated(x, dense))).add_(x)
 
 
-class Branch(nn.Module):
+class DBSNBranch(nn.Module):
     """A masked convolution of 2d - 1 rows and columns, then modules that move in steps of d = ``dilation``.
 
     Such steps never lead from another tap back to the centre: an output sees no input at an offset of which both parts
@@ -63,7 +63,7 @@ class Branch(nn.Module):
             CentreMaskedConv2d(width, 2 * dilation - 1), activation(),
             nn.Conv2d(width, width, 1), activation(),
             nn.Conv2d(width, width, 1), activation(),
-            *(DilatedModule(width, dilation, activation) for _ in range(num_modules)),
+            *(DBSNModule(width, dilation, activation) for _ in range(num_modules)),
             nn.Conv2d(width, width, 1), activation(),
         )  # fmt: skip
 
@@ -105,8 +105,8 @@ class DBSNl(nn.Module):
         super().__init__()
         half = max(1, width // 2)
         self.head = nn.Sequential(nn.Conv2d(channels, width, 1), activation())
-        self.branch1 = Branch(width, 2, num_modules, activation)
-        self.branch2 = Branch(width, 3, num_modules, activation)
+        self.branch1 = DBSNBranch(width, 2, num_modules, activation)
+        self.branch2 = DBSNBranch(width, 3, num_modules, activation)
         self.tail = tail or nn.Sequential(
             nn.Conv2d(2 * width, width, 1), activation(),
             nn.Conv2d(width, half, 1), activation(),

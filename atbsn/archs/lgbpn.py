@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
 from atbsn.archs.restormer import TransformerBlock
-from atbsn.ops.mosaic import mosaic, unmosaic
 from atbsn.ops.padding import pad_to_multiple, reflect_pad
+from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsample
 from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
 from atbsn.ops.subsample import batch_to_space, space_to_batch
 from atbsn.ops.surround import surrounded
@@ -85,7 +85,7 @@ class PatchMaskedConv2d(nn.Conv2d):
         return share @ weight @ share.T, 1
 
 
-class DilatedModule(nn.Module):
+class LocalModule(nn.Module):
     """x + 1x1(ReLU(3x3 with dilation 2))."""
 
     def __init__(self, channels: int) -> None:
@@ -110,7 +110,7 @@ class GlobalBody(nn.Module):
         return self.output(self.encoder_level1(x))
 
 
-class Branch(nn.Module):
+class PatchMaskedBranch(nn.Module):
     """A patch-masked convolution, then a body on the PD of its result: (B, C, H, W) -> (B, w, H, W)."""
 
     def __init__(self, conv: PatchMaskedConv2d, body: nn.Module, pad_train: int, pad_test: int) -> None:
@@ -125,7 +125,8 @@ class Branch(nn.Module):
         height, width = x.shape[-2:]
         x = self.Maskconv(pad_to_multiple(x, stride), 1.0 if scale is None else scale)
         if scale is None:
-            x = unmosaic(self.body(mosaic(x, stride, self.pad_train)), stride, self.pad_train)
+            x = self.body(pixel_shuffle_downsample(x, stride, self.pad_train))
+            x = pixel_shuffle_upsample(x, stride, self.pad_train)
         else:
             x = batch_to_space(surrounded(self.body, space_to_batch(x, stride), self.pad_test), stride)
         return x[..., :height, :width]
@@ -170,11 +171,11 @@ class LGBPN(Network):
             nn.ReLU(),
             nn.Conv2d(width, width, 1), nn.ReLU(),
             nn.Conv2d(width, width, 1), nn.ReLU(),
-            *(DilatedModule(width) for _ in range(num_modules)),
+            *(LocalModule(width) for _ in range(num_modules)),
             nn.Conv2d(width, width, 1), nn.ReLU(),
         )  # fmt: skip
-        self.branch1 = Branch(PatchMaskedConv2d(head_width, width, 9, step=1), local, LOCAL_PAD, pad_test=2)
-        self.branch2 = Branch(
+        self.branch1 = PatchMaskedBranch(PatchMaskedConv2d(head_width, width, 9, step=1), local, LOCAL_PAD, pad_test=2)
+        self.branch2 = PatchMaskedBranch(
             PatchMaskedConv2d(head_width, width, 21, step=2), GlobalBody(width, num_blocks), 0, pad_test=7
         )
         self.tail = nn.Sequential(

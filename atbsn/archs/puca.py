@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
 from atbsn.archs.dbsn import CentreMaskedConv2d
-from atbsn.ops.mosaic import mosaic, unmosaic
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.patch_unshuffle import patch_shuffle, patch_unshuffle
+from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsample
 from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
@@ -118,7 +118,7 @@ class PUCA(Network):
         """A pass over a PD mosaic of this ``stride`` (1, 2, 4 or 8), (B, 3, H, W) -> the same shape."""
         height, width = noisy.shape[-2:]
         x = self.intro(pad_to_multiple(noisy, self.size_multiple))
-        x = unmosaic(self.body(mosaic(x, stride, PAD)), stride, PAD)
+        x = pixel_shuffle_upsample(self.body(pixel_shuffle_downsample(x, stride, PAD)), stride, PAD)
         return self._tail(x)[..., :height, :width]
 
     def forward_whole(self, noisy: Tensor) -> Tensor:

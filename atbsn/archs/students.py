@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atbsn.archs.base import Network, in_full_precision
-from atbsn.archs.unet import SLOPE, UNet, kaiming_init
+from atbsn.archs.unet import SLOPE, UNetBody, kaiming_init
 from atbsn.ops.padding import has_any_size, pad_to_multiple, reflect_pad
 from atbsn.ops.upsampling import upsample_nearest, upsampling_kernel
 from atbsn.registry import ARCHS
@@ -169,13 +169,13 @@ class StudentB(LightStudent):
 
 @ARCHS.register
 class StudentC(Network):
-    """Student C, 1,003,011 parameters at width 48: the teacher's UNet without shifts.
+    """Student C, 1,003,011 parameters at width 48: the teacher's U-Net without shifts.
 
     ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size (padded to a multiple of 32 by reflection) ->
     the same shape, not clipped.
 
     Args:
-        width: channels w of the UNet.
+        width: channels w of the U-Net.
         mean: taken off the input, as a teacher with this mean does. The output needs no such term: the last bias
             starts there, before a LeakyReLU that would otherwise flatten everything darker. 0 is the published
             network.
@@ -187,10 +187,10 @@ class StudentC(Network):
     def __init__(self, width: PositiveInt = 48, mean: float = 0.0, channels: PositiveInt = 3) -> None:
         super().__init__()
         self.mean, self.channels = mean, channels
-        self.unet = UNet(width, out_channels=channels, half_plane=False, in_channels=channels)
+        self.unet = UNetBody(width, out_channels=channels, half_plane=False, in_channels=channels)
         kaiming_init(self)
         bias = self.unet.dec1.conv2.conv.bias
-        assert bias is not None, "the UNet's convolutions have one"
+        assert bias is not None, "the U-Net's convolutions have one"
         nn.init.constant_(bias, mean)
 
     def forward(self, noisy: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The UNet of AT-BSN (arXiv 2303.16783): as a half-plane network in the teacher, plain in student C.
+"""The U-Net of AT-BSN (arXiv 2303.16783): as a half-plane network in the teacher, plain in student C.
 
 The layout is Laine et al.'s (arXiv 1901.10277): skips are the pooled encoder features, the last one is the input.
 """
@@ -114,7 +114,7 @@ class Decoder(nn.Module):
         return self.conv2(self.conv1(x, between), margin)
 
 
-class UNet(nn.Module):
+class UNetBody(nn.Module):
     """(B, in_channels, H, W) -> (B, out_channels, H, W); H and W multiples of 32 (five poolings).
 
     Args:

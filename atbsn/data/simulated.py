@@ -110,7 +110,7 @@ class SimulatedCamera(ImageSet):
 
     def read(self, index: int) -> Picture:
         clean = read_picture(self.paths[index]).rgb
-        raw = mosaic(clean)
+        raw = bayer_mosaic(clean)
         rng = np.random.Generator(np.random.Philox(key=[self.seed, crc32(self.key(index).encode())]))
         shot, read = (np.exp(rng.uniform(*np.log(bounds))) for bounds in (self.shot_noise, self.read_noise))
         rgb = develop(add_noise(raw, shot, read, rng), np.uint8 if self.jpeg_quality else _depth(clean))
@@ -123,10 +123,10 @@ class SimulatedCamera(ImageSet):
 
     def read_clean(self, index: int) -> Picture:
         clean = read_picture(self.paths[index]).rgb
-        return Picture(develop(mosaic(clean), _depth(clean)))
+        return Picture(develop(bayer_mosaic(clean), _depth(clean)))
 
 
-def mosaic(rgb: np.ndarray) -> np.ndarray:
+def bayer_mosaic(rgb: np.ndarray) -> np.ndarray:
     """(H, W, 3) sRGB, of any depth, to the noise-free (H, W) float32 raw values in [0, 1] of an RGGB sensor."""
     srgb = to_depth(rgb, np.float32) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)

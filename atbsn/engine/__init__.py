@@ -1,4 +1,6 @@
-"""Floor 4, in three rooms: ``inference`` denoises, ``evaluation`` measures what it gives, ``training`` uses both.
+"""Floor 4, in six rooms.
 
-A room imports from those before it and from the modules beside them, never from a later one.
+``inference`` denoises, ``evaluation`` measures what it gives, ``training`` uses both, and ``adaptation`` trains for
+one's own pictures. A room imports from those before it and from the modules beside them, never from a later one.
+``sweeps`` runs many trainings, and ``reports`` makes tables and figures of what they left.
 """

@@ -3,6 +3,6 @@
 from atbsn.noise.calibration import bounded, estimate_with
 from atbsn.noise.estimation import estimate, from_residual
 from atbsn.noise.model import NoiseModel
-from atbsn.noise.report import describe, picture
+from atbsn.noise.summary import describe, plot
 
-__all__ = ["NoiseModel", "bounded", "describe", "estimate", "estimate_with", "from_residual", "picture"]
+__all__ = ["NoiseModel", "bounded", "describe", "estimate", "estimate_with", "from_residual", "plot"]

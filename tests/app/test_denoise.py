@@ -8,8 +8,8 @@ import pytest
 import tifffile
 import torch
 
+from atbsn.app.before_after import Look, compare_before_after
 from atbsn.app.main import run
-from atbsn.app.report import Look, report
 from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
@@ -173,7 +173,7 @@ def test_weights_that_give_no_numbers():
 
 
 def colour_drift(noisy, clean):
-    return report(noisy, clean).drift
+    return compare_before_after(noisy, clean).drift
 
 
 def test_colours_that_drift_are_told():
@@ -186,7 +186,7 @@ def test_colours_that_drift_are_told():
     patch[:64, :64] = brown[:64, :64]
     assert 0 < colour_drift(green, patch).share < 0.3
     seen = Look.at(green)  # and it is gone when the clean one comes
-    assert report(seen, brown).drift == drift and report(seen, green).drift is None
+    assert compare_before_after(seen, brown).drift == drift and compare_before_after(seen, green).drift is None
     deep = colour_drift(green.astype(np.uint16) * 257, brown.astype(np.uint16) * 257)
     assert deep == drift
 
@@ -222,7 +222,7 @@ def test_the_noise_of_a_picture(level, dtype):
 
 def test_too_little_to_tell_noise_from():
     assert noise_level(np.zeros((300, 300, 3), np.uint8)) is None
-    assert "too little" in str(report(noise(9, 9, 3), noise(9, 9, 3)))
+    assert "too little" in str(compare_before_after(noise(9, 9, 3), noise(9, 9, 3)))
 
 
 def test_texture_is_not_taken_for_noise_where_a_part_is_flat():
@@ -231,10 +231,10 @@ def test_texture_is_not_taken_for_noise_where_a_part_is_flat():
     scene[:, :240] += rng.normal(0, 25, (320, 240, 1))  # a gravel path, in three quarters of the picture
     noisy = np.clip(np.round(scene + rng.normal(0, 6, scene.shape)), 0, 255).astype(np.uint8)
     clean = np.clip(np.round(scene + rng.normal(0, 1, scene.shape)), 0, 255).astype(np.uint8)
-    found = report(noisy, clean)
+    found = compare_before_after(noisy, clean)
     assert found.noise_before == pytest.approx(6, rel=0.1) and found.noise_after == pytest.approx(1, rel=0.15)
-    assert str(report(noisy, noisy)) == "noise 5.9 -> 5.9"  # the flattest tenth is a little flatter
-    assert report(noisy[:40, :40], clean[:40, :40]).noise_before is None
+    assert str(compare_before_after(noisy, noisy)) == "noise 5.9 -> 5.9"  # the flattest tenth is a little flatter
+    assert compare_before_after(noisy[:40, :40], clean[:40, :40]).noise_before is None
 
 
 def test_a_sheet_shows_texture_flat_and_dark():

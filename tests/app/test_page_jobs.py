@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from atbsn.app.page.jobs import MOST_OF_ONE, MOST_WAITING, BusyError, Jobs
+from atbsn.app.page.jobs import MOST_OF_ONE, MOST_WAITING, BusyError, JobQueue
 from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
 def jobs():
-    jobs = Jobs()
+    jobs = JobQueue()
     yield jobs
     jobs.close()
 

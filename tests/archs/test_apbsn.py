@@ -9,7 +9,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.apbsn import APBSN, MARGIN, SDAP
 from atbsn.archs.dbsn import DBSNl
 from atbsn.engine.inference.tiling import Tiler
-from atbsn.ops.mosaic import mosaic
+from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample
 from atbsn.ops.refinement import random_replacing_refinement
 from atbsn.ops.subsample import space_to_batch
 from atbsn.registry import ARCHS
@@ -195,8 +195,8 @@ def test_refinement_sees_no_more_of_a_pixel_than_its_estimate():
 
 def test_the_mosaic_is_what_the_network_sees(assets):
     _, expected = golden.read(assets, "apbsn_width16")
-    assert torch.equal(mosaic(expected["x"], 5, MARGIN), expected["pd5"])
-    assert torch.equal(mosaic(expected["x"], 2, MARGIN), expected["pd2"])
+    assert torch.equal(pixel_shuffle_downsample(expected["x"], 5, MARGIN), expected["pd5"])
+    assert torch.equal(pixel_shuffle_downsample(expected["x"], 2, MARGIN), expected["pd2"])
 
 
 @pytest.mark.parametrize("options", [{"width": 4}, {"width": 6, "num_modules": 2, "channels": 1}])

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import atbsn
 from atbsn.archs.atbsn import ATBSN
-from atbsn.archs.unet import UNet
+from atbsn.archs.unet import UNetBody
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.utils.errors import UserError
 
@@ -73,7 +73,7 @@ def test_initial_weights():
 
 
 def plain_forward(net: ATBSN, x: Tensor, k: int) -> Tensor:
-    """The paper's network, step by step: turn, UNet, shift down, turn back, concatenate, mix."""
+    """The paper's network, step by step: turn, U-Net, shift down, turn back, concatenate, mix."""
     shift = blind_spot_shift(k)
     parts = []
     for turns in range(4):
@@ -138,7 +138,7 @@ def test_blind_to_exactly_the_square_around_a_pixel(size, together, mean):
 
 def test_unet_of_the_teacher_sees_no_later_row():
     torch.manual_seed(0)
-    net = UNet(4, out_channels=8, half_plane=True)
+    net = UNetBody(4, out_channels=8, half_plane=True)
     x = picture(64, 32).requires_grad_()
     features = net(x)
     for row in (0, 1, 17, 31, 32, 62, 63):

@@ -74,7 +74,7 @@ def test_heads_of_all_holes_at_once(monkeypatch):
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dilation", [2, 3])
-@pytest.mark.parametrize("module", [cbsn.DilatedModule, lambda width, d: dbsn.DilatedModule(width, d, nn.ReLU)])
+@pytest.mark.parametrize("module", [cbsn.CBSNModule, lambda width, d: dbsn.DBSNModule(width, d, nn.ReLU)])
 def test_dilated_chains_in_phases(module, dilation, memory_format):
     torch.manual_seed(0)
     chain = nn.Sequential(*(module(4, dilation) for _ in range(3))).double().to(memory_format=memory_format)

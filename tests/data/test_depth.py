@@ -20,7 +20,7 @@ from atbsn.data.reduced import ReducedFolder, non_local_means
 from atbsn.data.simulated import SimulatedCamera
 from atbsn.data.store.lmdb import LmdbReader
 from atbsn.data.store.manifest import Patch
-from atbsn.data.store.prepare import Plan, prepare, verify
+from atbsn.data.store.prepare import PatchPlan, prepare, verify
 from atbsn.pictures import Picture, read_picture, to_depth, write_picture
 from atbsn.utils.errors import UserError
 
@@ -166,7 +166,7 @@ def mixed(tmp_path) -> NoisyFolder:
 @pytest.mark.parametrize("codec", ["raw", "png"])
 def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path, codec):
     target = tmp_path / "set.lmdb"
-    manifest = prepare(mixed, target, Plan.make(mixed, None, None, codec), num_workers=2)
+    manifest = prepare(mixed, target, PatchPlan.make(mixed, None, None, codec), num_workers=2)
     assert [(patch.depth, patch.channels) for patch in manifest.patches] == [("uint16", 3), ("uint16", 1), ("uint8", 3)]
     assert '"version": 2' in (target / "manifest.json").read_text()
     verify(target, 2)
@@ -184,7 +184,7 @@ def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path, codec):
 
 def test_a_prepared_folder_holds_each_picture_as_it_is(mixed, tmp_path):
     target = tmp_path / "patches"
-    prepare(mixed, target, Plan.make(mixed, 32, 32, "png"), num_workers=2)
+    prepare(mixed, target, PatchPlan.make(mixed, 32, 32, "png"), num_workers=2)
     images = NoisyFolder(target)
     first = {images.key(index): images.read(index) for index in range(len(images))}
     for index, name in enumerate("abc"):
@@ -195,7 +195,7 @@ def test_a_prepared_folder_holds_each_picture_as_it_is(mixed, tmp_path):
 def test_a_set_of_eight_bits_is_one_that_earlier_versions_read(tmp_path):
     write(tmp_path / "pictures" / "a.png", RNG.integers(0, 256, (40, 40, 3), np.uint8))
     images = NoisyFolder(tmp_path / "pictures")
-    prepare(images, tmp_path / "set.lmdb", Plan.make(images, None, None, "raw"), num_workers=1)
+    prepare(images, tmp_path / "set.lmdb", PatchPlan.make(images, None, None, "raw"), num_workers=1)
     text = (tmp_path / "set.lmdb" / "manifest.json").read_text()
     assert '"version": 1' in text and "uint8" not in text
     (patch,) = LmdbReader(tmp_path / "set.lmdb").manifest.patches
@@ -204,7 +204,7 @@ def test_a_set_of_eight_bits_is_one_that_earlier_versions_read(tmp_path):
 
 def test_a_set_that_an_earlier_version_cut_to_eight_bits_is_not_taken_for_the_pictures(mixed, tmp_path, monkeypatch):
     target = tmp_path / "set.lmdb"
-    plan = Plan.make(mixed, None, None, "raw")
+    plan = PatchPlan.make(mixed, None, None, "raw")
     with monkeypatch.context() as patch:
         patch.setattr(NoisyFolder, "samples", lambda self, index: self.read(index).rgb8())
         prepare(mixed, target, plan, num_workers=1)
@@ -217,12 +217,12 @@ def test_floats_are_kept_raw_alone(tmp_path, monkeypatch):
     files = NoisyFolder(tmp_path / "pictures")
     floats = RNG.uniform(0, 255, (40, 40, 3)).astype(np.float32)
     monkeypatch.setattr(files, "read", lambda index: Picture(floats))
-    prepare(files, tmp_path / "set.lmdb", Plan.make(files, 40, 40, "raw"), num_workers=1)
+    prepare(files, tmp_path / "set.lmdb", PatchPlan.make(files, 40, 40, "raw"), num_workers=1)
     images = NoisyFolder(tmp_path / "set.lmdb", "lmdb")
     assert images.depth() == np.float32 and np.array_equal(images.read(0).rgb, floats)
     assert torch.equal(seen_in_training(images, 0), torch.from_numpy(floats).permute(2, 0, 1))
     with pytest.raises(UserError, match=r"a: floats, which PNG does not hold; use --codec raw"):
-        prepare(files, tmp_path / "png.lmdb", Plan.make(files, 40, 40, "png"), num_workers=1)
+        prepare(files, tmp_path / "png.lmdb", PatchPlan.make(files, 40, 40, "png"), num_workers=1)
 
 
 # --- white --------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from atbsn.data.simulated import SOURCES, SimulatedCamera, add_noise, develop, mosaic
+from atbsn.data.simulated import SOURCES, SimulatedCamera, add_noise, bayer_mosaic, develop
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 
@@ -58,14 +58,14 @@ def test_two_pictures_have_different_noise(tmp_path):
 @pytest.mark.parametrize("level", [0, 40, 128, 230, 255])
 def test_flat_grey_goes_through_the_camera_unchanged(level):
     grey = np.full((31, 42, 3), level, np.uint8)
-    assert np.abs(develop(mosaic(grey)).astype(int) - level).max() <= 1
+    assert np.abs(develop(bayer_mosaic(grey)).astype(int) - level).max() <= 1
 
 
 def test_colours_and_places_go_through_the_camera():
     y, x = np.mgrid[:60, :81]
     rgb = np.stack([80 + x, 180 - y, 60 + x // 2 + y // 2], axis=2).astype(np.uint8)
-    assert np.abs(develop(mosaic(rgb)).astype(int) - rgb)[2:-2, 2:-2].max() <= 3
-    assert np.abs(develop(mosaic(rgb)).astype(int) - rgb).max() <= 6
+    assert np.abs(develop(bayer_mosaic(rgb)).astype(int) - rgb)[2:-2, 2:-2].max() <= 3
+    assert np.abs(develop(bayer_mosaic(rgb)).astype(int) - rgb).max() <= 6
 
 
 def test_noise_variance_is_shot_times_signal_plus_read():

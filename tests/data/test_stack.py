@@ -11,7 +11,7 @@ import torch
 
 from atbsn.data.patches import PatchDataset
 from atbsn.data.stack import Stack
-from atbsn.noise import NoiseModel, describe, estimate, picture
+from atbsn.noise import NoiseModel, describe, estimate, plot
 from atbsn.utils.errors import UserError
 
 WHITE = 4095
@@ -150,7 +150,7 @@ def test_the_noise_of_one_and_of_two_channels(channels):
     drawn = again.sample(torch.full((4, channels, 64, 64), 120.0), torch.Generator().manual_seed(0))
     assert drawn.shape == (4, channels, 64, 64) and drawn.std().item() == pytest.approx(8, rel=0.15)
     assert ("between colours" in describe(model)) == (channels > 1)
-    assert len(picture(model).get_axes()) == 1 + channels**2 + 1  # levels, correlations, colour bar
+    assert len(plot(model).get_axes()) == 1 + channels**2 + 1  # levels, correlations, colour bar
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import torch
 from safetensors.torch import load_file
 
 from atbsn.ops.masker import collect_masked, masked_copies
-from atbsn.ops.mosaic import mosaic, unmosaic
 from atbsn.ops.neighbours import PAIRS, draw_neighbours, neighbours
 from atbsn.ops.permutation import draw_permutations, permuted_sub_images
+from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsample
 from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
 from atbsn.ops.texture import local_std, texture_weight
 from atbsn.utils.errors import UserError
@@ -17,7 +17,7 @@ from atbsn.utils.errors import UserError
 @pytest.mark.parametrize(("stride", "margin"), [(1, 0), (1, 2), (2, 2), (5, 2), (3, 0)])
 def test_mosaic(stride, margin):
     x = torch.rand(2, 3, 15 * stride, 4 * stride)
-    tiles = mosaic(x, stride, margin)
+    tiles = pixel_shuffle_downsample(x, stride, margin)
     assert tiles.shape == (2, 3, x.shape[2] + 2 * stride * margin, x.shape[3] + 2 * stride * margin)
     height, width = 15 + 2 * margin, 4 + 2 * margin
     for row in range(stride):
@@ -26,7 +26,7 @@ def test_mosaic(stride, margin):
             inside = tile[..., margin : margin + 15, margin : margin + 4]
             assert torch.equal(inside, x[..., row::stride, column::stride])
             assert tile.count_nonzero() == inside.count_nonzero(), "the margin is zero"
-    assert torch.equal(unmosaic(tiles, stride, margin), x)
+    assert torch.equal(pixel_shuffle_upsample(tiles, stride, margin), x)
 
 
 def test_replacement_masks_draw_elements():

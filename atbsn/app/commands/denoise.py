@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from atbsn.app.report import Report, Reporter
+from atbsn.app.before_after import BeforeAfter, BeforeAfterObserver
 from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.archs.base import FINISHING
 from atbsn.archs.weights import load
@@ -43,7 +43,7 @@ def main(arguments: Namespace) -> int:
             progress.tell(result)
             _say(result, strength)
 
-        observer = _Sheets() if arguments.compare else Reporter()
+        observer = _Sheets() if arguments.compare else BeforeAfterObserver()
         run(todo.tasks, denoiser, tell, read=read, observer=observer, on_progress=progress.part)
     failed = todo.refused + progress.failed
     if failed and len(todo.tasks) > 1:
@@ -67,14 +67,14 @@ def device(name: str) -> torch.device:
     return found
 
 
-class _Sheets(Reporter):
+class _Sheets(BeforeAfterObserver):
     """Also shows before | after on a sheet beside each clean picture."""
 
     def before(self, task: Task, noisy: Picture) -> Any:
         places = list(choose_crops(noisy.rgb).values())
         return super().before(task, noisy), places, cut(noisy.rgb, places)
 
-    def after(self, task: Task, seen: Any, clean: Picture) -> Report:
+    def after(self, task: Task, seen: Any, clean: Picture) -> BeforeAfter:
         look, places, crops = seen
         target = task.target.with_name(f"{task.target.stem.removesuffix('_clean')}_compare.png")
         write_picture(target, Picture(sheet_of({"before": crops, "after": cut(clean.rgb, places)})))
@@ -88,7 +88,7 @@ def _say(result: Result, strength: float) -> None:
         logger.error("%s: %s", label, result.reason)
         return
     assert isinstance(result.task, Task), "what a planner refused has a reason"
-    found: Report = result.seen
+    found: BeforeAfter = result.seen
     logger.info("%s: %s, %.1f s -> %s", label, found, result.seconds, result.task.target)
     for warning in found.warnings(strength):
         logger.warning("%s: %s", label, warning)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from atbsn.engine.evaluation.fingerprints import of_model, of_pairs, of_prior, prior_of, table
-from atbsn.noise import NoiseModel, describe, estimate, picture
+from atbsn.noise import NoiseModel, describe, estimate, plot
 from atbsn.pictures import image_paths, read_picture
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
@@ -78,7 +78,7 @@ def write_figure(model: NoiseModel, path: Path) -> None:
     Raises:
         UserError: matplotlib is missing, or the file cannot be written.
     """
-    figure = picture(model)
+    figure = plot(model)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=120)

@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from atbsn.app.page.guard import Guard
-from atbsn.app.page.jobs import BusyError, Job, Jobs, in_plain_words
+from atbsn.app.page.jobs import BusyError, JobQueue, PageJob, in_plain_words
 from atbsn.app.page.sessions import Session, Sessions, Upload
 from atbsn.app.page.studio import LONGEST, Studio
 from atbsn.app.page.views import Region
@@ -43,7 +43,7 @@ class Page:
 
     def __init__(self, studio: Studio, sessions: int = 16, idle: float = 1800) -> None:
         self.studio = studio
-        self.jobs = Jobs()
+        self.jobs = JobQueue()
         self.sessions = Sessions(sessions, idle, self.jobs.forget)
 
     def application(self, names: tuple[str, ...] = (), loopback: bool = True) -> Guard:
@@ -133,7 +133,7 @@ class Page:
         settings = body.get("settings", {})
         if not isinstance(settings, dict) or not settings.keys() <= _SETTINGS:
             raise UserError(f"settings: {', '.join(sorted(_SETTINGS))} are known")
-        work: Callable[[Job], Any]
+        work: Callable[[PageJob], Any]
         if kind == "view":
             area = body.get("region")
             region = None if area is None else Region.within(area, upload.facts)
@@ -186,13 +186,13 @@ class Page:
         }
         return StreamingResponse(_chunks(file), headers=headers, media_type="application/octet-stream")
 
-    def _job(self, request: Request, session: Session) -> Job:
+    def _job(self, request: Request, session: Session) -> PageJob:
         job = self.jobs.get(session.token, request.path_params["job"])
         if job is None:
             raise HTTPException(404)
         return job
 
-    def _queue(self, session: Session, kind: str, work: Callable[[Job], Any]) -> Response:
+    def _queue(self, session: Session, kind: str, work: Callable[[PageJob], Any]) -> Response:
         job = self.jobs.add(session.token, kind, work, replace=kind in ("view", "loupe"))
         return JSONResponse({"id": job.id}, status_code=202)
 

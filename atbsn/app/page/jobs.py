@@ -10,9 +10,9 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 MOST_WAITING = 32
-"""Jobs in the queue, of everybody."""
+"""Most jobs in the queue, all sessions together. Chosen by hand: more would wait for many minutes."""
 MOST_OF_ONE = 6
-"""Jobs that one session may have in the queue."""
+"""Most jobs of one session in the queue. Chosen by hand: a page asks for no more than this at a time."""
 
 
 class StoppedError(Exception):
@@ -23,7 +23,7 @@ class BusyError(UserError):
     """There is no room now; later there will be."""
 
 
-class Job:
+class PageJob:
     """A computation that waits, runs or is over.
 
     Attributes:
@@ -35,7 +35,7 @@ class Job:
         result: what it gave.
     """
 
-    def __init__(self, owner: str, kind: str, work: "Callable[[Job], Any]") -> None:
+    def __init__(self, owner: str, kind: str, work: "Callable[[PageJob], Any]") -> None:
         self.id = secrets.token_urlsafe(12)
         self.owner = owner
         self.kind = kind
@@ -99,19 +99,19 @@ class Job:
         self._over.set()
 
 
-class Jobs:
+class JobQueue:
     """A queue and the one thread that works on it."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Job] = {}
-        self._waiting: deque[Job] = deque()
-        self._running: Job | None = None
+        self._known: dict[str, PageJob] = {}
+        self._waiting: deque[PageJob] = deque()
+        self._running: PageJob | None = None
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="atbsn-page", daemon=True)
         self._thread.start()
 
-    def add(self, owner: str, kind: str, work: Callable[[Job], Any], replace: bool = False) -> Job:
+    def add(self, owner: str, kind: str, work: Callable[[PageJob], Any], replace: bool = False) -> PageJob:
         """Put ``work`` at the end of the queue.
 
         Args:
@@ -120,7 +120,7 @@ class Jobs:
         Raises:
             BusyError: too much is waiting.
         """
-        job = Job(owner, kind, work)
+        job = PageJob(owner, kind, work)
         with self._changed:
             if replace:
                 for other in self._of(owner):
@@ -135,19 +135,19 @@ class Jobs:
             self._changed.notify_all()
         return job
 
-    def get(self, owner: str, name: str) -> Job | None:
+    def get(self, owner: str, name: str) -> PageJob | None:
         """The job of this session by its id."""
         job = self._known.get(name)
         return job if job is not None and job.owner == owner else None
 
-    def position(self, job: Job) -> int:
+    def position(self, job: PageJob) -> int:
         """How many computations come before it; 0 if it runs or is over."""
         with self._changed:
             if job not in self._waiting:
                 return 0
             return self._waiting.index(job) + (self._running is not None)
 
-    def stop(self, job: Job) -> None:
+    def stop(self, job: PageJob) -> None:
         """Take it from the queue, or have it end at its next step."""
         with self._changed:
             self._end(job)
@@ -172,11 +172,11 @@ class Jobs:
             self._changed.notify_all()
         self._thread.join(60)
 
-    def _of(self, owner: str) -> list[Job]:
+    def _of(self, owner: str) -> list[PageJob]:
         running = [self._running] if self._running is not None else []
         return [job for job in [*running, *self._waiting] if job.owner == owner]
 
-    def _end(self, job: Job) -> None:
+    def _end(self, job: PageJob) -> None:
         job.ask_to_stop()
         if job in self._waiting:
             self._waiting.remove(job)
@@ -194,7 +194,7 @@ class Jobs:
             job.run()
 
 
-def _nothing(job: Job) -> None:
+def _nothing(job: PageJob) -> None:
     """The work of a job that is over."""
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from atbsn.app.page.jobs import Job
+from atbsn.app.before_after import BeforeAfter, BeforeAfterObserver
+from atbsn.app.page.jobs import PageJob
 from atbsn.app.page.sessions import Session, Upload
 from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
-from atbsn.app.report import Report, Reporter
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import finish, strengths
@@ -134,7 +134,7 @@ class Studio:
         return view_bytes(grey_values(_open_samples(upload)[region.rows, region.columns]), upload.icc)
 
     def view(
-        self, session: Session, upload: Upload, settings: Mapping[str, Any], region: Region | None, job: Job
+        self, session: Session, upload: Upload, settings: Mapping[str, Any], region: Region | None, job: PageJob
     ) -> dict[str, Any]:
         """The clean small version, or a region at 1:1, of full strength and with every blind spot.
 
@@ -163,7 +163,7 @@ class Studio:
         return {"width": values.shape[1], "height": values.shape[0], "views": views}
 
     def result(
-        self, session: Session, upload: Upload, settings: Mapping[str, Any], suffix: str | None, job: Job
+        self, session: Session, upload: Upload, settings: Mapping[str, Any], suffix: str | None, job: PageJob
     ) -> dict[str, Any]:
         """The clean file in full size and depth: what the command writes with the same settings.
 
@@ -181,7 +181,7 @@ class Studio:
         with _called(upload):
             denoiser = photo_denoiser(self._net(session, settings), **_without_weights(settings))
             task = Task(upload.name, path, upload.path)
-            found: Report = denoise_file(task, denoiser, observer=Reporter(), on_progress=job.progress)
+            found: BeforeAfter = denoise_file(task, denoiser, observer=BeforeAfterObserver(), on_progress=job.progress)
         name = f"{Path(upload.name).stem}_clean{suffix}"
         file = session.offer(path, name)
         session.keep_newest(upload, "result", [file], _RESULTS)
@@ -193,7 +193,7 @@ class Studio:
             "warnings": found.warnings(strengths(denoiser.settings)[0]),
         }
 
-    def noise(self, upload: Upload, job: Job) -> dict[str, Any]:
+    def noise(self, upload: Upload, job: PageJob) -> dict[str, Any]:
         """The noise of a picture, level against intensity."""
         assert self._noise_curve is not None
         job.progress(0.0)
@@ -202,7 +202,7 @@ class Studio:
         with _called(upload):
             return self._noise_curve(np.array(samples[top : top + 4096, left : left + 4096]))
 
-    def adapt(self, session: Session, minutes: float, job: Job) -> dict[str, Any]:
+    def adapt(self, session: Session, minutes: float, job: PageJob) -> dict[str, Any]:
         """Learn the noise of the session's pictures; where it helps, ``weights: adapted`` means that from then on."""
         assert self._adapt is not None
         paths = [upload.path for upload in session.pictures.values()]

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from atbsn.data.store.manifest import Kept, Manifest, Tile, png_fits, target_fault
+from atbsn.data.store.manifest import Kept, PatchManifest, Tile, png_fits, target_fault
 from atbsn.utils.errors import UserError
 
 MANIFEST, JOURNAL = "manifest.json", "journal"
@@ -26,7 +26,7 @@ class FolderReader:
         self.folder, path = folder, folder / MANIFEST
         if not path.is_file():
             raise UserError(f"{folder}: no {MANIFEST} in it; make the set with atbsn prepare")
-        self.manifest = Manifest.from_json(path.read_bytes(), str(path))
+        self.manifest = PatchManifest.from_json(path.read_bytes(), str(path))
 
     def is_sound(self, number: int) -> bool:
         """Whether the file of patch ``number`` is as it was written."""
@@ -74,7 +74,7 @@ class FolderWriter:
         except OSError as error:
             raise target_fault(self.folder, error) from error
 
-    def finish(self, manifest: Manifest) -> None:
+    def finish(self, manifest: PatchManifest) -> None:
         """Bring all files to disk; one by one as they come would take many times longer."""
         del manifest
         if hasattr(os, "sync"):

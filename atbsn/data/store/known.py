@@ -14,7 +14,7 @@ from atbsn.data.paired import PairedFolder
 from atbsn.data.polyu import PolyU
 from atbsn.data.sidd import SIDDBenchmark, SIDDMedium, SIDDValidation
 from atbsn.data.store.manifest import Codec
-from atbsn.data.store.prepare import Plan, prepare, verify
+from atbsn.data.store.prepare import PatchPlan, prepare, verify
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import progress_bar
 
@@ -63,7 +63,7 @@ def prepare_set(
     """
     images = SOURCES[source](root)
     codec = codec or ("raw" if target.suffix == ".lmdb" else "png")
-    manifest = prepare(images, target, Plan.make(images, size, stride, codec), num_workers)
+    manifest = prepare(images, target, PatchPlan.make(images, size, stride, codec), num_workers)
     return len(manifest.patches), len(images)
 
 

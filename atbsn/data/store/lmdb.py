@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 import cv2
 import numpy as np
 
-from atbsn.data.store.manifest import Codec, Depth, Kept, Manifest, Tile, png_fits, target_fault
+from atbsn.data.store.manifest import Codec, Depth, Kept, PatchManifest, Tile, png_fits, target_fault
 from atbsn.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class LmdbReader:
             text = transaction.get(_MANIFEST)
             if text is None:
                 raise UserError(f"{path}: without a manifest: an LMDB of another tool, or unfinished; {_PREPARE}")
-            self.manifest = Manifest.from_json(bytes(text), str(path))
+            self.manifest = PatchManifest.from_json(bytes(text), str(path))
 
     def __len__(self) -> int:
         return len(self.manifest.patches)
@@ -181,7 +181,7 @@ class LmdbWriter:
 
         self._commit(write)
 
-    def finish(self, manifest: Manifest) -> None:
+    def finish(self, manifest: PatchManifest) -> None:
         """Write the manifest, without which no reader takes the file."""
         self._commit(lambda transaction: transaction.put(_MANIFEST, manifest.to_json().encode()))
 

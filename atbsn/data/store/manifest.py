@@ -73,7 +73,7 @@ class Tile(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Manifest:
+class PatchManifest:
     """All patches of a prepared set, in order.
 
     Attributes:
@@ -111,7 +111,7 @@ class Manifest:
         return f'{json.dumps(facts)[:-1]}, "patches": [\n{rows}\n]}}\n'
 
     @classmethod
-    def from_json(cls, text: str | bytes, source: str) -> "Manifest":
+    def from_json(cls, text: str | bytes, source: str) -> "PatchManifest":
         """The manifest in ``text``.
 
         Raises:

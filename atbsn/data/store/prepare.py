@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from atbsn.data.base import ImageSet, deepest
 from atbsn.data.store.folder import JOURNAL, MANIFEST, FolderReader, FolderWriter
 from atbsn.data.store.lmdb import LmdbReader, LmdbWriter
-from atbsn.data.store.manifest import Codec, Depth, Kept, Manifest, Patch, Tile, target_fault
+from atbsn.data.store.manifest import Codec, Depth, Kept, Patch, PatchManifest, Tile, target_fault
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 from atbsn.utils.log import logger, progress_bar
@@ -34,7 +34,7 @@ _JOURNAL_VERSION = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class PatchPlan:
     """Which patches are cut, and how they are kept.
 
     Attributes:
@@ -51,7 +51,7 @@ class Plan:
     tiles: list[list[Tile]]
 
     @classmethod
-    def make(cls, images: ImageSet, size: int | None, stride: int | None, codec: Codec) -> "Plan":
+    def make(cls, images: ImageSet, size: int | None, stride: int | None, codec: Codec) -> "PatchPlan":
         """The plan for ``images``.
 
         Raises:
@@ -72,17 +72,17 @@ class Plan:
         """Sources of other names or sizes, or other options, give another digest."""
         return hashlib.sha256(json.dumps([self.codec, self.size, self.stride, self.tiles]).encode()).hexdigest()
 
-    def manifest(self, done: dict[int, Kept]) -> Manifest:
+    def manifest(self, done: dict[int, Kept]) -> PatchManifest:
         """What the set holds, given how every picture's patches are kept."""
         patches = [
             Patch(tile.key, tile.height, tile.width, crc32, done[picture].depth, done[picture].channels)
             for picture, tiles in enumerate(self.tiles)
             for tile, crc32 in zip(tiles, done[picture].crc32s, strict=True)
         ]
-        return Manifest(self.codec, self.size, self.stride, self.digest(), patches)
+        return PatchManifest(self.codec, self.size, self.stride, self.digest(), patches)
 
 
-def prepare(images: ImageSet, target: Path, plan: Plan, num_workers: int) -> Manifest:
+def prepare(images: ImageSet, target: Path, plan: PatchPlan, num_workers: int) -> PatchManifest:
     """Make ``target`` of ``images``: an LMDB if its name ends with ``.lmdb``, else a folder of PNG files.
 
     Continues what an interrupted call with the same plan has left. ``num_workers`` threads decode and encode:
@@ -118,7 +118,7 @@ def prepare(images: ImageSet, target: Path, plan: Plan, num_workers: int) -> Man
     return manifest
 
 
-def verify(target: Path, num_workers: int) -> Manifest:
+def verify(target: Path, num_workers: int) -> PatchManifest:
     """Read a prepared set back completely: every patch is there, of its size, with its checksum.
 
     Raises:
@@ -135,7 +135,7 @@ def verify(target: Path, num_workers: int) -> Manifest:
     return manifest
 
 
-def _fill(writer: LmdbWriter | FolderWriter, images: ImageSet, plan: Plan, num_workers: int) -> None:
+def _fill(writer: LmdbWriter | FolderWriter, images: ImageSet, plan: PatchPlan, num_workers: int) -> None:
     """Write the patches of every picture that is not done yet."""
 
     def encode(picture: int) -> tuple[int, list[bytes], Kept]:
@@ -184,7 +184,7 @@ def _open(target: Path) -> LmdbReader | FolderReader:
     return LmdbReader(target) if (target / "data.mdb").is_file() else FolderReader(target)
 
 
-def _check_same(target: Path, images: ImageSet, plan: Plan, num_workers: int) -> Manifest:
+def _check_same(target: Path, images: ImageSet, plan: PatchPlan, num_workers: int) -> PatchManifest:
     manifest = _open(target).manifest
     if manifest.plan != plan.digest():
         raise UserError(f"{target}: made from other pictures or with other options; remove it, or choose another name")
@@ -195,7 +195,7 @@ def _check_same(target: Path, images: ImageSet, plan: Plan, num_workers: int) ->
     return verify(target, num_workers)
 
 
-def _open_partial(partial: Path, plan: Plan) -> None:
+def _open_partial(partial: Path, plan: PatchPlan) -> None:
     """Keep what is there if it is of the same plan."""
     begun = f"{plan.digest()} {_JOURNAL_VERSION}"
     try:

@@ -15,7 +15,7 @@ from atbsn.data.crops import PictureCrops
 from atbsn.engine.adaptation.cameras import Cameras, cameras_of, noise_differs
 from atbsn.engine.adaptation.plan import (
     CROP_SIDE,
-    Plan,
+    AdaptationPlan,
     make_plan,
     options_of,
     seconds_a_step,
@@ -93,8 +93,8 @@ def adapt(
     """Learn the noise of ``pictures`` by ``RecorruptModel``, beginning with ``start``.
 
     Weak noise is learned by recorruption; of strong noise, most of which ``start`` takes off, it is the teacher.
-    Whether it helped is judged without a clean picture (``judge``). Every stage has its share of the time (``Plan``):
-    with little, fewer pictures are read, and fewer crops estimated from and judged.
+    Whether it helped is judged without a clean picture (``judge``). Every stage has its share of the time
+    (``AdaptationPlan``): with little, fewer pictures are read, and fewer crops estimated from and judged.
 
     Args:
         pictures: noisy ones of one camera, files or folders, from one up.
@@ -137,7 +137,7 @@ def adapt(
 
 
 def _learned(
-    training: Training, folders: RunFolders, plan: Plan, budget: TimeBudget, on_progress: OnProgress
+    training: Training, folders: RunFolders, plan: AdaptationPlan, budget: TimeBudget, on_progress: OnProgress
 ) -> tuple[Network, dict[str, Any], int]:
     """Train until only the time for judging is left; the network, what its file says, and the iterations made."""
     assert isinstance(training.model, RecorruptModel)

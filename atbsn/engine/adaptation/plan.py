@@ -51,7 +51,7 @@ _SIZES_READ = 64
 
 
 @dataclass(frozen=True)
-class Plan:
+class AdaptationPlan:
     """What the time is enough for.
 
     Attributes:
@@ -67,7 +67,7 @@ class Plan:
     judging_seconds: float
 
 
-def make_plan(seconds: float, seconds_a_crop: float, seconds_a_fit: float) -> Plan:
+def make_plan(seconds: float, seconds_a_crop: float, seconds_a_fit: float) -> AdaptationPlan:
     """Share out ``seconds``.
 
     Args:
@@ -79,7 +79,7 @@ def make_plan(seconds: float, seconds_a_crop: float, seconds_a_fit: float) -> Pl
     noise_crops = _within((_ESTIMATING_SHARE * seconds - fits) / each, _MIN_NOISE_CROPS, _MAX_NOISE_CROPS)
     each = _RUNS_TO_JUDGE * seconds_a_crop
     judged = _within(_JUDGING_SHARE * seconds / each, _MIN_JUDGED, _MAX_JUDGED)
-    return Plan(_READING_SHARE * seconds, noise_crops, judged, judged * each)
+    return AdaptationPlan(_READING_SHARE * seconds, noise_crops, judged, judged * each)
 
 
 def _within(number: float, least: int, most: int) -> int:
@@ -129,7 +129,7 @@ def options_of(
     weights: Path,
     scratch: str,
     device: torch.device,
-    plan: Plan,
+    plan: AdaptationPlan,
     seed: int,
 ) -> Options:
     """The training: ``RecorruptModel`` on crops of ``pictures``, from ``weights`` on, with its files in ``scratch``."""

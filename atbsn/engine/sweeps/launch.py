@@ -15,7 +15,7 @@ from atbsn.utils.errors import UserError
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
-class Job(Protocol):
+class StartedPoint(Protocol):
     """A started command."""
 
     def status(self) -> int | None:
@@ -32,7 +32,7 @@ class Launcher(Protocol):
     cores: int
     """Of one command."""
 
-    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[Job, str | None]:
+    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[StartedPoint, str | None]:
         """Start ``command`` with its output to ``log``; the job, and what finds it again after this process.
 
         ``earlier`` is what an earlier sweep was given here: if that job still runs, it is not started twice.
@@ -58,7 +58,7 @@ class LocalLauncher:
         self._gpus = names if jobs > 1 and torch.cuda.device_count() else []
         self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
-    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[Job, str | None]:
+    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[StartedPoint, str | None]:
         del earlier  # its processes have ended with it
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores)}
         if self._gpus:
@@ -125,20 +125,20 @@ class SlurmLauncher:
             raise UserError(f"--slurm: {error}; see submitit's update_parameters") from None
         self._job_class = type(self._executor._executor).job_class
 
-    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[Job, str | None]:
+    def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[StartedPoint, str | None]:
         del slot
         from atbsn.engine.sweeps.slurm_command import SlurmCommand
 
         if earlier is not None:
             job = self._job_class(folder=self._folder, job_id=earlier)
             if job.state in ("PENDING", "RUNNING", "REQUEUED", "CONFIGURING", "COMPLETING"):
-                return _SlurmJob(job), earlier
+                return _SlurmPoint(job), earlier
         log.parent.mkdir(parents=True, exist_ok=True)
         job = self._executor.submit(SlurmCommand(command, str(log.absolute()), str(Path.cwd()), self.cores))
-        return _SlurmJob(job), str(job.job_id)
+        return _SlurmPoint(job), str(job.job_id)
 
 
-class _SlurmJob:
+class _SlurmPoint:
     def __init__(self, job: Any) -> None:
         self._job = job
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from atbsn.engine.sweeps.launch import Job, Launcher
+from atbsn.engine.sweeps.launch import Launcher, StartedPoint
 from atbsn.engine.sweeps.ledger import Ledger
 from atbsn.engine.sweeps.points import Point
 from atbsn.utils.log import logger
@@ -23,7 +23,7 @@ _TAIL = 8192
 @dataclass
 class _Running:
     point: Point
-    job: Job
+    job: StartedPoint
     slot: int
     since: float = field(default_factory=time.monotonic)
     fraction_at_start: float | None = None

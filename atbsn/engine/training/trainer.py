@@ -88,14 +88,14 @@ class Trainer:
         numbers = range(self.schedule.start_iter + 1, self.schedule.total_iter + 1)
         with closing(self.run_logger), progress_bar(numbers, "train") as bar:
             if not self.schedule.reported:
-                self.report(self.schedule.start_iter)
+                self.after_step(self.schedule.start_iter)
             for iteration in bar:
                 self.learner.meter.add(self.step(iteration))
                 self.run_logger.forecast(iteration, self.schedule.total_iter)
                 if stop.requested():
                     self.save(iteration, reported=False)
                     break
-                self.report(iteration)
+                self.after_step(iteration)
 
     def pace(self, seconds: float) -> float:
         """Seconds an iteration takes, measured for ``seconds``. The training is no good any more afterwards.
@@ -114,7 +114,7 @@ class Trainer:
                 break
         return (time.perf_counter() - start) / counted
 
-    def report(self, iteration: int) -> None:
+    def after_step(self, iteration: int) -> None:
         """Validate, log and save, each where it is due.
 
         A validation may take long, so the state is saved before it, too. If the run is killed in the middle, the

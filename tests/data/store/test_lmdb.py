@@ -20,8 +20,8 @@ from atbsn.data.folder import NoisyFolder
 from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
 from atbsn.data.store.lmdb import LmdbReader, LmdbWriter, record_key
-from atbsn.data.store.manifest import Kept, Manifest, Patch, Tile
-from atbsn.data.store.prepare import Plan, prepare
+from atbsn.data.store.manifest import Kept, Patch, PatchManifest, Tile
+from atbsn.data.store.prepare import PatchPlan, prepare
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 
@@ -37,7 +37,7 @@ def sets(tmp_path_factory) -> dict[str, NoisyFolder]:
     found = {"files": NoisyFolder(root / "files")}
     for codec in ("raw", "png"):
         target = root / f"{codec}.lmdb"
-        prepare(found["files"], target, Plan.make(found["files"], None, None, codec), num_workers=2)
+        prepare(found["files"], target, PatchPlan.make(found["files"], None, None, codec), num_workers=2)
         found[codec] = build_dataset({"type": "NoisyFolder", "dataroot": str(target), "io_backend": "lmdb"})
     return found
 
@@ -46,7 +46,7 @@ def sets(tmp_path_factory) -> dict[str, NoisyFolder]:
 def database(sets, tmp_path) -> Path:
     """A database to spoil."""
     target = tmp_path / "set.lmdb"
-    prepare(sets["files"], target, Plan.make(sets["files"], None, None, "raw"), num_workers=1)
+    prepare(sets["files"], target, PatchPlan.make(sets["files"], None, None, "raw"), num_workers=1)
     gc.collect()  # nobody has it open
     return target
 
@@ -103,7 +103,7 @@ def test_a_raw_crop_reads_its_rows_only(tmp_path):
     rows = np.random.default_rng(0).integers(0, 256, (height, 1, 3), np.uint8)
     writer = LmdbWriter(tmp_path / "big.lmdb", "raw")
     writer.put(0, [Tile(0, "big", 0, 0, height, width)], [np.repeat(rows, width, axis=1).tobytes()], Kept([0]))
-    writer.finish(Manifest("raw", None, None, "", [Patch("big", height, width, 0)]))
+    writer.finish(PatchManifest("raw", None, None, "", [Patch("big", height, width, 0)]))
     writer.close()
     store = LmdbReader(tmp_path / "big.lmdb")
     before = _resident()
@@ -191,7 +191,7 @@ def test_a_damaged_record(database, change):
 
 def test_a_damaged_png_record(sets, tmp_path):
     target = tmp_path / "png.lmdb"
-    prepare(sets["files"], target, Plan.make(sets["files"], None, None, "png"), num_workers=1)
+    prepare(sets["files"], target, PatchPlan.make(sets["files"], None, None, "png"), num_workers=1)
     gc.collect()
     spoil(target, record_key(0), lambda record: b"no PNG" + record[6:])
     with pytest.raises(UserError, match=r"patch 0 \(a\) is damaged"):
@@ -222,15 +222,15 @@ def test_a_changed_manifest(database, case):
 
 @pytest.mark.parametrize("key", ["../a", "/etc/passwd", "b/../../a", "C:\\a", "b\\..\\..\\a", "\\a", ""])
 def test_a_manifest_that_leads_out_of_its_folder(key):
-    text = Manifest("png", None, None, "", [Patch(key, 1, 1, 0)]).to_json()
+    text = PatchManifest("png", None, None, "", [Patch(key, 1, 1, 0)]).to_json()
     with pytest.raises(UserError, match="leads out of the set"):
-        Manifest.from_json(text, "manifest.json")
+        PatchManifest.from_json(text, "manifest.json")
 
 
 @pytest.mark.parametrize("key", ["a", "b/c", "b..c/..d"])
 def test_a_manifest_that_does_not(key):
-    manifest = Manifest("png", 512, 256, "digest", [Patch(key, 1, 2, 3)])
-    assert Manifest.from_json(manifest.to_json(), "manifest.json") == manifest
+    manifest = PatchManifest("png", 512, 256, "digest", [Patch(key, 1, 2, 3)])
+    assert PatchManifest.from_json(manifest.to_json(), "manifest.json") == manifest
 
 
 def test_the_map_grows_with_what_comes(tmp_path, monkeypatch):
@@ -240,7 +240,7 @@ def test_the_map_grows_with_what_comes(tmp_path, monkeypatch):
         tile = Tile(picture, f"{picture}", 0, 0, 300, 300)
         writer.put(picture, [tile], [bytes([picture]) * (300 * 300 * 3)], Kept([picture]))
     assert writer.done() == {picture: Kept([picture]) for picture in range(4)}
-    writer.finish(Manifest("raw", None, None, "", [Patch(f"{picture}", 300, 300, 0) for picture in range(4)]))
+    writer.finish(PatchManifest("raw", None, None, "", [Patch(f"{picture}", 300, 300, 0) for picture in range(4)]))
     writer.close()
     assert (LmdbReader(tmp_path / "grown.lmdb").read(3) == 3).all()
 

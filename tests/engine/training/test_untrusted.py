@@ -14,7 +14,7 @@ import torch
 from training_runs import Run, tiny
 
 from atbsn.archs.weights import read_weights
-from atbsn.data.store.manifest import Manifest
+from atbsn.data.store.manifest import PatchManifest
 from atbsn.engine.training.state import compare_settings, load_state, newest_state, save_state
 from atbsn.options.load import parse_yaml
 from atbsn.pictures import picture_size, read_picture
@@ -272,9 +272,9 @@ def test_a_picture_that_claims_any_size(tmp_path, trained):
 def test_a_manifest_that_leads_outside(key):
     from atbsn.data.store.manifest import Patch
 
-    text = Manifest("png", 8, 8, "0" * 64, [Patch(key, 8, 8, 0)]).to_json()
+    text = PatchManifest("png", 8, 8, "0" * 64, [Patch(key, 8, 8, 0)]).to_json()
     with pytest.raises(UserError, match="manifest"):
-        Manifest.from_json(text, "manifest.json")
+        PatchManifest.from_json(text, "manifest.json")
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class Done:
         return place < len(self) and self._names[place] == name and int(self._entries[place]) == _hash(entry)
 
 
-class Manifest:
+class DoneManifest:
     """The part of a shard's manifest that this process writes, ``folder/done-<shard>.jsonl``, and its temporary files.
 
     Args:

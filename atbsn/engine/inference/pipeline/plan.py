@@ -51,7 +51,7 @@ def single(source: Path, target: Path) -> Task:
     return Task(source.name, target, source)
 
 
-class Plan(NamedTuple):
+class FolderPlan(NamedTuple):
     """Pictures whose clean ones go beside them.
 
     Attributes:
@@ -67,7 +67,7 @@ class Plan(NamedTuple):
     refused: int
 
 
-def beside(inputs: Sequence[str], output: str | None, overwrite: bool) -> Plan:
+def beside(inputs: Sequence[str], output: str | None, overwrite: bool) -> FolderPlan:
     """Find the pictures in ``inputs``, files and folders, and name their clean ones.
 
     Without ``output`` a clean picture lies beside its original, as ``<name>_clean``; in a folder it has its place below
@@ -111,7 +111,7 @@ def beside(inputs: Sequence[str], output: str | None, overwrite: bool) -> Plan:
             kept.names.append(name)
         else:
             skipped.append((source, reason))
-    return Plan(tasks, Found(kept.paths, kept.names, skipped), done, refused)
+    return FolderPlan(tasks, Found(kept.paths, kept.names, skipped), done, refused)
 
 
 def of_set(images: ImageSet, folder: Path) -> list[Task]:

@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from atbsn.engine.inference.pipeline.manifest import Done, Entry, Manifest
+from atbsn.engine.inference.pipeline.manifest import Done, DoneManifest, Entry
 from atbsn.engine.inference.pipeline.shards import Shard
 from atbsn.utils.files import cannot_write
 
@@ -28,7 +28,7 @@ class Record:
     def __init__(self, folder: Path, settings: str, shard: Shard, resume: bool, by_name: bool = False) -> None:
         self.folder, self.settings = folder, settings
         place = folder / "manifest"
-        self._manifest = Manifest(place, shard, resume)
+        self._manifest = DoneManifest(place, shard, resume)
         self._done = Done(place, shard if by_name else Shard()) if resume else None
         self.temporary = self._manifest.temporary
         self.failures = place / f"failures-{shard}.csv"

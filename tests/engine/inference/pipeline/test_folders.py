@@ -18,7 +18,7 @@ import torch
 
 from atbsn.engine.inference.pipeline import manifest as manifests
 from atbsn.engine.inference.pipeline import mirrored, steps
-from atbsn.engine.inference.pipeline.manifest import Done, Entry, Manifest
+from atbsn.engine.inference.pipeline.manifest import Done, DoneManifest, Entry
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
 from atbsn.engine.inference.pipeline.record import Record
 from atbsn.engine.inference.pipeline.run import Result, run
@@ -221,7 +221,7 @@ def test_nothing_is_left_beside_the_pictures(source):
 
 def test_the_same_shard_twice_at_once(source, monkeypatch):
     monkeypatch.setattr(manifests, "_PATIENCE", 0.1)
-    held = Manifest(source.parent / "out" / "manifest", Shard(0, 2), resume=False)
+    held = DoneManifest(source.parent / "out" / "manifest", Shard(0, 2), resume=False)
     (held.temporary / "being written").touch()
     with pytest.raises(UserError, match="another process is doing shard 1-of-2"):
         denoise(source, Inverted(), shard=Shard(0, 2))
@@ -243,14 +243,14 @@ def test_shards_share_out_without_overlap_or_gap(source):
 
 def test_a_cut_off_line_is_no_line(tmp_path):
     entry = Entry("a/\udcff.png", 10, 20, "a/\udcff.png", 30, "s")
-    manifest = Manifest(tmp_path, ALL, resume=False)
+    manifest = DoneManifest(tmp_path, ALL, resume=False)
     manifest.add(entry)
     manifest.close()
     path = tmp_path / "done-1-of-1.jsonl"
     line = path.read_bytes()
     path.write_bytes(line + line[: len(line) // 2])
     other = entry._replace(name="b.png")
-    manifest = Manifest(tmp_path, ALL, resume=True)
+    manifest = DoneManifest(tmp_path, ALL, resume=True)
     manifest.add(other)
     manifest.close()
     (tmp_path / "done-2-of-9.jsonl").write_text('[]\n{"time": 1}\nnull\n{"name": 3}\n')

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def mosaic(x: Tensor, stride: int, margin: int) -> Tensor:
+def pixel_shuffle_downsample(x: Tensor, stride: int, margin: int) -> Tensor:
     """PD_f: the f*f phase sub-images of ``x`` (B, C, H, W), tiles of an f x f mosaic; H and W multiples of f.
 
     Phase (a, b), every f-th pixel from row a and column b on, lies in row a and column b of the mosaic, with
@@ -19,8 +19,8 @@ def mosaic(x: Tensor, stride: int, margin: int) -> Tensor:
     return tiles.flatten(4, 5).flatten(2, 3)
 
 
-def unmosaic(x: Tensor, stride: int, margin: int) -> Tensor:
-    """The inverse of ``mosaic``: cut the margins off and put the phases back."""
+def pixel_shuffle_upsample(x: Tensor, stride: int, margin: int) -> Tensor:
+    """The inverse of ``pixel_shuffle_downsample``: cut the margins off and put the phases back."""
     height, width = (side // stride for side in x.shape[-2:])
     tiles = x.unflatten(3, (stride, width)).unflatten(2, (stride, height))
     tiles = tiles[:, :, :, margin : height - margin, :, margin : width - margin]

@@ -53,7 +53,7 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class Report:
+class BeforeAfter:
     """A picture before and after denoising.
 
     Attributes:
@@ -115,17 +115,17 @@ class Look:
         return cls(sample_blocks(picture), mean, deviation, clipped, _is_grey(picture))
 
 
-class Reporter(Observer):
-    """Compares every picture of a run before and after: each result has its ``Report``."""
+class BeforeAfterObserver(Observer):
+    """Compares every picture of a run before and after: each result has its ``BeforeAfter``."""
 
     def before(self, task: Task, noisy: Picture) -> Any:
         return Look.at(noisy.rgb)
 
-    def after(self, task: Task, seen: Any, clean: Picture) -> Report:
-        return report(seen, clean.rgb)
+    def after(self, task: Task, seen: Any, clean: Picture) -> BeforeAfter:
+        return compare_before_after(seen, clean.rgb)
 
 
-def report(noisy: np.ndarray | Look, clean: np.ndarray) -> Report:
+def compare_before_after(noisy: np.ndarray | Look, clean: np.ndarray) -> BeforeAfter:
     """Compare a picture with what became of it.
 
     Args:
@@ -134,7 +134,7 @@ def report(noisy: np.ndarray | Look, clean: np.ndarray) -> Report:
     """
     before, after = noisy if isinstance(noisy, Look) else Look.at(noisy), Look.at(clean)
     noise_before, noise_after = noise_before_and_after(before.blocks, after.blocks) or (None, None)
-    return Report(noise_before, noise_after, _drift(before, after), before.grey)
+    return BeforeAfter(noise_before, noise_after, _drift(before, after), before.grey)
 
 
 def _drift(before: Look, after: Look) -> Drift | None:

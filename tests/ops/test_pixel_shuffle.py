@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atbsn.ops.mosaic import mosaic, unmosaic
+from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsample
 
 
 @pytest.mark.parametrize(("stride", "margin"), [(1, 0), (1, 3), (2, 2), (5, 0), (5, 2)])
@@ -12,6 +12,6 @@ def test_phases_side_by_side_and_back(stride, margin):
     for a in range(stride):
         tiles = [F.pad(x[:, :, a::stride, b::stride], (margin,) * 4) for b in range(stride)]
         rows.append(torch.cat(tiles, dim=3))
-    laid = mosaic(x, stride, margin)
+    laid = pixel_shuffle_downsample(x, stride, margin)
     assert torch.equal(laid, torch.cat(rows, dim=2))
-    assert torch.equal(unmosaic(laid, stride, margin), x)
+    assert torch.equal(pixel_shuffle_upsample(laid, stride, margin), x)

@@ -33,7 +33,7 @@ def describe(model: NoiseModel) -> str:
     )
 
 
-def picture(model: NoiseModel) -> "Figure":
+def plot(model: NoiseModel) -> "Figure":
     """The levels, seen and before clipping, and the correlation of every two channels over the lags.
 
     Returns:
