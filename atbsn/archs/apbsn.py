@@ -48,7 +48,7 @@ class APBSN(Network):
         channels: of the pictures.
     """
 
-    tile_overlap = 4 * RADIUS + 4
+    tile_overlap = 2 * RADIUS + 18
 
     def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9, channels: PositiveInt = 3) -> None:
         super().__init__()
@@ -120,7 +120,7 @@ class SDAP(DBSNl, Network):
         channels: of the pictures.
     """
 
-    tile_overlap = 4 * RADIUS + 4
+    tile_overlap = 2 * RADIUS + 18
 
     def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9, channels: PositiveInt = 3) -> None:
         super().__init__(width, num_modules, channels=channels)

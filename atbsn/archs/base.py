@@ -79,12 +79,17 @@ class Network(nn.Module):
     """Training patches must be a multiple of this (2 to the number of poolings)."""
 
     tile_overlap: int = 32
-    """Pixels that neighbouring tiles share unless told otherwise. A network that looks at most a quarter of this far
-    gives in tiles exactly what it gives in one pass."""
+    """Pixels that neighbouring tiles share unless told otherwise. A network that looks no farther than the context that
+    this leaves (a quarter of it, or all but 16 pixels in its middle) gives in tiles what it gives in one pass."""
 
     sees_whole_tile: bool = False
     """Whether every pixel depends on all of a tile (attention over it, its mean). Tiles then keep the size of the
     training patch, also on a device where larger ones would fit."""
+
+    @property
+    def tile_multiple(self) -> int:
+        """Tiles begin at multiples of this, so that poolings fall on them as they fall on the whole picture."""
+        return self.size_multiple
 
     options: dict[str, Any] | None
     """What ``build_arch`` built it from, defaults included; weight files carry it."""

@@ -29,7 +29,7 @@ class NSP(DBSNl, Network):
         num_modules: dilated modules of each branch.
     """
 
-    tile_overlap = 4 * RADIUS + 4
+    tile_overlap = 2 * RADIUS + 18
 
     def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9) -> None:
         quarter = max(1, width // 2)

@@ -66,7 +66,7 @@ class PhotoNet(Network):
     """
 
     size_multiple = 8
-    tile_overlap = 64
+    tile_overlap = 48
 
     def __init__(
         self,
@@ -125,6 +125,10 @@ class PhotoNet(Network):
     def _with_colours_kept(self, noisy: Tensor, shifts: int) -> Tensor:
         clean = self._in_a_margin(noisy, shifts)
         return clean + local_median(noisy - clean)
+
+    @property
+    def tile_multiple(self) -> int:
+        return self.multiple
 
     @classmethod
     def is_local(cls) -> bool:

@@ -147,7 +147,7 @@ def test_denoise_is_one_full_pass_over_the_reflected_picture(small):
 def test_denoise_in_tiles_uses_the_whole_pictures_statistics(small):
     ramp = torch.linspace(0, 255, 300, dtype=torch.float64).expand(1, 3, 60, 300)
     noisy = ramp + torch.randn(1, 3, 60, 300, dtype=torch.float64)
-    tiled = small.denoise(noisy, tiled=Tiler(tile=256, overlap=120))
+    tiled = small.denoise(noisy, tiled=Tiler(tile=256, overlap=small.tile_overlap))
     torch.testing.assert_close(tiled, small.denoise(noisy))
 
 

@@ -140,13 +140,14 @@ class Denoiser:
             with autocast(self.precision, self.device):
                 return bytes_per_pixel(partial(work.function, tiled=untiled), self.device, self.net.channels)
 
-        known, sees_whole_tile = known_of(self.net), self.net.sees_whole_tile
-        return known.plan(self.device, self.asked, (height, width), sees_whole_tile, work.name, measure)
+        net, size = self.net, (height, width)
+        kind = net.sees_whole_tile, net.tile_multiple, net._compiled_call_impl is not None
+        return known_of(net).plan(self.device, self.asked, size, work.name, measure, *kind)
 
     def _run(self, work: _Work, noisy: Tensor, plan: DevicePlan | None = None) -> Tensor:
         plan = plan or self._plan(work, *noisy.shape[-2:])
         known = known_of(self.net)
-        tiler = Tiler(plan.tile, self.asked.overlap, plan.batch_size, self.device, self.on_tiles, known.short)
+        tiler = plan.tiler(self.device, self.on_tiles, known.short)
         tiled: Tiled = tiler
         if plan.capture and self.net.is_local():  # then all that is laid over a picture is one function
             where = [parameter.data_ptr() for parameter in self.net.parameters()]

@@ -29,22 +29,26 @@ class Known:
         device: torch.device,
         asked: Asked,
         size: tuple[int, int],
-        sees_whole_tile: bool,
         what: Hashable,
         measure: Callable[[], float],
+        sees_whole_tile: bool = False,
+        multiple: int = 1,
+        compiled: bool = False,
     ) -> DevicePlan:
         """The plan for pictures of this size; the same every time, as long as memory suffices.
 
         Args:
             what: stands for what is computed.
             measure: gives the bytes a pixel that it takes; called at most once for each ``what``, and only on a GPU.
+            sees_whole_tile: as in ``DevicePlan.make``, like the others.
         """
-        key = device, asked, size, what
+        key = device, asked, size, what, compiled
         if key not in self._plans:
             if device.type == "cuda" and size[0] * size[1] > SMALL and (device, what) not in self._costs:
                 self._costs[device, what] = measure()
             cost = self._costs.get((device, what), UNKNOWN) * self._need
-            self._plans[key] = DevicePlan.make(DeviceFacts.of(device), asked, size, cost, sees_whole_tile)
+            facts = DeviceFacts.of(device)
+            self._plans[key] = DevicePlan.make(facts, asked, size, cost, sees_whole_tile, multiple, compiled)
         return self._plans[key]
 
     def short(self, tiles: int, height: int, width: int) -> None:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import torch
 
+from atbsn.engine.inference.layout import Sizes, fewest_pixels, spans
+from atbsn.engine.inference.tiling import OnShortage, OnTiles, Tiler
 from atbsn.utils.types import Precision
 
 WORKING = 4 * 2**30
@@ -20,10 +22,13 @@ PICTURE = 100
 """Bytes a pixel of a picture that lies on the device: noisy, clean, finished, rounded, and what finishing takes."""
 UNKNOWN = 8192.0
 """Bytes a pixel that a network is taken to need where it was not measured: more than any of ours."""
-_MULTIPLE = 32
-"""Sides of tiles are multiples of this, so that five poolings pad nothing."""
-_LEAST = 4
-"""A tile is at least so many overlaps high and wide, so that at most half of it each way is its neighbours' too."""
+WIDE = 192
+"""Pixels that large tiles of a GPU share: of four of 3000 x 1144, 14 % are computed twice. Tiles of few pixels share an
+eighth of their side.
+Networks with five poolings look 150 to 300 pixels around. Untrained, a student C's output in tiles differs from the
+untiled one 50 times less than with the 32 pixels of a CPU (``tests/engine/inference/test_tiled_networks.py``)."""
+BAND = 2**20
+"""Pixels of a row of tiles that is higher than usual on a CPU, at most: 12 MB for each picture of float32."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,9 @@ class Asked:
         batch_size: tiles at a time.
         precision: type of the numbers that the network computes with.
         capture: whether a GPU may keep a pass as a CUDA graph.
-        usual_tile: side of the tiles where nothing is gained by larger ones: on a CPU, and for a network in which every
-            pixel depends on the whole tile.
+        usual_tile: side of the tiles where nothing is gained by larger ones: on a CPU, which takes others of at most as
+            many pixels where these cover a picture better; and for a network in which every pixel depends on the whole
+            tile.
     """
 
     tile: int | Literal["auto", "none"] = "auto"
@@ -89,6 +95,9 @@ class DevicePlan:
         precision: type of the numbers that the network computes with.
         capture: from the second pass of a size on, replay it as a CUDA graph.
         resident: the picture lies on the device; otherwise in the CPU's memory, from where its tiles visit the device.
+        overlap: pixels that neighbouring tiles share at least.
+        multiple: tiles begin at multiples of this.
+        sizes: that tiles may have, as in ``layout.spans``.
     """
 
     tile: tuple[int, int] | None
@@ -96,6 +105,19 @@ class DevicePlan:
     precision: Precision
     capture: bool
     resident: bool
+    overlap: int = 0
+    multiple: int = 1
+    sizes: Sizes = "fitted"
+
+    def tiler(
+        self,
+        device: torch.device | None = None,
+        on_tiles: OnTiles | None = None,
+        on_shortage: OnShortage | None = None,
+    ) -> Tiler:
+        """What lays the network so over the picture; the arguments are those of ``Tiler``."""
+        layout = self.overlap, self.batch_size, device, on_tiles, on_shortage, self.multiple, self.sizes
+        return Tiler(self.tile, *layout)
 
     @classmethod
     def make(
@@ -105,67 +127,52 @@ class DevicePlan:
         size: tuple[int, int],
         bytes_per_pixel: float = UNKNOWN,
         sees_whole_tile: bool = False,
+        multiple: int = 1,
+        compiled: bool = False,
     ) -> "DevicePlan":
         """Decide; nothing else is looked at.
 
-        On a GPU a picture is done whole if a pass of it fits, otherwise in equal parts that fit, those that overlap
-        least. On anything else tiles are ``asked.usual_tile``, one at a time.
+        A picture is done whole if a pass of it fits, otherwise in equal parts that fit, those with which the fewest
+        pixels are computed. On a CPU as many pixels fit as ``asked.usual_tile`` squared, one tile at a time; a compiled
+        network has tiles of that side.
 
         Args:
             size: height and width of the picture.
             bytes_per_pixel: that a pass of the network takes at its peak, in the precision it computes with.
             sees_whole_tile: every pixel depends on all of its tile (attention, statistics), so that the tile's size
-                stays what the network is used to.
+                stays what the network is used to, and where it begins does not matter.
+            multiple: to which the network pads what it is given.
+            compiled: the network is, and is compiled again for every size of tiles.
         """
         gpu = facts.kind == "cuda"
+        sizes: Sizes = "one" if compiled else "fitted" if gpu else "any"
+        free = asked.tile == "auto" and not sees_whole_tile
+        multiple = 1 if sees_whole_tile else multiple
         at_once = max(1, int(min(WORKING, SHARE * facts.free_memory) / bytes_per_pixel))
-        tile = _tile(asked, size, gpu and not sees_whole_tile, at_once)
+        overlap = max(asked.overlap, min(WIDE, math.isqrt(at_once) // 8)) if gpu and free else asked.overlap
+        tile: tuple[int, int] | None
+        if asked.tile == "none":
+            tile = None
+        elif asked.tile != "auto":
+            tile = asked.tile, asked.tile
+        elif sees_whole_tile or (compiled and not gpu):
+            tile = asked.usual_tile, asked.usual_tile
+        elif gpu:
+            tile = fewest_pixels(size, overlap, multiple, at_once, sizes=sizes)
+        else:
+            highest = max(asked.usual_tile, BAND // size[1])
+            tile = fewest_pixels(size, overlap, multiple, asked.usual_tile**2, highest, sizes)
         batch_size = 1 if asked.batch_size == "auto" else asked.batch_size
         if gpu and asked.batch_size == "auto" and tile is not None:
-            batch_size = min(max(1, at_once // math.prod(tile)), _count(size, tile, asked.overlap))
+            batch_size = min(max(1, at_once // math.prod(tile)), _count(size, tile, overlap, multiple))
         resident = gpu and math.prod(size) * PICTURE <= SHARE * facts.free_memory
         precision = facts.precision if asked.precision == "auto" else asked.precision
-        return cls(tile, batch_size, precision, gpu and asked.capture, resident)
+        return cls(tile, batch_size, precision, gpu and asked.capture, resident, overlap, multiple, sizes)
 
 
-def _tile(asked: Asked, size: tuple[int, int], free: bool, at_once: int) -> tuple[int, int] | None:
-    """The tile that is asked for, or one of at most ``at_once`` pixels where the device is ``free`` to choose."""
-    if asked.tile == "none":
-        return None
-    if asked.tile != "auto":
-        return asked.tile, asked.tile
-    if free:
-        return _fewest_pixels(size, asked.overlap, at_once)
-    return asked.usual_tile, asked.usual_tile
-
-
-def _fewest_pixels(size: tuple[int, int], overlap: int, at_once: int) -> tuple[int, int] | None:
-    """Height and width of equal parts of at most ``at_once`` pixels, so that the fewest pixels are computed twice."""
-    height, width = size
-    if height * width <= at_once:
-        return None
-    least = max(_LEAST * overlap, 2 * _MULTIPLE)
-    found = []
-    for columns in range(1, 2 + max(0, width - overlap) // (least - overlap)):
-        across = _part(width, columns, overlap)
-        highest = max(least, at_once // across // _MULTIPLE * _MULTIPLE)
-        rows = max(1, math.ceil((height - overlap) / (highest - overlap)))
-        down = _part(height, rows, overlap)
-        found.append((down * across > at_once, rows * columns * down * across, columns, down, across))
-    down, across = min(found)[-2:]
-    return max(down, 2 * overlap), max(across, 2 * overlap)  # one that is longer than the picture is as long as it
-
-
-def _part(length: int, number: int, overlap: int) -> int:
-    """The least multiple of ``_MULTIPLE``, of at least two overlaps, of which ``number`` cover ``length``."""
-    part = math.ceil((length + (number - 1) * overlap) / number)
-    return length if number == 1 else max(math.ceil(part / _MULTIPLE) * _MULTIPLE, 2 * overlap)
-
-
-def _count(size: tuple[int, int], tile: tuple[int, int], overlap: int) -> int:
+def _count(size: tuple[int, int], tile: tuple[int, int], overlap: int, multiple: int) -> int:
     """Tiles of a picture."""
-    sides = zip(size, tile, strict=True)
-    return math.prod(1 + max(0, math.ceil((length - side) / (side - overlap))) for length, side in sides)
+    return math.prod(len(spans(length, side, overlap, multiple)) for length, side in zip(size, tile, strict=True))
 
 
 def _cpu_computes_in_bf16() -> bool:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.passage import Samples, to_device, travels, white_of
-from atbsn.engine.inference.tiling import Tiler, lay
+from atbsn.engine.inference.tiling import lay
 from atbsn.utils.errors import UserError
 
 OnProgress = Callable[[float], None]
@@ -86,14 +86,14 @@ def _bands(denoiser: Denoiser, rgb: np.ndarray, white: float, on_progress: OnPro
     """
     height, width = rgb.shape[:2]
     plan = denoiser.plan(height, width)
-    tops = [0]
+    bands = [(0, height)]
     if denoiser.is_local and not denoiser.self_ensemble:
-        tops = Tiler(plan.tile, denoiser.asked.overlap).tops(height)
-    side = height if plan.tile is None or len(tops) == 1 else plan.tile[0]
+        bands = plan.tiler().rows(height)
     rest = None  # of the band before: where this one is laid over it
-    for number, (top, following) in enumerate(pairwise([*tops, height])):
-        noisy = to_device(rgb[top : top + side], denoiser.device if plan.resident else torch.device("cpu"), white)
-        rows = watched(denoiser, on_progress, number, len(tops))(noisy, plan)[0]
+    followings = [top for top, _ in bands[1:]] + [height]
+    for number, ((top, bottom), following) in enumerate(zip(bands, followings, strict=True)):
+        noisy = to_device(rgb[top:bottom], denoiser.device if plan.resident else torch.device("cpu"), white)
+        rows = watched(denoiser, on_progress, number, len(bands))(noisy, plan)[0]
         with torch.inference_mode():  # as where they come from
             if rest is not None:
                 overlap = rest.shape[1]

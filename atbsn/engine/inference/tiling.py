@@ -4,11 +4,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import lru_cache
-from itertools import product
+from itertools import groupby, product
 
 import torch
 from torch import Tensor
 
+from atbsn.engine.inference.layout import Sizes, Span, context, spans
 from atbsn.ops.dihedral import dihedral, undihedral
 from atbsn.utils.errors import UserError
 
@@ -25,11 +26,11 @@ _LEAST = 32
 class Tiler:
     """``tiler(function, x)``: apply ``function`` to ``x`` (B, C, H, W) in overlapping tiles.
 
-    All tiles of a picture have one size (the last ones are shifted inwards) and all batches one length (the
-    last one is filled up by repetition), so a compiled network is compiled once. Where two tiles overlap, the
-    outer quarters of the overlap are context only; across its middle half one tile fades linearly into the
-    other. Hence a function that looks at most ``overlap // 4`` pixels around gives what it gives untiled, and
-    the identity gives back every value exactly.
+    Where tiles lie, ``layout.spans`` says. Unless they may have ``any`` size, all have one and all batches one length
+    (the last one is filled up by repetition), so a compiled network is compiled once. Where two overlap, the outer
+    parts of the overlap are context only (``layout.context``); across its middle one tile fades linearly into the
+    other. Hence a function that looks no farther than the context, and pools at most ``multiple`` pixels, gives what
+    it gives untiled, and the identity gives back every value exactly.
 
     ``x`` may lie on the CPU while tiles visit ``device``: the device only ever holds one batch, and a CUDA
     device computes the next one while the CPU blends the last. Beside ``x`` and the output there is only one
@@ -45,6 +46,8 @@ class Tiler:
         device: where ``function`` computes; None: where ``x`` is.
         on_tiles: called after every batch.
         on_shortage: called when memory did not suffice.
+        multiple: tiles begin at multiples of this: 2 to the number of the function's poolings.
+        sizes: that tiles may have, as in ``layout.spans``.
 
     Raises:
         UserError: a size is out of range.
@@ -58,6 +61,8 @@ class Tiler:
         device: torch.device | str | None = None,
         on_tiles: OnTiles | None = None,
         on_shortage: OnShortage | None = None,
+        multiple: int = 1,
+        sizes: Sizes = "fitted",
     ) -> None:
         self.tile = (tile, tile) if isinstance(tile, int) else tile
         least = None if self.tile is None else min(self.tile)
@@ -69,7 +74,7 @@ class Tiler:
             raise UserError(f"overlap: {overlap} is more than half of the tile, {least}; use {least // 2} or less")
         if batch_size < 1:
             raise UserError(f"batch_size: {batch_size} tiles at a time is not possible; give 1 or more")
-        self.overlap = overlap
+        self.overlap, self.multiple, self.sizes = overlap, multiple, sizes
         self.batch_size = batch_size
         self.device = None if device is None else torch.device(device)
         self._on_tiles, self._on_shortage = on_tiles, on_shortage
@@ -83,68 +88,73 @@ class Tiler:
             (..., B, C', H, W), of the dtype and on the device of ``x``.
         """
         height, width = x.shape[-2:]
-        tops, lefts = self.tops(height), self.lefts(width)
-        if len(tops) == len(lefts) == 1:
+        rows, columns = self.rows(height), self.columns(width)
+        if len(rows) == len(columns) == 1:
             output = self._within_memory(function, x.to(self.device or x.device)).to(x)
             self._tell(1, 1)
             return output
-        outputs = self._outputs(function, x, list(product(tops, lefts)))
+        outputs = self._outputs(function, x, list(product(rows, columns)))
         picture = row = None
         row_end = 0
-        for top in tops:
+        for top, _ in rows:
             tile_end = 0
-            for left in lefts:
+            for left, _ in columns:
                 tile = next(outputs)
-                if len(lefts) == 1:
+                if len(columns) == 1:
                     row = tile
                     continue
-                row = tile.new_empty(*tile.shape[:-1], width) if row is None else row
+                if row is None or row.shape[-2] != tile.shape[-2]:
+                    row = tile.new_empty(*tile.shape[:-1], width)
                 tile_end = lay(row, tile, left, tile_end, dim=-1)
             assert row is not None
-            if len(tops) == 1:
+            if len(rows) == 1:
                 return row
             picture = row.new_empty(*row.shape[:-2], height, width) if picture is None else picture
             row_end = lay(picture, row, top, row_end, dim=-2)
         assert picture is not None
         return picture
 
-    def tops(self, height: int) -> list[int]:
-        """Where rows of tiles begin in a picture of this height."""
-        return self._starts(height, None if self.tile is None else self.tile[0])
+    def rows(self, height: int) -> list[Span]:
+        """From where to where the rows of tiles reach in a picture of this height."""
+        return self._spans(height, None if self.tile is None else self.tile[0])
 
-    def lefts(self, width: int) -> list[int]:
-        """Where columns of tiles begin in a picture of this width."""
-        return self._starts(width, None if self.tile is None else self.tile[1])
+    def columns(self, width: int) -> list[Span]:
+        """From where to where the columns of tiles reach in a picture of this width."""
+        return self._spans(width, None if self.tile is None else self.tile[1])
 
-    def _starts(self, length: int, side: int | None) -> list[int]:
-        if side is None or length <= side:
-            return [0]
-        last = length - side
-        return [*range(0, last, side - self.overlap), last]
+    def _spans(self, length: int, side: int | None) -> list[Span]:
+        return spans(length, length if side is None else side, self.overlap, self.multiple, self.sizes)
 
-    def _outputs(self, function: Function, x: Tensor, corners: list[tuple[int, int]]) -> Iterator[Tensor]:
-        """The outputs of the tiles at ``corners`` (top, left), in order, on the device of ``x``."""
+    def _outputs(self, function: Function, x: Tensor, places: list[tuple[Span, Span]]) -> Iterator[Tensor]:
+        """The outputs of the tiles at ``places`` (rows, columns), in order, on the device of ``x``."""
         device = self.device or x.device
         # A CUDA device returns before it is done: the batch that is handed out is the one before the newest.
         asynchronous = device.type == "cuda" and x.device.type == "cpu"
-        height, width = x.shape[-2:] if self.tile is None else map(min, x.shape[-2:], self.tile)
-        batch_size = min(self.batch_size, len(corners))
         pending: deque[tuple[tuple[Tensor, ...], torch.cuda.Event | None]] = deque()
-        for start in range(0, len(corners), batch_size):
-            batch = corners[start : start + batch_size]
-            filled = batch + batch[-1:] * (batch_size - len(batch))
-            tiles = torch.cat([x[..., top : top + height, left : left + width] for top, left in filled])
+        done = 0
+        for batch in self._batches(places):
+            filled = batch
+            if self.sizes != "any":
+                filled = batch + batch[-1:] * (min(self.batch_size, len(places)) - len(batch))
+            tiles = torch.cat([x[..., slice(*rows), slice(*columns)] for rows, columns in filled])
             if asynchronous:
                 tiles = tiles.pin_memory()
             output = self._within_memory(function, tiles.to(device, non_blocking=asynchronous))
             output = output.to(x.device, x.dtype, non_blocking=asynchronous)
             arrival = torch.cuda.current_stream(device).record_event() if asynchronous else None
             pending.append((output.split(len(x), dim=-4)[: len(batch)], arrival))
-            self._tell(start + len(batch), len(corners))
+            done += len(batch)
+            self._tell(done, len(places))
             if len(pending) > asynchronous:
                 yield from _arrived(*pending.popleft())
         for outputs, arrival in pending:
             yield from _arrived(outputs, arrival)
+
+    def _batches(self, places: list[tuple[Span, Span]]) -> Iterator[list[tuple[Span, Span]]]:
+        """``places`` in order, as many of one size as are done at a time."""
+        for _, same in groupby(places, key=lambda place: tuple(end - start for start, end in place)):
+            tiles = list(same)
+            yield from (tiles[first : first + self.batch_size] for first in range(0, len(tiles), self.batch_size))
 
     def _tell(self, done: int, tiles: int) -> None:
         if self._on_tiles is not None:
@@ -217,7 +227,7 @@ def lay(canvas: Tensor, tile: Tensor, start: int, filled: int, dim: int) -> int:
         Where it is filled up to now.
     """
     overlap, size = filled - start, tile.shape[dim]
-    margin = overlap // 4
+    margin = context(overlap)
     fade = overlap - 2 * margin
     if fade:
         # From a to b by a + w (b - a): where both agree, rounding cannot make a difference.

@@ -30,7 +30,7 @@ def plan(known, size=(2000, 2000), measured=None, what="denoise"):
             measured.append(what)
         return 1000.0
 
-    return known.plan(CUDA, Asked(), size, False, what, measure)
+    return known.plan(CUDA, Asked(), size, what, measure)
 
 
 def test_a_network_is_measured_once_for_what_it_does(card):

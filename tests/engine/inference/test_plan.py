@@ -5,8 +5,7 @@ import math
 import pytest
 import torch
 
-from atbsn.engine.inference.plan import SHARE, UNKNOWN, WORKING, Asked, DeviceFacts, DevicePlan
-from atbsn.engine.inference.tiling import Tiler
+from atbsn.engine.inference.plan import SHARE, UNKNOWN, WIDE, WORKING, Asked, DeviceFacts, DevicePlan
 
 GB = 2**30
 CARDS = {
@@ -23,7 +22,7 @@ PHOTONET, STUDENT, TEACHER = 230.0, 830.0, 3600.0
 @pytest.mark.parametrize("card", CARDS)
 def test_twelve_megapixels_of_the_photographs_network_are_done_whole(card):
     plan = DevicePlan.make(CARDS[card], Asked(overlap=64), PHOTOGRAPH, PHOTONET)
-    assert plan == DevicePlan(None, 1, "bf16", capture=True, resident=True)
+    assert (plan.tile, plan.batch_size, plan.precision, plan.capture, plan.resident) == (None, 1, "bf16", True, True)
 
 
 @pytest.mark.parametrize("card", CARDS)
@@ -33,23 +32,23 @@ def test_twelve_megapixels_of_the_photographs_network_are_done_whole(card):
 def test_what_is_computed_at_once_fits_and_covers_the_picture(card, bytes_per_pixel, overlap, size):
     facts = CARDS[card]
     plan = DevicePlan.make(facts, Asked(overlap=overlap), size, bytes_per_pixel)
-    tiler = Tiler(plan.tile, overlap, plan.batch_size)
-    at_once = math.prod(size if plan.tile is None else map(min, plan.tile, size))
+    rows, columns = plan.tiler().rows(size[0]), plan.tiler().columns(size[1])
+    at_once = math.prod(max(end - start for start, end in each) for each in (rows, columns))
     budget = min(WORKING, SHARE * facts.free_memory)
     least = (max(4 * overlap, 64) + 32) ** 2  # below that, what is computed twice would outweigh the rest
     assert at_once * plan.batch_size <= max(budget / bytes_per_pixel, least)
-    computed = len(tiler.tops(size[0])) * len(tiler.lefts(size[1])) * at_once
+    computed = len(rows) * len(columns) * at_once
     assert computed <= 4 * math.prod(size)
     if math.prod(size) * bytes_per_pixel <= budget:
         assert plan.tile is None
 
 
 def test_parts_are_no_more_than_needed():
-    """8 GB halve the budget: 4.6 million pixels of student C at once; three parts cover 12, and overlap by 64."""
-    plan = DevicePlan.make(CARDS["8 GB"], Asked(overlap=64), PHOTOGRAPH, STUDENT)
-    tiler = Tiler(plan.tile, 64)
-    assert len(tiler.tops(3000)) * len(tiler.lefts(4000)) == 3
-    assert 3 * math.prod(plan.tile) < 1.06 * math.prod(PHOTOGRAPH)
+    """8 GB halve the budget: 4.6 million pixels of student C at once; three parts cover 12, and overlap by ``WIDE``."""
+    plan = DevicePlan.make(CARDS["8 GB"], Asked(overlap=32), PHOTOGRAPH, STUDENT, multiple=32)
+    assert len(plan.tiler().rows(3000)) * len(plan.tiler().columns(4000)) == 3
+    assert 3 * math.prod(plan.tile) < 1.11 * math.prod(PHOTOGRAPH)
+    assert plan.overlap == WIDE and plan.sizes == "fitted"
 
 
 def test_tiles_that_are_asked_for_come_in_batches_that_fit():
@@ -74,14 +73,27 @@ def test_what_a_user_asks_for_lies_over_it(facts):
     asked = Asked(tile="none", batch_size=3, precision="fp32", capture=False)
     plan = DevicePlan.make(facts, asked, (9000, 9000), UNKNOWN)
     assert (plan.tile, plan.batch_size, plan.precision, plan.capture) == (None, 3, "fp32", False)
-    assert DevicePlan.make(facts, Asked(tile=200, overlap=20), PHOTOGRAPH, UNKNOWN).tile == (200, 200)
+    plan = DevicePlan.make(facts, Asked(tile=200, overlap=20), PHOTOGRAPH, UNKNOWN)
+    assert (plan.tile, plan.overlap) == ((200, 200), 20)
 
 
-def test_a_cpu_takes_one_usual_tile_at_a_time():
+def test_a_cpu_takes_as_many_pixels_as_a_usual_tile_has():
     asked = Asked(usual_tile=384)
-    assert DevicePlan.make(CPU, asked, PHOTOGRAPH, 1.0) == DevicePlan((384, 384), 1, "fp32", False, False)
-    assert DevicePlan.make(CPU, asked, (256, 1024), 1.0).tile == (384, 384)
-    assert DevicePlan.make(CPU, Asked(), (256, 1024), 1.0).tile == (256, 256)
+    plan = DevicePlan.make(CPU, asked, PHOTOGRAPH, 1.0)
+    assert 0.9 * 384**2 < math.prod(plan.tile) <= 384**2
+    assert (plan.batch_size, plan.precision, plan.capture, plan.resident, plan.overlap) == (1, "fp32", False, False, 32)
+    assert DevicePlan.make(CPU, asked, (144, 1024), 1.0).tile is None
+    assert DevicePlan.make(CPU, asked, PHOTOGRAPH, 1.0, sees_whole_tile=True).tile == (384, 384)
+
+
+def test_tiles_have_one_size_where_that_matters():
+    """To graphs for every size of pictures, to a compiled network for all of them. Others end a little shorter."""
+    for facts, compiled, sizes in ((CPU, False, "any"), (CPU, True, "one"), (CARDS["8 GB"], False, "fitted")):
+        plan = DevicePlan.make(facts, Asked(), (3000, 4009), TEACHER, multiple=32, compiled=compiled)
+        columns = plan.tiler().columns(4009)
+        assert len(columns) > 1 and plan.sizes == sizes
+        assert (len({end - start for start, end in columns}) == 1) is (sizes != "any")
+    assert DevicePlan.make(CPU, Asked(), (3000, 4009), TEACHER, compiled=True).tile == (256, 256)
 
 
 @pytest.mark.parametrize(
