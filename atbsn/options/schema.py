@@ -167,8 +167,8 @@ class Test(Section):
     """Short for denoise.k, the blind spot to denoise with; mean is the mean over the network's family."""
     tile: PositiveInt | Literal["auto", "none"] = "auto"
     """Side of the tiles, pixels; none is the whole picture. auto: on a GPU the largest that its free memory holds, the
-    whole picture if it can; elsewhere 512, or the training patch (256 if unknown) of a network in which every pixel
-    depends on the whole tile, but at least four overlaps."""
+    whole picture if it can; elsewhere as many pixels as 512 x 512, or the training patch (256 if unknown) of a network
+    in which every pixel depends on the whole tile, but at least four overlaps."""
     overlap: NonNegativeInt | Literal["auto"] = "auto"
     """Pixels two neighbouring tiles share and blend over; auto is what suits the network."""
     tile_batch: PositiveInt | Literal["auto"] = "auto"
