@@ -40,10 +40,12 @@ NOISE = """\
   atbsn noise photographs --output noise.png     drawn: level against intensity, and correlation
   atbsn noise noisy --clean clean                measured on pairs of the same names
   atbsn noise noisy --clean clean --prior default train_real_strong.yml
+  atbsn noise noisy --cameras mine.json          cameras like theirs, for RenoiseModel (model.cameras: mine.json)
 
 The table is the fingerprint of the noise: levels in grey values, correlations with the next pixel and between colours,
 and where in the spectrum its power lies. A prior is a population of cameras (CameraPrior, docs/photographs.md) as
 RenoiseModel draws them: "default", or the model.camera of an option file. With --clean it is drawn on those pictures.
+--cameras draws 600 cameras a picture from the prior and keeps the 8 whose noise is nearest: half a minute a picture.
 """
 CONVERT = """\
   atbsn convert model.ckpt cbsn.pth              TensorFlow checkpoint; needs tensorflow
@@ -136,6 +138,15 @@ def add_noise(parser: argparse.ArgumentParser) -> None:
         "--prior", nargs="+", default=[], metavar="FILE.yml", help="cameras beside it: default, or option files"
     )
     parser.add_argument("--output", type=Path, help="figure of the estimated noise to write: .png, .pdf or .svg")
+    parser.add_argument(
+        "--cameras",
+        type=Path,
+        metavar="FILE.json",
+        help="write the cameras of the prior whose noise is like theirs",
+    )
+    parser.add_argument(
+        "--weights", help="what cleans the pictures for --cameras where there is no --clean (default: real)"
+    )
 
 
 def add_convert(parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.models.base import Model, cleaned_by
 from atbsn.noise.camera import RandomCamera
+from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.prior import CameraPrior
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
@@ -35,6 +36,7 @@ class RenoiseModel(Model):
             ``family``); without it they are clean enough.
         loss: ``psnr`` or ``l1``.
         camera: fields of ``CameraPrior`` that are to differ from its defaults: which cameras are drawn.
+        cameras: a table of cameras (``atbsn noise --cameras``) to draw from in place of the prior's.
     """
 
     def __init__(
@@ -43,10 +45,12 @@ class RenoiseModel(Model):
         teacher: str | None = None,
         loss: Literal["psnr", "l1"] = "psnr",
         camera: CameraPrior = CameraPrior(),  # noqa: B008 (frozen)
+        cameras: str | None = None,
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {})
-        self.loss, self.camera = loss, RandomCamera(camera)
+        self.loss = loss
+        self.camera = RandomCamera(camera, None if cameras is None else CameraTable.read_from(cameras))
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 
     @classmethod

@@ -7,17 +7,19 @@ to their noise afterwards (smoothing of luma and colour, enlargement, compressio
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.demosaic import bayer_pattern, demosaic_bilinear, demosaic_edges, demosaic_malvar
-from atbsn.noise.draw import chance, log_uniform, normal, one_of, uniform
+from atbsn.noise.draw import chance, log_uniform, uniform
 from atbsn.noise.jpeg import jpeg, mix_channels, to_rgb, to_ycbcr
 from atbsn.noise.patterns import regular_pattern
 from atbsn.noise.prior import CameraPrior
+from atbsn.ops.constant import Constant
 
 _STRATA = 4
 """Strata of each half of a Gaussian from which one node is drawn for the mean of what a tone curve makes of noise."""
@@ -25,6 +27,8 @@ _RADIUS = 4
 """Pixels that the Gaussian kernels reach to each side."""
 _THREE_SENSORS = 3
 """The place of "no demosaicing" in ``CameraPrior.demosaicing``."""
+_OTHER_GAIN = 1.5
+"""Cameras of a table are used at sensor gains up to this factor above and below the table's. Chosen by hand."""
 _BLOTCH = 16
 """Pixels between the nodes of colour blotches."""
 _LUMA = (0.299, 0.587, 0.114)
@@ -38,51 +42,72 @@ class RandomCamera:
     noisy ones are whole numbers. For each picture are drawn, from ``prior``,
 
     - the softness of the lens, exposure, light and tone curve, which change the clean picture too;
-    - a raw noise of variance a x + b, x the raw value in [0, 1], on one of the four Bayer mosaics; white balance and
-      clipping on the mosaic; bilinear, edge-directed or Malvar's demosaicing, or three sensors; a colour matrix;
+    - a raw noise, Poisson and Gaussian, of variance a x + b at the raw value x in [0, 1], on one of the four Bayer
+      mosaics; white balance and clipping on the mosaic; bilinear, edge-directed or Malvar's demosaicing, or three
+      sensors; a colour matrix;
     - defects: banding, hot pixels, blotches of colour;
     - whether luma and colour of the noise are smoothed, the colour at half resolution, and how much of it stays;
     - whether the picture is enlarged, and saved as a JPEG, of which quality, with or without chroma subsampling.
 
     Everything is drawn from PyTorch's generator of the device where the pictures are, and computed in float32, also
     under autocast: bfloat16 would round the compressed pictures by 1.4 grey values.
+
+    With a table of ``cameras`` (``cameras_like`` finds those of given pictures), sensor, development and compression
+    are one of its rows, at a gain up to 1.5 times higher or lower; the rest is drawn from ``prior`` as ever.
     """
 
     size_multiple = 16
     """Of the height and width of the pictures: a chroma block of a JPEG."""
 
-    def __init__(self, prior: CameraPrior | None = None) -> None:
+    def __init__(self, prior: CameraPrior | None = None, cameras: CameraTable | None = None) -> None:
         self.prior = CameraPrior() if prior is None else prior
+        self._table = None if cameras is None else {name: Constant(value) for name, value in vars(cameras).items()}
+        self._rows = 0 if cameras is None else len(cameras)
 
     @torch.no_grad()
     def __call__(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(pictures.device.type, enabled=False):
-            return self._taken(pictures.float())
+        return self.taken(pictures, self._drawn(pictures))
 
-    def _taken(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def taken(self, pictures: Tensor, cameras: CameraTable) -> tuple[Tensor, Tensor]:
+        """``(noisy, clean)`` of pictures (B, 3, H, W), [0, 255], each by its own of B ``cameras``."""
+        with torch.autocast(pictures.device.type, enabled=False):
+            return self._taken(pictures.float(), cameras)
+
+    def _drawn(self, pictures: Tensor) -> CameraTable:
+        if self._table is None:
+            return CameraTable.drawn(self.prior, pictures)
+        row = torch.randint(self._rows, (len(pictures),), device=pictures.device)
+        cameras = CameraTable(**{name: value.like(pictures)[row] for name, value in self._table.items()})
+        gain = log_uniform(pictures, 1 / _OTHER_GAIN, _OTHER_GAIN)
+        return replace(cameras, shot=cameras.shot * gain, read=cameras.read * gain.square())
+
+    def _taken(self, pictures: Tensor, cameras: CameraTable) -> tuple[Tensor, Tensor]:
         prior = self.prior
         if prior.recoloured:
             pictures = self._in_other_colours(pictures)
         if prior.patterned:
             pictures = torch.where(chance(pictures, prior.patterned), regular_pattern(pictures), pictures)
         linear = self._light(pictures)
-        tone = self._tone(linear)
-        raw = self._raw_noise(linear)
+        tone = _Tone(cameras.exponent, cameras.contrast)
+        raw = self._raw_noise(linear, cameras)
         shown = linear + raw.bias
         clean = tone.mean(shown, raw.noise) if prior.target == "mean" else tone(linear)
         difference = to_ycbcr(tone(shown + raw.noise + raw.hot) - clean)
-        noisy = (clean + to_rgb(self._smoothed(difference))).clamp(0, 1) * 255
+        noisy = (clean + to_rgb(self._smoothed(difference, cameras))).clamp(0, 1) * 255
         clean = clean * 255
         if prior.grey:
             noisy, clean = self._in_grey(noisy, clean)
         if prior.enlarged:
             noisy, clean = self._enlarged(noisy, clean)
-        if prior.compressed:
-            low, high = prior.quality
-            quality = low + (high - low) * uniform(noisy, 0, 1).flatten().sqrt()
-            compressed = jpeg(noisy, quality, chance(noisy, 0.5).flatten())
-            noisy = torch.where(chance(noisy, prior.compressed), compressed, noisy)
+        if self._may("compressed"):
+            compressed = jpeg(noisy, cameras.quality.flatten().clamp(min=1), cameras.subsampled.flatten() > 0)
+            noisy = torch.where(cameras.quality > 0, compressed, noisy)
         return (noisy + 0.5).floor().clamp(0, 255), clean
+
+    def _may(self, share: str) -> bool:
+        """Whether any camera does it: what none does need not be computed."""
+        return self._table is not None or getattr(self.prior, share) > 0
 
     def _in_other_colours(self, pictures: Tensor) -> Tensor:
         """Channels in another order, saturation times up to 3, contrast times 0 to 1."""
@@ -106,99 +131,60 @@ class RandomCamera:
         one = torch.ones(len(x), 1, 1, 1, device=x.device)
         return torch.cat((log_uniform(x, *bounds), one, log_uniform(x, *bounds)), dim=1)
 
-    def _tone(self, x: Tensor) -> "_Tone":
-        prior = self.prior
-        toned = chance(x, prior.toned)
-        return _Tone(_where(toned, uniform(x, *prior.tone_exponent), 1), uniform(x, *prior.tone_contrast) * toned)
-
-    def _colour_matrix(self, x: Tensor) -> Tensor:
-        """(B, 3, 3), camera RGB to linear sRGB; rows sum to 1, so that white stays white."""
-        # Beyond two deviations a matrix may be nearly singular, and no camera of the table lies there.
-        drawn = torch.randn(len(x), 6, device=x.device).clamp(-2, 2).unbind(dim=1)
-        off = [
-            mean + std * z for mean, std, z in zip(self.prior.matrix_mean, self.prior.matrix_std, drawn, strict=True)
-        ]
-        zero = torch.zeros_like(off[0])
-        rows = (zero, *off[:3], zero, *off[3:], zero)
-        matrix = torch.stack(rows, dim=1).unflatten(1, (3, 3))
-        return matrix + torch.diag_embed(1 - matrix.sum(dim=2))
-
-    def _raw_noise(self, linear: Tensor) -> "_RawNoise":
+    def _raw_noise(self, linear: Tensor, cameras: CameraTable) -> "_RawNoise":
         """What the sensor adds, balanced, demosaiced and in linear sRGB."""
-        prior = self.prior
-        matrix = self._colour_matrix(linear)
-        balance = self._of_red_and_blue(linear, prior.balance)
+        matrix = cameras.colour_matrix()
         camera = mix_channels(linear, _inverse(matrix)).clamp(0, 1)
         bayer = bayer_pattern(torch.randint(4, (len(linear),), device=linear.device), *linear.shape[-2:])
-        value, gain = ((x * bayer).sum(dim=1, keepdim=True) for x in (camera, balance))
-        shot = log_uniform(linear, *prior.shot_noise)
-        read = torch.exp(prior.read_slope * shot.log() + prior.read_offset + prior.read_spread * normal(linear))
-        present = chance(linear, 1 - prior.noiseless)
-        std = gain * (shot * value / gain + read).sqrt() * present
-        noise = torch.randn_like(value) * std
-        if prior.banding:
-            noise = noise + self._banding(value) * gain * (0.1 * shot + read).sqrt() * present
-        clipped = chance(linear, prior.clipped)
+        value, gain = ((x * bayer).sum(dim=1, keepdim=True) for x in (camera, cameras.balance))
+        present = chance(linear, 1 - self.prior.noiseless)
+        noise = _photons(value, cameras.shot * gain, cameras.read.sqrt() * gain) * present
+        std = gain * (cameras.shot * value / gain + cameras.read).sqrt() * present
+        if self._may("banding"):
+            noise = noise + self._banding(value, cameras) * gain * (0.1 * cameras.shot + cameras.read).sqrt() * present
+        clipped = cameras.clipped > 0
         noise = (value + noise).clamp(max=1)
         noise = torch.where(clipped, noise.clamp(min=0), noise) - value
         bias = _mean_cut_off(value, std) * clipped - _mean_cut_off(1 - value, std)
-        hot = self._hot_pixels(value) * present
-        kind = one_of(linear, prior.demosaicing)
+        hot = (torch.rand_like(value) - value).clamp(min=0) * (torch.rand_like(value) < cameras.hot_density) * present
         sites = torch.cat((noise - bias, bias, hot))
-        whole = self._demosaiced(sites, bayer.repeat(3, 1, 1, 1), kind.repeat(3, 1, 1, 1))
+        whole = self._demosaiced(sites, bayer.repeat(3, 1, 1, 1), cameras.demosaicing.repeat(3, 1, 1, 1))
         noise, bias, hot = whole.chunk(3)
-        full = torch.randn_like(camera) * balance * (shot * camera / balance + read).sqrt() * present
-        noise = torch.where(kind == _THREE_SENSORS, full, noise)
+        full = _photons(camera, cameras.shot * cameras.balance, cameras.read.sqrt() * cameras.balance) * present
+        noise = torch.where(cameras.demosaicing == _THREE_SENSORS, full, noise)
         return _RawNoise(*(mix_channels(x, matrix) for x in (noise, bias, hot)))
 
     def _demosaiced(self, sites: Tensor, bayer: Tensor, kind: Tensor) -> Tensor:
         """(B, 3, H, W), each picture by its own kind; nothing where there is no mosaic."""
         result = torch.zeros_like(bayer)
         for place, demosaic in enumerate((demosaic_bilinear, demosaic_edges, demosaic_malvar)):
-            if self.prior.demosaicing[place]:
+            if self._table is not None or self.prior.demosaicing[place]:
                 result = torch.where(kind == place, demosaic(sites, bayer), result)
         return result
 
-    def _banding(self, x: Tensor) -> Tensor:
+    def _banding(self, x: Tensor, cameras: CameraTable) -> Tensor:
         """(B, 1, H, W): offsets of rows or of columns, in units of the noise."""
-        level = uniform(x, *self.prior.banding_level) * chance(x, self.prior.banding)
         rows, columns = torch.randn_like(x[..., :1]), torch.randn_like(x[..., :1, :])
-        return level * torch.where(chance(x, 0.5), rows, columns)
+        return cameras.banding * torch.where(cameras.banding_down > 0, columns, rows)
 
-    def _hot_pixels(self, value: Tensor) -> Tensor:
-        """(B, 1, H, W): what a defective pixel shows above its value."""
-        density = log_uniform(value, *self.prior.hot_density) * chance(value, self.prior.hot_pixels)
-        return (torch.rand_like(value) - value).clamp(min=0) * (torch.rand_like(value) < density)
-
-    def _smoothed(self, difference: Tensor) -> Tensor:
+    def _smoothed(self, difference: Tensor, cameras: CameraTable) -> Tensor:
         """The noise, in luma and colour differences, after the camera's own smoothing."""
-        prior = self.prior
-        active = chance(difference, prior.processed)
-        luma_std = uniform(difference, *prior.luma_smoothing) * active
-        colour_std = uniform(difference, *prior.colour_smoothing) * active
-        less = 1 - uniform(difference, 0, prior.anisotropy)  # of the smoothing, along rows or along columns
-        down = chance(difference, 0.5)
         luma, colour = difference[:, :1], difference[:, 1:]
-        across, along = (luma_std * _where(axis, less, 1) for axis in (down, ~down))
+        across, along = (cameras.luma_smoothing * factor for factor in (cameras.across, cameras.along))
         smooth = gaussian_blur(luma, across.flatten(1), along.flatten(1))
-        kept = uniform(difference, 0, 1).square() / 2
-        smooth = torch.lerp(smooth, luma, kept)
-        half = gaussian_blur(F.avg_pool2d(colour, 2), colour_std.flatten(1).expand(-1, 2))
+        smooth = torch.lerp(smooth, luma, cameras.luma_unsmoothed)
+        half = gaussian_blur(F.avg_pool2d(colour, 2), cameras.colour_smoothing.flatten(1).expand(-1, 2))
         coarse = F.interpolate(half, scale_factor=2.0, mode="bilinear")
-        coarse = torch.lerp(coarse, colour, uniform(difference, 0, 1).square() / 2)
-        # A camera that smooths more had more to smooth, so the level before smoothing is what is left of it here.
-        luma_gain = _where(active, uniform(difference, 0.7, 1.2), 1)
-        colour_gain = _where(active, uniform(difference, 0.4, 1.1), 1)
-        luma = _with_level_of(torch.where(active, smooth, luma), luma) * luma_gain
-        colour = _with_level_of(torch.where(active & (colour_std > 0.15), coarse, colour), colour) * colour_gain
-        if prior.luma_alone:
-            colour = colour * _where(chance(colour, prior.luma_alone), uniform(colour, 0, 0.2), 1)
-        if prior.blotches:
+        coarse = torch.lerp(coarse, colour, cameras.colour_unsmoothed)
+        luma = _with_level_of(torch.where(cameras.luma_smoothing > 0, smooth, luma), luma) * cameras.luma_gain
+        # Below this the colour is not worth the way to half the resolution and back.
+        coarse = torch.where(cameras.colour_smoothing > 0.15, coarse, colour)
+        colour = _with_level_of(coarse, colour) * cameras.colour_gain
+        if self._may("blotches"):
             nodes = [side // _BLOTCH for side in colour.shape[-2:]]
             field = torch.randn(len(colour), 2, *nodes, device=colour.device)
             field = F.interpolate(field, size=colour.shape[-2:], mode="bilinear")
-            share = uniform(colour, *prior.blotch_level) * chance(colour, prior.blotches)
-            colour = colour + field * share * _level(difference)
+            colour = colour + field * cameras.blotch_level * _level(difference)
         return torch.cat((luma, colour), dim=1)
 
     def _in_grey(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
@@ -231,6 +217,16 @@ class RandomCamera:
         return torch.where(chosen, large[0], noisy), torch.where(chosen, large[1], clean)
 
 
+def _photons(value: Tensor, gain: Tensor, read: Tensor) -> Tensor:
+    """The noise of counting ``value / gain`` photons, Poisson, and of reading them, Gaussian of deviation ``read``.
+
+    Where photons are few the noise is skewed (1 / sqrt of their number): its median lies below its mean, so that a dark
+    picture of strong noise looks darker than its scene.
+    """
+    photons = value / gain
+    return (torch.poisson(photons) - photons) * gain + torch.randn_like(value) * read
+
+
 @dataclass(frozen=True)
 class _RawNoise:
     """In linear sRGB, (B, 3, H, W): noise of zero mean, the mean of what clipping adds, and defective pixels."""
@@ -256,7 +252,8 @@ class _Tone:
         """The mean of ``self(linear + n)`` over Gaussian n of the local standard deviation of ``noise``.
 
         An estimate without bias: pairs of opposite nodes, of which each picture draws one in every stratum. Fixed nodes
-        of a quadrature err by one or two grey values where black cuts the noise off, and always to the same side.
+        of a quadrature err by one or two grey values where black cuts the noise off, and always to the same side. The
+        skewness of few photons is left out: in the dark of the strongest noise it errs by 1 of 3 grey values.
         """
         std = F.avg_pool2d(noise.square(), 9, stride=1, padding=4, count_include_pad=False).sqrt()
         quantiles = torch.arange(_STRATA, device=noise.device) + torch.rand(len(noise), 1, device=noise.device)

@@ -63,8 +63,8 @@ class Fingerprint:
     @classmethod
     def _from(cls, spectrum: Tensor, by_intensity: Tensor) -> "Fingerprint":
         """Of the mean cross-spectra of the blocks, (3, 3, 64, 64)."""
-        radius = _radius(spectrum.device)
-        spectrum = spectrum * (radius >= BANDS[0])
+        away = radius(spectrum.device)
+        spectrum = spectrum * (away >= BANDS[0])
         covariance = torch.fft.ifft2(spectrum).real
         variance = torch.stack([covariance[place, place, 0, 0] for place in range(3)])
 
@@ -76,7 +76,7 @@ class Fingerprint:
 
         power = torch.stack([spectrum[place, place].real for place in range(3)]).sum(0)
         edges = (*BANDS, 1.0)
-        bands = [power[(radius >= low) & (radius < high)].sum() for low, high in pairwise(edges)]
+        bands = [power[(away >= low) & (away < high)].sum() for low, high in pairwise(edges)]
         return cls(
             level=tuple(variance.sqrt().tolist()),
             along=lag(0, 1),
@@ -106,9 +106,9 @@ def _spectrum(blocks: Tensor) -> Tensor:
 
 
 def _high_pass(blocks: Tensor) -> Tensor:
-    return torch.fft.ifft2(torch.fft.fft2(blocks) * (_radius(blocks.device) >= BANDS[0])).real
+    return torch.fft.ifft2(torch.fft.fft2(blocks) * (radius(blocks.device) >= BANDS[0])).real
 
 
-def _radius(device: torch.device) -> Tensor:
+def radius(device: torch.device) -> Tensor:
     frequency = torch.fft.fftfreq(_SIDE, device=device)
     return (frequency[:, None].square() + frequency.square()).sqrt()

@@ -1,5 +1,7 @@
 """The local median: what most pixels of a neighbourhood have."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,20 +9,30 @@ from torch.nn import functional as F
 
 from atbsn.ops.padding import has_any_size, pad_to_multiple
 
+_DEVIATION_OVER_MEAN_ABSOLUTE = (math.pi / 2) ** 0.5
+"""Of a Gaussian."""
+
 
 @torch.no_grad()
-def local_median(x: Tensor, side: int = 64) -> Tensor:
+def local_median(x: Tensor, side: int = 64, slack: float = 0.0) -> Tensor:
     """Medians of each channel over blocks of ``side`` x ``side`` pixels, bilinear between the blocks' centres.
 
     Args:
         x: (B, C, H, W), any size; blocks that reach beyond the edge are filled up by reflection.
+        slack: standard deviations of a block by which its median may lie below 0 and count as 0; one that lies lower
+            counts as what it is beyond them. The standard deviation is that of a Gaussian of the same mean distance
+            from the median.
 
     Returns:
         (B, C, H, W), float32, without gradient.
     """
     height, width = x.shape[-2:]
     blocks = pad_to_multiple(x.float(), side).unflatten(-1, (-1, side)).unflatten(-3, (-1, side))
-    medians = _medians(blocks.transpose(-3, -2).flatten(-2), has_any_size(x))
+    blocks = blocks.transpose(-3, -2).flatten(-2)
+    medians = _medians(blocks, has_any_size(x))
+    if slack:
+        deviations = _DEVIATION_OVER_MEAN_ABSOLUTE * (blocks - medians[..., None]).abs_().mean(dim=-1)
+        medians = F.relu(medians) - F.relu(-medians - slack * deviations)
     return F.interpolate(medians, scale_factor=side, mode="bilinear", align_corners=False)[..., :height, :width]
 
 

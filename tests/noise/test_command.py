@@ -2,7 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
+from atbsn.noise import likeness
+from atbsn.noise.camera import RandomCamera
+from atbsn.noise.camera_table import CameraTable
 from atbsn.pictures import Picture, write_picture
 
 
@@ -78,3 +82,30 @@ def test_the_fingerprint_of_pairs_stands_beside_a_prior(command, tmp_path):
 def test_what_cannot_be_told_is_refused(command, arguments, said):
     status, printed = command("scripts/noise.py", *arguments)
     assert status == 2 and said in printed and "Traceback" not in printed
+
+
+def test_the_table_of_cameras_like_those_of_pictures(command, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(likeness, "_FIRST", 16)
+    monkeypatch.setattr(likeness, "_ROUNDS", 1)
+    table = tmp_path / "out" / "cameras.json"
+    status, printed = command("scripts/noise.py", folder / "two", "--cameras", table, "--weights", "fast")
+    assert status == 0 and "16 cameras" in printed
+    found = CameraTable.read_from(table)
+    assert len(found) == 16 and RandomCamera(cameras=found)(torch.full((2, 3, 32, 32), 90.0))[0].shape == (2, 3, 32, 32)
+    again = tmp_path / "again.json"
+    assert command("scripts/noise.py", folder / "two", "--cameras", again, "--clean", folder / "two")[0] == 2
+    assert not again.exists()  # pictures without noise are of no camera
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        (["--cameras", "mine.txt"], ".json"),
+        (["--cameras", "mine.json", "--output", "noise.png"], "no --output"),
+        (["--weights", "real"], "--cameras"),
+        (["--cameras", "mine.json", "--weights", "real", "--clean", "clean"], "--clean"),
+    ],
+)
+def test_wrong_arguments_for_a_table(command, folder, arguments, rule):
+    status, printed = command("scripts/noise.py", folder, *arguments)
+    assert status == 2 and rule in printed and "Traceback" not in printed

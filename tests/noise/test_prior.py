@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from atbsn.models.renoise import RenoiseModel
-from atbsn.noise.camera import RandomCamera
+from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.draw import log_uniform, normal, one_of
 from atbsn.noise.prior import CameraPrior
 from atbsn.registry.build import check_arguments
@@ -15,7 +15,7 @@ from atbsn.utils.errors import UserError
 def test_colour_matrices_are_those_of_real_cameras() -> None:
     """583 cameras of LibRaw's table; 02 is drawn wider, for phones."""
     torch.manual_seed(0)
-    matrices = RandomCamera()._colour_matrix(torch.zeros(4000, 3, 1, 1))
+    matrices = CameraTable.drawn(CameraPrior(), torch.empty(4000, 1, 1, 1)).colour_matrix()
     torch.testing.assert_close(matrices.sum(dim=2), torch.ones(4000, 3), atol=1e-5, rtol=0)
     places = ((0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1))
     off = torch.stack([matrices[:, row, column] for row, column in places], dim=1)

@@ -45,3 +45,12 @@ def test_the_input_stays_and_the_medians_are_torchs(layout):
 def test_a_gpu_selects_the_same(size):
     x = 20 * torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(local_median(x.cuda()).cpu(), local_median(x))
+
+
+def test_a_median_below_zero_within_the_slack_counts_as_none_and_the_rest_counts():
+    noise = 12 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    noise -= noise.flatten().median()
+    shifts = torch.tensor([3.0, 0.0, -1.5, -4.0]).view(1, 4, 1, 1)
+    found = local_median(noise + shifts, slack=1 / 6)[..., 0, 0]
+    torch.testing.assert_close(found, torch.tensor([[3.0, 0.0, 0.0, -2.0]]), atol=0.06, rtol=0)
+    assert local_median(torch.full((1, 1, 64, 64), -1.0), slack=1 / 6).eq(-1).all()  # without noise there is no slack

@@ -8,6 +8,8 @@ import torch
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.engine.build import build_method, build_network, build_test_denoiser
+from atbsn.noise.camera_table import CameraTable
+from atbsn.noise.prior import CameraPrior
 from atbsn.options import load_options, option_files
 from atbsn.options.files import find_option_file
 from atbsn.options.load import parse_yaml, read_options
@@ -47,6 +49,8 @@ def test_options_build_their_network_and_method(names, loaded, tmp_path, monkeyp
     for key in ("teacher", "bnn", "lan"):  # what an earlier training left
         if options.model is not None and options.model.get(key) is not None:
             _leave_weights(options.model[key], _trained_by(options.model[key], loaded))
+    if options.model is not None and options.model.get("cameras") is not None:
+        CameraTable.drawn(CameraPrior(), torch.empty(2, 1, 1, 1)).write(Path(options.model["cameras"]))
     if options.path.pretrain_network is not None:
         _leave_weights(options.path.pretrain_network, network)
     net, _ = build_network(options)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from atbsn.engine.evaluation.camera_search import cameras_of_pictures
 from atbsn.engine.evaluation.fingerprints import of_model, of_pairs, of_prior, prior_of, table
 from atbsn.noise import NoiseModel, describe, estimate, plot
 from atbsn.pictures import image_paths, read_picture
@@ -23,6 +24,11 @@ def main(arguments: Namespace) -> None:
         raise UserError("--output: draws the noise estimated from noisy pictures; name these, and no --clean")
     if arguments.clean and not arguments.input:
         raise UserError("--clean: name the folder of their noisy pictures, too")
+    if arguments.cameras:
+        write_cameras(arguments)
+        return
+    if arguments.weights:
+        raise UserError("--weights: cleans the pictures for --cameras; name the file to write there, too")
     if not arguments.input and not arguments.prior:
         raise UserError("nothing to look at: name a picture or a folder, or --prior default")
     columns = {}
@@ -37,6 +43,24 @@ def main(arguments: Namespace) -> None:
         pictures = image_paths(arguments.clean) if arguments.clean else ()
         columns[f"prior {Path(source).stem}"] = of_prior(prior_of(source), pictures)
     print(table(columns))
+
+
+def write_cameras(arguments: Namespace) -> None:
+    """Write the table of the cameras that are like those of the pictures.
+
+    Raises:
+        UserError: no pictures, a wrong suffix, a picture below 64 pixels a side, or all are saturated.
+    """
+    if not arguments.input or arguments.output:
+        raise UserError("--cameras: name the noisy pictures, and no --output")
+    if arguments.clean and arguments.weights:
+        raise UserError("--weights: cleans the pictures where there are no references; name it or --clean")
+    if arguments.cameras.suffix.lower() != ".json":
+        raise UserError(f"--cameras: {arguments.cameras}: the table is written as .json")
+    prior = prior_of(arguments.prior[0] if arguments.prior else "default")
+    found = cameras_of_pictures(arguments.input, arguments.clean, arguments.weights or "real", prior)
+    found.write(arguments.cameras)
+    logger.info("%s: %d cameras", arguments.cameras, len(found))
 
 
 def _estimated(root: Path) -> NoiseModel:

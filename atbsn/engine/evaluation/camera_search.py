@@ -1,0 +1,46 @@
+"""Which cameras a folder's pictures are of: a table for ``RenoiseModel``."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from torch import Tensor
+from tqdm import tqdm
+
+from atbsn.archs.weights import load
+from atbsn.data.paired import PairedFolder
+from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.noise.camera_table import CameraTable
+from atbsn.noise.likeness import cameras_like
+from atbsn.noise.prior import CameraPrior
+from atbsn.pictures import image_paths, read_picture, to_tensor
+from atbsn.utils.errors import UserError
+
+
+def cameras_of_pictures(noisy: Path, clean: Path | None, weights: str, prior: CameraPrior) -> CameraTable:
+    """The cameras of ``prior`` that are nearest to every picture of ``noisy``.
+
+    Args:
+        clean: folder of their references, of the same names; None: ``weights`` make them.
+
+    Raises:
+        UserError: a picture without a partner, of fewer than 64 pixels a side, or all are saturated or without noise.
+    """
+    if clean is None:
+        paths = image_paths(noisy)
+        pairs, total = _cleaned(paths, weights), len(paths)
+    else:
+        images = PairedFolder(noisy, dataroot_clean=clean)
+        total = len(images)
+        pairs = ((to_tensor(images.read(i).rgb), to_tensor(images.read_clean(i).rgb)) for i in range(total))
+    with tqdm(total=total, desc="cameras", unit="picture") as bar:
+        try:
+            return cameras_like(pairs, prior, each=bar.update)
+        except ValueError as error:
+            raise UserError(f"{noisy}: {error}; give other pictures") from None
+
+
+def _cleaned(paths: Iterable[Path], weights: str) -> Iterator[tuple[Tensor, Tensor]]:
+    denoiser = photo_denoiser(load(weights))
+    for path in paths:
+        picture = to_tensor(read_picture(path).rgb)
+        yield picture, denoiser(picture[None])[0].float().cpu()

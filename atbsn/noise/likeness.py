@@ -1,0 +1,190 @@
+"""Cameras whose noise is like that of given pictures, found by drawing many and keeping the nearest."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import fields, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from atbsn.noise.camera import RandomCamera
+from atbsn.noise.camera_table import CameraTable
+from atbsn.noise.fingerprint import BANDS, radius
+from atbsn.noise.prior import CameraPrior
+
+SIDE = 64
+"""Side of the patches that are looked at, pixels."""
+PATCHES = 4
+"""Patches of a picture that every camera takes, the flattest."""
+_BLOCK = 64
+_SATURATED = (4.0, 251.0)
+"""Grey values beyond which the noise is cut off, and a patch is not looked at if half of it lies there."""
+_NO_NOISE = 0.3
+"""Grey values: the standard deviation that rounding to whole ones makes."""
+_TOLERANCE = {"level": 0.05, "correlation": 0.03, "power": 0.02, "slope": 0.1, "skewness": 0.1}
+"""What counts as a difference of 1: of the logarithm of levels, of correlations, of shares of the power, of the
+logarithm of the level in the dark over that in the bright, of the skewness. About twice what the patches of one noise
+differ by."""
+_FIRST, _KEPT, _ROUNDS, _CHILDREN = 256, 24, 3, 5
+"""Cameras drawn from the prior, those kept, rounds, and descendants of each kept one in a round. Chosen so that the
+distance no longer falls."""
+_STEP = 0.6
+"""Of differential evolution (Storn and Price, 1997): how far along the difference of two others a descendant lies."""
+_POSITIVE = ("shot", "read", "exponent", "balance")
+
+
+def cameras_like(
+    pairs: Iterable[tuple[Tensor, Tensor]],
+    prior: CameraPrior,
+    keep: int = 8,
+    seed: int = 0,
+    each: Callable[[], object] = lambda: None,
+) -> CameraTable:
+    """The cameras nearest to the noise of every pair, by approximate Bayesian computation.
+
+    Cameras are drawn from ``prior`` and take the flattest patches of the clean picture; those are kept whose noise has
+    the levels, correlations, spectrum, skewness and dependence on intensity of the pair's; what is kept moves by
+    differential evolution (Storn and Price, 1997), and so on for some rounds.
+
+    Args:
+        pairs: (noisy, clean) pictures, (3, H, W), RGB, [0, 255], 64 pixels a side at least; clean may be what a network
+            made of the noisy one.
+        keep: cameras of each pair that are returned.
+        seed: of all that is drawn.
+        each: called after every pair.
+
+    Returns:
+        ``keep`` cameras a pair, in the order of the pairs, the nearest first; pairs that are saturated or without noise
+        everywhere have none.
+
+    Raises:
+        ValueError: a picture is too small, or all are saturated or without noise.
+    """
+    found = []
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for noisy, clean in pairs:
+            patches = _flattest(noisy, clean)
+            if patches is not None:
+                found.append(_nearest(*patches, prior, keep))
+            each()
+    if not found:
+        raise ValueError("all patches are saturated or without noise")
+    return CameraTable.joined(found)
+
+
+def distance(found: Tensor, wanted: Tensor) -> Tensor:
+    """(B,) root mean square difference of features (B, F) and (F,), in units of ``_TOLERANCE``."""
+    return (found - wanted).square().mean(dim=1).sqrt()
+
+
+def features(noise: Tensor, clean: Tensor) -> Tensor:
+    """(B, F) numbers that cameras differ in, in units of ``_TOLERANCE``, of noises (B, N, 3, H, W) on N patches."""
+    blocks = noise.unfold(-2, _BLOCK, _BLOCK).unfold(-2, _BLOCK, _BLOCK).permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3)
+    window = torch.hann_window(_BLOCK, device=noise.device)
+    window = window[:, None] * window
+    waves = torch.fft.rfft2((blocks - blocks.mean(dim=(-2, -1), keepdim=True)) * window / window.square().mean().sqrt())
+    away = radius(noise.device)[:, : _BLOCK // 2 + 1]
+    waves = waves * (away >= BANDS[0])
+    spectrum = torch.einsum("bnihw,bnjhw->bijhw", waves, waves.conj()) / (blocks.shape[1] * _BLOCK**2)
+    covariance = torch.fft.irfft2(spectrum, s=(_BLOCK, _BLOCK))
+    own = covariance.diagonal(dim1=1, dim2=2).permute(0, 3, 1, 2)  # (B, 3, 64, 64)
+    variance = own[..., 0, 0].clamp(min=1e-3)
+    lags = [own[..., 0, 1], own[..., 1, 0], (own[..., 1, 1] + own[..., 1, -1]) / 2]
+    between = [
+        covariance[:, i, j, 0, 0] / (variance[:, i] * variance[:, j]).sqrt() for i, j in ((0, 1), (1, 2), (0, 2))
+    ]
+    doubled = torch.full_like(away, 2.0)  # the half of the frequencies that rfft2 leaves out
+    doubled[:, 0] = doubled[:, -1] = 1
+    power = (spectrum.diagonal(dim1=1, dim2=2).real.sum(dim=-1) * doubled).flatten(1)
+    bands = [power[:, ((away >= low) & (away < high)).flatten()].sum(dim=1) for low, high in pairwise((*BANDS, 1.0))]
+    fine = noise - noise.mean(dim=(-2, -1), keepdim=True)
+    grey = clean.mean(dim=2, keepdim=True).flatten(1)
+    dark = (grey <= grey.median(dim=1, keepdim=True).values).float()
+    squares = fine.square().mean(dim=2).flatten(1)
+    in_dark, in_bright = ((squares * part).sum(1) / part.sum(1).clamp(min=1) for part in (dark, 1 - dark))
+    scale = fine.square().mean(dim=(1, 3, 4)).clamp(min=1e-3)
+    skewness = (fine**3).mean(dim=(1, 3, 4)) / scale**1.5
+    parts = (
+        (variance.log() / 2, "level"),
+        (torch.cat(lags, dim=1) / variance.repeat(1, 3), "correlation"),
+        (torch.stack(between, dim=1), "correlation"),
+        (torch.stack(bands, dim=1) / power.sum(dim=1, keepdim=True).clamp(min=1e-6), "power"),
+        (((in_dark + 1e-2) / (in_bright + 1e-2)).log()[:, None] / 2, "slope"),
+        (skewness, "skewness"),
+    )
+    return torch.cat([value / _TOLERANCE[kind] for value, kind in parts], dim=1)
+
+
+def _flattest(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor] | None:
+    """(N, 3, 64, 64) patches of both with least detail in the clean one, none of them saturated or without noise."""
+    if min(clean.shape[-2:]) < SIDE:
+        raise ValueError(f"{clean.shape[-2]}x{clean.shape[-1]} pixels: at least {SIDE}x{SIDE} are needed")
+    both = [
+        x.float().unfold(-2, SIDE, SIDE).unfold(-2, SIDE, SIDE).permute(1, 2, 0, 3, 4).flatten(0, 1)
+        for x in (noisy, clean)
+    ]
+    low, high = _SATURATED
+    usable = ((both[1] > low) & (both[1] < high)).float().mean(dim=(1, 2, 3)) > 0.5
+    usable &= (both[0] - both[1]).std(dim=(1, 2, 3)) > _NO_NOISE
+    if not usable.any():
+        return None
+    noisy, clean = (x[usable] for x in both)
+    detail = clean.diff(dim=-1).abs().mean(dim=(1, 2, 3)) + clean.diff(dim=-2).abs().mean(dim=(1, 2, 3))
+    order = detail.argsort()[:PATCHES]
+    return noisy[order], clean[order]
+
+
+def _nearest(noisy: Tensor, clean: Tensor, prior: CameraPrior, keep: int) -> CameraTable:
+    wanted = features((noisy - clean)[None], clean[None])[0]
+    camera = RandomCamera(
+        prior.model_copy(
+            update={
+                "exposure": (1.0, 1.0), "light": (1.0, 1.0), "softened": 0.0, "recoloured": 0.0, "noiseless": 0.0,
+                "grey": 0.0, "patterned": 0.0, "enlarged": 0.0,
+            }
+        )
+    )  # fmt: skip
+
+    def distances(cameras: CameraTable) -> Tensor:
+        parts = []
+        for rows in torch.arange(len(cameras)).split(16):
+            some = cameras[rows.repeat_interleave(len(clean))]
+            shown, scene = camera.taken(clean.repeat(len(rows), 1, 1, 1), some)
+            grouped = (x.unflatten(0, (len(rows), len(clean))) for x in (shown - scene, scene))
+            parts.append(distance(features(*grouped), wanted))
+        return torch.cat(parts)
+
+    cameras = CameraTable.drawn(prior, torch.empty(_FIRST, 1, 1, 1))
+    away = distances(cameras)
+    for _ in range(_ROUNDS):
+        best = away.argsort()[:_KEPT]
+        cameras, away = cameras[best], away[best]
+        children = _descendants(cameras)
+        cameras, away = CameraTable.joined([cameras, children]), torch.cat([away, distances(children)])
+    return cameras[away.argsort()[:keep]]
+
+
+def _descendants(cameras: CameraTable) -> CameraTable:
+    """Of each camera some that lie off it along the difference of two others; yes-or-no attributes stay its own."""
+    parents = torch.arange(len(cameras)).repeat(_CHILDREN)
+    one, other = torch.randint(len(cameras), (2, len(parents)))
+    own, first, second = cameras[parents], cameras[one], cameras[other]
+    moved = {}
+    for field in fields(CameraTable):
+        value, plus, minus = (getattr(part, field.name) for part in (own, first, second))
+        if field.name in ("clipped", "demosaicing", "banding_down", "subsampled"):
+            continue
+        step = _STEP * (0.5 + torch.rand(len(value), 1, 1, 1))
+        if field.name in _POSITIVE:
+            moved[field.name] = value * (plus / minus) ** step
+        elif field.name == "matrix":
+            moved[field.name] = value + step * (plus - minus)
+        elif field.name == "quality":
+            both = (value > 0) & (plus > 0) & (minus > 0)
+            moved[field.name] = torch.where(both, (value + step * (plus - minus)).clamp(30, 100), value)
+        else:
+            moved[field.name] = (value + step * (plus - minus)).clamp(min=0)
+    for name in ("luma_unsmoothed", "colour_unsmoothed", "across", "along"):
+        moved[name] = moved[name].clamp(max=1)
+    return replace(own, **moved)

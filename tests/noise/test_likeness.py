@@ -1,0 +1,72 @@
+"""CameraTable like those of given pictures: the features, and that the noise of a known camera is found again."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from atbsn.noise import likeness
+from atbsn.noise.camera import RandomCamera
+from atbsn.noise.camera_table import CameraTable
+from atbsn.noise.likeness import cameras_like, distance, features
+from atbsn.noise.prior import CameraPrior
+
+PRIOR = CameraPrior(
+    processed=0.0, compressed=0.0, toned=0.0, luma_alone=0.0, blotches=0.0, banding=0.0, hot_pixels=0.0,
+    demosaicing=(0.0, 0.0, 1.0, 0.0), target="scene",
+)  # fmt: skip
+BARE = PRIOR.model_copy(
+    update={
+        "exposure": (1.0, 1.0), "light": (1.0, 1.0), "softened": 0.0, "recoloured": 0.0, "noiseless": 0.0, "grey": 0.0,
+        "patterned": 0.0, "enlarged": 0.0,
+    }
+)  # fmt: skip
+
+
+def taken(cameras: CameraTable, seed: int, side: int = 256) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(seed)
+    row = torch.linspace(40, 200, side).expand(side, side)
+    scene = torch.stack([row, row.T, 240 - row]).expand(len(cameras), 3, side, side)
+    return RandomCamera(BARE).taken(scene, cameras)
+
+
+def one_camera(shot: float) -> CameraTable:
+    torch.manual_seed(3)
+    drawn = CameraTable.drawn(PRIOR, torch.empty(1, 1, 1, 1))
+    return replace(drawn, shot=torch.full_like(drawn.shot, shot), read=torch.full_like(drawn.read, 3 * shot**2))
+
+
+def test_the_same_camera_is_near_and_another_far() -> None:
+    camera = one_camera(8e-3)
+    first, second = taken(camera, 0), taken(camera, 1)
+    other = taken(one_camera(2e-3), 2)
+    wanted, again, weaker = (features((n - c)[None], c[None])[0] for n, c in (first, second, other))
+    assert distance(again[None], wanted) < 1
+    assert distance(weaker[None], wanted) > 3
+
+
+def test_the_level_of_a_known_camera_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likeness, "_FIRST", 64)
+    monkeypatch.setattr(likeness, "_KEPT", 12)
+    monkeypatch.setattr(likeness, "_ROUNDS", 2)
+    camera = one_camera(6e-3)
+    noisy, clean = taken(camera, 0)
+    done: list[int] = []
+    found = cameras_like([(noisy[0], clean[0])], PRIOR, keep=2, each=lambda: done.append(1))
+    assert len(found) == 2 and done == [1]
+    wanted = features((noisy - clean)[None], clean[None])[0]
+    first = taken(found[torch.tensor([0])], 5)
+    start = taken(CameraTable.drawn(PRIOR, torch.empty(16, 1, 1, 1)), 6)
+    ours = distance(features((first[0] - first[1])[None], first[1][None]), wanted)
+    others = distance(features((start[0] - start[1])[:, None], start[1][:, None]), wanted)
+    assert ours < 0.5 * others.median() and ours < 2.5
+    torch.testing.assert_close(cameras_like([(noisy[0], clean[0])], PRIOR, keep=2).shot, found.shot)
+
+
+def test_pictures_without_a_usable_patch_are_left_out_or_an_error() -> None:
+    noisy, clean = taken(one_camera(6e-3), 0, side=64)
+    black = torch.zeros(3, 64, 64)
+    with pytest.raises(ValueError, match="saturated"):
+        cameras_like([(black, black)], PRIOR)
+    with pytest.raises(ValueError, match="64x64"):
+        cameras_like([(noisy[0, :, :32], clean[0, :, :32])], PRIOR)
