@@ -11,14 +11,17 @@ from torch.nn import functional as F
 from atbsn.archs.base import BlindSpotNetwork, in_full_precision
 from atbsn.archs.sass import atbsn_state
 from atbsn.archs.unet import SLOPE, UNetBody, kaiming_init
+from atbsn.ops import ways
 from atbsn.ops.blind_spot import (
     blind_spot_shift,
     concatenate_channels,
     in_blocks,
     rotate,
     shift_outwards,
+    sums_of_shifts,
     unrotate,
 )
+from atbsn.ops.convolution import Conv2d
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeInt, PositiveInt
@@ -61,9 +64,9 @@ class ATBSN(BlindSpotNetwork):
         self.mean = mean
         self.sees_whole_tile = mean == "picture"
         self.unet = UNetBody(width, out_channels=2 * width, half_plane=True, in_channels=channels)
-        self.nin_A = nn.Conv2d(8 * width, 8 * width, 1)
-        self.nin_B = nn.Conv2d(8 * width, 2 * width, 1)
-        self.nin_C = nn.Conv2d(2 * width, channels, 1)
+        self.nin_A = Conv2d(8 * width, 8 * width, 1)
+        self.nin_B = Conv2d(8 * width, 2 * width, 1)
+        self.nin_C = Conv2d(2 * width, channels, 1)
         kaiming_init(self)
         nn.init.kaiming_normal_(self.nin_C.weight, nonlinearity="linear")
 
@@ -125,15 +128,11 @@ class ATBSN(BlindSpotNetwork):
         slices = self.nin_A.weight.chunk(4, dim=1)
         biases = (self.nin_A.bias, None, None, None)
         mixed = [F.conv2d(*each) for each in zip(parts, slices, biases, strict=True)]
-        outputs = []
-        for some in _together(shifts, mixed[0].device):
-            sums = []
-            for shift in some:
-                above, left, below, right = shift_outwards(mixed, shift, margin)
-                sums.append((above + left).add_(below).add_(right))
-            stacked = sums[0] if len(sums) == 1 else torch.cat(sums)
-            outputs.append(self._head(stacked).unflatten(0, (len(some), -1)))
-        return torch.cat(outputs)
+        outputs = [
+            self._head(sums_of_shifts(mixed, some, margin)).unflatten(0, (len(some), -1))
+            for some in _together(shifts, mixed[0].device)
+        ]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _head(self, mixed: Tensor) -> Tensor:
         """Everything after ``nin_A``, whose output it overwrites."""
@@ -148,7 +147,7 @@ class ATBSN(BlindSpotNetwork):
 
 def _together(shifts: Sequence[int], device: torch.device) -> list[Sequence[int]]:
     """Groups of ``shifts`` whose heads are one batch: all on a GPU; each alone on a CPU, in whose cache it fits."""
-    return [shifts] if device.type != "cpu" else [[shift] for shift in shifts]
+    return [shifts] if ways.like_a_gpu(device) else [[shift] for shift in shifts]
 
 
 def _crop(output: Tensor, noisy: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
+from atbsn.ops.convolution import Conv2d
 from atbsn.ops.dilation import DilatedConv2d, through_dilated
 from atbsn.ops.padding import reflect_pad
 from atbsn.registry import ARCHS
@@ -16,7 +17,7 @@ PADDING = 32
 """Pixels of reflection around a picture to denoise; the receptive radius is 2 + 9 * 3 = 29."""
 
 
-class SwitchableConv2d(nn.Conv2d):
+class SwitchableConv2d(Conv2d):
     """'Same' convolution that leaves out the centre tap of its kernel when it is asked to be blind."""
 
     mask: Tensor
@@ -37,10 +38,10 @@ class CBSNModule(nn.Module):
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
         self.conv1 = DilatedConv2d(channels, dilation)
-        self.conv2 = nn.Conv2d(channels, channels, 1)
+        self.conv2 = Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, dense: bool = False) -> Tensor:
-        return x + self.conv2(self.conv1(x, dense).relu()).relu()
+        return x + self.conv2.relu(self.conv1(x, dense).relu())
 
 
 class CBSNBranch(nn.Module):
@@ -54,15 +55,15 @@ class CBSNBranch(nn.Module):
         super().__init__()
         self.dilation = dilation
         self.conv1 = SwitchableConv2d(channels, 2 * dilation - 1)
-        self.conv2 = nn.Conv2d(channels, channels, 1)
-        self.conv3 = nn.Conv2d(channels, channels, 1)
+        self.conv2 = Conv2d(channels, channels, 1)
+        self.conv3 = Conv2d(channels, channels, 1)
         self.dilated = nn.Sequential(*(CBSNModule(channels, dilation) for _ in range(9)))
-        self.conv4 = nn.Conv2d(channels, channels, 1)
+        self.conv4 = Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, blind: bool) -> Tensor:
         x = self.conv1(x, blind).relu()
-        x = self.conv3(self.conv2(x).relu()).relu()
-        return self.conv4(through_dilated(self.dilated, x, self.dilation)).relu()
+        x = self.conv3.relu(self.conv2.relu(x))
+        return self.conv4.relu(through_dilated(self.dilated, x, self.dilation))
 
 
 @ARCHS.register
@@ -81,13 +82,13 @@ class CBSN(Network):
 
     def __init__(self, width: PositiveInt = 128) -> None:
         super().__init__()
-        self.conv0 = nn.Conv2d(3, width, 1)
+        self.conv0 = Conv2d(3, width, 1)
         self.branch1 = CBSNBranch(width, dilation=2)
         self.branch2 = CBSNBranch(width, dilation=3)
-        self.conv1 = nn.Conv2d(2 * width, width, 1)
-        self.conv2 = nn.Conv2d(width, 64, 1)
-        self.conv3 = nn.Conv2d(64, 64, 1)
-        self.conv4 = nn.Conv2d(64, 3, 1)
+        self.conv1 = Conv2d(2 * width, width, 1)
+        self.conv2 = Conv2d(width, 64, 1)
+        self.conv3 = Conv2d(64, 64, 1)
+        self.conv4 = Conv2d(64, 3, 1)
         _he_init(self)
 
     def forward(self, x: Tensor, blind: bool) -> Tensor:
@@ -95,13 +96,13 @@ class CBSN(Network):
 
     def head(self, x: Tensor) -> Tensor:
         """The first layer, (B, 3, H, W) -> (B, w, H, W): pointwise, so it commutes with sub-sampling."""
-        return self.conv0(x).relu()
+        return self.conv0.relu(x)
 
     def body(self, features: Tensor, blind: bool) -> Tensor:
         """Everything after ``head``, (B, w, H, W) -> (B, 3, H, W)."""
         x = torch.cat((self.branch1(features, blind), self.branch2(features, blind)), dim=1)
-        x = self.conv2(self.conv1(x).relu()).relu()
-        return in_full_precision(self.conv4, self.conv4.weight, self.conv3(x).relu())
+        x = self.conv2.relu(self.conv1.relu(x))
+        return in_full_precision(self.conv4, self.conv4.weight, self.conv3.relu(x))
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled) -> Tensor:
         """One full pass over ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network, in_full_precision
 from atbsn.archs.unet import ConvLReLU, kaiming_init
+from atbsn.ops import ways
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.upsampling import upsample_nearest
 from atbsn.registry import ARCHS
@@ -54,7 +55,7 @@ class NBSN(Network):
         for level in range(5, 1, -1):
             x = torch.cat((upsample_nearest(x), skips.pop()), dim=1)
             x = self.get_submodule(f"dec{level}_1")(self.get_submodule(f"dec{level}_2")(x))
-        if x.device.type == "cpu":  # the largest layer: 4 instead of 9 multiplications for what is up-sampled
+        if not ways.like_a_gpu(x.device):  # the largest layer: 4 instead of 9 multiplications for what is up-sampled
             x = self.dec1_2.upsampled(x, skips.pop())
         else:
             x = self.dec1_2(torch.cat((upsample_nearest(x), skips.pop()), dim=1))

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
+from atbsn.archs.unet import channel_multiple
+from atbsn.ops.convolution import Conv2d
 from atbsn.ops.local_median import local_median
 from atbsn.ops.padding import pad_to_multiple, reflect_pad
 from atbsn.registry import ARCHS
@@ -35,8 +37,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.conv1 = Conv2d(width, width, 3, padding=1)
+        self.conv2 = Conv2d(width, width, 3, padding=1)
         for conv, std in ((self.conv1, (2 / (9 * width)) ** 0.5), (self.conv2, 0.1 / width**0.5)):
             nn.init.normal_(conv.weight, std=std)
             _zero(conv.bias)
@@ -85,20 +87,22 @@ class PhotoNet(Network):
         super().__init__()
         self.channels = channels
         self.multiple = 2 ** len(widths)
-        self.head = nn.Conv2d(4 * channels, widths[0], 3, padding=1)
+        self.head = Conv2d(4 * channels, widths[0], 3, padding=1)
         pairs = list(pairwise(widths))
         self.encoders = nn.ModuleList(_chain(width, blocks) for width, _ in pairs)
-        self.down = nn.ModuleList(nn.Conv2d(above, below, 2, stride=2) for above, below in pairs)
+        self.down = nn.ModuleList(Conv2d(above, below, 2, stride=2) for above, below in pairs)
         self.middle = _chain(widths[-1], middle_blocks)
         self.up = nn.ModuleList(nn.ConvTranspose2d(below, above, 2, stride=2) for above, below in pairs)
         self.decoders = nn.ModuleList(_chain(width, blocks) for width, _ in pairs)
-        self.tail = nn.Conv2d(widths[0], 4 * channels, 3, padding=1)
+        self.tail = Conv2d(widths[0], 4 * channels, 3, padding=1)
         _zero(self.tail.weight)
         _zero(self.tail.bias)
 
     def forward(self, noisy: Tensor) -> Tensor:
         height, width = noisy.shape[-2:]
         cells = F.pixel_unshuffle((pad_to_multiple(noisy, self.multiple) - GREY) / SPAN, 2)
+        more = -cells.shape[1] % channel_multiple(cells.device)
+        cells = F.pad(cells, (0, 0, 0, 0, 0, more)) if more else cells
         x = self.head(cells.contiguous(memory_format=torch.channels_last))
         skips = []
         for encoder, down in zip(self.encoders, self.down, strict=True):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
 from atbsn.archs.unet import kaiming_init
+from atbsn.ops import ways
 from atbsn.ops.masker import CELL, collect_masked, masked_copies
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.upsampling import upsample_nearest, upsampling_kernel
@@ -77,9 +78,8 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         half = x.shape[-1] < skip.shape[-1]
-        if (
-            half and skip.shape[1] == 3 and x.device.type == "cpu"
-        ):  # few channels to convolve apart, as in atbsn.archs.unet
+        # Few channels are convolved apart, as in atbsn.archs.unet.
+        if half and skip.shape[1] == 3 and not ways.like_a_gpu(x.device):
             ahead, beside = self.conv1.weight.split((x.shape[1], 3), dim=1)
             x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=1)
             x = x.add_(F.conv2d(skip, beside, self.conv1.bias, padding=1))

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network, in_full_precision
 from atbsn.archs.unet import SLOPE, UNetBody, kaiming_init
+from atbsn.ops import ways
 from atbsn.ops.padding import has_any_size, pad_to_multiple, reflect_pad
 from atbsn.ops.upsampling import upsample_nearest, upsampling_kernel
 from atbsn.registry import ARCHS
@@ -91,7 +92,7 @@ def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
 def _can_fold(x: Tensor, skip: Tensor) -> bool:
     """Whether ``ReplicateConv.upsampled`` is exact, and known to be faster, for this up-sampling."""
     exact = not has_any_size(skip) and skip.shape[-2:] == (2 * x.shape[-2], 2 * x.shape[-1])
-    return exact and x.device.type == "cpu"
+    return exact and not ways.like_a_gpu(x.device)
 
 
 class LightStudent(Network):

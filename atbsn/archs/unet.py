@@ -8,7 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atbsn.archs.base import in_full_precision
+from atbsn.ops import ways
 from atbsn.ops.blind_spot import half_plane_pool, leaky_relu_below
+from atbsn.ops.convolution import Conv2d
 from atbsn.ops.upsampling import upsample_nearest, upsampling_kernel
 
 SLOPE = 0.1
@@ -21,7 +23,7 @@ def channel_multiple(device: torch.device) -> int:
     Tensor cores want rows of 16 bytes, 8 channels in 16 bits. With 3 channels the first convolution and, at full
     resolution, the widest one (of 2w and the picture, 99 channels at width 48) would have none.
     """
-    return 1 if device.type == "cpu" else 8
+    return 8 if ways.like_a_gpu(device) else 1
 
 
 def pools_below_zeros(device: torch.device) -> bool:
@@ -29,7 +31,7 @@ def pools_below_zeros(device: torch.device) -> bool:
 
     A third of the kernels. On a CPU a convolution that writes in place is faster.
     """
-    return device.type != "cpu"
+    return ways.like_a_gpu(device)
 
 
 class ConvLReLU(nn.Module):
@@ -48,18 +50,21 @@ class ConvLReLU(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, half_plane: bool, full_precision: bool = False) -> None:
         super().__init__()
         self.half_plane, self.full_precision = half_plane, full_precision
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=(0, 1) if half_plane else 1)
+        self.conv = Conv2d(in_channels, out_channels, 3, padding=(0, 1) if half_plane else 1)
 
     def forward(self, x: Tensor, margin: int = 0) -> Tensor:
         """Of ``x``, which may have more channels of zeros than the convolution knows."""
-        x = in_full_precision(self._convolve, self.conv.weight, x) if self.full_precision else self._convolve(x)
+        x = in_full_precision(self._picture, self.conv.weight, x) if self.full_precision else self.conv(x)
         return leaky_relu_below(x, SLOPE, margin)
 
-    def _convolve(self, x: Tensor) -> Tensor:
-        more = x.shape[1] - self.conv.in_channels
-        if not more:
+    def _picture(self, x: Tensor) -> Tensor:
+        """The convolution, with outputs that nobody wants where it has fewer than tensor cores do in 32 bits."""
+        channels, bias = self.conv.out_channels, self.conv.bias
+        more = -channels % channel_multiple(x.device)
+        if not more or bias is None or torch.is_grad_enabled():
             return self.conv(x)
-        return F.conv2d(x, F.pad(self.conv.weight, (0, 0, 0, 0, 0, more)), self.conv.bias, padding=self.conv.padding)
+        weight = F.pad(self.conv.weight, (0, 0, 0, 0, 0, 0, 0, more))
+        return F.conv2d(x, weight, F.pad(bias, (0, more)), padding=self.conv.padding)[:, :channels]
 
     def upsampled(self, x: Tensor, skip: Tensor, margin: int = 0) -> Tensor:
         """``forward`` of the concatenation of ``x``, up-sampled x2, and ``skip``: the sum of two convolutions."""
@@ -107,7 +112,7 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor, skip: Tensor, margin: int = 0) -> Tensor:
         """``skip`` has a margin of two rows in a half-plane network, and ``x``, once up-sampled, too."""
         between = 2 if self.half_plane else 0
-        if self.last and x.device.type == "cpu":
+        if self.last and not ways.like_a_gpu(x.device):
             return self.conv2(self.conv1.upsampled(x, skip, between), margin)
         x = upsample_nearest(x)
         x = torch.cat((x, skip.to(x.dtype)), dim=1)  # under autocast a float32 skip would make all of it float32

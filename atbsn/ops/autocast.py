@@ -3,6 +3,7 @@
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 
 def outside_autocast(device: torch.device) -> AbstractContextManager[object]:
@@ -10,3 +11,11 @@ def outside_autocast(device: torch.device) -> AbstractContextManager[object]:
     if device.type == "meta":  # has shapes alone, and no autocast
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+def computed_in(x: Tensor) -> torch.dtype:
+    """The type in which a matrix product with ``x`` is computed: autocast's, if it is on, otherwise that of ``x``."""
+    kind = x.device.type
+    if kind == "meta" or not x.is_floating_point() or not torch.is_autocast_enabled(kind):
+        return x.dtype
+    return torch.get_autocast_dtype(kind)

@@ -3,13 +3,14 @@
 from collections.abc import Iterable
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from atbsn.ops import ways
+from atbsn.ops.convolution import Conv2d, convolve
 from atbsn.ops.padding import has_any_size
 from atbsn.ops.subsample import batch_to_space, space_to_batch
 
 
-class DilatedConv2d(nn.Conv2d):
+class DilatedConv2d(Conv2d):
     """3 x 3 'same' convolution in steps of ``dilation`` pixels.
 
     With ``dense`` its kernel is applied without steps, to the sub-images of every ``dilation``-th pixel, which are
@@ -20,7 +21,7 @@ class DilatedConv2d(nn.Conv2d):
         super().__init__(channels, channels, 3, padding=dilation, dilation=dilation)
 
     def forward(self, x: Tensor, dense: bool = False) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, padding=1) if dense else super().forward(x)
+        return convolve(x, self.weight, self.bias, 1, 1) if dense else super().forward(x)
 
 
 def through_dilated(modules: Iterable[nn.Module], x: Tensor, dilation: int) -> Tensor:
@@ -28,7 +29,7 @@ def through_dilated(modules: Iterable[nn.Module], x: Tensor, dilation: int) -> T
 
     On a GPU ``in_phases``, where H and W allow it; a CPU's convolutions are as fast with steps, on fewer items.
     """
-    if x.device.type == "cpu" or has_any_size(x) or x.shape[-2] % dilation or x.shape[-1] % dilation:
+    if not ways.like_a_gpu(x.device) or has_any_size(x) or x.shape[-2] % dilation or x.shape[-1] % dilation:
         for module in modules:
             x = module(x)
         return x

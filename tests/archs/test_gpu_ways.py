@@ -1,13 +1,16 @@
 """What networks do only on a GPU is what they do on a CPU: tried here on a CPU, in double precision, gradients too."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
+from methods import built
+from recording import Operators
 from torch import nn
 
-from atbsn.archs import atbsn, build_arch, cbsn, dbsn, unet
+from atbsn.archs import build_arch, cbsn, dbsn
+from atbsn.archs.base import BlindSpotNetwork
+from atbsn.ops import ways
 from atbsn.ops.dilation import in_phases, through_dilated
+from atbsn.registry import ARCHS, MODELS
 
 
 def results(net, function):
@@ -29,47 +32,97 @@ def picture(side, batch=2):
     return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
 
 
-@pytest.mark.parametrize(("name", "how"), [("ATBSN", {"k": 9}), ("StudentC", {})])
-def test_channels_of_zeros_change_nothing(name, how, monkeypatch):
+@pytest.fixture
+def as_on_a_gpu(monkeypatch):
+    """Calls a function as it is, and with the CPU in a GPU's place; the operators of the second call."""
+
+    def both(function):
+        expected = function()
+        with monkeypatch.context() as patched, Operators() as operators:
+            patched.setattr(ways, "like_a_gpu", lambda device: True)
+            found = function()
+        return found, expected, {name.split(".")[1] for name in operators.names()}
+
+    return both
+
+
+@pytest.mark.parametrize("size", [(1, 1), (37, 61), (64, 96)])
+@pytest.mark.parametrize("name", list(ARCHS))
+@torch.no_grad()
+def test_every_network(name, size, as_on_a_gpu):
     torch.manual_seed(0)
-    net, x = build_arch({"type": name, "width": 3}).double(), picture(32)
-    net.unet.dec1.last = False  # the CPU's own way to up-sample
-    seen = []
-    net.unet.intro.conv.register_forward_pre_hook(lambda _, given: seen.append(given[0].shape[1]))
-    expected = results(net, lambda: net(x, **how))
-    assert seen == [3]
-    monkeypatch.setattr(unet, "channel_multiple", lambda device: 8)
-    counted = []
-    original = unet.F.conv2d
-    monkeypatch.setattr(
-        unet,
-        "F",
-        SimpleNamespace(
-            **{**vars(unet.F), "conv2d": lambda x, *a, **k: (counted.append(x.shape[1]), original(x, *a, **k))[1]}
-        ),
-    )
-    assert_same(results(net, lambda: net(x, **how)), expected)
-    assert counted == [8, 6 + 8]
+    net = build_arch({"type": name, **ARCHS.get(name).example()}).eval().double().to(memory_format=torch.channels_last)
+    x = torch.rand(1, net.channels, *size, dtype=torch.float64) * 255
+    how = {"refine": 0} if "refine" in net.denoise_keywords() else {}
+    found, expected, _ = as_on_a_gpu(lambda: net.denoise(x.to(memory_format=torch.channels_last), **how))
+    torch.testing.assert_close(found, expected)
+    if isinstance(net, BlindSpotNetwork):
+        family = list(net.family)
+        found, expected, _ = as_on_a_gpu(lambda: net.denoise_family(x, family))
+        torch.testing.assert_close(found, expected)
 
 
-def test_pooling_below_zeros(monkeypatch):
+@pytest.mark.parametrize("name", list(MODELS))
+def test_every_method(name, tmp_path, as_on_a_gpu):
+    """Its losses and gradients."""
+    model, side = built(name, tmp_path, side=32)
+    dtype = torch.float32 if name == "RenoiseModel" else torch.float64  # whose camera computes in 32 bits
+    model = model.train().to(dtype).to(memory_format=torch.channels_last)
+    noisy = picture(side).to(dtype).to(memory_format=torch.channels_last)
+    batch = {"noisy": noisy, "index": torch.arange(2)}
+
+    def run():
+        torch.manual_seed(5)
+        return results(model.net, lambda: model(batch, torch.tensor(0.5))["loss"])
+
+    found, expected, _ = as_on_a_gpu(run)
+    assert_same(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "operators"),
+    [
+        ("ATBSN", {"k": 9}, {"addmm", "mm", "constant_pad_nd"}),
+        ("CBSN", {"blind": True}, {"_addmm_activation", "mm", "threshold_backward"}),
+        ("StudentC", {}, {"mm", "constant_pad_nd", "upsample_nearest2d"}),
+        ("PhotoNet", {}, {"mm", "constant_pad_nd"}),
+    ],
+)
+def test_it_is_another_way(name, how, operators, as_on_a_gpu):
     torch.manual_seed(0)
-    net, x = build_arch({"type": "ATBSN", "width": 3}).double(), picture(64)
-    expected = results(net, lambda: net(x, k=5))
-    monkeypatch.setattr(unet, "pools_below_zeros", lambda device: True)
-    monkeypatch.setattr(unet, "half_plane_pool", None)
-    assert_same(results(net, lambda: net(x, k=5)), expected)
+    net = build_arch({"type": name, **ARCHS.get(name).example()}).double().to(memory_format=torch.channels_last)
+    x = picture(36 if name == "CBSN" else 32).to(memory_format=torch.channels_last)
+    found, expected, called = as_on_a_gpu(lambda: results(net, lambda: net(x, **how)))
+    assert_same(found, expected)
+    assert operators <= called
 
 
-def test_heads_of_all_holes_at_once(monkeypatch):
+def test_a_picture_of_three_channels_is_computed_with_more():
+    """Without gradients, where the last layer is one of 32 bits."""
     torch.manual_seed(0)
-    net, x, ks = build_arch({"type": "ATBSN", "width": 2}).double(), picture(32), (0, 1, 5, 11)
-    expected = results(net, lambda: net.forward_teachers(x, ks))
-    batches = []
-    net.nin_B.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
-    monkeypatch.setattr(atbsn, "_together", lambda shifts, device: [shifts])
-    assert_same(results(net, lambda: net.forward_teachers(x, ks)), expected)
-    assert set(batches) == {len(ks) * 2}
+    net, x = build_arch({"type": "StudentC", "width": 3}), torch.rand(1, 3, 64, 64) * 255
+    with torch.no_grad():
+        expected = net(x)
+        with pytest.MonkeyPatch.context() as patched, Operators() as operators:
+            patched.setattr(ways, "like_a_gpu", lambda device: True)
+            found = net(x)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-3)
+    shapes = [
+        args[1].shape[:2] for function, args, *_ in operators.calls if function is torch.ops.aten.convolution.default
+    ]
+    assert shapes[0] == (3, 8) and shapes[-2:] == [(6, 14), (8, 6)], "weights: outputs, inputs"
+
+
+@pytest.mark.parametrize("ks", [(0, 1, 3, 5, 7, 9, 11), (1, 5, 9), (0, 1, 5, 11), (9, 3), (3,)])
+def test_heads_of_all_holes_at_once(ks, as_on_a_gpu):
+    """In even steps and not, in any order."""
+    torch.manual_seed(0)
+    net, x = build_arch({"type": "ATBSN", "width": 2}).double(), picture(32)
+    with torch.no_grad():
+        found, expected, _ = as_on_a_gpu(lambda: net.forward_teachers(x, ks))
+    torch.testing.assert_close(found, expected)
+    found, expected, _ = as_on_a_gpu(lambda: results(net, lambda: net.forward_teachers(x, ks)))
+    assert_same(found, expected)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

@@ -1,0 +1,123 @@
+"""Convolutions as a GPU does them are what convolutions are, with the same gradients."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from atbsn.ops import convolution
+from atbsn.ops.convolution import Conv2d
+
+SHAPES = [
+    {"kernel_size": 1},
+    {"kernel_size": 3, "padding": 1},
+    {"kernel_size": 3, "padding": (0, 1)},
+    {"kernel_size": 3, "padding": 2, "dilation": 2},
+    {"kernel_size": 2, "stride": 2},
+    {"kernel_size": 1, "stride": 2},
+    {"kernel_size": 1, "bias": False},
+]
+
+
+@pytest.fixture(params=["as on a CPU", "as on a GPU"])
+def way(request, monkeypatch):
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(convolution, "by_products", convolution._lies_in_rows)
+    return request.param
+
+
+def pair(**shape):
+    torch.manual_seed(0)
+    plain = nn.Conv2d(6, 8, **shape)
+    ours = Conv2d(6, 8, **shape)
+    ours.load_state_dict(plain.state_dict())
+    return ours.to(memory_format=torch.channels_last), plain
+
+
+def outcome(layer, x, slope=None, function=None):
+    """Output, and gradients of a loss that weighs every pixel otherwise."""
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    y = (function or layer)(x)
+    if slope is not None:
+        y = F.leaky_relu(y, slope, inplace=True)
+    weights = torch.linspace(-1, 1, y.numel()).view_as(y)
+    (y.float() * weights).sum().backward()
+    return [y, x.grad, *(parameter.grad for parameter in layer.parameters())]
+
+
+@pytest.mark.parametrize("slope", [None, 0.1])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_values_and_gradients(shape, slope, way):
+    """Also where what follows overwrites the output."""
+    ours, plain = pair(**shape)
+    x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
+    for found, expected in zip(outcome(ours, x, slope), outcome(plain, x, slope), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_relu(shape, way):
+    ours, plain = pair(**shape)
+    x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
+    results = outcome(ours, x, function=ours.relu), outcome(plain, x, function=lambda x: plain(x).relu())
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kernel_size", [1, 3])
+def test_more_channels_of_zeros(kernel_size, way):
+    ours, plain = pair(kernel_size=kernel_size)
+    x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
+    more = F.pad(x, (0, 0, 0, 0, 0, 2)).contiguous(memory_format=torch.channels_last)
+    found, expected = outcome(ours, more), outcome(plain, x)
+    found[1] = found[1][:, :6]
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", SHAPES[:3], ids=str)
+def test_under_autocast(shape, way):
+    """Types are those of a convolution, the backward pass within autocast, as in a training, or not."""
+    ours, plain = pair(**shape)
+    x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        results = [outcome(ours, x), outcome(plain, x)]
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == expected.dtype
+        torch.testing.assert_close(found, expected, rtol=0.02, atol=0.05)
+
+
+def test_a_layer_in_full_precision_keeps_its_gradients_under_autocast(way):
+    ours, plain = pair(kernel_size=1)
+    x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
+
+    def full(layer):
+        def run(x):
+            with torch.autocast("cpu", enabled=False):
+                return layer(x)
+
+        run.parameters = layer.parameters
+        return run
+
+    with torch.autocast("cpu", torch.bfloat16):
+        results = [outcome(full(ours), x), outcome(full(plain), x)]
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_not_wanted_is_not_computed(way):
+    ours, _ = pair(kernel_size=1)
+    x = torch.randn(1, 6, 4, 4).to(memory_format=torch.channels_last)
+    assert not ours.requires_grad_(False)(x).requires_grad
+    ours.weight.requires_grad_()
+    ours(x).sum().backward()
+    assert ours.weight.grad is not None and ours.bias.grad is None
+    with torch.no_grad():
+        assert not ours(x).requires_grad
+
+
+def test_a_gpu_takes_this_way_channels_last_and_not_compiled():
+    x = torch.empty(1, 6, 4, 4, device="meta")
+    assert not convolution.by_products(x)
+    assert convolution.by_products(x.to(memory_format=torch.channels_last))
+    assert not convolution.by_products(torch.empty(1, 6, 4, 4).to(memory_format=torch.channels_last))
