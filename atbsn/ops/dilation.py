@@ -21,7 +21,10 @@ class DilatedConv2d(Conv2d):
         super().__init__(channels, channels, 3, padding=dilation, dilation=dilation)
 
     def forward(self, x: Tensor, dense: bool = False) -> Tensor:
-        return convolve(x, self.weight, self.bias, 1, 1) if dense else super().forward(x)
+        if not dense:
+            return super().forward(x)
+        assert self.bias is not None, "it has one"
+        return convolve(x, self.weight, self.bias, 1, 1)
 
 
 def through_dilated(modules: Iterable[nn.Module], x: Tensor, dilation: int) -> Tensor:
