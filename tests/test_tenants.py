@@ -256,14 +256,15 @@ def test_a_set_is_named_pictures(name, tmp_path, repository):
     images = build_dataset({"type": name, **arguments})
     keys = [images.key(index) for index in range(len(images))]
     assert keys and len(set(keys)) == len(keys)
+    (channels,) = images.channels()
     for index in range(len(images)):
         rgb = images.read(index).rgb
-        assert rgb.shape == (*images.size(index), 3)
+        assert rgb.shape == (*images.size(index), channels)
         if images.has_clean:
             assert images.read_clean(index).rgb.shape == rgb.shape
     crop = images.crop(0, 3, 5, 16)
     images.preload()
-    assert crop.shape == (16, 16, 3) and crop.dtype == np.uint8
+    assert crop.shape == (16, 16, channels) and crop.dtype == images.depth()
     assert np.array_equal(images.crop(0, 3, 5, 16), crop)
 
 

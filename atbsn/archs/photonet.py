@@ -15,6 +15,7 @@ from atbsn.archs.unet import channel_multiple
 from atbsn.ops.convolution import Conv2d
 from atbsn.ops.local_median import local_median
 from atbsn.ops.padding import pad_to_multiple, reflect_pad
+from atbsn.ops.root import from_root, to_root
 from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeInt, PositiveInt
 
@@ -72,6 +73,8 @@ class PhotoNet(Network):
         blocks: residual blocks before each down-sampling, and as many after the up-sampling that answers it.
         middle_blocks: residual blocks at the lowest resolution.
         channels: of the pictures.
+        curve: ``root``: what it sees and corrects is the square root of the light (``to_root``), for pictures that are
+            linear, such as raw data; pictures still go in and come out linear.
     """
 
     size_multiple = 8
@@ -83,9 +86,10 @@ class PhotoNet(Network):
         blocks: PositiveInt = 2,
         middle_blocks: NonNegativeInt = 4,
         channels: PositiveInt = 3,
+        curve: Literal["none", "root"] = "none",
     ) -> None:
         super().__init__()
-        self.channels = channels
+        self.channels, self.curve = channels, curve
         self.multiple = 2 ** len(widths)
         self.head = Conv2d(4 * channels, widths[0], 3, padding=1)
         pairs = list(pairwise(widths))
@@ -99,6 +103,9 @@ class PhotoNet(Network):
         _zero(self.tail.bias)
 
     def forward(self, noisy: Tensor) -> Tensor:
+        return self._corrected(noisy) if self.curve == "none" else from_root(self._corrected(to_root(noisy)))
+
+    def _corrected(self, noisy: Tensor) -> Tensor:
         height, width = noisy.shape[-2:]
         cells = F.pixel_unshuffle((pad_to_multiple(noisy, self.multiple) - GREY) / SPAN, 2)
         more = -cells.shape[1] % channel_multiple(cells.device)

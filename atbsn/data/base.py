@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from atbsn.data.stream import in_turn
 from atbsn.pictures import Picture
+from atbsn.pictures.formats import written_suffix
 from atbsn.utils.dist import is_main
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveFloat
@@ -83,9 +84,9 @@ class ImageSet(ABC):
         return None
 
     def suffix(self, index: int) -> str:
-        """Of the file that picture ``index`` is written to once it is denoised, where it was a part of one."""
-        del index
-        return ".png"
+        """Of the file that picture ``index`` is written to once it is denoised; PNG, where it was a part of one."""
+        source = self.source(index)
+        return ".png" if source is None else written_suffix(source)
 
     def window(self, index: int) -> tuple[slice, slice]:
         """Rows and columns of picture ``index`` to keep once it is denoised; what is around them is only context."""

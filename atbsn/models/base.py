@@ -28,12 +28,16 @@ class Model(nn.Module):
 
     Args:
         net: the network to train.
+
+    Attributes:
+        picture_channels: of the pictures that it learns from, where they are not what the network denoises.
     """
 
     def __init__(self, net: Network) -> None:
         super().__init__()
         self.frozen: list[Network] = []
         self.net = net
+        self.picture_channels = net.channels
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:

@@ -11,7 +11,9 @@ from atbsn.archs.weights import load
 from atbsn.models.base import Model, cleaned_by
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
+from atbsn.noise.mosaic import RandomMosaic
 from atbsn.noise.prior import CameraPrior
+from atbsn.ops.root import to_root
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 
@@ -30,6 +32,10 @@ class RenoiseModel(Model):
     With a ``teacher``, the noisy pictures themselves are cleaned by it first, at full size, and x is what it makes of
     them: so the network learns what these pictures show.
 
+    With ``raw`` the cameras give their mosaics (``RandomMosaic``), for a network with 4 channels that denoises raw
+    files (``RawFolder``), and errors are those of the square root of the light, ``to_root``: as large in the dark as an
+    eye sees them.
+
     Args:
         net: an ordinary network.
         teacher: weight file of the network that cleans the pictures first (of one with a blind spot, the mean over its
@@ -37,6 +43,10 @@ class RenoiseModel(Model):
         loss: ``psnr`` or ``l1``.
         camera: fields of ``CameraPrior`` that are to differ from its defaults: which cameras are drawn.
         cameras: a table of cameras (``atbsn noise --cameras``) to draw from in place of the prior's.
+        raw: learn the mosaics of cameras in place of their pictures.
+
+    Raises:
+        UserError: the network has a blind spot, or as many channels as what it is to learn has not.
     """
 
     def __init__(
@@ -46,11 +56,18 @@ class RenoiseModel(Model):
         loss: Literal["psnr", "l1"] = "psnr",
         camera: CameraPrior = CameraPrior(),  # noqa: B008 (frozen)
         cameras: str | None = None,
+        raw: bool = False,
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {})
-        self.loss = loss
-        self.camera = RandomCamera(camera, None if cameras is None else CameraTable.read_from(cameras))
+        channels = 4 if raw else 3
+        if net.channels != channels:
+            what = "raw data are packed as" if raw else "the pictures of cameras have"
+            raise UserError(f"network.channels: {net.channels}: {what} {channels}; set it to {channels}")
+        self.loss, self.raw = loss, raw
+        table = None if cameras is None else CameraTable.read_from(cameras)
+        self.camera = (RandomMosaic if raw else RandomCamera)(camera, table)
+        self.picture_channels = 3
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
 
     @classmethod
@@ -68,7 +85,8 @@ class RenoiseModel(Model):
             with torch.no_grad():
                 pictures = cleaned_by(self.teacher, pictures)
         noisy, clean = self.camera(pictures)
-        error = self.net(noisy).float() - clean
+        found = self.net(noisy).float()
+        error = to_root(found) - to_root(clean) if self.raw else found - clean
         if self.loss == "l1":
             return {"loss": error.abs().mean()}
         mse = error.square().mean(dim=(1, 2, 3))

@@ -84,11 +84,7 @@ class RandomCamera:
 
     def _taken(self, pictures: Tensor, cameras: CameraTable) -> tuple[Tensor, Tensor]:
         prior = self.prior
-        if prior.recoloured:
-            pictures = self._in_other_colours(pictures)
-        if prior.patterned:
-            pictures = torch.where(chance(pictures, prior.patterned), regular_pattern(pictures), pictures)
-        linear = self._light(pictures)
+        linear = self._scene(pictures)
         tone = _Tone(cameras.exponent, cameras.contrast)
         raw = self._raw_noise(linear, cameras)
         shown = linear + raw.bias
@@ -109,6 +105,15 @@ class RandomCamera:
         """Whether any camera does it: what none does need not be computed."""
         return self._table is not None or getattr(self.prior, share) > 0
 
+    def _scene(self, pictures: Tensor) -> Tensor:
+        """What falls on the sensor, in linear sRGB, [0, 1]."""
+        prior = self.prior
+        if prior.recoloured:
+            pictures = self._in_other_colours(pictures)
+        if prior.patterned:
+            pictures = torch.where(chance(pictures, prior.patterned), regular_pattern(pictures), pictures)
+        return self._light(pictures)
+
     def _in_other_colours(self, pictures: Tensor) -> Tensor:
         """Channels in another order, saturation times up to 3, contrast times 0 to 1."""
         order = torch.rand(len(pictures), 3, device=pictures.device).argsort(dim=1)[..., None, None]
@@ -118,7 +123,7 @@ class RandomCamera:
         return torch.where(chance(pictures, self.prior.recoloured), mixed, pictures)
 
     def _light(self, pictures: Tensor) -> Tensor:
-        """What falls on the sensor, in linear sRGB, [0, 1]."""
+        """The light of a picture, in linear sRGB, [0, 1]: softened, exposed, and of a colour of its own."""
         prior = self.prior
         softness = uniform(pictures, *prior.softness) * chance(pictures, prior.softened)
         srgb = gaussian_blur(pictures / 255, softness.flatten(1).expand(-1, 3))
@@ -134,11 +139,11 @@ class RandomCamera:
     def _raw_noise(self, linear: Tensor, cameras: CameraTable) -> "_RawNoise":
         """What the sensor adds, balanced, demosaiced and in linear sRGB."""
         matrix = cameras.colour_matrix()
-        camera = mix_channels(linear, _inverse(matrix)).clamp(0, 1)
+        camera = mix_channels(linear, inverse(matrix)).clamp(0, 1)
         bayer = bayer_pattern(torch.randint(4, (len(linear),), device=linear.device), *linear.shape[-2:])
         value, gain = ((x * bayer).sum(dim=1, keepdim=True) for x in (camera, cameras.balance))
         present = chance(linear, 1 - self.prior.noiseless)
-        noise = _photons(value, cameras.shot * gain, cameras.read.sqrt() * gain) * present
+        noise = photons(value, cameras.shot * gain, cameras.read.sqrt() * gain) * present
         std = gain * (cameras.shot * value / gain + cameras.read).sqrt() * present
         if self._may("banding"):
             noise = noise + self._banding(value, cameras) * gain * (0.1 * cameras.shot + cameras.read).sqrt() * present
@@ -150,7 +155,7 @@ class RandomCamera:
         sites = torch.cat((noise - bias, bias, hot))
         whole = self._demosaiced(sites, bayer.repeat(3, 1, 1, 1), cameras.demosaicing.repeat(3, 1, 1, 1))
         noise, bias, hot = whole.chunk(3)
-        full = _photons(camera, cameras.shot * cameras.balance, cameras.read.sqrt() * cameras.balance) * present
+        full = photons(camera, cameras.shot * cameras.balance, cameras.read.sqrt() * cameras.balance) * present
         noise = torch.where(cameras.demosaicing == _THREE_SENSORS, full, noise)
         return _RawNoise(*(mix_channels(x, matrix) for x in (noise, bias, hot)))
 
@@ -217,7 +222,7 @@ class RandomCamera:
         return torch.where(chosen, large[0], noisy), torch.where(chosen, large[1], clean)
 
 
-def _photons(value: Tensor, gain: Tensor, read: Tensor) -> Tensor:
+def photons(value: Tensor, gain: Tensor, read: Tensor) -> Tensor:
     """The noise of counting ``value / gain`` photons, Poisson, and of reading them, Gaussian of deviation ``read``.
 
     Where photons are few the noise is skewed (1 / sqrt of their number): its median lies below its mean, so that a dark
@@ -298,7 +303,7 @@ def _where(condition: Tensor, x: Tensor, other: float) -> Tensor:
     return torch.where(condition, x, torch.full_like(x, other))
 
 
-def _inverse(matrix: Tensor) -> Tensor:
+def inverse(matrix: Tensor) -> Tensor:
     """The inverses of (B, 3, 3) matrices, by cross products: no check that waits for the device."""
     first, second, third = matrix.unbind(dim=1)
     pairs = ((second, third), (third, first), (first, second))

@@ -13,6 +13,7 @@ from atbsn.pictures.image import (
     write_picture,
     written_name,
 )
+from atbsn.pictures.raw import raw_size, read_raw
 from atbsn.pictures.targets import check_target, suffixes_for
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "from_tensor",
     "image_paths",
     "picture_size",
+    "raw_size",
     "read_picture",
+    "read_raw",
     "reader",
     "suffixes_for",
     "to_depth",

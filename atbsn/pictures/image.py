@@ -19,11 +19,12 @@ import torch
 from PIL import UnidentifiedImageError
 from torch import Tensor
 
-from atbsn.pictures import formats
+from atbsn.pictures import dng, formats
 from atbsn.pictures.colour import encoding
 from atbsn.pictures.formats import KINDS, Codec
 from atbsn.pictures.levels import from_level, to_level
 from atbsn.pictures.metadata import Metadata, RefusedError, Samples
+from atbsn.pictures.mosaic import Mosaic
 from atbsn.pictures.targets import check_target, losses
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
@@ -48,6 +49,7 @@ class Picture(Metadata):
         suffix: of the file to write: that of the file read, with its case (``".JPG"``); ``".tif"`` for camera RAW.
         extra: (H, W, N), samples of no known meaning, as the file has them; carried through unchanged.
         white: the value in the file that is 65535, or 255 of float32, in ``rgb``; None: the largest that it can hold.
+        mosaic: of a camera's raw data, as ``read_raw`` gives them: ``rgb`` is (h, w, 4) then, and becomes a DNG.
         icc, cicp, exif, xmp, iptc, notes, dpi, coding: see ``Metadata``.
     """
 
@@ -57,6 +59,7 @@ class Picture(Metadata):
     suffix: str = ".png"
     extra: np.ndarray | None = None
     white: float | None = None
+    mosaic: Mosaic | None = None
 
     def rgb8(self) -> np.ndarray:
         """(H, W, 3) uint8, rounded half up."""
@@ -82,7 +85,7 @@ def read_picture(path: str | os.PathLike[str], *, white: White = "auto", page: i
     """
     path = Path(path)
     _check_white(white)
-    with _reading(path):
+    with reading(path):
         data = path.read_bytes()
         codec = _codec(data, path)
         samples, metadata, suffix, warnings = codec.decode(data, page)
@@ -127,7 +130,7 @@ def picture_size(path: str | os.PathLike[str], *, page: int | None = None) -> tu
             installed.
     """
     path = Path(path)
-    with _reading(path), path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         if not os.fstat(file.fileno()).st_size:
             raise RefusedError("it is empty", "repair or remove it")
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
@@ -170,7 +173,10 @@ def write_picture(
     if quality != "source" and not 1 <= quality <= 100:
         raise UserError(f"quality: {quality} is not between 1 and 100; 90 to 98 is hard to tell from the original")
     try:
-        data = codec.encode(_samples(picture, codec), picture, None if quality == "source" else quality)
+        if picture.mosaic is not None:
+            data = dng.encode(picture.rgb, picture.mosaic, picture)
+        else:
+            data = codec.encode(_samples(picture, codec), picture, None if quality == "source" else quality)
     except RefusedError as error:
         raise UserError(f"{path}: cannot be written {error}") from error
     except (OSError, ValueError) as error:
@@ -258,7 +264,7 @@ def to_depth(values: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turn whatever a decoder raises into one message that names the file."""
     try:
         yield

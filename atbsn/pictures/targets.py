@@ -13,6 +13,9 @@ from atbsn.pictures.colour import profile
 from atbsn.pictures.formats import CODECS, KINDS, Codec
 from atbsn.utils.errors import UserError
 
+RAW_TARGET = ".dng"
+"""What a mosaic is written as."""
+
 if TYPE_CHECKING:
     from atbsn.pictures.image import Picture
 
@@ -31,6 +34,10 @@ def check_target(path: str | os.PathLike[str], picture: Picture | None = None) -
     codec = formats.by_suffix(path.suffix)
     if codec is None:
         raise UserError(f"{path}: '{path.suffix.lower()}' is not a known format; write {KINDS}")
+    if picture is not None and picture.mosaic is not None:
+        if path.suffix.lower() != RAW_TARGET:
+            raise UserError(f"{path}: the mosaic of a camera's raw data is written as DNG; name a {RAW_TARGET} file")
+        return codec
     if not codec.writes:
         raise UserError(f"{path}: {codec.name} is not written; write TIFF")
     refusal = picture and _refusal(codec, picture)

@@ -13,6 +13,7 @@ from atbsn.noise.prior import CameraPrior
 from atbsn.options import load_options, option_files
 from atbsn.options.files import find_option_file
 from atbsn.options.load import parse_yaml, read_options
+from atbsn.options.schema import TrainLoader
 
 PARTS = ("base", "method", "data", "sweeps")
 """Folders whose files are no options of a run by themselves."""
@@ -89,7 +90,7 @@ def test_method_and_data_stay_themselves(method, data, loaded):
     network = laid["on_data"].get(options.data, {}).get("network", laid["network"])
     assert options.network["type"] == network.get("type", laid["network"]["type"])
     assert options.dataset("train") == {
-        key: value for key, value in brought["datasets"]["train"].items() if key != "num_worker_per_gpu"
+        key: value for key, value in brought["datasets"]["train"].items() if key not in TrainLoader.model_fields
     }
     assert options.dataset_names("val") == [name for name in brought["datasets"] if name.startswith("val")]
     assert options.data == Path(data).stem and options.name == laid["name"].replace("{data}", options.data)

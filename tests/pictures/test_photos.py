@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from raw_files import with_exif, write_dng
+from raw_files import linear, with_exif, write_dng
 from test_metadata import ICC, XMP, camera_block, directories, values
 
 from atbsn.pictures import (
@@ -26,12 +26,6 @@ from atbsn.pictures.metadata import Samples
 from atbsn.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
-
-
-def linear(height: int = 96, width: int = 128) -> np.ndarray:
-    """A smooth picture of all colours, linear in [0, 1]."""
-    y, x = np.mgrid[:height, :width] / max(height, width)
-    return 0.8 * np.stack([x, y, 0.25 + (x + y) / 4], axis=2)
 
 
 def srgb(values: np.ndarray) -> np.ndarray:

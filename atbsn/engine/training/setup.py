@@ -145,7 +145,9 @@ def build_training(options: Options, device: torch.device, state: State | None) 
     multiple = model.patch_multiple(
         type(net), with_defaults(type(model), {key: value for key, value in method.items() if key != "type"})
     )
-    patches = PatchDataset(images, loader.patch_size, loader.use_flip, loader.use_rot, seed, multiple, net.channels)
+    patches = PatchDataset(
+        images, loader.patch_size, loader.use_flip, loader.use_rot, seed, multiple, model.picture_channels
+    )
     if state is None:
         model.prepare(images, seed)
     else:

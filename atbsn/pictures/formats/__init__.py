@@ -8,7 +8,10 @@ from pkgutil import iter_modules
 
 from atbsn.pictures.formats.codec import Codec, Holds
 
-__all__ = ["CODECS", "KINDS", "RAW", "SUFFIXES", "WRITTEN", "Codec", "Holds", "by_content", "by_suffix", "is_missing"]
+__all__ = [
+    "CODECS", "KINDS", "RAW", "SUFFIXES", "WRITTEN", "Codec", "Holds", "by_content", "by_suffix", "is_missing",
+    "written_suffix",
+]  # fmt: skip
 
 
 def _found() -> tuple[Codec, ...]:
@@ -38,6 +41,11 @@ def by_content(data: bytes | mmap, path: Path) -> Codec | None:
     """The format of a file by its bytes; its name only tells apart what begins alike."""
     suffix = path.suffix.lower()
     return next((codec for codec in CODECS if codec.sniff(data, suffix)), None)
+
+
+def written_suffix(source: Path) -> str:
+    """The suffix of the clean file of ``source``: its own, and ``.tif`` for what is only read, camera RAW."""
+    return source.suffix if source.suffix.lower() in WRITTEN else ".tif"
 
 
 def is_missing(suffix: str) -> bool:

@@ -33,17 +33,17 @@ class Raw(Codec):
     asked_first = True  # most of them are TIFFs
 
     def sniff(self, data: bytes | mmap, suffix: str) -> bool:
-        return suffix in self.suffixes or b"crx " in boxes.kind(data) or _is_dng(data)
+        return suffix in self.suffixes or b"crx " in boxes.kind(data) or is_dng(data)
 
     def read_size(self, file: BinaryIO, page: int | None) -> tuple[int, int]:
-        with _open(file) as raw:
+        with open_raw(file) as raw:
             height, width = raw.sizes.iheight, raw.sizes.iwidth
             return (width, height) if raw.sizes.flip in (5, 6) else (height, width)
 
     def decode(self, data: bytes, page: int | None) -> Decoded:
         library = _library()
-        with _open(io.BytesIO(data)) as raw:
-            _check_complete(raw)
+        with open_raw(io.BytesIO(data)) as raw:
+            check_complete(raw)
             values = raw.postprocess(
                 use_camera_wb=True,
                 output_color=library.ColorSpace.sRGB,
@@ -51,14 +51,14 @@ class Raw(Codec):
                 gamma=_GAMMA,
                 no_auto_bright=True,
             )
-        found = Metadata(icc=srgb_profile(), exif=_exif(data), xmp=exif.collect(data)[1].get(exif.XMP))
+        found = Metadata(icc=srgb_profile(), exif=raw_exif(data), xmp=exif.collect(data)[1].get(exif.XMP))
         return Decoded(Samples(np.ascontiguousarray(values)), found, suffix=".tif")
 
 
 CODEC = Raw()
 
 
-def _is_dng(data: bytes | mmap) -> bool:
+def is_dng(data: bytes | mmap) -> bool:
     """A RAW file by another name; its first directory is a mosaic or a thumbnail."""
     try:
         directories = exif.Directories(data)
@@ -67,7 +67,7 @@ def _is_dng(data: bytes | mmap) -> bool:
         return False
 
 
-def _check_complete(raw: Any) -> None:
+def check_complete(raw: Any) -> None:
     """Refuse what LibRaw develops all the same: sensor data that end early or are not there.
 
     Raises:
@@ -85,7 +85,7 @@ def _check_complete(raw: Any) -> None:
 
 
 @contextmanager
-def _open(file: Any) -> Iterator[Any]:
+def open_raw(file: Any) -> Iterator[Any]:
     library = _library()
     try:
         with library.imread(file) as raw:
@@ -107,7 +107,7 @@ def _library() -> Any:
     return rawpy
 
 
-def _exif(data: bytes) -> bytes | None:
+def raw_exif(data: bytes) -> bytes | None:
     """EXIF and GPS, wherever the maker keeps them. Maker notes describe the RAW data and stay behind."""
     if data.startswith(_FUJI):  # in its JPEG
         start, length = struct.unpack_from(">II", data, 84)

@@ -90,7 +90,7 @@ class Tiff(Codec):
             metadata=None,
         )
         if found:
-            _describe(file, found, order)
+            describe(file, found, order)
         return file.getvalue()
 
 
@@ -176,7 +176,7 @@ def _resolution(dpi: tuple[float, float] | None, order: str) -> list[Entry]:
     ]
 
 
-def _describe(file: io.BytesIO, found: dict[int, Entry], order: str) -> None:
+def describe(file: io.BytesIO, found: dict[int, Entry], order: str) -> None:
     """Replace the directory of a TIFF by one at its end that also has the entries ``found``."""
     with file.getbuffer() as data:
         directories = exif.Directories(data)

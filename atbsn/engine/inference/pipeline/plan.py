@@ -85,7 +85,7 @@ def beside(inputs: Sequence[str], output: str | None, overwrite: bool) -> Folder
     taken: dict[Path, Path] = {}
     originals = {path.resolve() for path in found.paths if path.resolve() in named or not _is_ours(path)}
     for source, name in zip(found.paths, found.names, strict=True):
-        below = name.with_name(f"{name.stem}_clean{written_suffix(source)}")
+        below = name.with_name(f"{name.stem}_clean{formats.written_suffix(source)}")
         target = as_file or (source.with_name(below.name) if output is None else Path(output) / below)
         reason = None
         if source.resolve() not in named and _is_ours(source):
@@ -142,18 +142,11 @@ def mirrored_name(name: Path) -> Path:
     return name if name.suffix.lower() in formats.WRITTEN else name.with_name(f"{name.name}.tif")
 
 
-def written_suffix(source: Path) -> str:
-    """The suffix of the clean file: the noisy one's, and ``.tif`` for what is only read, camera RAW."""
-    return source.suffix if source.suffix.lower() in formats.WRITTEN else ".tif"
-
-
 def _name_in_set(key: str, source: Path | None, suffix: str) -> str:
     """A key that is a file name, since another file has the same stem, keeps it: ``a.nef`` becomes ``a.nef.tif``."""
-    if source is None:
-        return f"{key}{suffix}"
-    if Path(key).name == source.name and source.suffix.lower() in formats.WRITTEN:
+    if source is not None and Path(key).name == source.name and source.suffix == suffix:
         return key
-    return f"{key}{written_suffix(source)}"
+    return f"{key}{suffix}"
 
 
 def is_picture_or_unlisted(path: Path, reason: str) -> bool:

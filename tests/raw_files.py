@@ -12,6 +12,12 @@ XYZ_TO_SRGB = (3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.204
 BLACK, WHITE = 512, 16383
 
 
+def linear(height: int = 96, width: int = 128) -> np.ndarray:
+    """A smooth picture of all colours, linear in [0, 1]."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    return 0.8 * np.stack([x, y, 0.25 + (x + y) / 4], axis=2)
+
+
 def mosaic(rgb: np.ndarray, neutral: tuple[float, float, float]) -> np.ndarray:
     """(H, W, 3) linear in [0, 1] to an RGGB mosaic of 14 bits; under the light, white is ``neutral`` to the camera."""
     seen = rgb * np.array(neutral)
@@ -23,10 +29,14 @@ def mosaic(rgb: np.ndarray, neutral: tuple[float, float, float]) -> np.ndarray:
 
 def write_dng(path: Path, rgb: np.ndarray, neutral=(0.5, 1.0, 0.7), orientation: int = 1, extra=()) -> None:
     """An uncompressed DNG of ``rgb``, (H, W, 3), linear sRGB in [0, 1]; even height and width."""
-    tags = [
+    write_mosaic(path, mosaic(rgb, neutral), neutral, (274, 3, 1, orientation, True), *extra)
+
+
+def write_mosaic(path: Path, raw: np.ndarray, neutral=(0.5, 1.0, 0.7), *own) -> None:
+    """An uncompressed DNG of the levels ``raw`` (H, W); tags of its ``own`` take the place of the usual ones."""
+    usual = [
         (271, 2, 0, "Maker", True),
         (272, 2, 0, "Camera", True),
-        (274, 3, 1, orientation, True),
         (33421, 3, 2, (2, 2), True),  # CFARepeatPatternDim
         (33422, 1, 4, (0, 1, 1, 2), True),  # CFAPattern
         (50706, 1, 4, (1, 4, 0, 0), True),  # DNGVersion
@@ -37,9 +47,10 @@ def write_dng(path: Path, rgb: np.ndarray, neutral=(0.5, 1.0, 0.7), orientation:
         (50721, 10, 9, tuple(part for value in XYZ_TO_SRGB for part in (round(value * 10000), 10000)), True),
         (50728, 5, 3, tuple(part for value in neutral for part in (round(value * 10000), 10000)), True),
         (50778, 3, 1, 21, True),  # CalibrationIlluminant1: D65
-        *extra,
     ]
-    tifffile.imwrite(path, mosaic(rgb, neutral), photometric=32803, metadata=None, software=False, extratags=tags)
+    tags = {tag[0]: tag for tag in (*usual, *own)}
+    how = {"photometric": 32803} if raw.ndim == 2 else {"photometric": "rgb", "planarconfig": "contig"}
+    tifffile.imwrite(path, raw, metadata=None, software=False, extratags=sorted(tags.values()), **how)
 
 
 def with_exif(path: Path, entries: dict[int, tuple[exif.Entry, ...]]) -> None:
