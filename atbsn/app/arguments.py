@@ -8,6 +8,9 @@ from atbsn import __version__
 from atbsn.app import project_arguments as project
 from atbsn.utils.arguments import EXIT_STATUS, add_shared, positive
 
+WEIGHTS = "real"
+"""The shipped weights for pictures. None are shipped for raw files."""
+
 _ABOUT = """\
 Take the noise out of photographs, and train denoisers on noisy pictures alone.
 
@@ -81,7 +84,11 @@ def _add_denoise(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="OUT",
         help="folder for the clean pictures, or for a single picture its file (default: NAME_clean beside each)",
     )  # fmt: skip
-    _add_weights(parser, "--weights")
+    _add_weights(parser, "--weights", f"{WEIGHTS}; --raw needs your own")
+    parser.add_argument(
+        "--raw", action="store_true",
+        help="denoise the mosaics of camera raw files, undeveloped, and write DNGs for any developer",
+    )  # fmt: skip
     parser.add_argument(
         "--strength", type=float, metavar="S",
         help="how much of the noise goes: 0 nothing, 1 what the network takes for noise, up to 2 that once more",
@@ -213,12 +220,12 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_weights(parser: argparse.ArgumentParser, name: str) -> None:
+def _add_weights(parser: argparse.ArgumentParser, name: str, default: str = WEIGHTS) -> None:
     parser.add_argument(
         name,
-        default="real",
+        default=WEIGHTS if default == WEIGHTS else None,
         metavar="NAME",
-        help="shipped weights by name, or a weight file (default: real)",
+        help=f"shipped weights by name, or a weight file (default: {default})",
     )
 
 

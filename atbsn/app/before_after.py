@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from atbsn.engine.inference.pipeline.steps import Observer
 from atbsn.engine.inference.pipeline.task import Task
 from atbsn.noise.level import noise_before_and_after, sample_blocks
+from atbsn.ops.root import to_root
 from atbsn.pictures import Picture
 
 _CELL = 64
@@ -38,12 +40,12 @@ class Drift:
 
     Attributes:
         share: the share of all squares whose colour moved, 0 to 1.
-        before, after: mean R, G, B in [0, 255] of the square that moved most.
+        before, after: mean R, G, B (of raw data R, G, G, B) in [0, 255] of the square that moved most.
     """
 
     share: float
-    before: tuple[int, int, int]
-    after: tuple[int, int, int]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
 
     def __str__(self) -> str:
         return (
@@ -93,8 +95,8 @@ class Look:
     """A summary of a picture, small however large the picture is, that is compared with that of the denoised picture.
 
     Attributes:
-        blocks: (N, 16, 16, 3), a sample of its blocks, from which its noise is estimated.
-        mean, deviation, clipped: (squares, 3): for each square of 64 x 64 pixels and each channel the mean and standard
+        blocks: (N, 16, 16, C), a sample of its blocks, from which its noise is estimated.
+        mean, deviation, clipped: (squares, C): for each square of 64 x 64 pixels and each channel the mean and standard
             deviation in [0, 255], and the share of pixels that are black or white.
         grey: whether its channels are equal.
     """
@@ -107,7 +109,7 @@ class Look:
 
     @classmethod
     def at(cls, picture: np.ndarray) -> "Look":
-        """The summary of ``picture``, (H, W, 3), uint8, uint16 or float32 in [0, 255].
+        """The summary of ``picture``, (H, W, C), uint8, uint16 or float32 in [0, 255].
 
         Of a picture in a memory-mapped file, only a row of squares is in memory at a time.
         """
@@ -116,25 +118,32 @@ class Look:
 
 
 class BeforeAfterObserver(Observer):
-    """Compares every picture of a run before and after: each result has its ``BeforeAfter``."""
+    """Compares every picture of a run before and after: each result has its ``BeforeAfter``.
+
+    Raw data, which are linear, are compared as the square root of their light, which is nearer to what is seen.
+    """
 
     def before(self, task: Task, noisy: Picture) -> Any:
-        return Look.at(noisy.rgb)
+        return Look.at(_as_seen(noisy))
 
     def after(self, task: Task, seen: Any, clean: Picture) -> BeforeAfter:
-        return compare_before_after(seen, clean.rgb)
+        return compare_before_after(seen, _as_seen(clean))
 
 
 def compare_before_after(noisy: np.ndarray | Look, clean: np.ndarray) -> BeforeAfter:
     """Compare a picture with what became of it.
 
     Args:
-        noisy: (H, W, 3), or its ``Look``, for a picture that is overwritten by the denoised one.
-        clean: the denoised picture, (H, W, 3) of the same size and type.
+        noisy: (H, W, C), or its ``Look``, for a picture that is overwritten by the denoised one.
+        clean: the denoised picture, (H, W, C) of the same size and type.
     """
     before, after = noisy if isinstance(noisy, Look) else Look.at(noisy), Look.at(clean)
     noise_before, noise_after = noise_before_and_after(before.blocks, after.blocks) or (None, None)
     return BeforeAfter(noise_before, noise_after, _drift(before, after), before.grey)
+
+
+def _as_seen(picture: Picture) -> np.ndarray:
+    return picture.rgb if picture.mosaic is None else to_root(torch.from_numpy(picture.rgb)).numpy()
 
 
 def _drift(before: Look, after: Look) -> Drift | None:
@@ -148,24 +157,23 @@ def _drift(before: Look, after: Look) -> Drift | None:
 
 
 def _is_grey(picture: np.ndarray) -> bool:
-    """Whether the channels of (H, W, 3) are equal in 64 rows of it, which tell as well as all."""
+    """Whether the channels of (H, W, C) are equal in 64 rows of it, which tell as well as all."""
     rows = picture[:: max(1, len(picture) // 64)]
     return bool((rows == rows[..., :1]).all())
 
 
 def _squares(picture: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each square: its mean, standard deviation and share of pixels that are black or white, each (3,)."""
+    """For each square: its mean, standard deviation and share of pixels that are black or white, each (C,)."""
     height, width = picture.shape[:2]
     scale = np.float32(1 / 257 if picture.dtype == np.uint16 else 1)
     rows, columns = (range(0, max(1, side - _CELL // 2), _CELL) for side in (height, width))
     for top in rows:
         band = picture[top : height if top == rows[-1] else top + _CELL].astype(np.float32) * scale
         for left in columns:
-            square = band[:, left : width if left == columns[-1] else left + _CELL].reshape(-1, 3)
+            square = band[:, left : width if left == columns[-1] else left + _CELL].reshape(-1, band.shape[2])
             ends = ((square <= 0) | (square >= 255)).mean(axis=0)
             yield square.mean(axis=0), square.std(axis=0), ends
 
 
-def _colour(mean: np.ndarray) -> tuple[int, int, int]:
-    red, green, blue = (round(float(value)) for value in mean)
-    return red, green, blue
+def _colour(mean: np.ndarray) -> tuple[int, ...]:
+    return tuple(round(float(value)) for value in mean)

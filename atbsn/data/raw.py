@@ -9,7 +9,7 @@ from atbsn.data.base import listing
 from atbsn.data.folder import NoisyFolder, StoredSet
 from atbsn.data.mat import open_v73
 from atbsn.pictures import Picture, formats, raw_size, read_raw, write_picture
-from atbsn.pictures.mosaic import Mosaic, pack
+from atbsn.pictures.mosaic import CHANNELS, Mosaic, pack
 from atbsn.pictures.targets import RAW_TARGET
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
@@ -69,7 +69,7 @@ class RawFolder(NoisyFolder):
         return -(-(height + down) // 2), -(-(width + right) // 2)
 
     def channels(self) -> frozenset[int]:
-        return frozenset({4})
+        return frozenset({CHANNELS})
 
     def suffix(self, index: int) -> str:
         del index

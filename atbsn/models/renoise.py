@@ -14,6 +14,7 @@ from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.mosaic import RandomMosaic
 from atbsn.noise.prior import CameraPrior
 from atbsn.ops.root import to_root
+from atbsn.pictures.mosaic import CHANNELS
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 
@@ -60,7 +61,7 @@ class RenoiseModel(Model):
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {})
-        channels = 4 if raw else 3
+        channels = CHANNELS if raw else 3
         if net.channels != channels:
             what = "raw data are packed as" if raw else "the pictures of cameras have"
             raise UserError(f"network.channels: {net.channels}: {what} {channels}; set it to {channels}")

@@ -45,12 +45,12 @@ def noise_level(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> f
 
 
 def sample_blocks(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> np.ndarray:
-    """Blocks of ``picture`` (H, W, 3) at random places, the same in every picture of the size: (N, 16, 16, 3)."""
+    """Blocks of ``picture`` (H, W, C) at random places, the same in every picture of the size: (N, 16, 16, C)."""
     height, width = (side // SIDE for side in picture.shape[:2])
     chosen = np.random.default_rng(seed).permutation(height * width)[:num_blocks]
     corners = [(SIDE * (number // width), SIDE * (number % width)) for number in chosen]
     blocks = [picture[top : top + SIDE, left : left + SIDE] for top, left in corners]
-    return np.stack(blocks) if blocks else np.empty((0, SIDE, SIDE, 3), picture.dtype)
+    return np.stack(blocks) if blocks else np.empty((0, SIDE, SIDE, picture.shape[2]), picture.dtype)
 
 
 def noise_before_and_after(noisy: np.ndarray, clean: np.ndarray) -> tuple[float, float] | None:
@@ -72,8 +72,9 @@ def noise_before_and_after(noisy: np.ndarray, clean: np.ndarray) -> tuple[float,
 
 
 def _as_blocks(sample: np.ndarray) -> torch.Tensor:
-    """(N, 3, pixels) in [0, 255]."""
-    return to_tensor(sample.reshape(-1, SIDE, 3)).view(3, len(sample), SIDE * SIDE).transpose(0, 1)
+    """(N, C, pixels) in [0, 255]."""
+    channels = sample.shape[3]
+    return to_tensor(sample.reshape(-1, SIDE, channels)).view(channels, len(sample), SIDE * SIDE).transpose(0, 1)
 
 
 def _usable(blocks: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,7 @@ _KEPT = frozenset(
 _FORMATS = {_BYTE: "B", _SHORT: "H", _LONG: "I", _RATIONAL: "II", _SRATIONAL: "ii"}
 _D65 = 21
 """The light that LibRaw's table of colour matrices is for."""
+_UNKNOWN = "unknown camera"
 _SRGB = ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))
 """XYZ to linear sRGB (IEC 61966-2-1): the colours that LibRaw gives a camera it does not know."""
 
@@ -66,15 +67,7 @@ def tags(source: bytes | None, raw: Any, camera: str | None, order: str) -> list
         order: byte order of the entries; that of ``source``.
     """
     matrix = np.asarray(raw.rgb_xyz_matrix)[:3]
-    if not matrix.any():
-        matrix = np.array(_SRGB)
-    name = (camera or "unknown camera").encode() + b"\0"
-    found = {
-        _MODEL: Entry(_MODEL, _ASCII, len(name), name),
-        _MATRIX: _fractions(_MATRIX, matrix.flatten(), order, signed=True),
-        _ILLUMINANT: _numbers(_ILLUMINANT, _SHORT, (_D65,), order),
-        _NEUTRAL: _fractions(_NEUTRAL, _neutral(raw), order),
-    }
+    found = _colours(camera or _UNKNOWN, matrix if matrix.any() else _SRGB, _neutral(raw), order)
     crop = _crop(raw)
     if crop is not None:
         origin, size = crop
@@ -134,7 +127,9 @@ def encode(cells: np.ndarray, mosaic: Mosaic, picture: Metadata) -> bytes:
     values = np.clip(np.rint(levels * (white - floor) + floor), 0, FULL).astype(np.uint16)
     order, (down, right) = mosaic.order, mosaic.phase
     here = [_by_phase(row, column, down, right) for row in (0, 1) for column in (0, 1)]
-    needs_opcodes = any(entry.tag in _OPCODES for entry in mosaic.tags)
+    colours = {entry.tag: entry for entry in mosaic.tags}
+    if _MATRIX not in colours:
+        colours = {**_colours(_UNKNOWN, _SRGB, (1, 1, 1), order), **colours}
     own = [
         _numbers(_ORIENTATION, _SHORT, (mosaic.orientation,), order),
         _numbers(_CFA_DIMENSIONS, _SHORT, (2, 2), order),
@@ -142,7 +137,7 @@ def encode(cells: np.ndarray, mosaic: Mosaic, picture: Metadata) -> bytes:
         _numbers(_PLANE_COLOURS, _BYTE, (0, 1, 2), order),
         _numbers(_LAYOUT, _SHORT, (1,), order),
         _numbers(_VERSION, _BYTE, (1, 4, 0, 0), order),
-        _numbers(_BACKWARD, _BYTE, (1, 3, 0, 0) if needs_opcodes else (1, 1, 0, 0), order),
+        _numbers(_BACKWARD, _BYTE, (1, 3, 0, 0) if colours.keys() & set(_OPCODES) else (1, 1, 0, 0), order),
         _numbers(_BLACK_REPEAT, _SHORT, (2, 2), order),
         _numbers(_BLACK, _LONG, [black[place] for place in here], order),
         _numbers(_WHITE, _LONG, (white,), order),
@@ -154,8 +149,21 @@ def encode(cells: np.ndarray, mosaic: Mosaic, picture: Metadata) -> bytes:
     tifffile.imwrite(
         file, values, byteorder="<" if order == "<" else ">", photometric=CFA, software=False, metadata=None
     )
-    describe(file, {entry.tag: entry for entry in (*beside, *mosaic.tags, *own)}, order)
+    describe(file, {entry.tag: entry for entry in (*beside, *colours.values(), *own)}, order)
     return file.getvalue()
+
+
+def _colours(
+    camera: str, matrix: Sequence[Sequence[float]] | np.ndarray, neutral: Sequence[float], order: str
+) -> dict[int, Entry]:
+    """The least that a developer needs: camera, XYZ to its colours in daylight, and what it makes of white."""
+    name = camera.encode() + b"\0"
+    return {
+        _MODEL: Entry(_MODEL, _ASCII, len(name), name),
+        _MATRIX: _fractions(_MATRIX, np.asarray(matrix).flatten(), order, signed=True),
+        _ILLUMINANT: _numbers(_ILLUMINANT, _SHORT, (_D65,), order),
+        _NEUTRAL: _fractions(_NEUTRAL, neutral, order),
+    }
 
 
 def _by_phase(row: int, column: int, down: int, right: int) -> int:
@@ -215,7 +223,7 @@ def _numbers(tag: int, kind: int, values: Iterable[int], order: str) -> Entry:
     return Entry(tag, kind, len(values), struct.pack(f"{order}{len(values)}{_FORMATS[kind]}", *values))
 
 
-def _fractions(tag: int, values: Sequence[float], order: str, signed: bool = False) -> Entry:
+def _fractions(tag: int, values: Sequence[float] | np.ndarray, order: str, signed: bool = False) -> Entry:
     """In ten-thousandths."""
     parts = [part for value in values for part in (round(float(value) * 10000), 10000)]
     kind = _SRATIONAL if signed else _RATIONAL

@@ -6,6 +6,8 @@ import numpy as np
 
 from atbsn.pictures.exif import Entry
 
+CHANNELS = 4
+"""Of packed raw data: red, green in its row, green, blue."""
 _RED = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Row and column of every pixel of a cell, from its red one on: R, G, G, B of RGGB."""
 
@@ -56,4 +58,4 @@ def unpack(cells: np.ndarray, phase: tuple[int, int], size: tuple[int, int]) -> 
 def by_colour(values: tuple[float, ...], phase: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """(H, W) float32: what of R, G, G and B, in ``values``, every pixel of a mosaic has."""
     cells = -(-(size[0] + phase[0]) // 2), -(-(size[1] + phase[1]) // 2)
-    return unpack(np.broadcast_to(np.float32(values), (*cells, 4)), phase, size)
+    return unpack(np.broadcast_to(np.float32(values), (*cells, CHANNELS)), phase, size)

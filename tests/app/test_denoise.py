@@ -1,12 +1,14 @@
 """atbsn denoise: what is read, what is written and what is left alone."""
 
 import os
+import re
 import sys
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+from raw_files import linear, write_dng
 
 from atbsn.app.before_after import Look, compare_before_after
 from atbsn.app.main import run
@@ -18,7 +20,7 @@ from atbsn.engine.inference.pipeline.clean import clean_picture
 from atbsn.engine.inference.pipeline.plan import beside
 from atbsn.engine.inference.pipeline.progress import Progress
 from atbsn.noise.level import noise_level
-from atbsn.pictures import Picture, from_tensor, picture_size, read_picture, to_tensor, write_picture
+from atbsn.pictures import Picture, from_tensor, picture_size, read_picture, read_raw, to_tensor, write_picture
 from atbsn.utils.errors import UserError
 
 NETWORK = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
@@ -372,3 +374,53 @@ def test_nothing_of_luma_and_colour_is_the_file_itself(atbsn, tmp_path):
     words = ["--luma", "0", "--colour", "0"]
     assert atbsn("denoise", "a.jpg", "-o", "b.jpg", "--weights", "tiny.pth", *words)[0] == 0
     assert (tmp_path / "b.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
+
+
+@pytest.fixture
+def raw_folder(tmp_path):
+    """A noisy raw file and a picture, and weights for 4 channels that change nothing."""
+    pytest.importorskip("rawpy")
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "raws"
+    folder.mkdir()
+    write_dng(folder / "a.dng", (linear() + rng.normal(0, 0.03, (96, 128, 3))).clip(0, 1), orientation=6)
+    write_picture(folder / "b.png", Picture(noise(40, 50, 3)))
+    net = build_arch({**NETWORK, "channels": 4})
+    save_weights(tmp_path / "four.pth", net.state_dict(), {"network": net.options})
+    return folder
+
+
+def test_raw_becomes_a_dng(atbsn, raw_folder, tmp_path):
+    status, output = atbsn("denoise", raw_folder, "--raw", "--weights", tmp_path / "four.pth")
+    assert status == 0, output
+    assert "b.png (no camera RAW; it is denoised without --raw)" in output and "noise " in output
+    noisy, clean = read_raw(raw_folder / "a.dng"), read_raw(raw_folder / "a_clean.dng")
+    assert clean.mosaic.size == noisy.mosaic.size and clean.mosaic.orientation == 6
+    assert np.abs(clean.rgb - noisy.rgb.clip(0, 255)).max() < 0.01
+    assert sorted(path.name for path in raw_folder.iterdir()) == ["a.dng", "a_clean.dng", "b.png"]
+    status, output = atbsn("denoise", raw_folder, "--raw", "--weights", tmp_path / "four.pth")
+    assert status == 0 and "nothing is left to do" in output
+    status, output = atbsn(
+        "denoise", raw_folder / "a.dng", "--raw", "--weights", tmp_path / "four.pth", "-o", tmp_path / "c.dng",
+        "--strength", "0",
+    )  # fmt: skip
+    assert status == 0 and np.array_equal(read_raw(tmp_path / "c.dng").rgb, noisy.rgb)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.dng", "--raw", "--weights", "real"], "--weights real: a network for 3 channels, but raw data have 4"),
+        (["a.dng", "--raw"], "--raw: no weights for raw files come with atbsn; train some on yours"),
+        (["a.dng", "--weights", "../four.pth"], r"four\.pth: a network for raw data; give --raw too"),
+        (["a.dng", "--raw", "-o", "x.tif"], r"--output x\.tif: raw data are written as DNG; name a \.dng file"),
+        (["a.dng", "--raw", "--white", "4095"], "--white and --page: a raw file says its white"),
+        (["a.dng", "--raw", "--compare"], "--compare: raw data are no picture yet"),
+        (["b.png", "--raw", "--weights", "../four.pth"], "no camera RAW; it is denoised without --raw"),
+    ],
+)
+def test_raw_that_cannot_be(atbsn, raw_folder, monkeypatch, arguments, said):
+    monkeypatch.chdir(raw_folder)
+    status, output = atbsn("denoise", *arguments)
+    assert status == 2 and re.search(said, output), output
+    assert sorted(path.name for path in raw_folder.iterdir()) == ["a.dng", "b.png"]

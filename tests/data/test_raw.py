@@ -10,7 +10,7 @@ from raw_files import BLACK, WHITE, linear, write_dng, write_mosaic
 from atbsn.data import build_dataset
 from atbsn.data.patches import PatchDataset
 from atbsn.data.raw import RawFolder
-from atbsn.pictures import read_raw
+from atbsn.pictures import read_raw, write_picture
 from atbsn.utils.errors import UserError
 
 
@@ -68,9 +68,12 @@ def test_sidd_as_published(tmp_path):
     assert images.size(0) == picture.rgb.shape[:2] == (30, 41)
     assert np.array_equal(picture.rgb[:, :40, 1], 255 * values[::2, ::2])
     assert np.array_equal(picture.rgb[:, 1:, 2], 255 * values[1::2, 1::2])
+    write_picture(tmp_path / "a.dng", picture)
+    again = read_raw(tmp_path / "a.dng")
+    assert again.mosaic.size == (60, 80) and np.abs(again.rgb - picture.rgb.clip(0)).max() < 0.01
     scene.rename(tmp_path / "mine")
     with pytest.raises(UserError, match=r"no folder above it tells the phone"):
-        RawFolder(tmp_path).read(0)
+        RawFolder(tmp_path / "mine").read(0)
 
 
 @pytest.mark.parametrize(
@@ -87,11 +90,12 @@ def test_raws_are_learned_from_and_denoised(command, write_options, folder, tmp_
     loader = {"use_flip": False, "use_rot": False, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0}
     options = write_options(
         datasets={"train": {**data, **loader, "patch_size": patch_size}, "val_alone": data, "test": data},
-        network={**network, "channels": 4}, model=model, val={"val_freq": 2},
+        network={**network, "channels": 4}, model=model, val={"val_freq": 2, "save_img": 1},
     )  # fmt: skip
     root = f"path.root={tmp_path / 'runs'}"
     status, output = command("train.py", "-opt", options, "--set", root, "train.total_iter=2", "name=raw")
     assert status == 0, output
+    assert list((tmp_path / "runs" / "experiments" / "raw" / "visualization").rglob("*.png"))
     weights = f"path.pretrain_network={tmp_path / 'runs/experiments/raw/models/net_latest.pth'}"
     status, output = command("test.py", "-opt", options, "--set", root, weights, "name=raw")
     assert status == 0, output

@@ -6,24 +6,27 @@ from typing import Any
 
 import torch
 
+from atbsn.app.arguments import WEIGHTS
 from atbsn.app.before_after import BeforeAfter, BeforeAfterObserver
 from atbsn.app.sheet import choose_crops, cut, sheet_of
-from atbsn.archs.base import FINISHING
+from atbsn.archs.base import FINISHING, Network
 from atbsn.archs.weights import load
 from atbsn.engine.inference.finish import strengths
 from atbsn.engine.inference.photo import best_device, photo_denoiser
 from atbsn.engine.inference.pipeline.plan import beside
 from atbsn.engine.inference.pipeline.progress import Progress
 from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.steps import Read
 from atbsn.engine.inference.pipeline.task import Task
-from atbsn.pictures import Picture, reader, write_picture
+from atbsn.pictures import Picture, read_raw, reader, write_picture
+from atbsn.pictures.mosaic import CHANNELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 
 def main(arguments: Namespace) -> int:
-    read = reader(arguments.white, arguments.page)
-    todo = beside(arguments.inputs, arguments.output, arguments.overwrite)
+    read = _reader(arguments)
+    todo = beside(arguments.inputs, arguments.output, arguments.overwrite, arguments.raw)
     if todo.found.skipped or len(todo.tasks) > 1:
         logger.info("%s", todo.found.summary())
     if not todo.tasks and not todo.done and not todo.refused:
@@ -34,7 +37,7 @@ def main(arguments: Namespace) -> int:
     settings: dict[str, Any] = {
         name: getattr(arguments, name) for name in (*FINISHING, "k", "margin") if getattr(arguments, name) is not None
     }
-    net = load(arguments.weights).to(device(arguments.device))
+    net = _network(arguments.weights, arguments.raw).to(device(arguments.device))
     denoiser = photo_denoiser(net, tile=arguments.tile, **settings)
     strength = strengths(denoiser.settings)[0]
     with closing(Progress("denoise", len(todo.tasks))) as progress:
@@ -49,6 +52,44 @@ def main(arguments: Namespace) -> int:
     if failed and len(todo.tasks) > 1:
         logger.error("%d could not be done; see above", failed)
     return 2 if failed else 0
+
+
+def _reader(arguments: Namespace) -> Read:
+    """What reads a file.
+
+    Raises:
+        UserError: settings that do not suit one another.
+    """
+    if not arguments.raw:
+        return reader(arguments.white, arguments.page)
+    if arguments.white != "auto" or arguments.page is not None:
+        raise UserError("--white and --page: a raw file says its white, and has one picture; leave them out with --raw")
+    if arguments.compare:
+        raise UserError("--compare: raw data are no picture yet; leave it out with --raw, and compare what you develop")
+    return read_raw
+
+
+def _network(weights: str | None, raw: bool) -> Network:
+    """The network of ``--weights``.
+
+    Raises:
+        UserError: there is none, or it is not for what it is to denoise.
+    """
+    if raw and weights is None:
+        raise UserError(
+            "--raw: no weights for raw files come with atbsn; train some on yours (docs/raw.md) and name them with "
+            "--weights, or leave --raw out: then raw files are developed first"
+        )
+    name = weights or WEIGHTS
+    net = load(name)
+    if raw and net.channels != CHANNELS:
+        raise UserError(
+            f"--weights {name}: a network for {net.channels} channels, but raw data have {CHANNELS}; name "
+            "weights that were trained on raw files (docs/raw.md)"
+        )
+    if not raw and net.channels == CHANNELS:
+        raise UserError(f"--weights {name}: a network for raw data; give --raw too, or name weights for pictures")
+    return net
 
 
 def device(name: str) -> torch.device:

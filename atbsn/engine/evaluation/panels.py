@@ -12,14 +12,14 @@ def panel(pictures: Mapping[str, np.ndarray], side: int | None = 512, columns: i
     """Pictures of one size side by side.
 
     Args:
-        pictures: captions to (H, W, 3) uint8 RGB.
+        pictures: captions to (H, W, 3) uint8 RGB; of another number of channels, their mean is shown.
         side: cut to the central square of this many pixels at most; None shows all.
         columns: pictures in a row; None: all.
 
     Returns:
         (H', W', 3) uint8 RGB.
     """
-    cells = [_captioned(_centre(picture, side), caption) for caption, picture in pictures.items()]
+    cells = [_captioned(_in_rgb(_centre(picture, side)), caption) for caption, picture in pictures.items()]
     columns = min(columns or len(cells), len(cells))
     cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
     height, width = cells[0].shape[:2]
@@ -37,6 +37,12 @@ def _centre(picture: np.ndarray, side: int | None) -> np.ndarray:
         return picture
     top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
     return picture[top : top + side, left : left + side]
+
+
+def _in_rgb(picture: np.ndarray) -> np.ndarray:
+    if picture.shape[2] == 3:
+        return picture
+    return np.repeat(picture.mean(axis=2, keepdims=True).round().astype(np.uint8), 3, axis=2)
 
 
 def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:

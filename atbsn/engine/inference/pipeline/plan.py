@@ -10,6 +10,7 @@ from atbsn.data.base import ImageSet
 from atbsn.engine.inference.pipeline.task import Task
 from atbsn.pictures import Found, find_pictures, formats
 from atbsn.pictures.find import is_file_name
+from atbsn.pictures.targets import RAW_TARGET
 from atbsn.utils.errors import UserError
 
 MADE = ("_clean", "_compare")
@@ -18,8 +19,11 @@ _DONE = "done already; --overwrite does it again"
 ORIGINAL = "which is one of the pictures; give another --output"
 
 
-def output_file(inputs: Sequence[str | Path], output: str | None) -> Path | None:
+def output_file(inputs: Sequence[str | Path], output: str | None, raw: bool = False) -> Path | None:
     """``--output`` where it names the file of a single picture, not a folder.
+
+    Args:
+        raw: it is to be a DNG.
 
     Raises:
         UserError: it names a file though there may be several pictures, or one of a format that is not written.
@@ -31,7 +35,9 @@ def output_file(inputs: Sequence[str | Path], output: str | None) -> Path | None
     single = len(inputs) == 1 and not Path(inputs[0]).is_dir()
     if suffix not in formats.SUFFIXES and not (is_file_name(path) or (single and suffix[1:].isalpha())):
         return None
-    if suffix not in formats.WRITTEN:
+    if raw and suffix != RAW_TARGET:
+        raise UserError(f"--output {output}: raw data are written as DNG; name a {RAW_TARGET} file")
+    if not raw and suffix not in formats.WRITTEN:
         kind = "camera RAW" if suffix in formats.RAW else suffix[1:].upper()
         folder = "" if suffix in formats.RAW else f", or {output}/ if it is a folder"
         raise UserError(f"--output {output}: {kind} is not written; name a .tif, .png or .jpg file{folder}")
@@ -67,29 +73,36 @@ class FolderPlan(NamedTuple):
     refused: int
 
 
-def beside(inputs: Sequence[str], output: str | None, overwrite: bool) -> FolderPlan:
+def beside(inputs: Sequence[str], output: str | None, overwrite: bool, raw: bool = False) -> FolderPlan:
     """Find the pictures in ``inputs``, files and folders, and name their clean ones.
 
     Without ``output`` a clean picture lies beside its original, as ``<name>_clean``; in a folder it has its place below
     ``output``. Of one input file ``output`` may be the file itself.
+
+    Args:
+        raw: camera raw files alone, each to a DNG.
 
     Raises:
         UserError: as ``output_file``, or ``output`` is the original itself.
     """
     found = find_pictures(inputs)
     named = {Path(name).resolve() for name in inputs}
-    as_file = output_file(inputs, output)
+    as_file = output_file(inputs, output, raw)
     tasks: list[Task] = []
     kept, skipped, done = Found([], [], []), list(found.skipped), 0
     refused = sum(path.resolve() in named or is_picture_or_unlisted(path, reason) for path, reason in skipped)
     taken: dict[Path, Path] = {}
     originals = {path.resolve() for path in found.paths if path.resolve() in named or not _is_ours(path)}
     for source, name in zip(found.paths, found.names, strict=True):
-        below = name.with_name(f"{name.stem}_clean{formats.written_suffix(source)}")
+        suffix = RAW_TARGET if raw else formats.written_suffix(source)
+        below = name.with_name(f"{name.stem}_clean{suffix}")
         target = as_file or (source.with_name(below.name) if output is None else Path(output) / below)
         reason = None
         if source.resolve() not in named and _is_ours(source):
             reason = "made by atbsn"
+        elif raw and source.suffix.lower() not in formats.RAW:
+            reason = "no camera RAW; it is denoised without --raw"
+            refused += source.resolve() in named
         elif target.resolve() == source.resolve():
             raise UserError(f"{source}: would be overwritten; give another --output")
         elif target.resolve() in originals:
