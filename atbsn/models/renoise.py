@@ -47,7 +47,7 @@ class RenoiseModel(Model):
         raw: learn the mosaics of cameras in place of their pictures.
 
     Raises:
-        UserError: the network has a blind spot, or as many channels as what it is to learn has not.
+        UserError: the network has a blind spot, or other channels than what it is to learn.
     """
 
     def __init__(
