@@ -78,7 +78,7 @@ class PhotoNet(Network):
     """
 
     size_multiple = 8
-    tile_overlap = 48
+    tile_overlap = 64
 
     def __init__(
         self,

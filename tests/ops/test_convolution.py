@@ -40,7 +40,7 @@ def outcome(layer, x, slope=None, function=None):
     y = (function or layer)(x)
     if slope is not None:
         y = F.leaky_relu(y, slope, inplace=True)
-    weights = torch.linspace(-1, 1, y.numel()).view_as(y)
+    weights = torch.linspace(-1, 1, y.numel(), device=y.device).view(y.shape)
     (y.float() * weights).sum().backward()
     return [y, x.grad, *(parameter.grad for parameter in layer.parameters())]
 
@@ -121,3 +121,23 @@ def test_a_gpu_takes_this_way_channels_last_and_not_compiled():
     assert not convolution.by_products(x)
     assert convolution.by_products(x.to(memory_format=torch.channels_last))
     assert not convolution.by_products(torch.empty(1, 6, 4, 4).to(memory_format=torch.channels_last))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_on_a_gpu(shape, precision):
+    """As on a CPU, with ReLU and without, in 32 bits and under autocast."""
+    ours, plain = pair(**shape)
+    x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        for relu in (False, True):
+            ours.zero_grad()
+            plain.zero_grad()
+            expected = outcome(plain, x, function=(lambda x: plain(x).relu()) if relu else None)
+            ours.cuda()
+            with torch.autocast("cuda", precision or torch.bfloat16, enabled=precision is not None):
+                found = outcome(ours, x.cuda(), function=ours.relu if relu else None)
+            tolerance = 1e-3 if precision is None else 0.1
+            for one, other in zip(found, expected, strict=True):
+                torch.testing.assert_close(one.cpu().float(), other, rtol=tolerance, atol=tolerance)

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import atbsn
 from atbsn.archs import build_arch
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.known import known_of
-from atbsn.engine.inference.plan import Asked, DeviceFacts
+from atbsn.engine.inference.plan import SHARE, UNKNOWN, Asked, DeviceFacts
 from atbsn.engine.inference.samples import Begun, denoise_samples
 from atbsn.registry import ARCHS
 
@@ -21,12 +22,13 @@ NETWORKS = {name: ARCHS.get(name) for name in ARCHS}
 
 
 @pytest.fixture(autouse=True)
-def exact():
-    """Float32 products of 32 bits: TF32 has 10 bits of fraction."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+def exact(monkeypatch):
+    """Float32 products of 32 bits: TF32 has 10 bits of fraction. What the log warns of is seen."""
+    monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     yield
-    torch.backends.cudnn.allow_tf32 = before
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def network(name):
@@ -51,7 +53,7 @@ def test_every_network_gives_what_it_gives_on_the_cpu(name, size):
     """As it is the first time, captured the second, and replayed the third."""
     net, how = network(name), without_chance(NETWORKS[name])
     image = photograph(*size).astype(np.float32)
-    expected = atbsn.denoise(net, image, data_range=255.0, **how)
+    expected = atbsn.denoise(net, image, data_range=255.0, precision="fp32", **how)  # a CPU may have bf16, too
     net.cuda()
     for turn in range(3):
         found = atbsn.denoise(net, image, data_range=255.0, precision="fp32", **how)
@@ -66,17 +68,36 @@ def test_networks_that_are_laid_over_a_picture_are_captured(name):
     assert sum(graph is not None for graph in known_of(net).graphs._met.values()) == 1
 
 
+@pytest.mark.parametrize("name", [name for name, kind in NETWORKS.items() if not kind.sees_whole_tile])
+def test_large_pictures_in_a_plan_of_this_card(name, monkeypatch):
+    """In the tiles, batches and graphs that memory for a seventh of the picture leaves; as the same plan on a CPU."""
+    monkeypatch.setattr("atbsn.engine.inference.plan.WORKING", 900 * 1300 / 7 * UNKNOWN)
+    monkeypatch.setattr("atbsn.engine.inference.known.SMALL", 2**40)
+    net, how = network(name), without_chance(NETWORKS[name])
+    noisy = torch.from_numpy(photograph(900, 1301).astype(np.float32)).permute(2, 0, 1)[None]
+    asked = Asked(overlap=net.tile_overlap, precision="fp32")
+    plan = Denoiser(net, how, torch.device("cuda"), asked).plan(900, 1301)
+    assert plan.tile is not None and plan.capture
+    expected = Denoiser(net, how, torch.device("cpu"), asked)(noisy, replace(plan, capture=False, resident=False))
+    for resident in (True, False):
+        denoiser = Denoiser(net.cuda(), how, torch.device("cuda"), asked)
+        for turn in range(3):
+            found = denoiser(noisy, replace(plan, resident=resident)).cpu()
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=0.05, msg=f"turn {turn}, resident {resident}")
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("tile", [None, 128])
 def test_samples_of_every_type_in_bands_and_whole(dtype, tile):
     net = network("PhotoNet")
     torch.nn.init.normal_(net.tail.weight, std=0.1)
-    rgb = photograph(300, 200).astype(dtype) * (257 if dtype == np.uint16 else 1)
+    rgb = photograph(304, 200).astype(dtype) * (257 if dtype == np.uint16 else 1)
     step = 257 if dtype == np.uint16 else 1
-    expected = atbsn.denoise(net, rgb, tile=tile or 4096, data_range=255.0 if dtype == np.float32 else None)
+    data_range = 255.0 if dtype == np.float32 else None
+    expected = atbsn.denoise(net, rgb, tile=tile or 4096, data_range=data_range, precision="fp32")
     net.cuda()
     for _ in range(3):
-        found = atbsn.denoise(net, rgb, tile=tile or 4096, precision="fp32", data_range=255.0 * step)
+        found = atbsn.denoise(net, rgb, tile=tile or 4096, precision="fp32", data_range=data_range)
         assert found.dtype == dtype
         assert np.abs(found.astype(float) - expected.astype(float)).max() <= 1 * step
 
@@ -91,8 +112,8 @@ def test_weights_that_change_are_seen_by_a_captured_pass():
     after = atbsn.denoise(net, image, data_range=255.0)
     fresh = network("StudentA").cuda()
     fresh.load_state_dict(net.state_dict())
-    assert np.array_equal(after, atbsn.denoise(fresh, image, data_range=255.0))
-    assert not np.array_equal(before, after)
+    assert np.abs(after - atbsn.denoise(fresh, image, data_range=255.0)).max() < 0.05
+    assert np.abs(before - after).max() > 0.5
 
 
 def test_results_are_the_callers():
@@ -129,7 +150,7 @@ def test_a_pass_takes_about_what_is_reckoned():
         before = torch.cuda.memory_allocated()
         denoiser(noisy)
         taken = (torch.cuda.max_memory_allocated() - before) / 736**2
-        assert 0.4 * reckoned < taken < 1.3 * reckoned, name
+        assert 0.3 * reckoned < taken < reckoned / SHARE, f"{name}: a plan leaves as much free as it reckons with"
 
 
 def test_out_of_memory_goes_on_with_less(caplog):
