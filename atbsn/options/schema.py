@@ -113,7 +113,8 @@ class Train(Section):
     """Layout of weights and batches. auto is true but for dilated convolutions in fp32 on a CPU (C-BSN, AP-BSN and the
     like), whose backward pass is faster otherwise."""
     compile: bool | Literal["auto"] = False
-    """torch.compile the losses; auto does so on a GPU (on a CPU it did not pay)."""
+    """torch.compile the losses; auto does so on a GPU (on a CPU it did not pay). With cuda_graph, the first iterations
+    compile, and what was compiled is captured."""
     cuda_graph: bool | Literal["auto"] = "auto"
     """Capture a whole iteration and launch it as one CUDA graph; auto does so on a GPU, in one process, unless
     skip_nonfinite has to look at every iteration. The results are the same."""

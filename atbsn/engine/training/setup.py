@@ -182,7 +182,7 @@ def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
         experiment.visualization, train.total_iter, options.val.k,
     )  # fmt: skip
     guard = FiniteGuard(train.skip_nonfinite, training.patches.images.key, lambda: checkpointer.latest, learner.scaler)
-    if train.compile is True or (train.compile == "auto" and device.type == "cuda"):
+    if compiles(train, device):
         model.compile(dynamic=False)  # patches have one size
     schedule = Schedule(
         train.total_iter, training.start_iter, training.reported, train.accum_iter, train.clip_grad_norm,
@@ -209,8 +209,17 @@ def lay_out(model: Model, train: Train, device: torch.device) -> None:
         model.register_forward_pre_hook(_contiguous)
 
 
+def compiles(train: Train, device: torch.device) -> bool:
+    """Whether the losses are compiled.
+
+    Together with ``captures`` the order is fixed: the first iterations, which are made one by one, compile, and what
+    was compiled is captured then (``engine.training.graph``). Neither rules the other out.
+    """
+    return train.compile is True or (train.compile == "auto" and device.type == "cuda")
+
+
 def captures(train: Train, device: torch.device) -> bool:
-    """Whether iterations become a CUDA graph.
+    """Whether iterations become a CUDA graph; see ``compiles``.
 
     Raises:
         UserError: ``train.cuda_graph`` is true where they cannot.

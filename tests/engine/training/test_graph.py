@@ -11,7 +11,7 @@ from recording import Operators, Rerun
 from torch import nn
 
 from atbsn.engine.training.checkpoint import Learner
-from atbsn.engine.training.graph import CudaRecorder, GraphedStep
+from atbsn.engine.training.graph import WARM_UP, CudaRecorder, GraphedStep
 from atbsn.engine.training.loggers import LossMeter
 from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
 from atbsn.engine.training.step import Step
@@ -126,6 +126,35 @@ def test_no_iteration_reads_a_number_from_a_tensor(name, tmp_path):
     assert not [each for each in operators.names() if each.startswith(READING)]
 
 
+@pytest.mark.parametrize("name", ["BSNModel", "CBSNModel", "DistillModel"])
+def test_compiled_and_recorded(name, tmp_path):
+    """Compiled in the first iterations, once; then what was compiled is recorded, and repeated without Python."""
+    torch._dynamo.reset()
+    model, side = built(name, tmp_path, side=32)
+    compiled, ran = [], []
+
+    def backend(graph, inputs):
+        compiled.append(len(graph.graph.nodes))
+
+        def run(*given):
+            ran.append(len(compiled))
+            return graph(*given)
+
+        return run
+
+    results = []
+    for together in (False, True):
+        learner = learner_of(copy.deepcopy(model).train())
+        step, recorder = Step(learner, learner.model, 1.0, "fp32", CPU), Rerun(learner)
+        if together:
+            learner.model.compile(backend=backend, dynamic=False)
+        results.append(trained(learner, GraphedStep(step, recorder) if together else step, batches_of(side)))
+    assert_same(*results)
+    assert len(compiled) == 1
+    assert len(ran) in (WARM_UP, WARM_UP + 1), "not run by Python again"
+    assert recorder.replays == ITERATIONS - WARM_UP
+
+
 class Reader(nn.Module):
     """A method whose loss is not made of tensors alone."""
 
@@ -160,9 +189,11 @@ def test_a_method_that_cannot_be_recorded_trains_without(tmp_path, caplog, monke
 # --- on a GPU -----------------------------------------------------------------------------------------------------
 
 
-def on_gpu(model, graphed, precision="fp32", clip=1.0):
+def on_gpu(model, graphed, precision="fp32", clip=1.0, compiled=False):
     device = torch.device("cuda")
     learner = learner_of(copy.deepcopy(model).to(device).train())
+    if compiled:
+        learner.model.compile(dynamic=False)
     step = Step(learner, learner.model, clip, precision, device)
     return learner, GraphedStep(step, CudaRecorder(device)) if graphed else step
 
@@ -181,6 +212,20 @@ def test_a_captured_iteration_trains_the_same(name, precision, tmp_path):
     for losses, other_losses in zip(seen, other_seen, strict=True):
         assert other_losses == pytest.approx(losses, rel=1e-2 if precision == "bf16" else 1e-3)
     assert tensors["average n_averaged"] == other_tensors["average n_averaged"] == ITERATIONS
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["BSNModel", "CBSNModel", "DistillModel", "RenoiseModel"])
+def test_a_compiled_and_captured_iteration_trains_the_same(name, tmp_path):
+    """Within rounding: the compiler adds up in another order. Random numbers are other ones, too."""
+    model, side = built(name, tmp_path, side=32)
+    seen = []
+    for together in (False, True):
+        learner, make_step = on_gpu(model, together, compiled=together)
+        _, losses, _ = trained(learner, make_step, batches_of(side), torch.device("cuda"))
+        seen.append([each["loss"] for each in losses])
+    assert make_step.captured
+    assert seen[1] == pytest.approx(seen[0], rel=0.5 if name == "RenoiseModel" else 0.02)
 
 
 @pytest.mark.gpu
