@@ -1,6 +1,5 @@
 """NBSN: the ordinary UNet that TM-BSN's and APR-RD's teachers are distilled into (CVPR 2026, AAAI 2025)."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -8,7 +7,7 @@ from atbsn.archs.base import Network, in_full_precision
 from atbsn.archs.unet import ConvLReLU, kaiming_init
 from atbsn.ops import ways
 from atbsn.ops.padding import pad_to_multiple
-from atbsn.ops.upsampling import upsample_nearest
+from atbsn.ops.upsampling import upsampled_beside
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
 
@@ -53,12 +52,12 @@ class NBSN(Network):
             x = F.max_pool2d(x, 2)
         x = self.enc6(x)
         for level in range(5, 1, -1):
-            x = torch.cat((upsample_nearest(x), skips.pop()), dim=1)
+            x = upsampled_beside(x, skips.pop())
             x = self.get_submodule(f"dec{level}_1")(self.get_submodule(f"dec{level}_2")(x))
         if not ways.like_a_gpu(x.device):  # the largest layer: 4 instead of 9 multiplications for what is up-sampled
             x = self.dec1_2.upsampled(x, skips.pop())
         else:
-            x = self.dec1_2(torch.cat((upsample_nearest(x), skips.pop()), dim=1))
+            x = self.dec1_2(upsampled_beside(x, skips.pop()))
         return in_full_precision(self.dec1_1, self.dec1_1.weight, x)[..., :height, :width] * WHITE
 
     @classmethod

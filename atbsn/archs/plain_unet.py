@@ -13,7 +13,7 @@ from atbsn.archs.unet import kaiming_init
 from atbsn.ops import ways
 from atbsn.ops.masker import CELL, collect_masked, masked_copies
 from atbsn.ops.padding import pad_to_multiple
-from atbsn.ops.upsampling import upsample_nearest, upsampling_kernel
+from atbsn.ops.upsampling import upsampled_beside, upsampling_kernel
 from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
@@ -84,8 +84,8 @@ class Decoder(nn.Module):
             x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=1)
             x = x.add_(F.conv2d(skip, beside, self.conv1.bias, padding=1))
         else:
-            x = upsample_nearest(x) if half else x
-            x = self.conv1(torch.cat((x, skip.to(x.dtype)), dim=1))
+            x = upsampled_beside(x, skip) if half else torch.cat((x, skip.to(x.dtype)), dim=1)
+            x = self.conv1(x)
         x = self.conv2(F.leaky_relu(x, self.slope, inplace=True))
         return F.leaky_relu(x, self.slope, inplace=True)
 

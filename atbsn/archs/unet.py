@@ -11,7 +11,7 @@ from atbsn.archs.base import in_full_precision
 from atbsn.ops import ways
 from atbsn.ops.blind_spot import half_plane_pool, leaky_relu_below
 from atbsn.ops.convolution import Conv2d
-from atbsn.ops.upsampling import upsample_nearest, upsampling_kernel
+from atbsn.ops.upsampling import upsampled_beside, upsampling_kernel
 
 SLOPE = 0.1
 """Negative slope of every LeakyReLU."""
@@ -114,9 +114,7 @@ class Decoder(nn.Module):
         between = 2 if self.half_plane else 0
         if self.last and not ways.like_a_gpu(x.device):
             return self.conv2(self.conv1.upsampled(x, skip, between), margin)
-        x = upsample_nearest(x)
-        x = torch.cat((x, skip.to(x.dtype)), dim=1)  # under autocast a float32 skip would make all of it float32
-        return self.conv2(self.conv1(x, between), margin)
+        return self.conv2(self.conv1(upsampled_beside(x, skip), between), margin)
 
 
 class UNetBody(nn.Module):

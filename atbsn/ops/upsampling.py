@@ -1,8 +1,12 @@
 """Up-sampling by nearest neighbours, and a convolution of what was up-sampled, without doing it."""
 
+from typing import Any
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from atbsn.ops import ways
 from atbsn.ops.autocast import outside_autocast
 
 
@@ -14,6 +18,43 @@ def upsample_nearest(x: Tensor) -> Tensor:
     """
     with outside_autocast(x.device):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def upsampled_beside(x: Tensor, skip: Tensor) -> Tensor:
+    """The concatenation of ``x`` (B, C, H, W), up-sampled, and ``skip`` (B, C', 2H, 2W), in the type of ``x``.
+
+    A GPU writes both to where they belong at once: the up-sampled features, the largest there are, are not written and
+    read apart.
+    """
+    if not ways.like_a_gpu(x.device) or torch.compiler.is_compiling():
+        return torch.cat((upsample_nearest(x), skip.to(x.dtype)), dim=1)
+    return _UpsampledBeside.apply(x, skip)
+
+
+class _UpsampledBeside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, skip: Tensor) -> Tensor:
+        batch, channels, height, width = ctx.shape = x.shape
+        ctx.dtype = skip.dtype
+        last = x.is_contiguous(memory_format=torch.channels_last)
+        result = torch.empty(
+            (batch, channels + skip.shape[1], 2 * height, 2 * width), dtype=x.dtype, device=x.device,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        )  # fmt: skip
+        result[:, :channels].unflatten(3, (width, 2)).unflatten(2, (height, 2)).copy_(x[:, :, :, None, :, None])
+        result[:, channels:].copy_(skip)
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        of_x = of_skip = None
+        _, channels, height, width = ctx.shape
+        if ctx.needs_input_grad[0]:
+            of_upsampled, size = gradient[:, :channels], (2 * height, 2 * width)
+            of_x = torch.ops.aten.upsample_nearest2d_backward(of_upsampled, size, ctx.shape, None, None)
+        if ctx.needs_input_grad[1]:
+            of_skip = gradient[:, channels:].to(ctx.dtype)
+        return of_x, of_skip
 
 
 def upsampling_kernel(weight: Tensor) -> Tensor:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atbsn.ops import upsampling
-from atbsn.ops.upsampling import upsample_nearest
+from atbsn.ops import upsampling, ways
+from atbsn.ops.upsampling import upsample_nearest, upsampled_beside
 
 
 def test_every_pixel_in_four_places():
@@ -27,6 +27,37 @@ def test_outside_of_autocast(monkeypatch):
         assert upsample_nearest(torch.zeros(1, 1, 2, 2, dtype=torch.bfloat16)).dtype == torch.bfloat16
         assert torch.is_autocast_enabled("cpu")
     assert seen == [False]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_beside_a_skip_as_a_gpu_does_it(memory_format, dtype, monkeypatch):
+    """Values, types, gradients and the layout in memory."""
+    x = torch.randn(2, 5, 3, 4, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
+    skip = torch.randn(2, 3, 6, 8).contiguous(memory_format=memory_format).requires_grad_()
+    weights = torch.randn(2, 8, 6, 8)
+    results = []
+    for gpu in (False, True):
+        monkeypatch.setattr(ways, "like_a_gpu", lambda device, gpu=gpu: gpu)
+        x.grad = skip.grad = None
+        output = upsampled_beside(x, skip)
+        (output.float() * weights).sum().backward()
+        assert output.is_contiguous(memory_format=memory_format)
+        results.append((output.detach(), x.grad, skip.grad))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.gpu
+def test_beside_a_skip_on_a_gpu():
+    x, skip = torch.randn(2, 8, 3, 4), torch.randn(2, 3, 6, 8)
+    expected = upsampled_beside(x, skip)
+    x, skip = (each.cuda().to(memory_format=torch.channels_last).requires_grad_() for each in (x, skip))
+    output = upsampled_beside(x, skip)
+    output.sum().backward()
+    torch.testing.assert_close(output.cpu(), expected)
+    torch.testing.assert_close(x.grad.cpu(), torch.full((2, 8, 3, 4), 4.0))
+    assert skip.grad.eq(1).all()
 
 
 @pytest.mark.gpu
