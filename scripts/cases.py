@@ -102,19 +102,19 @@ class Bench:
     teacher: Path
 
     def cases(self, sizes: Sizes, full: bool) -> list[Case]:
-        """The most telling first; all of them if ``full``."""
+        """All of them if ``full``. What tells most in little time first: pictures, training steps, then the rest."""
         w, net = self.width, naive.ATBSN
         distill = f"distillation step, {len(KS)} teachers into C"
         cases = [
+            self._inference("student C", sizes.light, students.StudentC(w), naive.StudentC(w)),
+            self._shipped("real", sizes.light),
+            self._shipped("fast", sizes.light),
             self._training("AT-BSN training step", sizes.train_atbsn, self.bsn_model,
                            lambda: (net(w), naive.bsn_loss)),
             self._training(distill, sizes.distill, self._distill_model,
                            lambda: (naive.StudentC(w), self._naive_distill())),
             self._training("C-BSN training step", sizes.train_cbsn, lambda: CBSNModel(cbsn.CBSN(self.wide)),
                            lambda: (naive.CBSN(self.wide), naive.cbsn_loss)),
-            self._inference("student C", sizes.light, students.StudentC(w), naive.StudentC(w)),
-            self._shipped("real", sizes.light),
-            self._shipped("fast", sizes.light),
             self._training("training step of the shipped weights", sizes.shipped,
                            lambda: RenoiseModel(PhotoNet()), None),
             self._folder("real", sizes.light),
