@@ -24,22 +24,24 @@ class NBSN(Network):
 
     Args:
         width: channels n of the encoder; the decoder has 2n.
+        channels: of the pictures.
     """
 
     size_multiple = 32
     enc6: ConvLReLU
     dec1_2: ConvLReLU
 
-    def __init__(self, width: PositiveInt = 48) -> None:
+    def __init__(self, width: PositiveInt = 48, channels: PositiveInt = 3) -> None:
         super().__init__()
+        self.channels = channels
         for level in range(1, 7):
-            self.add_module(f"enc{level}", ConvLReLU(3 if level == 1 else width, width, half_plane=False))
+            self.add_module(f"enc{level}", ConvLReLU(channels if level == 1 else width, width, half_plane=False))
         for level in range(5, 0, -1):
             below = width if level == 5 else 2 * width
             self.add_module(f"dec{level}_2", ConvLReLU(below + width, 2 * width, half_plane=False))
             if level > 1:
                 self.add_module(f"dec{level}_1", ConvLReLU(2 * width, 2 * width, half_plane=False))
-        self.dec1_1 = nn.Conv2d(2 * width, 3, 3, padding=1)
+        self.dec1_1 = nn.Conv2d(2 * width, channels, 3, padding=1)
         kaiming_init(self)
 
     def forward(self, noisy: Tensor) -> Tensor:
@@ -64,4 +66,4 @@ class NBSN(Network):
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         if "dec1_2.conv.weight" not in shapes or "enc6.conv.weight" not in shapes:
             return None
-        return {"width": shapes["enc6.conv.weight"][0]}
+        return {"width": shapes["enc6.conv.weight"][0], "channels": shapes["enc1.conv.weight"][1]}

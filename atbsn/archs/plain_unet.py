@@ -18,6 +18,8 @@ from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
 NUM_POOLINGS = 5
+FEW = 4
+"""Channels of a skip that a CPU convolves apart: those of a picture in colours, or of a packed Bayer mosaic."""
 
 VariantName = Literal["n2n", "b2u", "sass"]
 
@@ -79,8 +81,8 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         half = x.shape[-1] < skip.shape[-1]
         # Few channels are convolved apart, as in atbsn.archs.unet.
-        if half and skip.shape[1] == 3 and not ways.like_a_gpu(x.device):
-            ahead, beside = self.conv1.weight.split((x.shape[1], 3), dim=1)
+        if half and skip.shape[1] <= FEW and not ways.like_a_gpu(x.device):
+            ahead, beside = self.conv1.weight.split((x.shape[1], skip.shape[1]), dim=1)
             x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=1)
             x = x.add_(F.conv2d(skip, beside, self.conv1.bias, padding=1))
         else:
@@ -101,25 +103,27 @@ class UNet(Network):
         variant: ``n2n`` (arXiv 2101.02824; 1,259,475 parameters), ``b2u`` (arXiv 2203.06967; 1,102,371) or ``sass``
             (arXiv 2303.14934; 1,083,747).
         width: channels w of the encoder; the decoder has 2w, and n2n's last stage always 96.
+        channels: of the pictures; 4 is raw, published with n2n (1,260,868 parameters) and b2u (1,103,764).
     """
 
     size_multiple = 2**NUM_POOLINGS
 
-    def __init__(self, variant: VariantName = "n2n", width: PositiveInt = 48) -> None:
+    def __init__(self, variant: VariantName = "n2n", width: PositiveInt = 48, channels: PositiveInt = 3) -> None:
         super().__init__()
+        self.channels = channels
         kind = VARIANTS[variant]
         self.slope, self.scale, self.transposed = kind.slope, kind.scale, kind.transposed
-        self.enc = nn.ModuleList(nn.Conv2d(3 if i == 0 else width, width, 3, padding=1) for i in range(7))
+        self.enc = nn.ModuleList(nn.Conv2d(channels if i == 0 else width, width, 3, padding=1) for i in range(7))
         deep, last = 2 * width, kind.last_width(width)
         below = (width, deep, deep, deep, deep)
         if kind.transposed:
             self.up = nn.ModuleList(nn.ConvTranspose2d(channels, channels, 2, stride=2) for channels in below)
-        skips, outputs = (width,) * 4 + (3,), (deep,) * 4 + (last,)
+        skips, outputs = (width,) * 4 + (channels,), (deep,) * 4 + (last,)
         self.dec = nn.ModuleList(
             Decoder(x + skip, out, kind.slope) for x, skip, out in zip(below, skips, outputs, strict=True)
         )
         self.head = nn.ModuleList(nn.Conv2d(last, last, 1) for _ in range(kind.num_head - 1))
-        self.head.append(nn.Conv2d(last, 3, 1))
+        self.head.append(nn.Conv2d(last, channels, 1))
         self._initialise(variant)
 
     def forward(self, noisy: Tensor) -> Tensor:
@@ -169,7 +173,8 @@ class UNet(Network):
         if "enc.0.weight" not in shapes or "dec.0.conv1.weight" not in shapes or "head.0.weight" not in shapes:
             return None
         variant = "n2n" if "up.0.weight" in shapes else "b2u" if "head.1.weight" in shapes else "sass"
-        return {"variant": variant, "width": shapes["enc.0.weight"][0]}
+        width, channels = shapes["enc.0.weight"][:2]
+        return {"variant": variant, "width": width, "channels": channels}
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:

@@ -1,9 +1,10 @@
-"""Training by reconstruction, for networks that are blind as they are trained: LG-BPN and PUCA (CVPR, NeurIPS 2023)."""
+"""Training by reconstruction, for networks that are blind as they are trained: LG-BPN, PUCA, TBSN."""
 
 from typing import Any
 
 from torch import Tensor
 
+from atbsn.archs.apbsn import Stride
 from atbsn.archs.base import Network
 from atbsn.models.base import Model
 from atbsn.registry import MODELS
@@ -12,32 +13,41 @@ from atbsn.utils.errors import UserError
 
 @MODELS.register
 class ReconstructionModel(Model):
-    """L = mean |net(y) - y|, where ``net(y)`` sees no pixel at its own place: AP-BSN's loss (arXiv 2203.11799).
+    """L = mean |net(z) - z|, where ``net(z)`` sees no pixel at its own place: AP-BSN's loss (arXiv 2203.11799).
 
     Args:
         net: a network whose ``forward`` is blind, and whose ``denoise`` sees more.
+        pd_train: z is every so manieth pixel of the patch, from its corner on; 1 where the network takes its phases
+            itself (LGBPN, PUCA), 5 for TBSN.
         denoise: keywords of ``denoise`` to keep with the weights, such as {preset: dnd}.
 
     Raises:
         UserError: ``net`` is not blind, and would learn to repeat its input; or has no such keywords.
     """
 
-    def __init__(self, net: Network, denoise: dict[str, Any] | None = None) -> None:
+    def __init__(self, net: Network, pd_train: Stride = 1, denoise: dict[str, Any] | None = None) -> None:
         super().__init__(net)
         self.check_network(type(net), {"denoise": denoise})
+        self.pd_train = pd_train
         self.settings = net.check_denoise(denoise or {})
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
         if not getattr(net_class, "blind_forward", False):
-            raise UserError(f"network.type: {net_class.__name__} sees the pixel it has to guess; use LGBPN or PUCA")
+            raise UserError(
+                f"network.type: {net_class.__name__} sees the pixel it has to guess; use LGBPN, PUCA or TBSN"
+            )
         try:
             net_class.check_denoise(arguments["denoise"] or {})
         except UserError as error:
             raise UserError("\n".join(f"model.denoise.{fault}" for fault in str(error).splitlines())) from None
 
+    @classmethod
+    def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
+        return arguments["pd_train"] * net_class.size_multiple
+
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
-        noisy = batch["noisy"]
+        noisy = batch["noisy"][..., :: self.pd_train, :: self.pd_train]
         return {"loss": (self.net(noisy) - noisy).abs().mean()}
 
     def denoise_settings(self) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_number_of_parameters():
 
 def test_recognised_from_its_keys():
     shapes = {name: tuple(tensor.shape) for name, tensor in NBSN(6).state_dict().items()}
-    assert NBSN.recognise(shapes) == {"width": 6}
+    assert NBSN.recognise(shapes) == {"width": 6, "channels": 3}
     assert NBSN.recognise({"enc1.conv.conv.weight": (48, 3, 3, 3)}) is None
 
 

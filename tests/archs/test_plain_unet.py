@@ -12,6 +12,7 @@ from atbsn.registry import ARCHS
 
 STEMS = {"n2n": "n2n", "b2u": "b2u", "sass": "sass_unet"}
 PARAMETERS = {"n2n": 1_259_475, "b2u": 1_102_371, "sass": 1_083_747}
+RAW_PARAMETERS = {"n2n": 1_260_868, "b2u": 1_103_764}
 
 
 def authors_names(variant: str) -> dict[str, str]:
@@ -38,6 +39,9 @@ def close(output: Tensor, expected: Tensor, atol: float) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_number_of_parameters(variant):
     assert sum(parameter.numel() for parameter in UNet(variant).parameters()) == PARAMETERS[variant]
+    if variant in RAW_PARAMETERS:
+        raw = UNet(variant, channels=4).parameters()
+        assert sum(parameter.numel() for parameter in raw) == RAW_PARAMETERS[variant]
 
 
 @torch.no_grad()
@@ -94,7 +98,7 @@ def test_outputs_at_full_width(shared, variant):
 def test_a_bare_state_dict_is_recognised(variant):
     shapes = {name: tuple(shape) for name, shape in golden.shapes(UNet(variant, 6)).items()}
     found = {name: ARCHS.get(name).recognise(shapes) for name in ARCHS}
-    arguments = {"variant": variant, "width": 6}
+    arguments = {"variant": variant, "width": 6, "channels": 3}
     assert {name: each for name, each in found.items() if each is not None} == {"UNet": arguments}
 
 

@@ -19,6 +19,15 @@ def test_the_loss_is_the_distance_to_the_noisy_picture(network):
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
+def test_every_so_manieth_pixel_is_learned_from():
+    torch.manual_seed(0)
+    net, noisy = build_arch(PUCA), torch.rand(2, 3, 40, 40) * 255
+    model = build_model({"type": "ReconstructionModel", "pd_train": 5}, net)
+    part = noisy[..., ::5, ::5]
+    torch.testing.assert_close(model({"noisy": noisy}, torch.tensor(0.0))["loss"], (net(part) - part).abs().mean())
+    assert type(model).patch_multiple(type(net), {"pd_train": 5}) == 40
+
+
 def test_settings_travel_with_the_weights():
     options = {"type": "ReconstructionModel", "denoise": {"preset": "dnd", "refine": 4}}
     assert build_model(options, build_arch(LGBPN)).denoise_settings() == {"preset": "dnd", "refine": 4}
@@ -26,7 +35,7 @@ def test_settings_travel_with_the_weights():
 
 
 def test_what_is_refused():
-    with pytest.raises(UserError, match=r"network.type: NBSN sees the pixel it has to guess; use LGBPN or PUCA"):
+    with pytest.raises(UserError, match=r"network.type: NBSN sees the pixel it has to guess; use LGBPN, PUCA or TBSN"):
         build_model({"type": "ReconstructionModel"}, build_arch({"type": "NBSN", "width": 2}))
     with pytest.raises(UserError, match=r"model.denoise.presett: unknown key; did you mean 'preset'"):
         build_model({"type": "ReconstructionModel", "denoise": {"presett": "dnd"}}, build_arch(LGBPN))
