@@ -1,24 +1,19 @@
 """Image stacks of microscopes and other instruments, plane by plane."""
 
 from dataclasses import replace
-from functools import lru_cache
 from math import prod
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tifffile
 
-from atbsn.data.base import ImageSet, White, listing, picture_of
+from atbsn.data.base import ImageSet, White, picture_of
+from atbsn.data.folder import relative_keys
+from atbsn.data.volumes import DEPTHS, Layout, find_volumes, is_volume, layout_of, planes_of
 from atbsn.pictures import Picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
-
-_SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".lsm"})
-_DEPTHS = {np.dtype(kind): 2 ** (8 * np.dtype(kind).itemsize) - 1 for kind in (np.uint8, np.uint16)}
-"""Whole numbers that are read, with the largest value of each."""
-_ONE_AT_A_TIME = Lock()
 
 
 class Plane(NamedTuple):
@@ -35,29 +30,16 @@ class Plane(NamedTuple):
     key: str
 
 
-class Layout(NamedTuple):
-    """How a file holds its pictures.
-
-    Attributes:
-        axes: a letter for each axis, as in OME: T time, Z depth, C channel, S sample of a colour, Y, X.
-        shape: along each.
-        dtype: of the samples.
-    """
-
-    axes: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-
 @DATASETS.register
 class Stack(ImageSet):
-    """The planes of TIFF, OME-TIFF and ImageJ stacks: of every time, depth and channel, each a picture.
+    """The planes of TIFF, OME-TIFF, ImageJ and Zarr stacks: of every time, depth and channel, each a picture.
 
-    Uncompressed files are not read before they are needed, nor more of them. All planes of a set have one scale, so a
-    network sees a dark plane as dark.
+    Of OME-Zarr it is the first image, at full resolution. Zarr, of version 2 or 3, needs the extra ``[zarr]``.
+    Uncompressed files and Zarr are not read before they are needed, nor more of them. All planes of a set have one
+    scale, so a network sees a dark plane as dark.
 
     Args:
-        dataroot: a stack, or a folder of stacks, searched recursively.
+        dataroot: a stack, or a folder of stacks, searched recursively. Of a Zarr group that is no OME-Zarr, the array.
         dataroot_clean: the references: a stack, or a folder of stacks of the same names, with the same axes.
         axes: a letter for each axis, such as ``ZCYX``, where the files do not say it or say it wrong; Y and X are the
             sides of a picture, C and S its channels, all others number pictures.
@@ -81,13 +63,14 @@ class Stack(ImageSet):
     ) -> None:
         self.together, self.white = channels == "together", white
         root = Path(dataroot)
-        files = _files(root)
-        self._layouts = {path: _layout(path, axes) for path in files}
-        self._planes = [plane for path in files for plane in self._planes_of(path, root)]
+        files = find_volumes(root)
+        self._layouts = {path: layout_of(path, axes) for path in files}
+        names = relative_keys(files, root if root not in files else root.parent)
+        self._planes = [plane for path, name in zip(files, names, strict=True) for plane in self._planes_of(path, name)]
         self._clean: dict[Path, Path] = {}
         if dataroot_clean is not None:
             self._clean = _references(files, root, Path(dataroot_clean))
-            self._layouts |= {path: _layout(path, axes) for path in self._clean.values()}
+            self._layouts |= {path: layout_of(path, axes) for path in self._clean.values()}
         self.has_clean = bool(self._clean)
         for path, layout in self._layouts.items():
             if layout.dtype.kind == "f" and white == "auto":
@@ -138,11 +121,10 @@ class Stack(ImageSet):
         """The axes along which there are pictures."""
         return "".join(letter for letter in layout.axes if letter not in ("YXCS" if self.together else "YX"))
 
-    def _planes_of(self, path: Path, root: Path) -> list[Plane]:
+    def _planes_of(self, path: Path, name: str) -> list[Plane]:
         layout = self._layouts[path]
         letters = self._numbering(layout)
         lengths = [layout.shape[layout.axes.index(letter)] for letter in letters]
-        stem = path.stem if path == root else path.relative_to(root).with_suffix("").as_posix()
         planes = []
         for number in range(prod(lengths)):
             place = tuple(int(each) for each in np.unravel_index(number, lengths)) if letters else ()
@@ -151,7 +133,7 @@ class Stack(ImageSet):
                 for letter, each, length in zip(letters, place, lengths, strict=True)
                 if length > 1
             )
-            planes.append(Plane(path, place, "/".join(filter(None, (stem, "_".join(named))))))
+            planes.append(Plane(path, place, "/".join(filter(None, (name, "_".join(named))))))
         return planes
 
     def _picture(self, path: Path, place: tuple[int, ...]) -> Picture:
@@ -159,7 +141,7 @@ class Stack(ImageSet):
         letters = self._numbering(layout)
         chosen = tuple(place[letters.index(letter)] if letter in letters else slice(None) for letter in layout.axes)
         left = "".join(letter for letter in layout.axes if letter not in letters)
-        values = np.asarray(_volume(path)[chosen])
+        values = planes_of(path, chosen)
         values = values.transpose([left.index(letter) for letter in sorted(left, key="YXCS".index)])
         samples = self._scaled(np.ascontiguousarray(values.reshape(*values.shape[:2], -1)), path)
         level = None if self.white == "auto" else float(self.white)  # so that results are written in its scale
@@ -171,61 +153,17 @@ class Stack(ImageSet):
             if not np.isfinite(scaled).all():
                 raise UserError(f"{path}: holds numbers that are not finite; repair it")
             return scaled
-        if self.white == "auto" or self.white == _DEPTHS[samples.dtype]:
+        if self.white == "auto" or self.white == DEPTHS[samples.dtype]:
             return samples
         return samples.astype(np.float32) * np.float32(255 / self.white)
 
 
-def _files(root: Path) -> list[Path]:
-    if root.is_file():
-        return [root]
-    files = sorted(path for path in root.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    if not files:
-        raise UserError(f"{root}: no stack in it ({', '.join(sorted(_SUFFIXES))}); found: {listing(root)}")
-    return files
-
-
 def _references(files: list[Path], root: Path, clean_root: Path) -> dict[Path, Path]:
-    if clean_root.is_file() and len(files) == 1:
+    if is_volume(clean_root) and len(files) == 1:
         return {files[0]: clean_root}
-    pairs = {path: clean_root / (path.name if root.is_file() else path.relative_to(root)) for path in files}
-    missing = [clean for clean in pairs.values() if not clean.is_file()]
+    pairs = {path: clean_root / (path.name if path == root else path.relative_to(root)) for path in files}
+    missing = [clean for clean in pairs.values() if not is_volume(clean)]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise UserError(f"{missing[0]}{more}: no such file; every stack needs a reference of its name")
     return pairs
-
-
-def _layout(path: Path, axes: str | None) -> Layout:
-    try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            found, shape, dtype = series.axes, tuple(series.shape), np.dtype(series.dtype)
-    except (tifffile.TiffFileError, OSError, IndexError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as a TIFF stack ({error}); repair or remove it") from None
-    axes = axes or found
-    if len(axes) != len(shape) or len(set(axes)) != len(axes) or not {"Y", "X"} <= set(axes):
-        given = f"{found} {' x '.join(map(str, shape))}"
-        raise UserError(f"{path}: axes: '{axes}' does not fit {given}; give a letter for each, Y and X among them")
-    dtype = dtype.newbyteorder("=")
-    if dtype not in _DEPTHS and dtype.kind != "f":
-        raise UserError(f"{path}: samples of {dtype}; save it as unsigned integers of 8 or 16 bits, or floating point")
-    return Layout(axes, shape, dtype)
-
-
-def _volume(path: Path) -> np.ndarray:
-    with _ONE_AT_A_TIME:  # of several threads that want planes of one compressed file, one decodes it
-        return _decoded(path)
-
-
-@lru_cache(maxsize=2)
-def _decoded(path: Path) -> np.ndarray:
-    """All samples of a file, mapped into memory where it is not compressed."""
-    try:
-        try:
-            volume: np.ndarray = tifffile.memmap(path, mode="r", series=0)
-        except ValueError:  # compressed, or in pieces
-            volume = tifffile.imread(path, series=0)
-    except Exception as error:  # decoders raise nearly anything on corrupt data
-        raise UserError(f"{path}: cannot be read ({error}); repair or remove it") from error
-    return volume.astype(volume.dtype.newbyteorder("="), copy=False)

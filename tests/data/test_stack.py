@@ -158,6 +158,7 @@ def test_the_noise_of_one_and_of_two_channels(channels):
     [
         ({"type": "ATBSN", "width": 4}, {"type": "BSNModel", "k_train": 5, "k_test": 3}, 32),
         ({"type": "APBSN", "width": 4, "num_modules": 2}, {"type": "APBSNModel"}, 40),
+        ({"type": "UNet", "width": 4}, {"type": "Noise2VoidModel", "axis": "across"}, 64),
         (
             {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1},
             {"type": "RecorruptModel", "num_crops": 8, "own_models": 2},
