@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.data.base import ImageSet
+from atbsn.utils.errors import UserError
 
 N = TypeVar("N", bound=Network)
 
@@ -17,6 +18,15 @@ def cleaned_by(teacher: Network, noisy: Tensor) -> Tensor:
     """What ``teacher`` makes of patches (B, 3, H, W): with a blind spot, the mean over its ``family``. In [0, 255]."""
     clean = teacher.denoise_mean(noisy) if isinstance(teacher, BlindSpotNetwork) else teacher(noisy)
     return clean.float().clamp(0, 255)
+
+
+def check_channels(teacher: Network, name: str | None, channels: int) -> None:
+    """Raise a ``UserError`` if the ``teacher`` of this file name is for other than so many ``channels``."""
+    if teacher.channels != channels:
+        raise UserError(
+            f"model.teacher: {name}: is for {teacher.channels} channels, the network for {channels}; "
+            "name a teacher of as many, or set network.channels"
+        )
 
 
 class Model(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.data.base import ImageSet
-from atbsn.models.base import Model, cleaned_by
+from atbsn.models.base import Model, check_channels, cleaned_by
 from atbsn.noise import NoiseModel, bounded, estimate, estimate_with
 from atbsn.noise.camera import RandomCamera, gaussian_blur
 from atbsn.pictures import to_tensor
@@ -80,11 +80,8 @@ class RecorruptModel(Model):
         super().__init__(net)
         self.check_network(type(net), {"alpha": alpha})
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
-        if self.teacher is not None and self.teacher.channels != net.channels:
-            raise UserError(
-                f"model.teacher: {teacher}: is for {self.teacher.channels} channels, the network for {net.channels}; "
-                "name a teacher of as many, or set network.channels"
-            )
+        if self.teacher is not None:
+            check_channels(self.teacher, teacher, net.channels)
         self.alpha, self.weight = alpha, weight
         self.num_crops, self.own_models, self.strong = num_crops, own_models, strong
         self.camera = RandomCamera()

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
-from atbsn.models.base import Model, cleaned_by
+from atbsn.models.base import Model, check_channels, cleaned_by
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.mosaic import RandomMosaic
 from atbsn.noise.prior import CameraPrior
+from atbsn.noise.sensor import camera_for
 from atbsn.ops.root import to_root
 from atbsn.pictures.mosaic import CHANNELS
 from atbsn.registry import MODELS
@@ -23,7 +24,8 @@ from atbsn.utils.errors import UserError
 class RenoiseModel(Model):
     """Put a random camera's noise on nearly clean pictures, and take it off again.
 
-    With x a patch of a picture that is clean enough (``ReducedFolder``), and y what ``RandomCamera`` makes of it::
+    With x a patch of a picture that is clean enough (``ReducedFolder``), and y what ``RandomCamera`` makes of it, or
+    for other than three channels ``RandomSensor``::
 
         psnr    mean over pictures of log(1 + mean (N(y) - x)^2) / 2
         l1      mean |N(y) - x|
@@ -47,7 +49,7 @@ class RenoiseModel(Model):
         raw: learn the mosaics of cameras in place of their pictures.
 
     Raises:
-        UserError: the network has a blind spot, or other channels than what it is to learn.
+        UserError: the network has a blind spot, or other channels than what it is to learn, or the teacher has.
     """
 
     def __init__(
@@ -61,15 +63,17 @@ class RenoiseModel(Model):
     ) -> None:
         super().__init__(net)
         self.check_network(type(net), {})
-        channels = CHANNELS if raw else 3
-        if net.channels != channels:
-            what = "raw data are packed as" if raw else "the pictures of cameras have"
-            raise UserError(f"network.channels: {net.channels}: {what} {channels}; set it to {channels}")
+        if raw and net.channels != CHANNELS:
+            raise UserError(
+                f"network.channels: {net.channels}: raw data are packed as {CHANNELS}; set it to {CHANNELS}"
+            )
         self.loss, self.raw = loss, raw
         table = None if cameras is None else CameraTable.read_from(cameras)
-        self.camera = (RandomMosaic if raw else RandomCamera)(camera, table)
-        self.picture_channels = 3
+        self.picture_channels = 3 if raw else net.channels
+        self.camera = RandomMosaic(camera, table) if raw else camera_for(camera, net.channels, table)
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
+        if self.teacher is not None:
+            check_channels(self.teacher, teacher, self.picture_channels)
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:

@@ -21,6 +21,10 @@ class CameraPrior(BaseModel):
     A range [low, high] is drawn uniformly, or log-uniformly where it says so. A share is the part of the pictures, 0 to
     1. Raw values lie in [0, 1], white is 1. Where no source is named, the number was chosen by looking at photographs.
 
+    kind: ``camera``: a photograph's, with all of the below; ``sensor``: Poisson and Gaussian noise alone, for any
+    number of channels, for which only the fields count that ``RandomSensor`` names; ``auto``: ``camera`` for three
+    channels, ``sensor`` for others.
+
     Light and sensor:
         exposure: factor on the linear picture, log-uniform. Below 1 is an underexposed picture.
         light: factor on linear red and on blue, log-uniform: light of other colours than the photograph's.
@@ -69,6 +73,8 @@ class CameraPrior(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    kind: Literal["auto", "camera", "sensor"] = "auto"
 
     exposure: tuple[PositiveFloat, PositiveFloat] = (0.25, 1.5)
     light: tuple[PositiveFloat, PositiveFloat] = (0.8, 1.25)

@@ -55,8 +55,7 @@ def test_a_network_learns_mosaics_from_pictures():
     assert all(parameter.grad.isfinite().all() for parameter in model.net.parameters())
 
 
-@pytest.mark.parametrize(("raw", "channels", "asked"), [(True, 3, 4), (False, 4, 3)])
-def test_the_channels_of_the_network_are_checked(raw, channels, asked):
-    net = build_arch({**NETWORK, "channels": channels})
-    with pytest.raises(UserError, match=rf"network\.channels: {channels}: .*; set it to {asked}"):
-        build_model({"type": "RenoiseModel", "raw": raw}, net)
+def test_the_channels_of_the_network_are_checked():
+    net = build_arch({**NETWORK, "channels": 3})
+    with pytest.raises(UserError, match=r"network\.channels: 3: .*; set it to 4"):
+        build_model({"type": "RenoiseModel", "raw": True}, net)
