@@ -1,6 +1,7 @@
 """Recorrupted-to-Recorrupted (Pang et al., CVPR 2021) with noise models estimated from the noisy pictures alone."""
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -14,52 +15,60 @@ from atbsn.archs.weights import load
 from atbsn.data.base import ImageSet
 from atbsn.models.base import Model, check_channels, cleaned_by
 from atbsn.noise import NoiseModel, bounded, estimate, estimate_with
-from atbsn.noise.camera import RandomCamera, gaussian_blur
+from atbsn.noise.camera import RandomCamera
+from atbsn.noise.model import local_mean
 from atbsn.pictures import to_tensor
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Alpha = Annotated[float, Gt(0), Le(16)]
-_MOST = 0.6
-"""Of the level of the noise, that a teacher takes off who knows it."""
+_MIN_TAKEN_OFF = 0.6
+"""Smallest ratio of the level that the teacher takes off to the level of the noise at which the teacher counts as one
+that knows this noise. Chosen by hand: more than half."""
+_CROP_SIDE = 256
+"""Pixels: longest side of the crops that a noise model is estimated from. They hold 256 blocks of 16 x 16 pixels."""
 
 
 @MODELS.register
 class RecorruptModel(Model):
-    """Two pictures with independent noise out of one, and one is to be found from the other.
+    """Trains on pairs of pictures with independent noise that are made out of one noisy picture.
 
-    With y = x + n the noisy patch and n' drawn from the noise model of its picture, of the level of the pixels around::
+    With y = x + n the noisy patch and n' drawn from the noise model of its picture::
 
         recorrupt    y1 = y + a n',  y2 = y - n' / a          mean (N(y1) - y2)^2 / v,  v = 1 + (1 + 1 / a^2) mean n'^2
         renoise      x' = teacher(y),  y1 = x' + a n'         log(1 + mean (N(y1) - x')^2) / 2
 
-    In ``recorrupt`` the noise of y1 and of y2 is uncorrelated when n' has the covariance of n, so that squared error
-    has its minimum at the mean of x given y1. No blind spot is asked for, so weak noise is no obstacle. a is drawn for
-    every patch: the noise of y1 is sqrt(1 + a^2) times that of y. v, the variance of y2's noise, lets weak noise count
-    as much as strong.
+    The level of n' is that of the noise model at the local mean of y, in ``renoise`` at x'.
 
-    In ``renoise`` the noise is the one that the teacher took off (``estimate_with``), which is the better estimate
-    where the noise is strong and hides what is flat. The network that comes out may be the next teacher.
-    With ``strong``, pictures of any noise may be given, and the loss is chosen by it.
+    In ``recorrupt`` the noise of y1 and that of y2 are uncorrelated where n' has the covariance of n, so that the
+    squared error has its minimum at the mean of x given y1. No blind spot is needed, so weak noise is no obstacle. a is
+    drawn for every patch: the noise of y1 is sqrt(1 + a^2) times that of y. v, the variance of y2's noise, lets weak
+    noise count as much as strong noise.
 
-    Patches of nearly clean pictures (``ReducedFolder``) in the same batch are taken by a ``RandomCamera`` instead, with
-    the loss of ``RenoiseModel``: so a network learns the noise of its pictures and keeps what it knows of others'.
+    In ``renoise`` the noise model is that of what the teacher takes off (``estimate_with``). It is the better estimate
+    where noise is so strong that it hides which places are flat. The trained network may be the next teacher. With
+    ``strong``, pictures with noise of any strength may be given, and the loss is chosen by that strength.
 
-    The noise models are estimated when a training begins, travel in its state and with the weights
-    (``metadata["noise"]``: that of all pictures).
+    Patches of nearly clean pictures (``ReducedFolder``) in the same batch are passed through a ``RandomCamera``
+    instead and have the loss of ``RenoiseModel``. So a network learns the noise of its pictures and does not forget
+    other noise.
+
+    The noise models are estimated when a training begins. They travel in its state, and the model of all pictures
+    travels with the weights (``metadata["noise"]``).
 
     Args:
         net: an ordinary network.
-        teacher: weight file; with it the loss is ``renoise``, without ``recorrupt``. A network with a blind spot cleans
-            by the mean over its ``family``.
-        alpha: range of a, drawn log-uniformly.
-        weight: of the patches of noisy pictures against those of nearly clean ones.
-        num_crops: crops of 256 x 256 pixels (or less) that the model of all pictures is estimated from.
-        own_models: sets of at most so many noisy pictures get a noise model for each; others one for all.
-        strong: with a teacher: ``renoise`` only where the mean level of the noise is above this, in grey values, and
-            the teacher takes most of it off; else ``recorrupt``, with the noise ``bounded`` by what the teacher takes
-            off. 0: always ``renoise``.
+        teacher: weight file. With it the loss is ``renoise``, without it ``recorrupt``. A network with a blind spot
+            cleans by the mean over its ``family``.
+        alpha: range of a.
+        weight: weight of a recorrupted patch in the loss; a nearly clean patch has weight 1.
+        num_crops: crops of at most 256 x 256 pixels that the noise model of all pictures is estimated from.
+        own_models: data sets of at most this many noisy pictures get a noise model for each picture, larger ones only
+            the one of all pictures.
+        strong: grey values. With a teacher: use ``renoise`` only where the mean level of the noise is above this and
+            the teacher takes off most of it, otherwise ``recorrupt`` with a noise model that is ``bounded`` by what the
+            teacher takes off. 0: always ``renoise``.
 
     Raises:
         UserError: the network has a blind spot, the teacher is for other channels, or the range of ``alpha`` is none.
@@ -115,7 +124,8 @@ class RecorruptModel(Model):
                 "these pictures (ReducedFolder with factors above 1), or set network.channels: 3"
             )
         crops = _crops(images, noisy, self.num_crops, seed, self.net.channels)
-        self.noise = self._estimated(crops, seed, self.strong > 0).to(device)
+        choose = self.teacher is not None and self.strong > 0
+        self.noise = (self._chosen(crops, seed) if choose else self._estimated(crops, seed)).to(device)
         self.renoised.fill_(self.renoise)
         if 1 < len(noisy) <= self.own_models:
             for index in noisy:
@@ -132,36 +142,52 @@ class RecorruptModel(Model):
         self.mixed, self.renoise = bool(self.nearly_clean.any()), bool(self.renoised)
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
-        noisy = batch["noisy"]
-        alpha = torch.exp(noisy.new_empty(len(noisy), 1, 1, 1).uniform_(*map(math.log, self.alpha)))
-        if not self.renoise:
-            around = gaussian_blur(noisy, noisy.new_full(noisy.shape[:2], 2.0))
-            noise = self._noise(around, batch["index"], clipped=True)
-            given, target = noisy + alpha * noise, noisy - noise / alpha
-        else:
-            assert self.teacher is not None
-            with torch.no_grad():
-                target = cleaned_by(self.teacher, noisy)
-            noise = alpha * self._noise(target, batch["index"], clipped=False)
-            given = (target + noise).clamp(0, 255).round()
+        noisy, index = batch["noisy"], batch["index"]
+        pairs = self._renoised(noisy, index) if self.renoise else self._recorrupted(noisy, index)
         if self.mixed:
-            clean = self.nearly_clean[batch["index"].to(noisy.device)]
-            taken, original = self.camera(noisy)
-            given = torch.where(clean[:, None, None, None], taken, given)
-            target = torch.where(clean[:, None, None, None], original, target)
-        mse = (self.net(given).float() - target).square().mean(dim=(1, 2, 3))
-        loss = (mse + 1).log() / 2
-        if not self.renoise:
-            variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
-            recorrupted = self.weight * mse / variance
-            loss = torch.where(clean, loss, recorrupted) if self.mixed else recorrupted
+            pairs = self._with_nearly_clean(pairs, noisy, index)
+        mse = (self.net(pairs.given).float() - pairs.target).square().mean(dim=(1, 2, 3))
+        logarithmic = (mse + 1).log() / 2
+        loss = torch.where(pairs.logarithmic, logarithmic, self.weight * mse / pairs.variance)
         return {"loss": loss.mean(), "mse": mse.mean().detach()}
 
     def metadata(self) -> dict[str, Any]:
         return {"noise": self.noise.to_dict()}
 
+    def _recorrupted(self, noisy: Tensor, index: Tensor) -> "_Pairs":
+        """Two pictures whose noise is uncorrelated, from one: y + a n' and y - n' / a."""
+        alpha = self._drawn_alpha(noisy)
+        noise = self._noise(local_mean(noisy), index, clipped=True)
+        variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
+        return _Pairs(noisy + alpha * noise, noisy - noise / alpha, variance, variance < 0)
+
+    def _renoised(self, noisy: Tensor, index: Tensor) -> "_Pairs":
+        """What the teacher makes of the patches, and the same with new noise, as whole grey values."""
+        assert self.teacher is not None
+        alpha = self._drawn_alpha(noisy)
+        with torch.no_grad():
+            target = cleaned_by(self.teacher, noisy)
+        given = (target + alpha * self._noise(target, index, clipped=False)).clamp(0, 255).round()
+        one = noisy.new_ones(len(noisy))
+        return _Pairs(given, target, one, one > 0)
+
+    def _with_nearly_clean(self, pairs: "_Pairs", noisy: Tensor, index: Tensor) -> "_Pairs":
+        """``pairs``, but patches of nearly clean pictures as a random camera takes them."""
+        clean = self.nearly_clean[index.to(noisy.device)]
+        taken, original = self.camera(noisy)
+        return _Pairs(
+            torch.where(clean[:, None, None, None], taken, pairs.given),
+            torch.where(clean[:, None, None, None], original, pairs.target),
+            pairs.variance,
+            pairs.logarithmic | clean,
+        )
+
+    def _drawn_alpha(self, noisy: Tensor) -> Tensor:
+        """One a for every patch, (B, 1, 1, 1), log-uniform in the range ``alpha``."""
+        return torch.exp(noisy.new_empty(len(noisy), 1, 1, 1).uniform_(*map(math.log, self.alpha)))
+
     def _noise(self, around: Tensor, index: Tensor, clipped: bool) -> Tensor:
-        """The noise of patches of the pictures ``index`` (on the CPU) with the local means ``around``."""
+        """Draw the noise of patches of the pictures ``index`` (on the CPU) with the local means ``around``."""
         if not self.each:
             return self.noise.sample(around, clipped=clipped)
         names = [str(number) for number in index.tolist()]
@@ -173,44 +199,58 @@ class RecorruptModel(Model):
         assert isinstance(model, NoiseModel)
         return model
 
-    def _estimated(self, crops: list[np.ndarray], seed: int, choose: bool = False) -> NoiseModel:
-        """The noise model of ``crops`` for the loss that is minimised, which ``choose`` decides."""
+    def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
+        """The noise model of ``crops`` that the loss needs: what the teacher takes off, or the noise itself."""
         if self.teacher is None:
             return estimate(crops, seed)
         through = estimate_with(partial(_cleaned, self.teacher), crops, seed)
-        if self.renoise and not choose:
-            return through
+        return through if self.renoise else bounded(estimate(crops, seed), through)
+
+    def _chosen(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
+        """Decide from ``crops`` which loss is minimised, as ``strong`` says; the noise model that it needs."""
+        assert self.teacher is not None
+        through = estimate_with(partial(_cleaned, self.teacher), crops, seed)
         found = bounded(estimate(crops, seed), through)
-        if choose:
-            level, taken = (_mean_level(model, crops) for model in (found, through))
-            self.renoise = level > self.strong and taken > _MOST * level
+        level, taken_off = (model.mean_level(map(to_tensor, crops)) for model in (found, through))
+        self.renoise = level > self.strong and taken_off > _MIN_TAKEN_OFF * level
         return through if self.renoise else found
 
 
-def _mean_level(model: NoiseModel, crops: list[np.ndarray]) -> float:
-    """Root mean square of the level at the pixels of ``crops``."""
-    levels = [model.level(to_tensor(crop)[None]).square().mean() for crop in crops]
-    return float(torch.stack(levels).mean().sqrt())
+@dataclass(frozen=True)
+class _Pairs:
+    """What the network is given and what it is compared with, for a batch.
+
+    Attributes:
+        given, target: (B, C, H, W), [0, 255]; a recorrupted pair may go beyond.
+        variance: (B,) v, the variance by which the squared error of a recorrupted pair is divided.
+        logarithmic: (B,) bool, whether the loss of a patch is log(1 + mean squared error) / 2 instead.
+    """
+
+    given: Tensor
+    target: Tensor
+    variance: Tensor
+    logarithmic: Tensor
 
 
 @torch.no_grad()
 def _cleaned(net: Network, crop: Tensor) -> Tensor:
+    """``crop`` (C, H, W) in [0, 255] denoised on the device of ``net``; the result is on the CPU."""
     noisy = crop[None].to(next(net.parameters()).device)
     clean = cleaned_by(net, noisy) if isinstance(net, BlindSpotNetwork) else net.denoise(noisy).clamp(0, 255)
     return clean[0].cpu()
 
 
 def _crops(images: ImageSet, indices: list[int], number: int, seed: int, channels: int) -> list[np.ndarray]:
-    """Random crops of at most 256 x 256 pixels, as many from each of the pictures ``indices`` as can be, in order.
+    """Cut ``number`` random crops of at most 256 x 256 pixels from the pictures ``indices``, evenly over them.
 
-    They have the ``channels`` of the network: for one, a single one of a grey picture's three, which are the same.
+    They have the ``channels`` of the network: for one channel, the first of a grey picture's three, which are equal.
     """
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.permutation(np.arange(max(number, len(indices))) % len(indices))[:number])
     crops = []
     for index in (indices[int(position)] for position in chosen):
         height, width = images.size(index)
-        side = min(256, height, width)
+        side = min(_CROP_SIDE, height, width)
         top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
         crops.append(images.crop(index, top, left, side)[..., :channels])
     return crops

@@ -1,4 +1,4 @@
-"""A noise model through a denoiser, which sees the noise on texture too, put right for what the denoiser leaves."""
+"""Noise models from what a denoiser takes off, which shows noise on texture too, corrected for what it leaves in."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,31 +10,32 @@ from atbsn.noise.estimation import from_residual
 from atbsn.noise.model import NoiseModel
 from atbsn.pictures import to_tensor
 
-_LEAST, _MOST = 0.5, 2.0
-"""Between these a level is put right."""
-_DOUBTFUL = 3.3
-"""Kurtosis above which some of an estimate may be texture: blocks without it differ less."""
-_BOUND = 1.5
-"""A denoiser that knows many cameras takes off no less than 1 / 1.5 of weak noise (PolyU: 1 / 1.2 to 1 / 1.5)."""
+_MIN_CORRECTION, _MAX_CORRECTION = 0.5, 2.0
+"""Range of the factor by which a level is corrected. Chosen by hand: a larger one would follow chance."""
+_DOUBTFUL_KURTOSIS = 3.3
+"""Kurtosis of a noise model above which a part of it may be texture. That of a Gaussian is 3; 3.3 is chosen by hand."""
+_MAX_RATIO = 1.5
+"""Largest ratio of the level that is believed to the level that a denoiser takes off. Denoisers that know many cameras
+take off at least 1 / 1.5 of weak noise: on PolyU 1 / 1.5 to 1 / 1.2."""
 
 
 def estimate_with(
     denoise: Callable[[Tensor], Tensor], pictures: Iterable[np.ndarray | Tensor], seed: int = 0
 ) -> NoiseModel:
-    """The noise model of ``pictures`` by what ``denoise`` takes off them, calibrated on noise that is known.
+    """Estimate the noise model of ``pictures`` from what ``denoise`` takes off, calibrated on noise that is known.
 
-    A denoiser leaves some of the noise in and takes some detail off with it, so the residual's model is off by a
-    factor. With M1 the model of y - D(y), noise of M1 is put on D(y), and M2 is the model of what D takes off that: it
-    is off from M1 as M1 is from the truth. So the levels are M1 M1 / M2, and the correlation is M1 + M1 - M2.
+    A denoiser leaves some noise in and takes some detail off, so the model of the residual is wrong by a factor. Let M1
+    be the model of y - D(y). Noise drawn from M1 is added to D(y), and M2 is the model of what D takes off then. M2
+    differs from M1 as M1 differs from the truth. So the levels are M1 M1 / M2, and the correlation is M1 + M1 - M2.
 
-    For strong noise, which ``estimate`` sees only where pictures are flat: it is within 10 % on SIDD's scenes and on
-    most pictures full of texture. Weak noise, of which a denoiser leaves half in, is beyond it: on PolyU, ``estimate``
-    is nearer (a quarter too little, against a half).
+    It is meant for strong noise, which ``estimate`` sees only where pictures are flat. It is within 10 % on SIDD's
+    scenes and on most pictures full of texture. It is not for weak noise, half of which denoisers leave in: on PolyU
+    its levels are half too low and those of ``estimate`` a quarter.
 
     Args:
-        denoise: (3, H, W) in [0, 255], on the CPU, to the same.
+        denoise: a denoiser of (C, H, W) tensors in [0, 255] on the CPU.
         pictures: as for ``estimate``.
-        seed: of the choice of blocks and of the noise that is put on.
+        seed: seed of the choice of blocks and of the noise that is added.
 
     Raises:
         UserError: as ``estimate``.
@@ -46,18 +47,22 @@ def estimate_with(
     again = [(scene + found.sample(scene[None], draws, clipped=False)[0]).clamp(0, 255).round() for scene in clean]
     seen = from_residual(((picture, denoise(picture)) for picture in again), seed)
     found.correlation.mul_(2).sub_(seen.correlation)
-    found.levels.mul_((found.levels / seen.levels.clamp(min=1e-3)).clamp(_LEAST, _MOST))
+    found.levels.mul_((found.levels / seen.levels.clamp(min=1e-3)).clamp(_MIN_CORRECTION, _MAX_CORRECTION))
     return found
 
 
 def bounded(found: NoiseModel, through: NoiseModel) -> NoiseModel:
-    """``found`` by ``estimate``, which takes texture for noise where nothing is flat, held down by ``estimate_with``.
+    """Limit the levels of ``found`` (from ``estimate``) by those of ``through`` (from ``estimate_with``).
 
-    Noise is about as strong in every block of one intensity, texture is not: where the kurtosis says that the blocks
-    differ, the level at each intensity becomes at most 1.5 times that of ``through``. Crops that are all texture, on
-    which ``estimate`` finds two to five times the noise, are then not smoothed away by what learns from it; on PolyU
-    and SIDD, and for noise that the denoiser does not know, nothing changes.
+    ``estimate`` takes texture for noise where nothing is flat. Noise is about equally strong in every block of one
+    intensity, and texture is not. So where the kurtosis says that the blocks differ, each level becomes at most 1.5
+    times that of ``through``. Crops full of texture, on which ``estimate`` finds two to five times the noise, are then
+    not smoothed away by a network that learns from the model. On PolyU and SIDD, and for noise that the denoiser does
+    not know, nothing changes.
+
+    Returns:
+        ``found`` itself, changed.
     """
-    if found.kurtosis > _DOUBTFUL:
-        found.levels.copy_(found.levels.minimum(_BOUND * through.levels))
+    if found.kurtosis > _DOUBTFUL_KURTOSIS:
+        found.levels.copy_(found.levels.minimum(_MAX_RATIO * through.levels))
     return found

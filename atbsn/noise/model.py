@@ -1,12 +1,13 @@
-"""A camera's noise: its level against intensity, its correlation, its tails."""
+"""The noise model: the noise-level function of a camera, the correlation of its noise, and its kurtosis."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from atbsn.noise.camera import gaussian_blur
 from atbsn.noise.clipping import WHITE, interpolate, unclipped_levels
 from atbsn.noise.sampling import REACH, WHOLE, fade, swell, transfer, white_to_field
 from atbsn.utils.errors import UserError
@@ -14,17 +15,20 @@ from atbsn.utils.errors import UserError
 T = TypeVar("T")
 
 KNOTS = 17
-"""Intensities at which the level is kept: 0, 255 / 16, ..., 255."""
+"""Number of intensities at which the noise-level function is stored: 0, 255 / 16, ..., 255. It is linear between."""
 _STEPS = 4
-"""Entries of the look-up tables per grey value; between them the level changes by less than 1 %."""
-_CACHED = 8
-"""Sizes and tables that are kept ready."""
-MOST_CHANNELS = 16
-"""A picture of more is taken for one whose axes are in another order."""
+"""Entries of the look-up tables per grey value. From one entry to the next the level changes by less than 1 %."""
+_MAX_CACHED = 8
+"""Most field sizes and look-up tables that are kept. Chosen by hand: a training uses one or two."""
+MAX_CHANNELS = 16
+"""Most channels of a picture. An array with more is taken for one whose axes are in another order."""
+_INTENSITY_STD = 2.0
+"""Pixels: standard deviation of the Gaussian window that ``local_mean`` takes the intensity from. Chosen by hand: wide
+enough to average the noise, narrow enough to follow edges."""
 
 
 def _fields(channels: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the buffers of a model."""
+    """The shapes of the buffers of a noise model, by name."""
     lags = 2 * REACH + 1
     return {"levels": (channels, KNOTS), "correlation": (channels, channels, lags, lags), "kurtosis": (), "spread": ()}
 
@@ -33,17 +37,19 @@ class NoiseModel(nn.Module):
     """Zero-mean noise n of a picture with the local means m: n_i(p) = level_i(m_i(p)) u(p) z_i(p).
 
     z is a stationary Gaussian field of unit variance, E[z_i(p) z_j(p + d)] = correlation_ij(d) for lags d up to
-    ``REACH`` pixels and 0 beyond. u is a log-normal scale that changes over 16 pixels, E[u^2] = 1: as measured on
-    SIDD and PolyU, camera noise is nearly Gaussian within a small patch, and its heavy tails come from patches that
-    are noisier or smoother than their intensity says. The levels are those of the noise
-    as it is *seen*, after black and white have cut it off, against the mean of what is seen: a flat patch of a picture
-    that has mean m has the standard deviation level(m). What it was before the cut is computed from that (``clipped``).
+    ``REACH`` pixels and 0 beyond. u is a log-normal scale that changes over 16 pixels, E[u^2] = 1. It models heavy
+    tails: on SIDD and PolyU, noise is nearly Gaussian within a small patch, but some patches are noisier or smoother
+    than their intensity says.
 
-    Buffers, so the model travels in a training state and moves with ``to``; here of RGB, 3 stands for the channels:
-        levels: (3, KNOTS) standard deviations, grey values, at equally spaced intensities from 0 to 255.
-        correlation: (3, 3, 9, 9); [i, j, REACH + dy, REACH + dx]; the same for d and -d.
-        kurtosis: of z u, E[x^4] / E[x^2]^2, at least 3.
-        spread: standard deviation, over the pictures it was estimated from, of log(level of the picture / level).
+    The noise-level function gives the standard deviation *after* clipping to [0, 255], against the mean after
+    clipping: a flat patch with mean m has the standard deviation level(m). The standard deviation before clipping is
+    computed from it (``clipped=False``).
+
+    The model consists of buffers, so it travels in a training state and moves with ``to``. For RGB, C = 3:
+        levels: (C, KNOTS) standard deviations, grey values, at equally spaced intensities from 0 to 255.
+        correlation: (C, C, 9, 9), indexed [i, j, REACH + dy, REACH + dx]; equal for d and -d.
+        kurtosis: E[x^4] / E[x^2]^2 of z u, at least 3, which is that of a Gaussian.
+        spread: standard deviation of log(level of a picture / level) over the pictures it was estimated from.
     """
 
     levels: Tensor
@@ -69,7 +75,7 @@ class NoiseModel(nn.Module):
             UserError: a key is missing or unknown, a shape is wrong, or a number is not finite or out of range.
         """
         levels = values.get("levels")
-        channels = len(levels) if isinstance(levels, list) and 0 < len(levels) <= MOST_CHANNELS else 3
+        channels = len(levels) if isinstance(levels, list) and 0 < len(levels) <= MAX_CHANNELS else 3
         model, fields = cls(channels), _fields(channels)
         if set(values) != set(fields):
             raise UserError(f"noise model with {sorted(values)}: it has exactly {sorted(fields)}; estimate it again")
@@ -89,7 +95,7 @@ class NoiseModel(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Of the pictures it is for."""
+        """Number of channels of the pictures."""
         return len(self.levels)
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,13 +106,20 @@ class NoiseModel(nn.Module):
         """Standard deviation of the noise at every value of ``clean`` (B, 3, H, W), [0, 255]; the same shape.
 
         Args:
-            clipped: the level as it is seen at this local mean. False: what the noise was before black and white cut
-                it off, at this value before the noise; it can be more than twice as much near 0 and 255.
+            clipped: give the standard deviation after clipping, ``clean`` being means after clipping. False: the one
+                before clipping, ``clean`` being noise-free values. It can be more than twice as large near 0 and 255.
         """
         table = self._table(clean.device, clipped)
         index = clean.detach().mul(_STEPS).round_().clamp_(0, 255 * _STEPS).to(torch.int32)
         index += torch.arange(self.channels, dtype=torch.int32, device=clean.device).view(-1, 1, 1) * table.shape[1]
         return table.view(-1).index_select(0, index.reshape(-1)).view(clean.shape).to(clean.dtype)
+
+    @torch.no_grad()
+    def mean_level(self, pictures: Iterable[Tensor]) -> float:
+        """Root mean square of the level over the pixels of ``pictures``, each (3, H, W) in [0, 255], grey values."""
+        device = self.levels.device
+        squares = [self.level(picture[None].to(device)).square().mean() for picture in pictures]
+        return float(torch.stack(squares).mean().sqrt())
 
     @torch.no_grad()
     def sample(
@@ -118,9 +131,10 @@ class NoiseModel(nn.Module):
     ) -> Tensor:
         """Draw the noise of pictures with local means ``clean`` (B, 3, H, W), [0, 255], on its device; the same shape.
 
-        Nothing is cut off here. With ``clipped``, the noise has the covariance of what is seen, also in the dark:
-        for adding to a picture that is noisy already (recorruption). Without, ``(clean + noise).clamp(0, 255)`` is
-        what a camera would have shown: for noise on a clean picture. Far from 0 and 255 the two are the same.
+        The noise is not clipped. With ``clipped``, it has the covariance that noise has after clipping, also in the
+        dark: use it to add noise to a picture that is noisy already (recorruption). Without ``clipped``,
+        ``(clean + noise).clamp(0, 255)`` is what a camera would have shown: use it to add noise to a clean picture.
+        Far from 0 and 255 the two are equal.
 
         Args:
             generator: on the device of ``clean``; None: torch's own.
@@ -137,7 +151,7 @@ class NoiseModel(nn.Module):
     def fields(
         self, batch: int, height: int, width: int, device: torch.device, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw z u of level 1, float32 (batch, 3, height, width): the noise without its level.
+        """Draw z u, float32 (batch, 3, height, width): noise with standard deviation 1.
 
         A field of up to 512 x 512 pixels is drawn at once and is periodic: its opposite borders are neighbours.
         """
@@ -188,9 +202,9 @@ class NoiseModel(nn.Module):
         return self._cached(("table", clipped, device), build)
 
     def _cached(self, key: tuple[Any, ...], build: Callable[[], T]) -> T:
-        """What ``build`` makes from the buffers, made again only when a buffer was written to."""
+        """Return what ``build`` computes from the buffers; compute it again only after a buffer was written to."""
         versions = tuple((buffer._version, buffer.data_ptr()) for buffer in self.buffers())
-        if self._made_from != versions or len(self._made) > _CACHED:
+        if self._made_from != versions or len(self._made) > _MAX_CACHED:
             self._made, self._made_from = {}, versions
         if key not in self._made:
             self._made[key] = build()
@@ -198,3 +212,8 @@ class NoiseModel(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": {}, "_made_from": ()}
+
+
+def local_mean(noisy: Tensor) -> Tensor:
+    """Estimate the intensity that the noise of each pixel depends on: a Gaussian mean of ``noisy`` (B, C, H, W)."""
+    return gaussian_blur(noisy, noisy.new_full(noisy.shape[:2], _INTENSITY_STD))

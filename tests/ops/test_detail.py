@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from atbsn.data.simulated import SimulatedCamera
 from atbsn.engine.inference.finish import finish
 from atbsn.ops.cosines import dct_blocks, from_opponent, overlap_add, pooled_energy, to_opponent
-from atbsn.ops.detail import LEFT_IN, _flattest, _kept, _Noise, _of_picture, left_in, return_detail
+from atbsn.ops.detail import MAX_LEFT_IN, _flattest, _kept, _Noise, _of_picture, left_in, return_detail
 from atbsn.pictures import read_picture
 
 SIGMA = 6.0
@@ -75,8 +75,8 @@ def test_leaves_noise_out(heavy):
 def test_auto_stays_out_where_noise_was_left_in(share):
     ramp, stripes, noise = scene()
     noisy, output = ramp + stripes + noise, ramp + share * noise
-    assert LEFT_IN < left_in(noisy, output) / math.copysign(1, share) < abs(share / (1 - share)) + 0.02
-    assert abs(left_in(noisy, ramp)) < LEFT_IN / 4
+    assert MAX_LEFT_IN < left_in(noisy, output) / math.copysign(1, share) < abs(share / (1 - share)) + 0.02
+    assert abs(left_in(noisy, ramp)) < MAX_LEFT_IN / 4
     assert torch.equal(return_detail(noisy, output, "auto"), output)
     assert not torch.equal(return_detail(noisy, output, 1.0), output)
 
@@ -124,7 +124,7 @@ def test_the_bar_is_where_one_in_a_thousand_of_the_noise_is():
     white = torch.randn(3, 64, 20_000, 1, generator=torch.Generator().manual_seed(3))
     pooled = pooled_energy(white.square())[:, _kept(1, white.device)].flatten()
     expected = float(pooled.kthvalue(round(0.999 * len(pooled))).values)
-    assert noise.bar.tolist() == pytest.approx([expected] * 3, rel=0.05)
+    assert noise.threshold.tolist() == pytest.approx([expected] * 3, rel=0.05)
     assert noise.level.mean() == pytest.approx(SIGMA**2, rel=0.06)  # a median: 4 % less
 
 

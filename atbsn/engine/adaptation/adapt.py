@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
+from torch import Tensor
 
 from atbsn.archs.base import Network
 from atbsn.archs.weights import load_with_metadata, save_weights
@@ -35,14 +35,14 @@ from atbsn.utils.budget import TimeBudget
 from atbsn.utils.log import quiet
 
 OnProgress = Callable[[float, str], None]
-"""Is told the share of the learning that is done, 0 to 1, and what is being done."""
+"""A function that is called with the share of the learning that is done, 0 to 1, and with what is being done."""
 Stage = Literal["reading", "estimating the noise", "learning", "judging"]
 
 MIN_LEVEL = 0.8
-"""Grey values: mean level of the noise below which nothing is to be gained. Rounding to whole grey values alone makes
-0.29; free photographs that serve as clean ones have up to 0.6."""
-_MAX_LEVELS = 32
-"""Crops over which the level of the noise is averaged."""
+"""Grey values: mean level of the noise below which pictures count as clean and nothing is learned. Rounding to whole
+grey values alone has 0.29, and the free photographs that are trained on as clean ones have up to 0.6."""
+_MAX_LEVEL_CROPS = 32
+"""Most crops over which the level of the noise is averaged. Chosen by hand: it takes well below a second."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Adapted:
         level: of that noise, root mean square over the pictures, grey values.
         cameras: that took the pictures, and whether their noise is of one kind.
         judgements: of the weights before and after; None: the pictures are clean, so nothing was learned.
-        iterations: that were learned.
+        iterations: number of iterations of the training; 0 where nothing was learned.
     """
 
     net: Network
@@ -69,7 +69,7 @@ class Adapted:
 
     @property
     def fault(self) -> Fault | Literal["clean"] | None:
-        """Why the weights before are kept; None: they are not."""
+        """Why the weights before are kept; None if the adapted weights replace them."""
         if self.judgements is None:
             return "clean"
         before, after = self.judgements
@@ -77,7 +77,7 @@ class Adapted:
 
     @property
     def helped(self) -> bool:
-        """Whether the weights are new."""
+        """Whether the adapted weights replace those before."""
         return self.fault is None
 
 
@@ -90,21 +90,24 @@ def adapt(
     metadata: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Adapted:
-    """Learn the noise of ``pictures`` by ``RecorruptModel``, beginning with ``start``.
+    """Train ``start`` on ``pictures`` with ``RecorruptModel``, and keep the better weights.
 
-    Weak noise is learned by recorruption; of strong noise, most of which ``start`` takes off, it is the teacher.
-    Whether it helped is judged without a clean picture (``judge``). Every stage has its share of the time
-    (``AdaptationPlan``): with little, fewer pictures are read, and fewer crops estimated from and judged.
+    Weak noise is learned by recorruption. Where the noise is strong and ``start`` takes off most of it, ``start`` is
+    the teacher. Whether the training helped is judged without a clean picture (``judge``). Every stage has its share
+    of the time (``AdaptationPlan``): with little time, fewer pictures are read, and fewer crops are estimated from and
+    judged.
 
     Args:
         pictures: noisy ones of one camera, files or folders, from one up.
-        minutes: how long all of it may take.
-        start: an ordinary network, which stays as it is; computed on the device where it is.
-        should_stop: asked after every iteration and crop; then the best until then is given.
-        metadata: of ``start``, for the case that it is the better one.
+        minutes: how long everything may take.
+        on_progress: called with the share of the learning that is done and with what is being done.
+        start: an ordinary network. It is not changed, and everything is computed on its device.
+        should_stop: called after every iteration and crop. If it returns true, the best weights so far are returned.
+        metadata: the metadata of the weight file of ``start``, which are returned where ``start`` is the better one.
+        seed: seed of everything that is drawn.
 
     Raises:
-        UserError: no picture can be used, or a network with a blind spot, which cannot be adapted so.
+        UserError: no picture can be used, or ``start`` has a blind spot, which this training cannot adapt.
     """
     budget = TimeBudget(60 * minutes, should_stop)
     start_net = copy.deepcopy(start).eval()
@@ -121,14 +124,14 @@ def adapt(
         model, images = training.model, training.patches.images
         assert isinstance(model, RecorruptModel) and isinstance(images, PictureCrops)
         noise = model.noise
-        level = _mean_level(noise, images)
+        level = noise.mean_level(_crop(images, index) for index in _spread(len(images), _MAX_LEVEL_CROPS))
         unchanged = Adapted(start_net, kept, noise, level, cameras_of(images), None, 0)
         if level < MIN_LEVEL:
             return unchanged
         net, made, done = _learned(training, RunFolders(options), plan, budget, on_progress)
     on_progress(1, "judging")
     judged = _spread(len(images), plan.judged_crops)
-    crops = (to_tensor(images.crop(index, 0, 0, CROP_SIDE)) for index in judged)
+    crops = (_crop(images, index) for index in judged)
     before, after = judge([photo_denoiser(start_net), photo_denoiser(net.to(device))], crops, noise, budget)
     owners = [images.owner(index) for index in judged][: len(before.residuals)]
     cameras = replace(unchanged.cameras, noise_differs=noise_differs(before.residuals, owners))
@@ -139,7 +142,11 @@ def adapt(
 def _learned(
     training: Training, folders: RunFolders, plan: AdaptationPlan, budget: TimeBudget, on_progress: OnProgress
 ) -> tuple[Network, dict[str, Any], int]:
-    """Train until only the time for judging is left; the network, what its file says, and the iterations made."""
+    """Train until only the time for judging is left.
+
+    Returns:
+        The network, the metadata of its weight file, and the number of iterations made.
+    """
     assert isinstance(training.model, RecorruptModel)
     learning = budget.part(budget.left - plan.judging_seconds)
     total = max(1, int(learning.left / seconds_a_step(training.model)))
@@ -153,7 +160,7 @@ def _learned(
 
 
 class _Watch(StopSignal):
-    """Takes the place of the signals that stop a command: asked after every iteration, it tells how far it is."""
+    """Stops the training when its time is spent, and reports progress after every iteration."""
 
     def __init__(self, budget: TimeBudget, total: int, on_progress: OnProgress) -> None:
         super().__init__()
@@ -166,17 +173,11 @@ class _Watch(StopSignal):
         return self.budget.is_spent
 
 
+def _crop(images: PictureCrops, index: int) -> Tensor:
+    """Crop ``index`` as a (3, CROP_SIDE, CROP_SIDE) tensor in [0, 255]."""
+    return to_tensor(images.crop(index, 0, 0, CROP_SIDE))
+
+
 def _spread(length: int, count: int) -> range:
-    """At most ``count`` numbers below ``length``, at equal distances."""
+    """At most ``count`` indices below ``length``, at equal distances."""
     return range(0, length, -(-length // count))
-
-
-@torch.no_grad()
-def _mean_level(noise: NoiseModel, images: PictureCrops) -> float:
-    """Root mean square of the noise's level at the pixels of the pictures, grey values."""
-    device = noise.levels.device
-    squares = []
-    for index in _spread(len(images), _MAX_LEVELS):
-        crop = to_tensor(images.crop(index, 0, 0, CROP_SIDE))[None].to(device)
-        squares.append(noise.level(crop).square().mean())
-    return float(torch.stack(squares).mean().sqrt())

@@ -1,4 +1,4 @@
-"""Which of several networks suits pictures better of which no clean version is known."""
+"""Which of several networks suits given pictures better, without any clean picture."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -16,15 +16,15 @@ from atbsn.noise import NoiseModel
 from atbsn.utils.budget import TimeBudget
 
 _MAX_DETAIL_LOSS_DB = 0.1
-"""By so much, in dB, may the error on fine detail grow: less than one sees. Chosen by looking at the first trials of
-the table in docs/photographs.md."""
+"""dB: largest increase of the squared error on fine detail with which a network may still count as better. Chosen by
+looking at the first trials of the table in docs/photographs.md; it is less than one sees."""
 _MEAN_SIDE = 64
-"""Pixels: side of the squares whose mean error does not count as lost detail."""
+"""Pixels: side of the squares whose mean error does not count as lost detail. Chosen by hand: wider than any detail."""
 MIN_PICTURES = 2
-"""So many pictures are always judged by, whatever the time: the verdict of a single crop is chance."""
+"""Fewest pictures that networks are judged by, even when the time is spent: the verdict of a single crop is chance."""
 
 Fault = Literal["error", "detail"]
-"""Why weights are not better: the estimated error is not smaller; or fine detail would be lost."""
+"""Why weights are not better. ``error``: the estimated error is not smaller. ``detail``: fine detail would be lost."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Judgement:
     """How well one network suits some pictures; every number is a mean over them.
 
     Attributes:
-        residuals: what it takes off each picture.
-        detail_errors: for each picture, the mean squared error, grey values squared, where the picture at half its
-            size is taken for clean and gets noise drawn from the model. Its detail is finer than any that an output
-            has, and most of its own noise is averaged away. So detail that a network smooths away shows here even
-            where the estimated noise is too strong, which ``error`` cannot see.
+        residuals: what the network takes off each picture.
+        detail_errors: for each picture, a mean squared error, grey values squared. The picture at half its size is
+            taken for clean, noise drawn from the noise model is added, and the network denoises it. The small picture
+            has finer detail than any output, and most of its own noise is averaged away. So detail that a network
+            smooths away shows here even where the estimated noise is too strong, which ``error`` cannot show.
     """
 
     residuals: tuple[Residual, ...]
@@ -53,12 +53,13 @@ class Judgement:
         return fmean(self.detail_errors)
 
     def mean(self, measure: Literal["level", "lag1", "noise_lag1", "structure"]) -> float:
-        """The mean of one measure of ``Residual``; 0 where nothing is taken off, so that there is none."""
+        """The mean of one measure of ``Residual`` over the pictures. Where it is NaN, because nothing is taken off, it
+        counts as 0."""
         values = [getattr(each, measure) for each in self.residuals]
         return fmean(0.0 if math.isnan(value) else value for value in values)
 
     def fault(self, other: "Judgement") -> Fault | None:
-        """Why this network is not better than ``other``; None: it is better."""
+        """Why this network is not better than ``other``; None if it is better."""
         if self.error >= other.error:
             return "error"
         if self.detail_error >= 10 ** (_MAX_DETAIL_LOSS_DB / 10) * other.detail_error:
@@ -66,7 +67,7 @@ class Judgement:
         return None
 
     def is_better_than(self, other: "Judgement") -> bool:
-        """Whether the estimated error is smaller and no fine detail pays for it."""
+        """Whether the estimated error is smaller and no fine detail is lost."""
         return self.fault(other) is None
 
 
@@ -76,13 +77,16 @@ def judge(
 ) -> list[Judgement]:
     """Denoise ``pictures`` with each of ``denoisers`` and measure what it takes off and what it loses.
 
-    All see the same noise, so their numbers differ by what they do alone.
+    All networks get the same drawn noise, so that their numbers differ only by what they do.
 
     Args:
-        denoisers: all on one device.
+        denoisers: the networks, all on one device.
         pictures: each (3, H, W) in [0, 255], of at least 32 x 32 pixels.
-        noise: of all ``pictures``.
-        budget: when it is spent, the judgement is that of the pictures until then, but at least ``MIN_PICTURES``.
+        noise: the noise model of all ``pictures``.
+        budget: when it is spent, no more pictures are judged, but at least ``MIN_PICTURES`` are.
+
+    Returns:
+        The judgement of each of ``denoisers``.
     """
     device = denoisers[0].device
     noise = noise.to(device)
@@ -108,13 +112,16 @@ def judge(
 
 
 def _with_noise(clean: Tensor, noise: NoiseModel, seed: int) -> Tensor:
-    """What a camera with this noise makes of ``clean``, (1, 3, H, W) in [0, 255]; the same for all networks."""
+    """Add noise to ``clean`` (1, 3, H, W), clip to [0, 255] and round; one seed gives one result."""
     generator = torch.Generator(clean.device).manual_seed(seed)
     return (clean + noise.sample(clean.clamp(0, 255), generator, clipped=False)).clamp(0, 255).round()
 
 
 def _detail_error(output: Tensor, clean: Tensor) -> float:
-    """Mean squared error, less the mean of each square of 64 x 64 pixels: a shift of colour is no lost detail."""
+    """Mean squared error after the mean error of each square of 64 x 64 pixels is subtracted.
+
+    So a shift of colour does not count as lost detail.
+    """
     error = output - clean
     mean = F.avg_pool2d(error, _MEAN_SIDE, ceil_mode=True, count_include_pad=False)
     mean = F.interpolate(mean, scale_factor=_MEAN_SIDE, mode="nearest")[..., : error.shape[2], : error.shape[3]]

@@ -25,30 +25,28 @@ from torch import Tensor
 
 from atbsn.metrics import ESTIMATED_PSNR
 from atbsn.noise import NoiseModel, estimate
-from atbsn.noise.camera import gaussian_blur
+from atbsn.noise.model import local_mean
 from atbsn.noise.sampling import REACH
 from atbsn.utils.errors import UserError
 
 MAX_SIDE = 1024
-"""Pixels. Of a larger picture its centre of at most this side is measured: a megapixel holds 4,096 blocks, all that an
-estimate of the noise takes of one picture, and a 24-megapixel one would take minutes on a CPU."""
+"""Pixels: longest side of the central part of a picture that is measured. A megapixel holds 4,096 blocks, which is all
+that an estimate of the noise uses of one picture; 24 megapixels would take minutes on a CPU."""
 _STEP = 0.25
-"""s, in units of the noise's level: small, so that the denoiser is nearly linear over it; yet some grey values at usual
-levels, so that the rounding of bfloat16 (up to half a grey value) stays below it."""
-_AROUND = 2.0
-"""Standard deviation, in pixels, of the Gaussian window whose mean is the intensity that the noise depends on; the same
-as in ``RecorruptModel``."""
+"""s, in units of the noise's standard deviation. Chosen by hand: so small that the denoiser is nearly linear over it,
+and larger than the rounding of bfloat16 (up to half a grey value) at usual noise levels."""
 _BLOCK = 16
 """Pixels: side of the blocks in which texture and residual are compared, that of the noise estimate's blocks."""
 _MIN_LEVEL = 0.5
-"""Grey values. Levels are divided by; rounding to whole grey values alone makes 0.29."""
+"""Grey values: smallest noise level that anything is divided by. Rounding to whole grey values alone has the standard
+deviation 1 / sqrt(12) = 0.29; this is chosen by hand above it."""
 _MIN_ERROR_SHARE = 0.01
-"""Share of the noise's variance below which an estimated error is not believed: no denoiser gains 20 dB (the best gain
-15 dB on SIDD)."""
+"""Smallest ratio of an estimated mean squared error to the noise's variance that is believed; smaller ones are raised
+to it. 0.01 is a gain of 20 dB, and the best denoisers gain 15 dB on SIDD."""
 
 
 class NotMeasurableError(UserError):
-    """Of one picture: its noise cannot be estimated."""
+    """The noise of one picture cannot be estimated, so the picture cannot be measured."""
 
 
 class Measure(NamedTuple):
@@ -154,7 +152,7 @@ def measure_residuals(
     Returns:
         The denoised pictures, float32 on the device of ``noisy``, and what was measured, both by label.
     """
-    around = gaussian_blur(noisy, noisy.new_full(noisy.shape[:2], _AROUND))
+    around = local_mean(noisy)
     level = noise.level(around)
     draw = noise.sample(around, torch.Generator(noisy.device).manual_seed(seed))
     outputs = {label: output.float().to(noisy.device) for label, output in denoise(noisy).items()}
@@ -196,7 +194,7 @@ def _compared(relative: Tensor, texture: Tensor, noise: NoiseModel, error: float
 
 
 def _texture(seen: Tensor) -> Tensor:
-    """How much there is to see in each block of a picture (1, 3, H, W) in units of the noise: log(1 + steps^2)."""
+    """The texture of each block of a picture (1, 3, H, W) in units of the noise: log(1 + mean squared gradient)."""
     down, across = seen.diff(dim=2)[..., :-1], seen.diff(dim=3)[:, :, :-1]
     return _block_means(F.pad(down.square() + across.square(), (0, 1, 0, 1))[0]).log1p()
 
