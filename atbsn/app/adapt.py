@@ -1,4 +1,4 @@
-"""The words in which an adaptation is told of."""
+"""The sentences that report an adaptation to the user."""
 
 from atbsn.engine.adaptation import Adapted
 from atbsn.engine.evaluation.judgement import Judgement
@@ -11,7 +11,7 @@ _WHY = {
 
 
 def sentence(result: Adapted) -> str:
-    """How it went: which weights are kept and why, and what each takes off."""
+    """Report which weights are kept and why, and what the weights before and after take off."""
     if result.judgements is None or result.fault == "clean":
         return f"{_WHY['clean']} (their noise has a level of {result.level:.1f} grey values of 255)."
     verdict = "The adapted weights suit these pictures better" if result.fault is None else _WHY[result.fault]
@@ -20,7 +20,7 @@ def sentence(result: Adapted) -> str:
 
 
 def taken_off(judgement: Judgement) -> str:
-    """What weights take off the pictures, in a clause."""
+    """Report what weights take off the pictures, as a clause of a sentence."""
     level, lag1, noise_lag1 = (judgement.mean(name) for name in ("level", "lag1", "noise_lag1"))
     return (
         f"they take off {level:.2f} of the noise's level, correlation {lag1:.2f} (noise {noise_lag1:.2f}), "
@@ -30,7 +30,7 @@ def taken_off(judgement: Judgement) -> str:
 
 
 def warnings(result: Adapted) -> list[str]:
-    """What one should know of the pictures."""
+    """Warnings about the pictures: that several cameras took them."""
     cameras = result.cameras
     if len(cameras.named) > 1:
         counted = ", ".join(f"{name} ({number})" for name, number in cameras.named.items())

@@ -1,4 +1,4 @@
-"""Sheets of crops at 1:1, before beside after, of places where noise and its removal are seen best."""
+"""Sheets of crops at 1:1, before and after denoising side by side, from places that show noise and detail best."""
 
 from collections.abc import Iterable
 
@@ -11,8 +11,22 @@ _CELL = 32
 """Pixels: side of the cells whose mean and texture are measured to choose the crops."""
 _GAP, _HEAD = 8, 26
 """Pixels between crops, and above them for the captions."""
+_CAPTION_SIZE = 16
+"""Pixels: height of the captions."""
 _BACKGROUND, _INK = (32, 32, 32), (232, 232, 232)
+"""RGB of the gaps and of the captions."""
 _KINDS = ("texture", "flat", "dark")
+"""What the crops show, in the order in which they are chosen."""
+_VISIBLE_MIN, _VISIBLE_MAX = 40, 215
+"""Grey values: mean of a crop within which texture is seen well. Chosen by hand."""
+_FLAT_MIN = 50
+"""Grey values: least mean of the flat crop, which is to be no dark one. Chosen by hand."""
+_BLACK_MAX = 8
+"""Grey values: mean below which a crop is all black and shows nothing. Chosen by hand."""
+_UNSUITED = 0.1
+"""Factor on the merit of a crop whose mean is out of range: it is chosen only where no other is. Chosen by hand."""
+_ENOUGH_TEXTURE = 10
+"""Grey values: standard deviation above which more texture does not make a dark crop better. Chosen by hand."""
 
 
 def choose_crops(rgb: np.ndarray, side: int = SIDE) -> dict[str, tuple[int, int]]:
@@ -20,10 +34,11 @@ def choose_crops(rgb: np.ndarray, side: int = SIDE) -> dict[str, tuple[int, int]
 
     Args:
         rgb: (H, W, 3), uint8, uint16 or float32 in [0, 255].
-        side: of the squares, pixels.
+        side: side of the squares, pixels.
 
     Returns:
-        (top, left) of each square, by what it shows. At least one, also of a picture smaller than ``side``.
+        (top, left) of each square by what it shows, in pixels. There is at least one, even in a picture that is smaller
+        than ``side``.
     """
     means, deviations = _cells(rgb)
     count = max(1, side // _CELL)
@@ -33,9 +48,11 @@ def choose_crops(rgb: np.ndarray, side: int = SIDE) -> dict[str, tuple[int, int]
             here = np.s_[row : row + count, column : column + count]
             places.append((row * _CELL, column * _CELL, float(means[here].mean()), float(np.median(deviations[here]))))
     merits = {
-        "texture": lambda mean, texture: texture * (40 <= mean <= 215),
-        "flat": lambda mean, texture: (1 if 50 <= mean <= 215 else 0.1) / (1 + texture),
-        "dark": lambda mean, texture: (1 if mean >= 8 else 0.1) * (1 + min(texture, 10) / 10) / (10 + mean),
+        "texture": lambda mean, texture: texture * (_VISIBLE_MIN <= mean <= _VISIBLE_MAX),
+        "flat": lambda mean, texture: (1 if _FLAT_MIN <= mean <= _VISIBLE_MAX else _UNSUITED) / (1 + texture),
+        "dark": lambda mean, texture: (
+            (1 if mean >= _BLACK_MAX else _UNSUITED) * (1 + min(texture / _ENOUGH_TEXTURE, 1)) / (10 + mean)
+        ),
     }
     chosen: dict[str, tuple[int, int]] = {}
     for kind in _KINDS:
@@ -51,7 +68,7 @@ def choose_crops(rgb: np.ndarray, side: int = SIDE) -> dict[str, tuple[int, int]
 
 
 def cut(picture: np.ndarray, places: Iterable[tuple[int, int]], side: int = SIDE) -> list[np.ndarray]:
-    """Copies, as uint8, of the squares of ``picture`` (H, W, 3) at ``places`` (top, left)."""
+    """Cut squares out of ``picture`` (H, W, 3) at ``places`` (top, left), as uint8 copies."""
     return [_eight_bits(picture[top : top + side, left : left + side].copy()) for top, left in places]
 
 
@@ -59,10 +76,10 @@ def sheet_of(columns: dict[str, list[np.ndarray]]) -> np.ndarray:
     """Show the same crops of several versions of one picture side by side at 1:1.
 
     Args:
-        columns: by caption, the crops of one version, as ``cut`` gives them.
+        columns: the crops of each version, as ``cut`` gives them, by its caption.
 
     Returns:
-        (H, W, 3) uint8.
+        The sheet, (H, W, 3) uint8, RGB.
     """
     first = next(iter(columns.values()))
     height, width = first[0].shape[:2]
@@ -71,7 +88,7 @@ def sheet_of(columns: dict[str, list[np.ndarray]]) -> np.ndarray:
         (len(columns) * (width + _GAP) + _GAP, len(first) * (height + _GAP) + _HEAD),
         _BACKGROUND,
     )
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_CAPTION_SIZE)
     for column, (name, crops) in enumerate(columns.items()):
         x = _GAP + column * (width + _GAP)
         draw.text((x, 4), name, fill=_INK, font=font)
@@ -84,7 +101,7 @@ def _cells(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of the green channel in each cell of 32 x 32 pixels, in [0, 255].
 
     Returns:
-        Two arrays (rows, columns) of cells; a picture smaller than a cell has one.
+        Two arrays (rows, columns), one value a cell. A picture smaller than a cell has one cell.
     """
     rows, columns = (max(1, length // _CELL) for length in rgb.shape[:2])
     scale = 1 / 257 if rgb.dtype == np.uint16 else 1

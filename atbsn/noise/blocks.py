@@ -1,4 +1,4 @@
-"""Small blocks of many pictures, and what a plane fitted to them does to their noise."""
+"""Small blocks of many pictures, and what subtracting a fitted plane does to their noise."""
 
 from functools import cache
 
@@ -10,17 +10,22 @@ from atbsn.noise.sampling import REACH
 from atbsn.noise.usable import clipped_channels, without_noise
 
 SIDE = 16
-"""Side of a block, pixels."""
+"""Pixels: side of a block."""
 _PIXELS = SIDE * SIDE
 _STRATA = 16
-"""Intensities over which the kept blocks of a picture are spread evenly."""
+"""Number of equal intervals of [0, 255] over which the kept blocks of a picture are spread evenly. Chosen by hand."""
 
 
 class BlockStore:
-    """A bounded number of blocks of any number of pictures.
+    """Keeps a bounded number of blocks of any number of pictures.
 
     Each picture may keep ``per_picture`` blocks, spread evenly over its intensities. When ``capacity`` is exceeded, a
-    random half of every picture's is dropped, and later pictures keep half as many.
+    random half of the blocks of every picture is dropped, and later pictures keep half as many.
+
+    Args:
+        capacity: most blocks that are kept.
+        per_picture: most blocks of one picture.
+        seed: seed of the choice of blocks.
 
     Attributes:
         pictures: number of pictures added.
@@ -36,9 +41,9 @@ class BlockStore:
         self.pictures = 0
 
     def add(self, noisy: Tensor, base: Tensor | None = None) -> None:
-        """Take blocks of ``noisy`` (3, H, W), [0, 255], or of ``noisy - base`` at the intensities of ``base``.
+        """Add blocks of ``noisy`` (C, H, W), [0, 255], or of ``noisy - base`` at the intensities of ``base``.
 
-        Blocks that tell nothing are left out: see ``clipped_channels`` and ``without_noise``.
+        Blocks that do not show their noise are left out: see ``clipped_channels`` and ``without_noise``.
         """
         blocks = _cut(noisy)
         means = blocks.mean(2) if base is None else _cut(base).mean(2)
@@ -57,7 +62,7 @@ class BlockStore:
             self._thin()
 
     def _spread(self, intensity: Tensor, usable: Tensor) -> np.ndarray:
-        """Indices of at most ``per_picture`` usable blocks: as many as there are of rare intensities, few of common."""
+        """Choose at most ``per_picture`` usable blocks evenly over the intensities; the result is their indices."""
         indices = self._rng.permutation(np.flatnonzero(usable.numpy()))
         if len(indices) <= self._per_picture:
             return np.sort(indices)
@@ -75,13 +80,14 @@ class BlockStore:
             self._means[index], self._noise[index] = means[kept], self._noise[index][kept]
 
     def blocks(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All blocks (N, 3, 256), NaN where a channel is black or white; their means (N, 3); their picture (N,)."""
+        """All blocks (N, C, 256), NaN where a channel is clipped; their means (N, C); indices of their pictures
+        (N,)."""
         owner = torch.repeat_interleave(torch.tensor(self._owner), torch.tensor([len(means) for means in self._means]))
         return torch.cat(self._noise), torch.cat(self._means), owner
 
 
 def _cut(picture: Tensor) -> Tensor:
-    """(3, H, W) to the (N, 3, 256) blocks that fit side by side."""
+    """Cut ``picture`` (C, H, W) into the blocks (N, C, 256) that fit side by side."""
     channels, height, width = picture.shape
     whole = picture[:, : height // SIDE * SIDE, : width // SIDE * SIDE].float()
     blocks = whole.unflatten(2, (-1, SIDE)).unflatten(1, (-1, SIDE))
@@ -89,14 +95,14 @@ def _cut(picture: Tensor) -> Tensor:
 
 
 def without_plane(blocks: Tensor) -> Tensor:
-    """(..., 256) blocks less the plane that fits them best."""
+    """Subtract from each block (..., 256) the plane that fits it best."""
     basis = _plane().to(blocks)
     return blocks - (blocks @ basis) @ basis.T
 
 
 @cache
 def _plane() -> Tensor:
-    """(256, 3) orthonormal constant and two slopes."""
+    """An orthonormal basis (256, 3) of planes: a constant and two slopes."""
     slope = torch.arange(SIDE) - (SIDE - 1) / 2
     down, across = torch.meshgrid(slope, slope, indexing="ij")
     basis = torch.stack([torch.ones(SIDE, SIDE), down, across]).flatten(1).T
@@ -104,7 +110,7 @@ def _plane() -> Tensor:
 
 
 def lag_products(noise: Tensor) -> Tensor:
-    """(N, 3, 256) blocks to the sums (3, 3, 9, 9) of noise_i(p) noise_j(p + d) over all blocks, made even in d."""
+    """Sum noise_i(p) noise_j(p + d) over all pixels of blocks (N, C, 256): (C, C, 9, 9), made even in d."""
     padded = 2 * SIDE
     power = torch.zeros(())
     for part in noise.split(1024):
@@ -117,10 +123,10 @@ def lag_products(noise: Tensor) -> Tensor:
 
 @cache
 def plane_response() -> Tensor:
-    """What ``without_plane`` does to a covariance: (81, 81), measured sums = response @ true covariance, one block.
+    """The matrix (81, 81) by which ``without_plane`` changes a covariance: measured sums = response @ true covariance.
 
-    Entry [d, e] is the sum over p of (P T_e P)[p, p + d], where T_e has ones at lag +e or -e (half each) and P takes
-    the plane off. Noise that is correlated over more than ``REACH`` pixels is not seen by it.
+    It is that of one block. Entry [d, e] is the sum over p of (P T_e P)[p, p + d], where T_e has ones at lag +e or -e
+    (half each) and P subtracts the plane. Correlation beyond ``REACH`` pixels is taken for zero.
     """
     count = 2 * REACH + 1
     shifts = torch.stack([block_covariance(lag.view(count, count)) for lag in torch.eye(count * count).double()])
@@ -131,7 +137,7 @@ def plane_response() -> Tensor:
 
 
 def block_covariance(correlation: Tensor) -> Tensor:
-    """(9, 9) correlation of one channel to the (256, 256) covariance of the pixels of a block."""
+    """Make the covariance (256, 256) of the pixels of a block from the correlation (9, 9) of one channel."""
     row, column = torch.arange(_PIXELS) // SIDE, torch.arange(_PIXELS) % SIDE
     down, across = row - row[:, None], column - column[:, None]
     inside = (down.abs() <= REACH) & (across.abs() <= REACH)
@@ -140,7 +146,10 @@ def block_covariance(correlation: Tensor) -> Tensor:
 
 @cache
 def fine_band(radius: int) -> Tensor:
-    """(256, M) orthonormal: the cosines of a block (DCT-II) of at least ``radius`` half waves, sqrt(u^2 + v^2)."""
+    """An orthonormal basis (256, M): the DCT-II functions of a block with at least ``radius`` half waves.
+
+    The number of half waves of a function is sqrt(u^2 + v^2), u of them down and v across.
+    """
     steps = torch.arange(SIDE, dtype=torch.float64)
     cosines = torch.cos(torch.pi / SIDE * steps[:, None] * (steps + 0.5))
     cosines = cosines / cosines.norm(dim=1, keepdim=True)
@@ -149,11 +158,11 @@ def fine_band(radius: int) -> Tensor:
 
 
 def fine_share(correlation: Tensor, radius: int) -> tuple[Tensor, float]:
-    """How noise of this correlation (3, 3, 9, 9) shows in the ``fine_band``.
+    """Compute how much noise of this correlation (C, C, 9, 9) the ``fine_band`` holds.
 
     Returns:
-        (3,) the share of its variance, and the standard deviation of the logarithm of its energy in one block of
-        Gaussian noise (mean of the channels).
+        The share (C,) of the variance of the noise, and the sampling standard deviation of the log energy in one block
+        of Gaussian noise (mean of the channels).
     """
     band = fine_band(radius)
     shares, chances = [], []

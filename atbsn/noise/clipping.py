@@ -1,4 +1,4 @@
-"""What black and white cut off a Gaussian, and how strong it was before."""
+"""Clipping of Gaussian noise to [0, 255]: its moments afterwards, and its level before."""
 
 import math
 
@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 
 WHITE = 255.0
+"""White, in grey values."""
+_MAX_GROWTH = 4
+"""Largest ratio of a level before clipping to the largest level after it. Chosen by hand."""
 
 
 def moments_after_clipping(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
@@ -20,19 +23,21 @@ def moments_after_clipping(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Ten
 
 
 def unclipped_levels(seen: Tensor, steps: int = 40) -> Tensor:
-    """Levels as they are seen to the levels before clipping.
+    """Compute the noise-level function before clipping from the one after it, by bisection.
 
     Args:
-        seen: (3, N) standard deviations after clipping, against the mean after clipping, N equally spaced means.
+        seen: (C, N) standard deviations after clipping, at N equally spaced means after clipping.
+        steps: steps of the bisection; 40 halve the interval to below the rounding of float32.
 
     Returns:
-        (3, N) deviations against the mean before clipping, such that clipped Gaussian noise has the level that
-        ``seen`` says at the mean it then has. Found by bisection; at most 4 times what is seen.
+        (C, N) standard deviations before clipping, at N equally spaced means before clipping. Gaussian noise of such a
+        level has, when it is clipped, the level that ``seen`` says at the mean it then has. It is at most 4 times the
+        largest level in ``seen``.
     """
     count = seen.shape[1]
     mean = torch.linspace(0, WHITE, count, dtype=torch.float64, device=seen.device).expand(len(seen), -1)
     curve = seen.double()
-    low, high = torch.zeros_like(curve), curve.max(dim=1, keepdim=True).values.expand_as(curve) * 4
+    low, high = torch.zeros_like(curve), curve.max(dim=1, keepdim=True).values.expand_as(curve) * _MAX_GROWTH
     for _ in range(steps):
         middle = (low + high) / 2
         first, deviation = moments_after_clipping(mean, middle)
@@ -42,7 +47,7 @@ def unclipped_levels(seen: Tensor, steps: int = 40) -> Tensor:
 
 
 def interpolate(values: Tensor, x: Tensor) -> Tensor:
-    """Piecewise linear in x, [0, 255]: ``values`` (3, N) at equally spaced points, ``x`` (3, M) -> (3, M)."""
+    """Interpolate ``values`` (C, N), given at equally spaced points of [0, 255], linearly at ``x`` (C, M): (C, M)."""
     position = x.clamp(0, WHITE) * ((values.shape[1] - 1) / WHITE)
     left = position.long().clamp(max=values.shape[1] - 2)
     part = position - left

@@ -1,4 +1,4 @@
-"""Colour mosaics, and three ways in which cameras fill in what a mosaic leaves out."""
+"""Bayer mosaics, and three methods of demosaicing that cameras use."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from atbsn.ops.constant import Constant
 _CROSS_KERNEL = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
 _SQUARE_KERNEL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
 _CROSS, _SQUARE = Constant(_CROSS_KERNEL[None, None]), Constant(_SQUARE_KERNEL[None, None])
-"""Bilinear interpolation of the pixels a mosaic has of green, and of red or blue."""
+"""Kernels of bilinear interpolation from the pixels of a mosaic: of green, and of red or blue."""
 _BILINEAR = Constant(torch.stack((_SQUARE_KERNEL, _CROSS_KERNEL, _SQUARE_KERNEL))[:, None])
 _ALONG = torch.tensor([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]])
 _MALVAR = Constant(
@@ -29,10 +29,10 @@ _MALVAR = Constant(
 
 
 def bayer_pattern(phases: Tensor, height: int, width: int) -> Tensor:
-    """(B, 3, height, width): 1 where a pixel of the mosaic has this colour, else 0.
+    """Make Bayer masks (B, 3, height, width): 1 where a pixel of the mosaic has this colour, otherwise 0.
 
     Args:
-        phases: (B,) integers, 0 to 3: RGGB, GRBG, GBRG, BGGR. Bit 0 moves RGGB by a column, bit 1 by a row.
+        phases: (B,) integers, 0 to 3: RGGB, GRBG, GBRG, BGGR. Bit 0 shifts RGGB by a column, bit 1 by a row.
     """
     rows = torch.arange(height, device=phases.device)[:, None]
     columns = torch.arange(width, device=phases.device)
@@ -42,12 +42,15 @@ def bayer_pattern(phases: Tensor, height: int, width: int) -> Tensor:
 
 
 def demosaic_bilinear(raw: Tensor, bayer: Tensor) -> Tensor:
-    """(B, 1, H, W) raw values of the mosaic ``bayer`` -> (B, 3, H, W), channel by channel."""
+    """Interpolate each channel of the mosaic ``raw`` (B, 1, H, W) bilinearly: (B, 3, H, W)."""
     return F.conv2d(F.pad(raw * bayer, (1,) * 4, mode="reflect"), _BILINEAR.like(raw), groups=3)
 
 
 def demosaic_edges(raw: Tensor, bayer: Tensor) -> Tensor:
-    """Green with the Laplacian of the pixel's own colour, red and blue by constant difference to it."""
+    """Interpolate green with the Laplacian of the pixel's own colour, and red and blue by their difference to green.
+
+    ``raw`` (B, 1, H, W) -> (B, 3, H, W).
+    """
     red, green, blue = bayer.split(1, dim=1)
     around = F.pad(raw, (2,) * 4, mode="reflect")
     own = (
@@ -60,7 +63,10 @@ def demosaic_edges(raw: Tensor, bayer: Tensor) -> Tensor:
 
 
 def demosaic_malvar(raw: Tensor, bayer: Tensor) -> Tensor:
-    """Gradient-corrected linear interpolation (Malvar, He and Cutler, ICASSP 2004), as MATLAB's ``demosaic`` is."""
+    """Gradient-corrected linear interpolation (Malvar, He and Cutler, ICASSP 2004), which MATLAB's ``demosaic`` uses.
+
+    ``raw`` (B, 1, H, W) -> (B, 3, H, W).
+    """
     at_green, at_red, along, across = F.conv2d(F.pad(raw, (2,) * 4, mode="reflect"), _MALVAR.like(raw)).split(1, dim=1)
     red, green, blue = bayer.split(1, dim=1)
     # Green pixels with red neighbours to the left and right lie in red rows, the others in blue rows.

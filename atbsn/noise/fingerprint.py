@@ -1,4 +1,4 @@
-"""The fingerprint of a noise: its levels, correlations and spectrum, in the few numbers that cameras differ in."""
+"""Fingerprints of noise: levels, correlations and spectrum, in the few numbers in which cameras differ."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,24 +8,25 @@ import torch
 from torch import Tensor
 
 BANDS = (0.08, 0.2, 0.35, 0.5)
-"""Radial frequencies, cycles a pixel, between which power is told; what is lower is colour and shading, not noise."""
+"""Cycles a pixel: limits of the bands of radial frequency whose power is given. Power below the first is colour and
+shading, not noise. Chosen by hand."""
 _SIDE = 64
-"""Pixels of the blocks whose spectra are averaged: the lowest frequency is 1/64."""
+"""Pixels: side of the blocks whose spectra are averaged. The lowest frequency is 1/64 cycles a pixel."""
 _INTENSITIES = 8
-"""Intervals of [0, 255] in which the level is told."""
+"""Number of equal intervals of [0, 255] in which the level is given."""
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """Second-order statistics of a noise of zero mean, in grey values; ``nan`` where nothing was seen.
+    """Second-order statistics of noise of zero mean. A number is NaN where no pixel was measured.
 
     Attributes:
-        level: standard deviation of red, green and blue.
-        along, down, diagonal: correlation of a pixel's noise with that of its neighbour in the row, in the column, and
-            across the corner; of red, green and blue.
-        channels: correlation of red with green, green with blue, red with blue.
-        power: shares of the spectrum between the radial frequencies ``BANDS`` and above the last; they sum to 1.
-        by_intensity: standard deviation of all channels in equal intervals of the clean value, dark to bright.
+        level: standard deviation of red, green and blue, grey values.
+        along, down, diagonal: correlation of the noise of neighbouring pixels in a row, in a column and across the
+            corner, of red, green and blue.
+        channels: correlation of red with green, of green with blue and of red with blue.
+        power: shares of the power spectrum between the radial frequencies ``BANDS`` and above the last; their sum is 1.
+        by_intensity: standard deviation of all channels in equal intervals of the clean value, from dark to bright.
     """
 
     level: tuple[float, ...]
@@ -38,10 +39,10 @@ class Fingerprint:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[Tensor, Tensor]]) -> "Fingerprint":
-        """Of ``(noise, clean)`` pairs, each (B, 3, H, W) or (3, H, W), [0, 255], of any sizes from 64 pixels on.
+        """Measure ``(noise, clean)`` pairs, each (B, 3, H, W) or (3, H, W), [0, 255], with sides of 64 pixels or more.
 
-        What is slower than ``BANDS[0]`` is left out of correlations and levels, too: it is what a reference has of
-        another light or a network of another colour.
+        Frequencies below ``BANDS[0]`` are left out of correlations and levels too. There, a reference differs by its
+        light and the output of a network by its colour.
 
         Raises:
             ValueError: no pair, or a side of fewer than 64 pixels.
@@ -62,7 +63,7 @@ class Fingerprint:
 
     @classmethod
     def _from(cls, spectrum: Tensor, by_intensity: Tensor) -> "Fingerprint":
-        """Of the mean cross-spectra of the blocks, (3, 3, 64, 64)."""
+        """Make a fingerprint of the mean cross-spectra of blocks, (3, 3, 64, 64)."""
         away = radius(spectrum.device)
         spectrum = spectrum * (away >= BANDS[0])
         covariance = torch.fft.ifft2(spectrum).real
@@ -89,7 +90,8 @@ class Fingerprint:
 
 
 def _blocks(x: Tensor) -> Tensor:
-    """(N, 3, 64, 64) blocks of (B, 3, H, W) or (3, H, W); what is left over at the right and below is not used."""
+    """Cut (B, 3, H, W) or (3, H, W) into blocks (N, 3, 64, 64); what is left over at the right and below is not
+    used."""
     x = x.float() if x.dim() == 4 else x.float()[None]
     if min(x.shape[-2:]) < _SIDE:
         raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} pixels: at least {_SIDE}x{_SIDE} are needed")
@@ -97,7 +99,7 @@ def _blocks(x: Tensor) -> Tensor:
 
 
 def _spectrum(blocks: Tensor) -> Tensor:
-    """(3, 3, 64, 64) cross-spectra, summed over the blocks; a Hann window keeps edges from leaking."""
+    """Sum the cross-spectra (3, 3, 64, 64) of blocks (N, 3, 64, 64), under a Hann window that prevents leakage."""
     window = torch.hann_window(_SIDE, periodic=True, device=blocks.device)
     window = window[:, None] * window
     window = window / window.square().mean().sqrt()

@@ -1,4 +1,4 @@
-"""JPEG as a function of tensors: what compression does to noise, for a whole batch, on any device."""
+"""JPEG compression of a batch of pictures, as a function of tensors on any device."""
 
 import math
 
@@ -27,17 +27,17 @@ _LUMA = Constant(
         ]
     )
 )
-"""Quantisation of luma in Annex K of the JPEG standard (ITU-T T.81)."""
+"""Quantisation table of luma in Annex K of the JPEG standard (ITU-T T.81)."""
 _CHROMA = Constant(
     F.pad(
         torch.tensor([[17, 18, 24, 47], [18, 21, 26, 66], [24, 26, 56, 99], [47, 66, 99, 99]]), (0, 4, 0, 4), value=99
     )
 )
-"""That of the colour differences."""
+"""Quantisation table of the colour differences in the same annex."""
 
 
 def to_ycbcr(rgb: Tensor) -> Tensor:
-    """(B, 3, H, W) RGB to luma and two colour differences (BT.601, as JPEG has them); the differences are about 0."""
+    """Convert RGB (B, 3, H, W) to luma and two colour differences (BT.601, as in JPEG). Grey has the differences 0."""
     return mix_channels(rgb, _YCBCR.like(rgb))
 
 
@@ -47,7 +47,7 @@ def to_rgb(ycbcr: Tensor) -> Tensor:
 
 
 def mix_channels(x: Tensor, matrix: Tensor) -> Tensor:
-    """The pixels of ``x`` (B, 3, H, W) times ``matrix``, (3, 3) or one a picture, (B, 3, 3)."""
+    """Multiply the pixels of ``x`` (B, 3, H, W) by ``matrix``, which is (3, 3), or (B, 3, 3): one for each picture."""
     return torch.einsum("bij,bjhw->bihw" if matrix.dim() == 3 else "ij,bjhw->bihw", matrix, x)
 
 
@@ -68,7 +68,7 @@ def jpeg(rgb: Tensor, quality: Tensor, subsampled: Tensor) -> Tensor:
 
 
 def _quantised(x: Tensor, steps: Tensor) -> Tensor:
-    """The 8 x 8 cosine transform of ``x`` (B, C, H, W) rounded to multiples of ``steps`` (B, 8, 8), and back."""
+    """Round the 8 x 8 DCT of ``x`` (B, C, H, W) to multiples of ``steps`` (B, 8, 8), and transform it back."""
     dct = _DCT.like(x)
     blocks = x.unflatten(-2, (-1, 8)).unflatten(-1, (-1, 8)).transpose(-3, -2)
     steps = steps[:, None, None, None]

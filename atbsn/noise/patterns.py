@@ -1,4 +1,4 @@
-"""Fine regular patterns, which few photographs show and which look like noise to a network that never saw one."""
+"""Fine regular patterns. Few photographs show them, and a network that never saw one takes them for noise."""
 
 import math
 
@@ -9,10 +9,10 @@ from atbsn.noise.draw import chance, log_uniform, uniform
 
 
 def regular_pattern(pictures: Tensor) -> Tensor:
-    """Every picture (B, 3, H, W) with stripes, dots or a mesh over what lies on one side of a line.
+    """Cover every picture (B, 3, H, W), on one side of a random line, with stripes, dots or a mesh.
 
-    The pattern is sin(u) or sin(u) sin(v), u and v waves of 2.5 to 14 pixels that bend a little, put through a sigmoid
-    between soft and sharp. It lies between two colours of [0, 255], often near to each other or grey.
+    The pattern is sin(u) or sin(u) sin(v), where u and v are waves of 2.5 to 14 pixels that bend a little. A sigmoid
+    makes it soft or sharp, and it changes between two colours in [0, 255]. All ranges were chosen by hand.
     """
     height, width = pictures.shape[-2:]
     y = torch.arange(height, device=pictures.device, dtype=pictures.dtype)[:, None]

@@ -1,4 +1,4 @@
-"""Draw stationary correlated Gaussian fields of any size through their spectrum."""
+"""Draw stationary correlated Gaussian fields of any size by their power spectrum."""
 
 import math
 from functools import lru_cache
@@ -9,18 +9,24 @@ from torch import Tensor
 from atbsn.ops.constant import Constant
 
 REACH = 4
-"""Pixels over which noise is taken to be correlated, up and down, left and right."""
+"""Pixels: largest lag, in rows and in columns, at which noise is taken to be correlated."""
 WHOLE = 512
-"""Longest side that is drawn at once; larger fields are cross-faded from pieces of this side."""
+"""Pixels: longest side of a field that is drawn at once. Larger fields are cross-faded from pieces of this side."""
 _FADE = 64
+"""Pixels over which two pieces are cross-faded. Chosen by hand: many times ``REACH``."""
 _SWELL = 16
-"""Pixels over which the random scale of heavy-tailed noise changes."""
+"""Pixels over which the random scale of heavy-tailed noise changes: the side of the blocks of ``estimate``."""
 
 
 def spectrum(correlation: Tensor, height: int, width: int) -> Tensor:
-    """(3, 3, 9, 9) correlation to its power spectrum on a torus, (height, width // 2 + 1, 3, 3), real and symmetric.
+    """Compute the power spectrum of a correlation on a torus.
 
-    The correlation must be the same for d and -d, and the sides at least 2 REACH + 1.
+    Args:
+        correlation: (C, C, 9, 9), equal for d and -d.
+        height, width: sides of the torus, at least 2 REACH + 1 pixels.
+
+    Returns:
+        (height, width // 2 + 1, C, C), real and symmetric.
     """
     lags = torch.arange(-REACH, REACH + 1, device=correlation.device)
     torus = correlation.new_zeros(*correlation.shape[:2], height, width)
@@ -29,10 +35,11 @@ def spectrum(correlation: Tensor, height: int, width: int) -> Tensor:
 
 
 def transfer(correlation: Tensor, height: int, width: int) -> Tensor:
-    """Lower triangular square roots of the spectrum for ``white_to_field``: (3, 3, height, 2 (width // 2 + 1)).
+    """Compute lower triangular square roots of the spectrum, (C, C, height, 2 (width // 2 + 1)), for
+    ``white_to_field``.
 
-    What is negative in the spectrum of a correlation that was cut off is set to 0, and the variances are brought
-    back to 1. Every value stands twice, for the real and for the imaginary part.
+    A correlation that is cut off at ``REACH`` may have a spectrum that is negative somewhere. Negative power is set to
+    0, and the variances are scaled back to 1. Every value is repeated, for the real and for the imaginary part.
     """
     values, vectors = torch.linalg.eigh(spectrum(correlation.double(), height, width))
     root = torch.linalg.qr(values.clamp(min=0).sqrt().unsqueeze(-1) * vectors.mT).R.mT  # root root^T: the spectrum
@@ -47,7 +54,10 @@ def transfer(correlation: Tensor, height: int, width: int) -> Tensor:
 
 
 def white_to_field(white: Tensor, roots: Tensor, width: int) -> Tensor:
-    """Independent normal numbers (B, 3, height, 2 (width // 2 + 1)) to a periodic field (B, 3, height, width)."""
+    """Turn independent normal numbers (B, C, height, 2 (width // 2 + 1)) into a periodic field (B, C, height, width).
+
+    ``roots`` is what ``transfer`` returns.
+    """
     mixed = torch.empty_like(white)
     for channel in reversed(range(white.shape[1])):
         torch.mul(white[:, channel], roots[channel, channel], out=mixed[:, channel])
@@ -58,10 +68,10 @@ def white_to_field(white: Tensor, roots: Tensor, width: int) -> Tensor:
 
 
 def fade(length: int) -> tuple[list[int], Tensor]:
-    """Starts of pieces of side WHOLE that cover ``length``, and their weights (pieces, WHOLE).
+    """Where pieces of side ``WHOLE`` begin that cover ``length`` pixels, and their weights (pieces, WHOLE).
 
-    Over ``_FADE`` pixels a piece goes out as a cosine while the next comes in as a sine: the squares sum to 1, so
-    independent pieces join with the variance of one, and nearly its correlation.
+    Over ``_FADE`` pixels, a piece is faded out by a cosine and the next is faded in by a sine. The squares of the
+    weights sum to 1, so the sum of independent pieces has the variance of one piece, and nearly its correlation.
     """
     step = WHOLE - _FADE
     starts = list(range(0, max(length - _FADE, 1), step))
@@ -73,7 +83,7 @@ def fade(length: int) -> tuple[list[int], Tensor]:
 
 
 def swell(batch: int, height: int, width: int, device: torch.device, generator: torch.Generator | None) -> Tensor:
-    """Slowly changing Gaussian field of unit variance (B, 1, height, width), for random scales."""
+    """Draw a slowly changing Gaussian field of unit variance (B, 1, height, width), for random scales."""
     cells = [(length - 1) // _SWELL + 2 for length in (height, width)]
     coarse = torch.randn(batch, *cells, device=device, generator=generator)
     sides = [_swell_weights(length).like(coarse) for length in (height, width)]
@@ -82,7 +92,7 @@ def swell(batch: int, height: int, width: int, device: torch.device, generator: 
 
 @lru_cache(maxsize=16)
 def _swell_weights(length: int) -> Constant:
-    """(length, cells) weights between neighbouring cells, the squares of each row summing to 1."""
+    """Weights (length, cells) of interpolation between neighbouring cells; the squares of each row sum to 1."""
     position = torch.arange(length) / _SWELL
     cell = position.long()
     angle = (position - cell) * (math.pi / 2)

@@ -1,4 +1,4 @@
-"""A noise model in one line, and as a picture."""
+"""A noise model described in one line, and as a plot."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = (16.0, 128.0, 240.0)
+"""Grey values at which ``describe`` gives the level: dark, middle and bright."""
 _COLOURS = {"R": "tab:red", "G": "tab:green", "B": "tab:blue"}
 
 
 def describe(model: NoiseModel) -> str:
-    """One line: levels in the dark, the middle and the bright of each channel, correlations, kurtosis and spread."""
+    """Describe ``model`` in one line: levels of each channel at three intensities, correlations, kurtosis and
+    spread."""
     levels = model.level(torch.tensor(_SHOWN).expand(1, model.channels, 1, -1))[0, :, 0].tolist()
     shown = ", ".join(
         f"{intensity:.0f}: " + "/".join(f"{channel[index]:.1f}" for channel in levels)
@@ -34,7 +36,7 @@ def describe(model: NoiseModel) -> str:
 
 
 def plot(model: NoiseModel) -> "Figure":
-    """The levels, seen and before clipping, and the correlation of every two channels over the lags.
+    """Plot the levels, after and before clipping, and the correlation of every two channels over the lags.
 
     Returns:
         A matplotlib figure; ``figure.savefig("noise.png")`` writes it.

@@ -1,4 +1,4 @@
-"""From shipped weights to weights for one's own pictures, in minutes, from the noisy pictures alone."""
+"""Adaptation: train shipped weights further on one's own noisy pictures, within minutes and without clean ones."""
 
 from atbsn.engine.adaptation.adapt import Adapted, adapt
 

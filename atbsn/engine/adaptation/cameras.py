@@ -1,4 +1,4 @@
-"""Whether pictures are of one camera: by what their files say, and by their noise."""
+"""Whether pictures were taken by one camera, judged by what their files say and by their noise."""
 
 import math
 from collections import Counter
@@ -10,18 +10,19 @@ from atbsn.data.crops import PictureCrops
 from atbsn.engine.evaluation.residual import Residual
 
 MAX_DIFFERENCE = 0.15
-"""Largest difference in the correlation of neighbouring pixels between pictures of one camera. In what ``real``
-takes off it was up to 0.10 in one image of SIDD or one camera of PolyU, and 0.29 between PolyU's cameras."""
+"""Largest difference between the correlations of neighbouring pixels in the noise of pictures of one camera. In what
+``real`` takes off, the difference was up to 0.10 within one image of SIDD or one camera of PolyU, and 0.29 between
+PolyU's cameras."""
 
 
 @dataclass(frozen=True)
 class Cameras:
-    """Who took the pictures.
+    """The cameras that took some pictures.
 
     Attributes:
-        named: how many pictures there are of each camera that files name (EXIF make and model).
-        unnamed: how many pictures name none.
-        noise_differs: the noise of the pictures that were judged is of several kinds.
+        named: number of pictures by camera, as their files name it (EXIF make and model).
+        unnamed: number of pictures whose files name no camera.
+        noise_differs: whether the pictures that were judged have noise of several kinds.
     """
 
     named: dict[str, int]
@@ -30,12 +31,12 @@ class Cameras:
 
     @property
     def are_several(self) -> bool:
-        """Whether more than one camera took them. What files name counts; their noise, where some name nothing."""
+        """Whether more than one camera took them: the files name several, or some name none and the noise differs."""
         return len(self.named) > 1 or (self.unnamed > 0 and self.noise_differs)
 
 
 def cameras_of(images: PictureCrops) -> Cameras:
-    """What the files of the pictures say."""
+    """Read the cameras of ``images`` from their files."""
     named = Counter(name for name in images.cameras if name is not None)
     return Cameras(dict(named.most_common()), images.cameras.count(None))
 
@@ -43,13 +44,13 @@ def cameras_of(images: PictureCrops) -> Cameras:
 def noise_differs(residuals: Sequence[Residual], owners: Sequence[int]) -> bool:
     """Whether the noise that was taken off several pictures is of several kinds.
 
-    A camera's demosaicing gives its noise one correlation between neighbouring pixels at any ISO. Its level tells
-    nothing, since it changes with ISO and light, nor does the correlation between channels, which changed by 0.5
-    between two crops of one photograph of PolyU. Cameras with like demosaicing are not told apart.
+    The demosaicing of a camera gives its noise the same correlation between neighbouring pixels at any ISO. The level
+    says nothing, since it changes with ISO and light. Nor does the correlation between channels, which differed by 0.5
+    between two crops of one photograph of PolyU. Cameras with similar demosaicing are not told apart.
 
     Args:
         residuals: what one network took off crops of the pictures.
-        owners: the picture of each.
+        owners: index of the picture of each crop.
     """
     by_picture: dict[int, list[float]] = {}
     for residual, owner in zip(residuals, owners, strict=True):

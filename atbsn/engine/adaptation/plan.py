@@ -22,43 +22,52 @@ from atbsn.utils.errors import UserError
 CROP_SIDE = 256
 """Pixels: side of the crops that the noise is estimated from and that the judgement looks at."""
 MAX_PATCH, _MIN_PATCH = 128, 32
-"""Pixels: side of the training patches. Pictures with a shorter side than the first get smaller ones, down to the
-second, below which a picture holds too few blocks for an estimate of its noise."""
+"""Pixels: largest and smallest side of the training patches. Small pictures get smaller patches. A picture with a
+shorter side than the smallest patch holds too few blocks for an estimate of its noise."""
 _BATCH = 4
-"""Patches an iteration. Small, since on a CPU many small steps gain more in minutes than few large ones."""
+"""Patches an iteration. Chosen by hand: on a CPU, many small steps gain more in minutes than few large ones."""
 _LEARNING_RATE = 2e-4
-"""Of Adam, a tenth of what the shipped weights began with: they are to be bent, not learned anew."""
+"""Learning rate of Adam: a tenth of the one that the training of the shipped weights began with, since the weights are
+to change a little and not to be learned anew."""
 _STRONG = 5.0
-"""Grey values: mean level of the noise above which the start is a teacher (SIDD: 8 to 20) and below which it is not
-(PolyU: 2 to 4)."""
+"""Grey values: mean level of the noise above which the weights that are adapted are the teacher. Chosen between the
+levels of SIDD (8 to 20), where a teacher helps, and those of PolyU (2 to 4), where it does not."""
 _READING_SHARE, _ESTIMATING_SHARE, _JUDGING_SHARE = 0.2, 0.2, 0.15
-"""Of the whole time, at most. The rest is for learning, which is what it is all for."""
+"""Largest shares of the whole time for reading pictures, for estimating the noise and for judging. The rest is for
+learning. Chosen by hand."""
 _MIN_NOISE_CROPS, _MAX_NOISE_CROPS = 4, 32
-"""Crops that the noise is estimated from. 32 hold 8,192 blocks of 16 x 16 pixels, 4 hold 1,024: fewer leave intensities
-without any."""
+"""Fewest and most crops that the noise is estimated from. 32 crops hold 8,192 blocks of 16 x 16 pixels, and 4 hold
+1,024; with fewer, some intensities would have no block."""
 _MIN_JUDGED, _MAX_JUDGED = 2, 8
-"""Crops that the weights before and after are judged by."""
+"""Fewest and most crops that the weights before and after are judged by. Chosen by hand."""
 _RUNS_TO_ESTIMATE = 2
-"""Times that the start denoises each crop when the noise is estimated through it (``estimate_with``)."""
+"""How many times each crop is denoised for an estimate of the noise (``estimate_with``)."""
 _RUNS_TO_JUDGE = 2 * 2.25
-"""Before and after: the crop, the crop with a little more noise, and one of a quarter of its pixels."""
+"""How many times each crop is denoised for a judgement: for the weights before and for those after, the crop, the crop
+with a little more noise, and a crop with a quarter of its pixels."""
 _FITS = 3
-"""Noise models that are fitted: to the crops, to what the start takes off them, and to what it takes off that again."""
+"""Number of noise models that are fitted: to the crops, to what the weights take off them, and to what they take off
+when known noise was added (``estimate_with``)."""
 _CROPS_LIKE_ONE_FIT = 12
-"""A fit to so many more crops takes as long again as one to a single crop (measured: 0.9 s of a core, 3.1 s for 32)."""
+"""Number of further crops with which a fit takes as long again as a fit to one crop. Measured: a fit takes 0.9 s of a
+core for one crop and 3.1 s for 32."""
 _SIZES_READ = 64
-"""Pictures whose size is looked up to choose the patch."""
+"""Most pictures whose size is read to choose the side of the patches. Chosen by hand: it takes little time."""
+_WARM_UP_STEPS, _TIMED_STEPS = 1, 2
+"""Training steps before the clock starts, and steps that are timed. Chosen by hand: a step may take seconds."""
+_NO_TIME_SOON = 2**30
+"""Iterations: an interval that no training reaches."""
 
 
 @dataclass(frozen=True)
 class AdaptationPlan:
-    """What the time is enough for.
+    """How much of each stage fits into the time of an adaptation.
 
     Attributes:
-        reading_seconds: for reading pictures; with many or large ones, some are left out.
-        noise_crops: crops that the noise is estimated from.
-        judged_crops: crops that the weights are judged by.
-        judging_seconds: what that takes.
+        reading_seconds: time for reading pictures. Pictures that do not fit into it are left out.
+        noise_crops: number of crops that the noise is estimated from.
+        judged_crops: number of crops that the weights are judged by.
+        judging_seconds: time that the judging takes.
     """
 
     reading_seconds: float
@@ -68,11 +77,12 @@ class AdaptationPlan:
 
 
 def make_plan(seconds: float, seconds_a_crop: float, seconds_a_fit: float) -> AdaptationPlan:
-    """Share out ``seconds``.
+    """Share out ``seconds`` between the stages.
 
     Args:
-        seconds_a_crop: that the start takes to denoise a crop, as ``seconds_to_denoise`` measures.
-        seconds_a_fit: that a noise model of a single crop takes, as ``seconds_to_fit`` measures.
+        seconds: time of the whole adaptation.
+        seconds_a_crop: time to denoise one crop, as ``seconds_to_denoise`` measures it.
+        seconds_a_fit: time to fit a noise model to one crop, as ``seconds_to_fit`` measures it.
     """
     fits = _FITS * seconds_a_fit
     each = _RUNS_TO_ESTIMATE * seconds_a_crop + fits / _CROPS_LIKE_ONE_FIT
@@ -87,7 +97,7 @@ def _within(number: float, least: int, most: int) -> int:
 
 
 def seconds_to_denoise(denoiser: Denoiser) -> float:
-    """Seconds that one crop takes, after one to warm up."""
+    """Measure the seconds that ``denoiser`` takes for one crop, after a first one that is not timed."""
     crop = torch.full((1, 3, CROP_SIDE, CROP_SIDE), 128.0)
     denoiser(crop).cpu()
     begin = time.perf_counter()
@@ -96,7 +106,7 @@ def seconds_to_denoise(denoiser: Denoiser) -> float:
 
 
 def seconds_to_fit() -> float:
-    """Seconds that a noise model of one crop takes now, on a crop of noise; other things that run count."""
+    """Measure the seconds that it takes now to fit a noise model to one crop. Other programs that run add to it."""
     crop = 128 + 5 * torch.randn(3, CROP_SIDE, CROP_SIDE, generator=torch.Generator().manual_seed(0))
     begin = time.perf_counter()
     estimate([crop])
@@ -104,23 +114,23 @@ def seconds_to_fit() -> float:
 
 
 def seconds_a_step(model: RecorruptModel) -> float:
-    """Seconds that an iteration takes now: the mean of two after one to warm up, of which nothing stays."""
+    """Measure the seconds that a training step takes now, forward and backward; the model is left as it was."""
     device = next(model.parameters()).device
     model.to(memory_format=torch.channels_last)
     batch = {
         "noisy": torch.full((_BATCH, 3, MAX_PATCH, MAX_PATCH), 128.0, device=device),
         "index": torch.zeros(_BATCH, dtype=torch.long),
     }
-    begin, counted = 0.0, 2
-    for number in range(counted + 1):
-        if number == 1:
+    begin = 0.0
+    for number in range(_WARM_UP_STEPS + _TIMED_STEPS):
+        if number == _WARM_UP_STEPS:
             begin = time.perf_counter()
         with autocast(resolve_precision("auto", device), device):
             model(batch, torch.zeros((), device=device))["loss"].backward()
         model.zero_grad(set_to_none=True)
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-    return (time.perf_counter() - begin) / counted
+    return (time.perf_counter() - begin) / _TIMED_STEPS
 
 
 def options_of(
@@ -132,7 +142,10 @@ def options_of(
     plan: AdaptationPlan,
     seed: int,
 ) -> Options:
-    """The training: ``RecorruptModel`` on crops of ``pictures``, from ``weights`` on, with its files in ``scratch``."""
+    """The options of the training: ``RecorruptModel`` on crops of ``pictures``.
+
+    It begins with the weight file ``weights``, and its files lie in the folder ``scratch``.
+    """
     patch = _patch(pictures, start)
     train = {
         "type": "PictureCrops", "paths": [str(path) for path in pictures], "least": patch, "seed": seed,
@@ -158,22 +171,23 @@ def options_of(
             "clip_grad_norm": 1.0,
             "precision": resolve_precision("auto", device),
         },
-        "logger": {"print_freq": 2**30, "save_checkpoint_freq": 2**30, "use_tb_logger": False},
+        "logger": {"print_freq": _NO_TIME_SOON, "save_checkpoint_freq": _NO_TIME_SOON, "use_tb_logger": False},
     }
     return check_options(raw, "adapt")
 
 
 def steps(total: int) -> dict[str, Any]:
-    """The part of ``train`` that the number of iterations decides; weights are averaged over a twentieth of them."""
+    """The options of ``train`` that depend on the number of iterations: weights are averaged over a twentieth of
+    them."""
     return {"total_iter": total, "ema_decay": max(0.0, min(0.998, 1 - 20 / total))}
 
 
 def _patch(pictures: Sequence[str | Path], net: Network) -> int:
-    """Side of the patches to learn from, which is also the shortest side that a picture may have."""
+    """Side of the training patches, pixels. It is also the shortest side that a picture may have."""
     multiple = RecorruptModel.patch_multiple(type(net), {})
     longest = _MIN_PATCH
     for path in find_pictures([str(path) for path in pictures]).paths[:_SIZES_READ]:
-        with contextlib.suppress(UserError):  # it is told of when it is read
+        with contextlib.suppress(UserError):  # the fault is reported when the picture is read
             longest = max(longest, min(picture_size(path)))
         if longest >= MAX_PATCH:
             break
