@@ -1,5 +1,8 @@
 """Floor 2: networks, one family a file. ``build_arch`` makes one by name."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from atbsn.archs.base import Network
 from atbsn.registry import ARCHS
 from atbsn.registry.build import build, with_defaults
@@ -7,7 +10,7 @@ from atbsn.registry.build import build, with_defaults
 __all__ = ["build_arch"]
 
 
-def build_arch(options: dict) -> Network:
+def build_arch(options: Mapping[str, Any]) -> Network:
     """Build the architecture ``options["type"]`` with the other entries as its arguments.
 
     ``net.options`` keeps what it was built from, defaults included, tuples as lists; weight files carry it.

@@ -62,9 +62,9 @@ def _join(backend: str, timeout: timedelta) -> None:
     It serves them the same store, in which the dead ones have left their addresses. So each generation has a part of
     the store to itself, and the next one begins when all of this one have met.
     """
-    store, own_rank, size = next(iter(distributed.rendezvous("env://", timeout=timeout)))
+    store, own_rank, size = next(iter(distributed.rendezvous("env://", timeout=timeout)))  # type: ignore[attr-defined]
     generation = store.add("generation", 0)
-    part = distributed.PrefixStore(f"generation {generation}", store)
+    part = distributed.PrefixStore(f"generation {generation}", store)  # type: ignore[attr-defined]
     distributed.init_process_group(backend, store=part, rank=own_rank, world_size=size, timeout=timeout)
     barrier()
     if is_main():

@@ -96,7 +96,7 @@ class _PictureFile:
     def __init__(self, path: Path | None, columns: Mapping[str, Column]) -> None:
         self._path, self._columns = path, columns
         self._file: TextIO | None = None
-        self._writer: csv.DictWriter | None = None
+        self._writer: csv.DictWriter[str] | None = None
 
     def __enter__(self) -> "_PictureFile":
         return self

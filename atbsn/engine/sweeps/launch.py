@@ -77,7 +77,7 @@ class LocalLauncher:
 
 
 class _Process:
-    def __init__(self, process: subprocess.Popen) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     def status(self) -> int | None:

@@ -11,7 +11,7 @@ class SlurmCommand:
 
     def __init__(self, command: list[str], log: str, folder: str, cores: int) -> None:
         self.command, self.log, self.folder, self.cores = command, log, folder, cores
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores)}

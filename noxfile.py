@@ -1,0 +1,113 @@
+"""What is done often, each as one command: ``pip install nox``, ``nox --list``, ``nox -s lint``."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "types", "test"]
+nox.options.reuse_existing_virtualenvs = True
+nox.needs_version = ">=2024.4"
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+
+
+@nox.session(python=PYTHONS)
+def test(session: nox.Session) -> None:
+    """The tests; further words go to pytest: ``nox -s test-3.12 -- tests/ops -x``."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """The tests with the lowest versions that requirements.txt allows."""
+    session.install("uv")
+    session.run("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".[dev]", external=True)
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, format and spelling."""
+    session.install("ruff>=0.17,<0.18", "codespell>=2.4")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Types, strictly."""
+    session.install("-e", ".[dev]")
+    session.run("mypy")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Branch coverage of the tests, as a table and in ``htmlcov/``; below the floor of pyproject.toml it fails."""
+    session.install("-e", ".[dev]", "coverage[toml]>=7.6")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "html")
+    session.run("coverage", "report")
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change a module in one place at a time, and see which changes no test notices.
+
+    ``nox -s mutants -- atbsn/ops/luma.py`` runs ``tests/ops/test_luma.py`` on each; a folder runs the tests of its
+    folder, and further words replace them: ``nox -s mutants -- atbsn/models tests/models tests/test_tenants.py``.
+    """
+    session.install("-e", ".[dev]", "cosmic-ray>=8.3")
+    module, *tests = session.posargs or ["atbsn/ops/luma.py"]
+    path = Path(module)
+    mirrored = Path("tests", *path.parts[1:])
+    if path.suffix:
+        mirrored = mirrored.with_name(f"test_{path.name}")
+    command = f"python -m pytest -x -q -p no:cacheprovider {' '.join(tests) or mirrored}"
+    folder = Path(session.create_tmp())
+    config, results = folder / "mutants.toml", folder / "mutants.sqlite"
+    config.write_text(
+        f"[cosmic-ray]\nmodule-path = {path.as_posix()!r}\ntimeout = 300.0\nexcluded-modules = []\n"
+        f"test-command = {command!r}\n[cosmic-ray.distributor]\nname = 'local'\n"
+    )
+    results.unlink(missing_ok=True)
+    session.run("cosmic-ray", "init", str(config), str(results))
+    session.run("cosmic-ray", "--verbosity", "INFO", "baseline", str(config))
+    session.run("cosmic-ray", "exec", str(config), str(results))
+    session.run("cr-report", "--surviving-only", "--show-diff", str(results))
+    session.run("cr-rate", str(results))
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The page of all options, from the schema."""
+    session.install("-e", ".")
+    session.run("python", "scripts/document_options.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The benchmark against the plain forms: ``nox -s bench -- --seconds 60``."""
+    session.install("-e", ".[dev]")
+    session.run("python", "scripts/benchmark.py", *session.posargs)
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Build the wheel and the source archive, and run both from an empty environment. Nothing is uploaded."""
+    session.install("build>=1.2", "twine>=6")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist")
+    built = sorted(str(path.resolve()) for path in Path("dist").iterdir())
+    session.run("twine", "check", "--strict", *built)
+    for archive in built:
+        with tempfile.TemporaryDirectory() as folder:
+            python = str(Path(folder, "bin", "python"))
+            session.run("python", "-m", "venv", folder)
+            session.run(python, "-m", "pip", "install", "--quiet", archive, external=True)
+            with session.chdir(folder):
+                session.run(python, "-m", "atbsn", "models", external=True)
+                session.run(python, "-m", "atbsn", "options", "show", "quickstart.yml", external=True)
