@@ -35,9 +35,10 @@ from atbsn.data.folder import NoisyFolder
 from atbsn.data.loader import SampleNumbers, train_loader
 from atbsn.data.patches import PatchDataset
 from atbsn.data.store.prepare import PatchPlan, prepare
-from atbsn.engine.commands import positive, run_command
+from atbsn.engine.commands import run_command
 from atbsn.engine.precision import autocast, resolve_precision
 from atbsn.engine.training.trainer import Trainer
+from atbsn.utils.arguments import positive
 from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.files import write_text
 from atbsn.utils.log import logger, progress_bar

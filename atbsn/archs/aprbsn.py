@@ -7,11 +7,11 @@ from torch import Tensor
 
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Tiled, untiled
+from atbsn.ops.constant import WHITE
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
 from atbsn.utils.types import Hole, PositiveInt
 
-WHITE = 255.0
 PADDING = 16
 """Pixels of reflection around a picture to denoise."""
 

@@ -6,13 +6,11 @@ from torch.nn import functional as F
 from atbsn.archs.base import Network, in_full_precision
 from atbsn.archs.unet import ConvLReLU, kaiming_init
 from atbsn.ops import ways
+from atbsn.ops.constant import WHITE
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.upsampling import upsampled_beside
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
-
-WHITE = 255.0
-"""The network computes on [0, 1], as published."""
 
 
 @ARCHS.register

@@ -7,13 +7,11 @@ from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, untiled
 from atbsn.archs.dbsn import RADIUS, DBSNl, NumModules
+from atbsn.ops.constant import WHITE
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.subsample import space_to_batch
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
-
-WHITE = 255.0
-"""The network computes on [0, 1], as published."""
 
 
 @ARCHS.register

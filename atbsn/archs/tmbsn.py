@@ -17,13 +17,11 @@ from atbsn.ops.blind_spot import (
     shift_outwards,
     unrotate,
 )
+from atbsn.ops.constant import WHITE
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole, PositiveInt
-
-WHITE = 255.0
-"""The network computes on [0, 1], as published: its default-initialised biases have that scale."""
 
 PADDING = 16
 """Pixels of reflection around a picture to denoise."""

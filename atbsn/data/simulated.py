@@ -11,6 +11,7 @@ from annotated_types import Ge, Le
 
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import relative_keys, write_examples
+from atbsn.ops.srgb import linear_to_srgb, srgb_to_linear
 from atbsn.pictures import Picture, image_paths, picture_size, read_picture, to_depth
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
@@ -129,8 +130,7 @@ class SimulatedCamera(ImageSet):
 def bayer_mosaic(rgb: np.ndarray) -> np.ndarray:
     """(H, W, 3) sRGB, of any depth, to the noise-free (H, W) float32 raw values in [0, 1] of an RGGB sensor."""
     srgb = to_depth(rgb, np.float32) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    linear = cv2.GaussianBlur(linear, (0, 0), _LENS_BLUR, borderType=cv2.BORDER_REFLECT_101)
+    linear = cv2.GaussianBlur(srgb_to_linear(srgb), (0, 0), _LENS_BLUR, borderType=cv2.BORDER_REFLECT_101)
     camera = np.clip(linear @ np.linalg.inv(_CAMERA_TO_SRGB).T, 0, 1) / _WHITE_BALANCE
     raw = camera[..., 1].copy()
     raw[0::2, 0::2] = camera[0::2, 0::2, 0]
@@ -151,8 +151,7 @@ def develop(raw: np.ndarray, depth: type = np.uint8) -> np.ndarray:
     demosaiced = cv2.cvtColor(padded, cv2.COLOR_BayerRGGB2RGB)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
     camera = (demosaiced.astype(np.float32) - _BLACK) / (_WHITE - _BLACK) * _WHITE_BALANCE
     linear = np.clip(np.minimum(camera, 1) @ _CAMERA_TO_SRGB.T, 0, 1)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return (srgb * (255 if depth == np.uint8 else 65535) + 0.5).astype(depth)
+    return (linear_to_srgb(linear) * (255 if depth == np.uint8 else 65535) + 0.5).astype(depth)
 
 
 def _depth(clean: np.ndarray) -> type:

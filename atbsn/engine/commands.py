@@ -9,11 +9,8 @@ from collections.abc import Callable
 import torch
 
 from atbsn.utils import dist
-from atbsn.utils.arguments import EXIT_STATUS, parse_arguments, positive
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import close_log, logger, set_up_log
-
-__all__ = ["EXIT_STATUS", "parse_arguments", "positive", "run_command"]
 
 _REMEDIES: dict[int | None, str] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space"),

@@ -1,6 +1,7 @@
 """What a training method is: which networks, which losses."""
 
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -162,3 +163,21 @@ def _checksum(network: Network) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def epoch_of(progress: Tensor, epochs: int) -> Tensor:
+    """Which of ``epochs`` equal parts of the run ``progress`` in [0, 1] lies in: 1 ... ``epochs``."""
+    return ((progress * epochs).floor() + 1).clamp(max=epochs)
+
+
+def check_plain(net_class: type[Network]) -> None:
+    """Raise a ``UserError`` unless it is an ordinary network: no blind spot, no input but the picture."""
+    if issubclass(net_class, BlindSpotNetwork):
+        raise UserError(f"network.type: {net_class.__name__} has a blind spot; use an ordinary network, such as UNet")
+    _, _, *others = inspect.signature(net_class.forward).parameters.values()  # self, noisy
+    needed = [each.name for each in others if each.default is each.empty]
+    if needed:
+        raise UserError(
+            f"network.type: {net_class.__name__} needs {', '.join(needed)} beside the picture; "
+            "use an ordinary network, such as UNet"
+        )

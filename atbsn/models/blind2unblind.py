@@ -8,8 +8,7 @@ from torch import Tensor
 
 from atbsn.archs.base import Network
 from atbsn.archs.plain_unet import UNet
-from atbsn.models.base import Model
-from atbsn.models.neighbor2neighbor import epoch_of
+from atbsn.models.base import Model, epoch_of
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeFloat, PositiveInt

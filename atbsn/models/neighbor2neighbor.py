@@ -1,16 +1,14 @@
 """Neighbor2Neighbor's training (Huang et al., CVPR 2021, arXiv 2101.02824)."""
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from atbsn.archs.base import BlindSpotNetwork, Network
-from atbsn.models.base import Model
+from atbsn.archs.base import Network
+from atbsn.models.base import Model, check_plain, epoch_of
 from atbsn.ops.neighbours import draw_neighbours, neighbours
 from atbsn.registry import MODELS
-from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
 
@@ -64,21 +62,3 @@ class Neighbor2NeighborModel(Model):
             "reg": regularisation.detach(),
             "gamma": gamma,
         }
-
-
-def epoch_of(progress: Tensor, epochs: int) -> Tensor:
-    """Which of ``epochs`` equal parts of the run ``progress`` in [0, 1] lies in: 1 ... ``epochs``."""
-    return ((progress * epochs).floor() + 1).clamp(max=epochs)
-
-
-def check_plain(net_class: type[Network]) -> None:
-    """Raise a ``UserError`` unless it is an ordinary network: no blind spot, no input but the picture."""
-    if issubclass(net_class, BlindSpotNetwork):
-        raise UserError(f"network.type: {net_class.__name__} has a blind spot; use an ordinary network, such as UNet")
-    _, _, *others = inspect.signature(net_class.forward).parameters.values()  # self, noisy
-    needed = [each.name for each in others if each.default is each.empty]
-    if needed:
-        raise UserError(
-            f"network.type: {net_class.__name__} needs {', '.join(needed)} beside the picture; "
-            "use an ordinary network, such as UNet"
-        )

@@ -11,8 +11,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load, save_weights
-from atbsn.models.base import Model
-from atbsn.models.neighbor2neighbor import check_plain
+from atbsn.models.base import Model, check_plain
 from atbsn.ops.texture import texture_weight
 from atbsn.registry import ARCHS, MODELS
 from atbsn.utils.errors import UserError

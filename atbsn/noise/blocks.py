@@ -8,6 +8,7 @@ from torch import Tensor
 
 from atbsn.noise.sampling import REACH
 from atbsn.noise.usable import clipped_channels, without_noise
+from atbsn.ops.cosines import dct_matrix
 
 SIDE = 16
 """Pixels: side of a block."""
@@ -150,9 +151,7 @@ def fine_band(radius: int) -> Tensor:
 
     The number of half waves of a function is sqrt(u^2 + v^2), u of them down and v across.
     """
-    steps = torch.arange(SIDE, dtype=torch.float64)
-    cosines = torch.cos(torch.pi / SIDE * steps[:, None] * (steps + 0.5))
-    cosines = cosines / cosines.norm(dim=1, keepdim=True)
+    steps, cosines = torch.arange(SIDE), dct_matrix(SIDE)
     chosen = (steps[:, None] ** 2 + steps**2 >= radius**2).flatten()
     return torch.kron(cosines, cosines)[chosen].T.contiguous()
 

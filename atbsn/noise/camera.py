@@ -20,6 +20,8 @@ from atbsn.noise.jpeg import jpeg, mix_channels, to_rgb, to_ycbcr
 from atbsn.noise.patterns import regular_pattern
 from atbsn.noise.prior import CameraPrior
 from atbsn.ops.constant import Constant
+from atbsn.ops.luma import BT601
+from atbsn.ops.srgb import linear_to_srgb, srgb_to_linear
 
 _STRATA = 4
 """Strata of each half of a Gaussian from which one node is drawn for the mean of what a tone curve makes of noise."""
@@ -31,8 +33,6 @@ _OTHER_GAIN = 1.5
 """Cameras of a table are used at sensor gains up to this factor above and below the table's. Chosen by hand."""
 _BLOTCH = 16
 """Pixels between the nodes of colour blotches."""
-_LUMA = (0.299, 0.587, 0.114)
-"""BT.601's weights of red, green and blue."""
 
 
 class RandomCamera:
@@ -127,7 +127,7 @@ class RandomCamera:
         prior = self.prior
         softness = uniform(pictures, *prior.softness) * chance(pictures, prior.softened)
         srgb = gaussian_blur(pictures / 255, softness.flatten(1).expand(-1, 3))
-        linear = torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+        linear = srgb_to_linear(srgb)
         light = self._of_red_and_blue(pictures, prior.light)
         return (linear * log_uniform(pictures, *prior.exposure) * light).clamp(0, 1)
 
@@ -198,7 +198,7 @@ class RandomCamera:
         weights = torch.cat(
             [
                 _where(luma, torch.full_like(luma, share, dtype=noisy.dtype), green)
-                for share, green in zip(_LUMA, (0, 1, 0), strict=True)
+                for share, green in zip(BT601, (0, 1, 0), strict=True)
             ],
             dim=1,
         )
@@ -249,8 +249,7 @@ class _Tone:
 
     def __call__(self, linear: Tensor) -> Tensor:
         linear = linear.clamp(0, 1)
-        srgb = torch.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear.clamp(min=1e-6) ** (1 / 2.4) - 0.055)
-        srgb = srgb.clamp(0, 1) ** self.exponent
+        srgb = linear_to_srgb(linear).clamp(0, 1) ** self.exponent
         return torch.lerp(srgb, srgb.square() * (3 - 2 * srgb), self.contrast)
 
     def mean(self, linear: Tensor, noise: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-WHITE = 255.0
-"""White, in grey values."""
+from atbsn.ops.constant import WHITE
+
 _MAX_GROWTH = 4
 """Largest ratio of a level before clipping to the largest level after it. Chosen by hand."""
 

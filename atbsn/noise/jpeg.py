@@ -1,16 +1,14 @@
 """JPEG compression of a batch of pictures, as a function of tensors on any device."""
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from atbsn.ops.constant import Constant
+from atbsn.ops.cosines import dct_matrix
+from atbsn.ops.luma import BT601
 
-_TO_YCBCR = torch.tensor(
-    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64
-)
+_TO_YCBCR = torch.tensor([[*BT601], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64)
 _YCBCR, _RGB = Constant(_TO_YCBCR), Constant(torch.linalg.inv(_TO_YCBCR))
 
 _LUMA = Constant(
@@ -76,11 +74,4 @@ def _quantised(x: Tensor, steps: Tensor) -> Tensor:
     return (dct.T @ coefficients @ dct).transpose(-3, -2).flatten(-2).flatten(-3, -2)
 
 
-def _dct_matrix() -> Tensor:
-    frequency, place = torch.meshgrid(torch.arange(8.0), torch.arange(8.0), indexing="ij")
-    cosines = torch.cos(math.pi * (2 * place + 1) * frequency / 16) / 2
-    cosines[0] /= math.sqrt(2)
-    return cosines
-
-
-_DCT = Constant(_dct_matrix())
+_DCT = Constant(dct_matrix(8).float())

@@ -1,7 +1,10 @@
-"""Tensors that never change, kept on every device where they were needed."""
+"""Numbers and tensors that never change; tensors are kept on every device where they were needed."""
 
 import torch
 from torch import Tensor
+
+WHITE = 255.0
+"""White inside the framework, in grey values. Networks that were published for [0, 1] divide by it."""
 
 
 class Constant:

@@ -40,6 +40,15 @@ def from_opponent(x: Tensor) -> Tensor:
 
 
 @cache
+def dct_matrix(side: int) -> Tensor:
+    """The orthonormal DCT-II of ``side`` samples, (side, side) float64: row u has u half waves."""
+    steps = torch.arange(side, dtype=torch.float64)
+    cosines = torch.cos(math.pi / side * (steps + 0.5) * steps[:, None]) * math.sqrt(2 / side)
+    cosines[0] /= math.sqrt(2)
+    return cosines
+
+
+@cache
 def _colours(device: torch.device) -> Tensor:
     rows = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]])
     return F.normalize(rows, dim=1).to(device)
@@ -48,9 +57,7 @@ def _colours(device: torch.device) -> Tensor:
 @cache
 def _dct(device: torch.device) -> Tensor:
     """(64, 1, 8, 8) orthonormal."""
-    u = torch.arange(SIDE)
-    one = torch.cos(math.pi / SIDE * (u + 0.5) * u[:, None]) * math.sqrt(2 / SIDE)
-    one[0] /= math.sqrt(2)
+    one = dct_matrix(SIDE).float()
     return torch.einsum("ui,vj->uvij", one, one).reshape(-1, 1, SIDE, SIDE).to(device)
 
 

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
-_BT601 = (0.299, 0.587, 0.114)
-"""Luma of R'G'B' values (ITU-R BT.601), as JPEG has it."""
+BT601 = (0.299, 0.587, 0.114)
+"""Weights of R, G and B in the luma of gamma-corrected values (ITU-R BT.601), as in JPEG."""
 
 
 def scale_apart(difference: Tensor, luma: float, colour: float) -> Tensor:
@@ -14,6 +14,6 @@ def scale_apart(difference: Tensor, luma: float, colour: float) -> Tensor:
     if luma == colour:
         return difference if luma == 1 else luma * difference
     channels = difference.shape[-3]
-    weights = difference.new_tensor(_BT601 if channels == 3 else [1 / channels] * channels).view(-1, 1, 1)
+    weights = difference.new_tensor(BT601 if channels == 3 else [1 / channels] * channels).view(-1, 1, 1)
     brightness = (difference * weights).sum(dim=-3, keepdim=True)
     return (colour * difference).add_(brightness, alpha=luma - colour)

@@ -4,11 +4,16 @@ The entries ``network``, ``model`` and ``datasets.*`` name a registered class; t
 against the signature of that class (``atbsn.options.check``).
 """
 
-from typing import Annotated, Any, Literal
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from atbsn.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Precision
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Component = dict[str, Any]
 """``{"type": registered name, argument: value, ...}``"""
@@ -41,58 +46,120 @@ class TrainLoader(Section):
     """Loader processes a training process; 0 loads in the training process itself. Changes no result."""
 
 
-class Adam(Section):
+class Optim(Section):
+    """What every optimizer has. Another one is a subclass that names a class of ``torch.optim``, and an entry of
+    ``Train.optim``."""
+
+    FUSED_ON: ClassVar[tuple[str, ...]] = ("cuda",)
+    """Types of devices on which PyTorch has a fused form of it."""
+
+    type: str
+    lr: PositiveFloat
+
+    def arguments(self, device: str) -> dict[str, Any]:
+        """Keywords of the class of ``torch.optim`` for parameters on a device of this type."""
+        return {**self.model_dump(exclude={"type"}), "fused": device in self.FUSED_ON or None}
+
+
+class Adam(Optim):
+    FUSED_ON: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
+
     type: Literal["Adam", "AdamW"]
     lr: PositiveFloat
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.0
 
+    def arguments(self, device: str) -> dict[str, Any]:
+        capturable = {"capturable": True} if device == "cuda" else {}  # as part of a CUDA graph; the sums are the same
+        return {**super().arguments(device), **capturable}
 
-class SGD(Section):
+
+class SGD(Optim):
     type: Literal["SGD"]
     lr: PositiveFloat
     momentum: Fraction = 0.0
     weight_decay: NonNegativeFloat = 0.0
 
 
-LENGTHS = ("hold", "warmup_iter", "step_size")
-"""Lengths in a schedule of the learning rate, iterations or shares; ``milestones`` are more of them."""
-
-
 class Scheduler(Section):
+    """What every schedule of the learning rate has. Another one is a subclass with ``part``, and an entry of
+    ``Train.scheduler``."""
+
+    LENGTHS: ClassVar[tuple[str, ...]] = ()
+    """Fields that are iterations or shares of the training, or lists of them; ``warmup_iter`` is one everywhere."""
+
+    type: str
     warmup_iter: NonNegativeInt | Share = 0
     """Iterations, or their share of the training, over which the learning rate first rises, linearly from
     lr / warmup_iter, to what it would be without; the rest of the schedule stays where it is."""
 
+    def part(self, done: int, total_iter: int, lr: float) -> float:
+        """The part of ``lr`` that is left after ``done`` of ``total_iter`` iterations, lengths being iterations."""
+        raise NotImplementedError
+
+    def rate(self, done: int, total_iter: int, lr: float) -> float:
+        """``part``, less what the warm-up takes off it."""
+        warmup = min(1.0, (done + 1) / self.warmup_iter) if self.warmup_iter else 1.0
+        return self.part(done, total_iter, lr) * warmup
+
+    def with_lengths(self, change: Callable[[float], float]) -> "Self":
+        """The same schedule with ``change`` applied to all of its lengths."""
+        lengths = {name: getattr(self, name) for name in ("warmup_iter", *self.LENGTHS)}
+        return self.model_copy(
+            update={
+                name: list(map(change, length)) if isinstance(length, list) else change(length)
+                for name, length in lengths.items()
+            }
+        )
+
 
 class CosineAnnealing(Scheduler):
     """From lr to eta_min along half a cosine over total_iter, or what hold leaves of it, changed every iteration."""
+
+    LENGTHS: ClassVar[tuple[str, ...]] = ("hold",)
 
     type: Literal["CosineAnnealing"]
     hold: NonNegativeInt | Share = 0
     """Iterations, or their share of the training, at lr before the cosine begins."""
     eta_min: NonNegativeFloat = 0.0
 
+    def part(self, done: int, total_iter: int, lr: float) -> float:
+        low, steps = self.eta_min / lr, max(1, total_iter - self.hold)
+        return low + (1 - low) * (1 + math.cos(math.pi * min(max(0, done - self.hold), steps) / steps)) / 2
+
 
 class Step(Scheduler):
     """lr x gamma every step_size iterations, or shares of the training."""
+
+    LENGTHS: ClassVar[tuple[str, ...]] = ("step_size",)
 
     type: Literal["Step"]
     step_size: PositiveInt | Share
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
+    def part(self, done: int, total_iter: int, lr: float) -> float:
+        return self.gamma ** (done // self.step_size)
+
 
 class MultiStep(Scheduler):
     """lr x gamma at each milestone: iterations, or shares of the training."""
+
+    LENGTHS: ClassVar[tuple[str, ...]] = ("milestones",)
 
     type: Literal["MultiStep"]
     milestones: list[PositiveInt | Share]
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.5
 
+    def part(self, done: int, total_iter: int, lr: float) -> float:
+        return self.gamma ** sum(milestone <= done for milestone in self.milestones)
+
 
 class Constant(Scheduler):
     type: Literal["Constant"]
+
+    def part(self, done: int, total_iter: int, lr: float) -> float:
+        return 1.0
 
 
 class Train(Section):
@@ -123,13 +190,7 @@ class Train(Section):
 
     def in_iterations(self) -> "Train":
         """The same with the lengths of its schedule in iterations, where they are shares of the training."""
-        known = type(self.scheduler).model_fields
-        changes: dict[str, Any] = {
-            name: self._iterations(getattr(self.scheduler, name)) for name in LENGTHS if name in known
-        }
-        if isinstance(self.scheduler, MultiStep):
-            changes["milestones"] = list(map(self._iterations, self.scheduler.milestones))
-        return self.model_copy(update={"scheduler": self.scheduler.model_copy(update=changes)})
+        return self.model_copy(update={"scheduler": self.scheduler.with_lengths(self._iterations)})
 
     def _iterations(self, length: float) -> int:
         return length if isinstance(length, int) else max(1, round(length * self.total_iter))

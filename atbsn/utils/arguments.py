@@ -14,16 +14,6 @@ exit status:
 """Schedulers and torchrun restart what did not end with 0: a stopped training must not look like a finished one."""
 
 
-def parse_arguments(description: str) -> argparse.ArgumentParser:
-    """The arguments that all commands with option files share; a command adds its own."""
-    parser = argparse.ArgumentParser(
-        description=description, epilog=EXIT_STATUS, allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    add_shared(parser)
-    return parser
-
-
 def add_shared(parser: argparse.ArgumentParser) -> None:
     """The option file, overrides, and who started the processes."""
     parser.add_argument(

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch._inductor.exc import CppCompileError
 
-from atbsn.engine.commands import EXIT_STATUS, parse_arguments, run_command
+from atbsn.app.arguments import command_parser
+from atbsn.engine.commands import run_command
 from atbsn.utils import dist
+from atbsn.utils.arguments import EXIT_STATUS
 from atbsn.utils.errors import UserError
 
 
@@ -72,7 +74,7 @@ def test_defects_keep_their_traceback(error):
 
 def test_the_help_tells_the_exit_statuses(capsys):
     with pytest.raises(SystemExit) as caught:
-        parse_arguments("Train.").parse_args(["--help"])
+        command_parser("train").parse_args(["--help"])
     assert caught.value.code == 0 and EXIT_STATUS in capsys.readouterr().out
 
 

@@ -16,8 +16,9 @@ from atbsn.engine.sweeps.file import read_sweep
 from atbsn.engine.sweeps.launch import SlurmLauncher
 from atbsn.engine.sweeps.ledger import Ledger
 from atbsn.engine.sweeps.points import combinations, expand, label_of
-from atbsn.engine.sweeps.schedule import Scheduler, duration, last_words
+from atbsn.engine.sweeps.schedule import Scheduler, last_words
 from atbsn.registry import ARCHS
+from atbsn.utils.durations import exact_duration
 from atbsn.utils.errors import UserError
 
 PATIENCE = 240
@@ -243,10 +244,10 @@ def test_eta_goes_by_points_of_the_same_stage(sweep_file, tmp_path, monkeypatch)
     scheduler = Scheduler(points, record, type("TwoSlots", (), {"slots": 2, "cores": 1}))
     assert scheduler.eta() == "not known yet"
     record.entries[points[0].id].update(status="done", seconds=100.0)
-    assert scheduler.eta() == duration(200)  # four of 100 s, two at a time
+    assert scheduler.eta() == exact_duration(200)  # four of 100 s, two at a time
     record.entries[points[1].id].update(status="failed")
     record.entries[points[2].id].update(seconds=60.0)
-    assert scheduler.eta() == duration(120)
+    assert scheduler.eta() == exact_duration(120)
 
 
 def test_the_last_words_are_the_reason(tmp_path):

@@ -11,6 +11,7 @@ from types import FrameType
 from atbsn.engine.sweeps.launch import Launcher, StartedPoint
 from atbsn.engine.sweeps.ledger import Ledger
 from atbsn.engine.sweeps.points import Point
+from atbsn.utils.durations import exact_duration
 from atbsn.utils.log import logger
 
 _POLL = 0.2
@@ -99,7 +100,7 @@ class Scheduler:
             seconds = entry["seconds"] + running.seconds
             if status == 0 and point.is_there():
                 self.ledger.update(point, status="done", seconds=seconds, handle=None)
-                logger.info("done: %s, %s", point.id, duration(seconds))
+                logger.info("done: %s, %s", point.id, exact_duration(seconds))
             elif self.received is not None:
                 self.ledger.update(point, status="stopped", seconds=seconds, handle=None)
                 logger.info("stopped: %s", point.id)
@@ -143,7 +144,7 @@ class Scheduler:
         seconds = max(left / self.launcher.slots, longest)
         if unknown and not seconds:
             return "not known yet"
-        return f"{duration(seconds)}{' or more' if unknown else ''}"
+        return f"{exact_duration(seconds)}{' or more' if unknown else ''}"
 
     def _expected(self, running: _Running) -> float | None:
         """Seconds a running training will have taken in all, from the iterations in its log."""
@@ -173,12 +174,6 @@ class Scheduler:
             logger.info("stopped by %s; the same command continues", self.received.name)
             return 128 + self.received
         return 2 if failed else 0
-
-
-def duration(seconds: float) -> str:
-    """``1 d 02:03:04``."""
-    days, rest = divmod(round(seconds), 86400)
-    return f"{f'{days} d ' if days else ''}{time.strftime('%H:%M:%S', time.gmtime(rest))}"
 
 
 def last_words(log: Path) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from atbsn.engine.training.trackers import Tracker
 from atbsn.utils import dist
+from atbsn.utils.durations import rough_duration
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 from atbsn.utils.log import logger
@@ -118,7 +119,7 @@ class RunLogger:
         if seconds >= _WATCHED:
             self._pace_is_known = True
             each = seconds / (iteration - self._watch[0])
-            left = duration(each * (total_iter - iteration))
+            left = rough_duration(each * (total_iter - iteration))
             logger.info("%.2g s an iteration: about %s to iteration %d", each, left, total_iter)
 
     @contextlib.contextmanager
@@ -170,14 +171,6 @@ class RunLogger:
         if dist.is_main():
             for tracker in self._trackers:
                 tracker.scalars(iteration, values)
-
-
-def duration(seconds: float) -> str:
-    """In a unit of which there are at least two: ``90 s``, ``12 min``, ``5 h``, ``44 days``."""
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:

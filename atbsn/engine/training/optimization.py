@@ -1,49 +1,26 @@
 """Optimizer, learning rate and weight averaging, from their options."""
 
-import math
-from bisect import bisect_right
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from atbsn.options.schema import Adam, CosineAnnealing, MultiStep, Step, Train
+from atbsn.options.schema import Train
 
 
 def build_optimizer(options: Train, net: nn.Module) -> Optimizer:
     """The optimizer over the parameters of ``net`` that want gradients; fused where the device has it."""
-    arguments = options.optim.model_dump(exclude={"type"})
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    device, adam = parameters[0].device.type, isinstance(options.optim, Adam)
-    if adam and device == "cuda":
-        arguments["capturable"] = True  # as part of a CUDA graph; the arithmetic is the same
-    fused = device == "cuda" or (adam and device == "cpu")
-    return getattr(torch.optim, options.optim.type)(parameters, fused=fused or None, **arguments)
+    optimizer: type[Optimizer] = getattr(torch.optim, options.optim.type)
+    return optimizer(parameters, **options.optim.arguments(parameters[0].device.type))
 
 
 def build_scheduler(options: Train, optimizer: Optimizer) -> LambdaLR:
     """The learning rate as a function of the iteration alone; step it once an iteration."""
     options = options.in_iterations()
-    rate, warmup = _rate(options), options.scheduler.warmup_iter
-    return LambdaLR(optimizer, lambda done: rate(done) * min(1.0, (done + 1) / warmup) if warmup else rate(done))
-
-
-def _rate(options: Train) -> Callable[[int], float]:
-    """Iterations done to the part of ``lr`` that is left."""
-    scheduler, total, lr = options.scheduler, options.total_iter, options.optim.lr
-    if isinstance(scheduler, CosineAnnealing):
-        low, hold = scheduler.eta_min / lr, scheduler.hold
-        steps = max(1, total - hold)
-        return lambda done: low + (1 - low) * (1 + math.cos(math.pi * min(max(0, done - hold), steps) / steps)) / 2
-    if isinstance(scheduler, Step):
-        return lambda done: scheduler.gamma ** (done // scheduler.step_size)
-    if isinstance(scheduler, MultiStep):
-        milestones = sorted(scheduler.milestones)
-        return lambda done: scheduler.gamma ** bisect_right(milestones, done)
-    return lambda done: 1.0
+    rate, total_iter, lr = options.scheduler.rate, options.total_iter, options.optim.lr
+    return LambdaLR(optimizer, lambda done: rate(done, total_iter, lr))
 
 
 class MovingAverage(AveragedModel):

@@ -3,17 +3,16 @@
 import logging
 import math
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 
 from atbsn.engine.training.experiment import RunFolders
-from atbsn.engine.training.loggers import duration
 from atbsn.engine.training.setup import build_trainer, build_training
 from atbsn.engine.training.state import State
 from atbsn.options import Options
-from atbsn.options.schema import LENGTHS, MultiStep, Train
+from atbsn.options.schema import Train
 from atbsn.utils import dist
+from atbsn.utils.durations import rough_duration
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, quiet
 
@@ -40,7 +39,7 @@ def within_minutes(options: Options, minutes: float, device: torch.device, state
         raise UserError("--minutes: for one process; set train.total_iter instead")
     each = _seconds_an_iteration(options, device)
     total_iter = _two_digits(60 * minutes / each)
-    logger.info("%.2g s an iteration: %d iterations take about %s", each, total_iter, duration(each * total_iter))
+    logger.info("%.2g s an iteration: %d iterations take about %s", each, total_iter, rough_duration(each * total_iter))
     return options.model_copy(update={"train": resized(options.train, total_iter)})
 
 
@@ -51,11 +50,7 @@ def resized(train: Train, total_iter: int) -> Train:
     def scaled(length: float) -> float:
         return length and max(1, round(length * ratio)) if isinstance(length, int) else length  # a share stays
 
-    known = type(train.scheduler).model_fields
-    changes: dict[str, Any] = {name: scaled(getattr(train.scheduler, name)) for name in LENGTHS if name in known}
-    if isinstance(train.scheduler, MultiStep):
-        changes["milestones"] = list(map(scaled, train.scheduler.milestones))
-    return train.model_copy(update={"total_iter": total_iter, "scheduler": train.scheduler.model_copy(update=changes)})
+    return train.model_copy(update={"total_iter": total_iter, "scheduler": train.scheduler.with_lengths(scaled)})
 
 
 def _seconds_an_iteration(options: Options, device: torch.device) -> float:

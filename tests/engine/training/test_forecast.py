@@ -5,7 +5,8 @@ import logging
 import pytest
 
 from atbsn.engine.training import loggers
-from atbsn.engine.training.loggers import RunLogger, duration
+from atbsn.engine.training.loggers import RunLogger
+from atbsn.utils.durations import rough_duration
 
 
 @pytest.fixture
@@ -54,4 +55,4 @@ def test_not_where_a_line_has_said_so(said):
     [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (86400, "24 h"), (172_800, "2 days")],
 )
 def test_durations(seconds, text):
-    assert duration(seconds) == text
+    assert rough_duration(seconds) == text

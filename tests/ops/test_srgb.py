@@ -1,0 +1,26 @@
+"""sRGB's curve against the figures of its standard, on tensors and on arrays."""
+
+import numpy as np
+import pytest
+import torch
+
+from atbsn.ops.srgb import linear_to_srgb, srgb_to_linear
+
+# sRGB value of 255 and linear light: IEC 61966-2-1's two branches and their meeting point.
+KNOWN = {0.0: 0.0, 0.04045: 0.0031308, 0.5: 0.2140411, 1.0: 1.0}
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+def test_known_values_both_ways(make):
+    srgb, linear = make(list(KNOWN)), make(list(KNOWN.values()))
+    np.testing.assert_allclose(np.asarray(srgb_to_linear(srgb)), np.asarray(linear), atol=1e-6)
+    np.testing.assert_allclose(np.asarray(linear_to_srgb(linear)), np.asarray(srgb), atol=1e-5)
+
+
+def test_tensors_and_arrays_agree_and_nothing_is_nan():
+    values = torch.linspace(-0.1, 1.1, 1001, dtype=torch.float64, requires_grad=True)
+    for curve in (srgb_to_linear, linear_to_srgb):
+        out = curve(values)
+        np.testing.assert_allclose(out.detach(), curve(values.detach().numpy()), atol=1e-12)
+        assert torch.autograd.grad(out.sum(), values)[0].isfinite().all()
+        assert (out.diff() > 0).all()
