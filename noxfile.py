@@ -46,7 +46,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Branch coverage of the tests, as a table and in ``htmlcov/``; below the floor of pyproject.toml it fails."""
+    """Branch coverage of the tests, as a table and in ``htmlcov/``."""
     session.install("-e", ".[dev]", "coverage[toml]>=7.6")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
     session.run("coverage", "html")

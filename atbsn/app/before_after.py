@@ -18,8 +18,8 @@ _CELL = 64
 _TOLERANCE = 4.0
 """Grey values by which the mean of a square may move. By chance, that of strong white noise (60) moves by 60 / 64."""
 _CLIPPED_TOLERANCE = 0.8
-"""By how much more it may move where black or white has clipped the noise, in units of the standard deviation that is
-left. Clipping moves the mean inwards, and a denoiser moves it back: by 0.399 / 0.584 = 0.68 deviations for Gaussian
+"""How much more the mean may move where black or white has clipped the noise, in units of the standard deviation that
+is left. Clipping moves the mean inwards, and a denoiser moves it back: by 0.399 / 0.584 = 0.68 deviations for Gaussian
 noise around black; the rest is margin."""
 _MIN_SHARE = 0.01
 """Share of clipped pixels from which a square counts as clipped; and share of the picture from which moved colours are
@@ -163,7 +163,7 @@ def _is_grey(picture: np.ndarray) -> bool:
 
 
 def _squares(picture: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each square: its mean, standard deviation and share of pixels that are black or white, each (C,)."""
+    """Yield mean, standard deviation and share of black or white pixels of each square, each (C,)."""
     height, width = picture.shape[:2]
     scale = np.float32(1 / 257 if picture.dtype == np.uint16 else 1)
     rows, columns = (range(0, max(1, side - _CELL // 2), _CELL) for side in (height, width))

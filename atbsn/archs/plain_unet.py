@@ -192,7 +192,7 @@ class UNet(Network):
 
     @torch.no_grad()
     def _initialise(self, variant: VariantName) -> None:
-        """As published. B2U's is PyTorch's own, which stands already."""
+        """Initialise as published. That of B2U is PyTorch's own, which is there already."""
         if variant == "sass":
             kaiming_init(self)
         elif variant == "n2n":

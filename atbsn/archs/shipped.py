@@ -7,7 +7,7 @@ from atbsn.options import option_files
 from atbsn.utils.errors import UserError
 
 FOLDER = Path(__file__).resolve().parents[1] / "weights"
-"""Of the shipped weights, ``<name>.safetensors``, and their model cards, ``<name>.md``."""
+"""The folder of the shipped weights, ``<name>.safetensors``, and their model cards, ``<name>.md``."""
 
 _RUN_NAME = re.compile(r"^name:\s*['\"]?([^\s'\"#]+)", re.MULTILINE)
 _LISTED = 5

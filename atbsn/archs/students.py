@@ -66,7 +66,8 @@ class Stage(nn.Module):
         return [child for child in self.children() if isinstance(child, ReplicateConv)]
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """With ``skip``, of the concatenation of ``x``, up-sampled x2 to the size of ``skip``, and ``skip``."""
+        """With ``skip``, the input is the concatenation of ``x``, up-sampled x2 to the size of ``skip``, and
+        ``skip``."""
         first, *others = self.convolutions()
         if skip is None:
             x = first(x)

@@ -18,7 +18,7 @@ SLOPE = 0.1
 
 
 def channel_multiple(device: torch.device) -> int:
-    """Of how many channels a picture is a multiple for the convolutions: on a GPU it gets channels of zeros.
+    """The number that channels of a picture are padded to a multiple of, with zeros: 8 on a GPU.
 
     Tensor cores want rows of 16 bytes, 8 channels in 16 bits. With 3 channels the first convolution and, at full
     resolution, the widest one (of 2w and the picture, 99 channels at width 48) would have none.
@@ -53,7 +53,7 @@ class ConvLReLU(nn.Module):
         self.conv = Conv2d(in_channels, out_channels, 3, padding=(0, 1) if half_plane else 1)
 
     def forward(self, x: Tensor, margin: int = 0) -> Tensor:
-        """Of ``x``, which may have more channels of zeros than the convolution knows."""
+        """Convolve ``x``, which may have more channels, of zeros, than the convolution has."""
         x = in_full_precision(self._picture, self.conv.weight, x) if self.full_precision else self.conv(x)
         return leaky_relu_below(x, SLOPE, margin)
 

@@ -26,7 +26,7 @@ from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.files import read_tensors, write_atomically
 
 METADATA_KEY = "atbsn"
-"""Where the metadata, as JSON, stands in a safetensors header."""
+"""The key of the metadata, as JSON, in a safetensors header."""
 
 _WRAPPERS = ("module.", "_orig_mod.")
 _NESTS = ("model_weight", "denoiser")

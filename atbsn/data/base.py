@@ -20,7 +20,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveFloat
 
 White = PositiveFloat | Literal["auto"]
-"""Which value of files of 16 bits or floating point is white, as ``read_picture`` takes it."""
+"""The value that is white in files of 16 bits or floating point, as ``read_picture`` takes it."""
 
 _MEMORY_SHARE = 0.8
 """Decoded pictures may take this part of the memory that is available."""
@@ -84,7 +84,7 @@ class ImageSet(ABC):
         return None
 
     def suffix(self, index: int) -> str:
-        """Of the file that picture ``index`` is written to once it is denoised; PNG, where it was a part of one."""
+        """Suffix of the file that the denoised picture ``index`` is written to; PNG, where it was a part of a file."""
         source = self.source(index)
         return ".png" if source is None else written_suffix(source)
 

@@ -12,7 +12,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeInt, PositiveInt
 
 
-class PatchDataset(Dataset[dict[str, Tensor]]):
+class PatchDataset(Dataset[dict[str, Tensor | int]]):
     """Random noisy patches, numbered without end.
 
     Each run of ``len(self)`` sample numbers (an epoch) visits every picture once, in a fresh order, unless the set

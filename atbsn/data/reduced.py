@@ -127,7 +127,7 @@ def non_local_means(samples: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _deep_means(samples: np.ndarray, strength: float) -> np.ndarray:
-    """Of (H, W, C) uint16; h in grey levels of 255."""
+    """Denoise (H, W, C) uint16; h is in grey values of 255."""
     smooth = cv2.fastNlMeansDenoising(samples, [257 * _MEAN_OVER_ROOT * strength], None, *_NLM_SIDES, cv2.NORM_L1)
     return smooth.reshape(samples.shape)
 

@@ -155,7 +155,7 @@ def develop(raw: np.ndarray, depth: type = np.uint8) -> np.ndarray:
 
 
 def _depth(clean: np.ndarray) -> type:
-    """Of what the camera makes of ``clean``."""
+    """The type of the samples that the camera makes of ``clean``."""
     return np.uint8 if clean.dtype == np.uint8 else np.uint16
 
 

@@ -69,5 +69,5 @@ def build_measuring(options: Options) -> Measuring:
 
 
 def results_folder(options: Options) -> Path:
-    """Where atbsn test, atbsn valid and atbsn compare write."""
+    """The folder that atbsn test, atbsn valid and atbsn compare write to."""
     return Path(options.path.root) / "results" / options.name

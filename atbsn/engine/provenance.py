@@ -1,4 +1,4 @@
-"""Where a result comes from: code, versions, weights."""
+"""The origin of a result: code, versions, weights."""
 
 import hashlib
 import platform
@@ -25,7 +25,7 @@ def commit() -> str:
 
 
 def versions() -> str:
-    """Of what numbers may depend on."""
+    """The versions that numbers may depend on."""
     return f"atbsn {atbsn.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
 
 

@@ -57,7 +57,7 @@ class RandomCamera:
     """
 
     size_multiple = 16
-    """Of the height and width of the pictures: a chroma block of a JPEG."""
+    """What height and width of the pictures are multiples of: the side of a chroma block of a JPEG."""
 
     def __init__(self, prior: CameraPrior | None = None, cameras: CameraTable | None = None) -> None:
         self.prior = CameraPrior() if prior is None else prior
@@ -234,7 +234,7 @@ def photons(value: Tensor, gain: Tensor, read: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _RawNoise:
-    """In linear sRGB, (B, 3, H, W): noise of zero mean, the mean of what clipping adds, and defective pixels."""
+    """Noise of zero mean, the mean of what clipping adds, and defective pixels, each (B, 3, H, W) in linear sRGB."""
 
     noise: Tensor
     bias: Tensor

@@ -1,4 +1,4 @@
-"""Which cameras there are: the population that ``RandomCamera`` draws from."""
+"""The population of cameras that ``RandomCamera`` draws from."""
 
 from typing import Annotated, Literal
 

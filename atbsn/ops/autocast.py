@@ -1,4 +1,4 @@
-"""Where a type has to stay as it is."""
+"""Computing in a given type in spite of autocast."""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -218,7 +218,7 @@ def memory_format(x: Tensor) -> torch.memory_format:
 
 
 class _LeakyReLUBelow(torch.autograd.Function):
-    """In one pass over memory, of which only the result is kept for the backward pass."""
+    """Computes it in one pass over memory and keeps only the result for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float, margin: int) -> Tensor:

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 from atbsn.ops.padding import pad_to_multiple
 
 _ROUNDS = 3
-"""Of back projection (Irani and Peleg, CVGIP 1991). Of white noise that was enlarged x2 to x4, E(s) then misses 1 to
-2 % after bicubic interpolation, 7 to 17 % after bilinear; more rounds change less than 2 %."""
+"""Rounds of back projection (Irani and Peleg, CVGIP 1991). Of white noise that was enlarged x2 to x4, E(s) then misses
+1 to 2 % after bicubic interpolation, 7 to 17 % after bilinear; more rounds change less than 2 %."""
 
 
 def denoise_enlarged(denoise: Callable[[Tensor], Tensor], noisy: Tensor, factor: int) -> Tensor:

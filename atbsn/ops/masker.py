@@ -26,7 +26,7 @@ def masked_copies(y: Tensor) -> Tensor:
 
 
 def collect_masked(copies: Tensor) -> Tensor:
-    """From each of the sixteen copies (16 B, C, H, W) the positions where it is blind: (B, C, H, W)."""
+    """Collect from each of the sixteen copies (16 B, C, H, W) the positions where it is blind: (B, C, H, W)."""
     height, width = copies.shape[-2:]
     cells = copies.unflatten(0, (-1, CELL, CELL)).unflatten(-1, (width // CELL, CELL))
     cells = cells.unflatten(-3, (height // CELL, CELL))  # (B, i, j, C, H/4, 4, W/4, 4)
@@ -44,5 +44,5 @@ def _neighbour_mean(y: Tensor) -> Tensor:
 
 
 def position_masks(device: torch.device) -> Tensor:
-    """Where each copy is blind in a cell: (1, 16, 1, 4, 4) bool."""
+    """The positions of a cell at which each copy is blind: (1, 16, 1, 4, 4) bool."""
     return torch.eye(COPIES, dtype=torch.bool, device=device).view(1, COPIES, 1, CELL, CELL)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def recharge(targets: Tensor, noisy: Tensor, index: Tensor | None = None) -> Tensor:
-    """At every pixel one of the targets becomes the noisy value, in all its channels.
+    """Replace one of the targets by the noisy value at every pixel, in all of its channels.
 
     Distilled with an L1 loss summed over the targets, the student so learns a median of the noisy pixel and all
     teachers but one, which keeps detail that the teachers agree to have lost.

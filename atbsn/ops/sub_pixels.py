@@ -11,7 +11,8 @@ NUM_INPUTS = CELL**2 - BLOCK**2
 
 
 def draw_order(x: Tensor) -> Tensor:
-    """For every 5 x 5 cell of ``x`` (B, C, H, W) an order of its pixels: (B, H/5, W/5, 25) int64, 0 to 24 row by row.
+    """Draw an order of the pixels of every 5 x 5 cell of ``x`` (B, C, H, W): (B, H/5, W/5, 25) int64, 0 to 24 row by
+    row.
 
     The first four are one of the 16 blocks of 2 x 2 contiguous pixels, row by row, drawn uniformly; the other 21 follow
     in random order. Drawn from torch's generator, on the device of ``x``.

@@ -16,7 +16,7 @@ from atbsn.utils.log import logger
 __all__ = ["Options", "load_options", "option_files", "read_layers"]
 
 _DATA = "{data}"
-"""In a text, stands for the option ``data``."""
+"""The part of a text that is replaced by the option ``data``."""
 
 
 def load_options(

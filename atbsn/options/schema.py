@@ -6,14 +6,13 @@ against the signature of that class (``atbsn.options.check``).
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from atbsn.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Precision
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+S = TypeVar("S", bound="Scheduler")
 
 Component = dict[str, Any]
 """``{"type": registered name, argument: value, ...}``"""
@@ -23,7 +22,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-"""Of ``train.total_iter``."""
+"""A share of the iterations ``train.total_iter``."""
 
 
 class Section(BaseModel):
@@ -39,7 +38,7 @@ class TrainLoader(Section):
     """Side of the square crop, pixels."""
     use_flip: bool = True
     use_rot: bool = True
-    """With both, all eight orientations of the square."""
+    """Rotate patches by multiples of 90 degrees; with ``use_flip``, all eight orientations of the square."""
     batch_size_per_gpu: Annotated[int, Field(gt=0, le=2**16)] = 8
     """Patches a process takes at once; the global batch is this x processes x train.accum_iter."""
     num_worker_per_gpu: Annotated[int, Field(ge=0, le=2**10)] = 4
@@ -103,7 +102,7 @@ class Scheduler(Section):
         warmup = min(1.0, (done + 1) / self.warmup_iter) if self.warmup_iter else 1.0
         return self.part(done, total_iter, lr) * warmup
 
-    def with_lengths(self, change: Callable[[float], float]) -> "Self":
+    def with_lengths(self: S, change: Callable[[float], float]) -> S:
         """The same schedule with ``change`` applied to all of its lengths."""
         lengths = {name: getattr(self, name) for name in ("warmup_iter", *self.LENGTHS)}
         return self.model_copy(
@@ -115,7 +114,7 @@ class Scheduler(Section):
 
 
 class CosineAnnealing(Scheduler):
-    """From lr to eta_min along half a cosine over total_iter, or what hold leaves of it, changed every iteration."""
+    """The learning rate falls from lr to eta_min along half a cosine over total_iter, or what hold leaves of it."""
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("hold",)
 
@@ -245,7 +244,7 @@ class Test(Section):
 
 class Paths(Section):
     root: str = "."
-    """Where experiments/, tb_logger/ and results/ are made."""
+    """The folder in which experiments/, tb_logger/ and results/ are made."""
     pretrain_network: str | None = None
     """Weights to start from (train) or to use (valid, test)."""
     resume_state: str | None = None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 
 class TimeBudget:
-    """So many seconds from now on, cut short when somebody asks to stop.
+    """A number of seconds from now on, cut short when somebody asks to stop.
 
     Args:
         seconds: from now on.

@@ -74,7 +74,7 @@ def set_up_log(file: Path | None = None, plain: bool = False) -> None:
 
 @contextlib.contextmanager
 def quiet(least: int = logging.WARNING) -> Iterator[None]:
-    """Only what is of level ``least`` or above is logged inside."""
+    """Log only messages of level ``least`` or above inside."""
     level = logger.level
     logger.setLevel(least)
     try:

@@ -1,12 +1,16 @@
 """An installed package works outside of the checkout: option files, weights and all commands travel with it."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 
 import pytest
+import yaml
+
+from atbsn import __version__
 
 
 @pytest.mark.long
@@ -35,6 +39,7 @@ def test_a_wheel_brings_all_that_commands_need(repository, tmp_path):
         assert (tmp_path / "site/atbsn/options/files" / file.relative_to(repository / "options")).is_file()
     for file in (repository / "atbsn/weights").glob("*.*"):
         assert (tmp_path / "site/atbsn/weights" / file.name).read_bytes() == file.read_bytes()
+    assert (tmp_path / "site/atbsn/py.typed").is_file()
     code = "from atbsn.options import load_options as f; print(f('quickstart.yml').name, f('train_atbsn.yml').name)"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
     done = subprocess.run(
@@ -66,3 +71,18 @@ def test_a_wheel_brings_all_that_commands_need(repository, tmp_path):
             [sys.executable, "-m", "atbsn", *arguments], cwd=empty, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+
+
+def test_the_version_stands_in_one_place_and_is_cited(repository):
+    """``atbsn.__version__``; the citation and the changelog follow it."""
+    assert 'version = {attr = "atbsn.__version__"}' in (repository / "pyproject.toml").read_text(encoding="utf-8")
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
+    newest = re.search(r"^## (\S+)", (repository / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest and newest[1] == __version__
+
+
+def test_types_are_shipped(repository):
+    """Type checkers read the annotations of an installed package only beside ``py.typed``."""
+    assert (repository / "atbsn" / "py.typed").is_file()
+    assert "py.typed" in (repository / "pyproject.toml").read_text(encoding="utf-8").split("package-data]")[1]

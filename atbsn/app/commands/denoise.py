@@ -123,7 +123,7 @@ class _Sheets(BeforeAfterObserver):
 
 
 def _say(result: Result, strength: float) -> None:
-    """In a line how it went."""
+    """Report in one line how it went."""
     label = result.task.label
     if result.reason is not None:
         logger.error("%s: %s", label, result.reason)

@@ -86,6 +86,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _in_address(host: str) -> str:
-    """As it stands in the browser."""
+    """The address of the page, as it stands in the browser."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host

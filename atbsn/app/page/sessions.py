@@ -1,4 +1,4 @@
-"""Who is there, and the temporary folder of each, which goes when they go."""
+"""Sessions of the page and their temporary folders, which are removed with them."""
 
 import re
 import secrets

@@ -42,7 +42,7 @@ Adapt = Callable[
 where ``start`` suits them better, and a sentence on how it went. ``on_progress`` is told the share that is done and
 what is going on; as soon as ``should_stop`` says so, the best network until then is given."""
 NoiseCurve = Callable[[np.ndarray], dict[str, Any]]
-"""From (H, W, 3) to ``{"intensity": [...], "level": [[...], [...], [...]], "correlation": ...}``."""
+"""Estimate the noise of (H, W, 3): ``{"intensity": [...], "level": [[...], [...], [...]], "correlation": ...}``."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from atbsn.utils.errors import UserError
 STEPS = 64
 """Units in a grey value."""
 LOUPE = 512
-"""Most pixels of a side that are shown at 1:1 at once."""
+"""Pixels: longest side of a region that is shown at 1:1. Chosen by hand: larger than most screens."""
 _MOST = 2**15 - 1
 
 
@@ -88,7 +88,7 @@ def view_bytes(values: np.ndarray, icc: bytes | None) -> bytes:
 
 
 def _as_srgb(values: np.ndarray, icc: bytes | None) -> np.ndarray:
-    """For a screen; a profile that cannot be read is passed over, as by other viewers."""
+    """Convert to sRGB for a screen; a profile that cannot be read is ignored, as in other viewers."""
     if not icc:
         return values
     with suppress(ImageCms.PyCMSError, OSError):

@@ -22,7 +22,8 @@ Kind = Literal["clean", "noisy"]
 _CLEAN = 0.6
 """Grey values of noise up to which a picture is clean enough at its size: rounding to 8 bits alone is 0.3."""
 _LESS_CLEAN, _SLIGHTLY, _MORE = 1.0, 1.5, 2.0
-"""Up to this noise a picture is reduced by another 1.5, beyond it, or where it could not be measured, by 2."""
+"""Grey values: noise level up to which a picture is reduced by a further 1.5. Beyond it, or where the level could not
+be measured, it is reduced by 2."""
 
 
 class Entry(NamedTuple):
@@ -94,7 +95,7 @@ def build_free(clones: Path, target: Path) -> str:
 
 
 def git_folder(clones: Path, repository: str) -> Path | None:
-    """Where git keeps a clone of ``repository`` (``owner/name``) below ``clones``."""
+    """The folder of a clone of ``repository`` (``owner/name``) below ``clones``."""
     folder = clones / repository.replace("/", "+")
     for git in (folder / ".git", folder):
         if (git / "HEAD").is_file() and (git / "objects").is_dir():

@@ -44,7 +44,7 @@ class Patch(NamedTuple):
     channels: int = 3
 
     def row(self) -> tuple[str | int, ...]:
-        """As it stands in a manifest: depth and channels only where they are not 8-bit RGB."""
+        """The row of a manifest, with depth and channels only where they are not 8-bit RGB."""
         return self[: 4 if self[4:] == ("uint8", 3) else 6]
 
 

@@ -30,7 +30,7 @@ from atbsn.utils.prefetch import prefetch
 
 _PLAN = "plan"
 _JOURNAL_VERSION = 2
-"""Of what is noted for a picture that is done."""
+"""Version of what is noted for a picture that is done."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ _SIXTEEN = 16
 
 
 def of_pairs(noisy: Path, clean: Path) -> Fingerprint:
-    """Of the differences between the pictures of two folders, matched by name.
+    """Measure the differences between the pictures of two folders, matched by name.
 
     Raises:
         UserError: a picture without a partner, or none at all.
@@ -41,14 +41,14 @@ def of_pairs(noisy: Path, clean: Path) -> Fingerprint:
 
 
 def of_model(model: NoiseModel, seed: int = 0) -> Fingerprint:
-    """Of noise drawn from ``model`` on pictures of all intensities."""
+    """Measure noise drawn from ``model`` on pictures of all intensities."""
     generator = torch.Generator().manual_seed(seed)
     pictures = _ramps()
     return Fingerprint.of((model.sample(pictures, generator), pictures) for _ in range(_BATCHES))
 
 
 def of_prior(prior: CameraPrior, pictures: Iterable[Path] = (), seed: int = 0) -> Fingerprint:
-    """Of the noise that cameras drawn from ``prior`` put on ``pictures``; without any, on grey of all intensities.
+    """Measure the noise that cameras drawn from ``prior`` add to ``pictures``; without any, to grey of all intensities.
 
     Raises:
         UserError: a picture cannot be read, or is smaller than 64 x 64 pixels.

@@ -11,7 +11,8 @@ from atbsn.engine.evaluation.evaluator import Column, Row
 
 CONFIDENCE = 0.95
 _RESAMPLES = 9999
-"""Of the bootstrap: SciPy's default, at which the ends of the interval move by a hundredth of its length."""
+"""Resamplings of the bootstrap: SciPy's default, at which the ends of the interval move by a hundredth of its
+length."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _difference(metric: str, method: str, best: str, each: list[float]) -> Diffe
 
 
 def as_rows(found: Sequence[Difference]) -> list[dict[str, Any]]:
-    """For a CSV file: numbers in full."""
+    """The row of a CSV file, with numbers in full."""
     return [
         {
             "metric": each.metric, "method": each.method, "best": each.best, "pictures": each.num_pictures,

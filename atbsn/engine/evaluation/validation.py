@@ -114,7 +114,7 @@ def validate_sets(
 def describe(
     denoiser: Denoiser, metrics: Mapping[str, Column], limit: int | None, weights: str | Path | None
 ) -> dict[str, Any]:
-    """Where figures come from, in plain values: weights, settings, code and protocols."""
+    """The origin of figures, in plain values: weights, settings, code and protocols."""
     return {
         **describe_denoiser(denoiser, weights),
         "limit": limit,

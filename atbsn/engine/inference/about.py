@@ -1,4 +1,4 @@
-"""Which weights denoise, and how: what stands beside results, and tells results of other weights from them."""
+"""A record of the weights and settings that made results, which lies beside them and tells them from others."""
 
 import json
 from hashlib import blake2b

@@ -89,7 +89,7 @@ def is_local(settings: Mapping[str, Any]) -> bool:
 
 
 def strengths(settings: Mapping[str, Any]) -> tuple[float, float]:
-    """Those of brightness and of colour."""
+    """The strengths of brightness and of colour."""
     return _strengths(settings.get("strength", 1.0), settings.get("luma"), settings.get("colour"))
 
 

@@ -12,7 +12,7 @@ from atbsn.utils.log import logger
 
 
 class Known:
-    """Of one network.
+    """What was measured of one network.
 
     Attributes:
         graphs: its passes that are replayed on a GPU.

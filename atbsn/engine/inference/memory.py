@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _SIDE = 256
-"""Of the picture that is watched: large beside what networks pad, small beside what they are used on."""
+"""Pixels: side of the picture whose memory is measured: large beside what networks pad, small beside what they are used
+on."""
 _UNSEEN = 1.25
 """Times what is seen: kernels take memory of their own, and the allocator rounds up."""
 

@@ -14,7 +14,7 @@ from torch import Tensor
 _CHUNK = 2**22
 """Bytes that are copied to pinned memory at a time, while the device fetches those before."""
 _ROWS = 64
-"""Of a picture, that are rounded at once on a CPU: floats of a whole picture would take four times its memory."""
+"""Values of a picture that are rounded at once on a CPU: floats of a whole picture would take four times its memory."""
 
 
 def white_of(dtype: np.dtype[Any]) -> float:
@@ -104,7 +104,7 @@ def _rounded(values: Tensor, dtype: np.dtype[Any], white: float) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _streams(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
-    """To the device and back."""
+    """Moves samples to the device and back."""
     return torch.cuda.Stream(device), torch.cuda.Stream(device)
 
 

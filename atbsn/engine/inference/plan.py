@@ -14,7 +14,7 @@ WORKING = 4 * 2**30
 """Bytes that a pass may take at most, however large the card. Chosen: that is a million pixels and more, beside whose
 arithmetic the starting of kernels is small; more would only be taken from others."""
 SHARE = 0.5
-"""Of the memory that is free, what a pass may take: the other half is for the picture itself, cuDNN's workspaces, what
+"""Share of the free memory that a pass may take: the other half is for the picture itself, cuDNN's workspaces, what
 the allocator cannot use, and a network that takes more than was reckoned."""
 SMALL = 2**18
 """Pixels that are done in one pass without asking: less than 2 GB for any network in float32."""
@@ -49,7 +49,8 @@ class DeviceFacts:
 
     @classmethod
     def of(cls, device: torch.device) -> "DeviceFacts":
-        """Of a device of this machine; ``free_memory`` counts what the process holds but does not use."""
+        """Read the facts of a device of this machine; ``free_memory`` counts what the process holds but does not
+        use."""
         if device.type == "cuda":
             held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
             free = torch.cuda.mem_get_info(device)[0] + held

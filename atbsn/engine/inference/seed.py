@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 _ROWS = 256
-"""Of a picture, that are rounded at once: a few megabytes."""
+"""Rows of a picture that are rounded at once: a few megabytes."""
 
 
 def picture_seed(noisy: Tensor) -> int:

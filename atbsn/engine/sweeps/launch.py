@@ -30,7 +30,7 @@ class Launcher(Protocol):
 
     slots: int
     cores: int
-    """Of one command."""
+    """Number of cores of one command."""
 
     def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[StartedPoint, str | None]:
         """Start ``command`` with its output to ``log``; the job, and what finds it again after this process.

@@ -54,7 +54,7 @@ class Point:
 
     @property
     def folder(self) -> Path:
-        """Where its results come."""
+        """The folder of its results."""
         kind = "experiments" if self.kind == "train" else "results"
         return Path(self.options.path.root) / kind / self.name
 

@@ -21,7 +21,7 @@ _PATIENCE = 10
 
 
 class RunFolders:
-    """Where a training writes, below ``path.root``.
+    """The folders that a training writes to, below ``path.root``.
 
     Args:
         options: checked options of the run.

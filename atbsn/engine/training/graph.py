@@ -121,7 +121,7 @@ class CudaRecorder:
         self._stream = torch.cuda.Stream(device)
 
     def warm_up(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> Outcome:
-        """Not on the default stream: libraries then make the workspaces that a capture needs."""
+        """Run on a stream of its own, so that libraries make the workspaces that a capture needs."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):

@@ -54,7 +54,7 @@ def resized(train: Train, total_iter: int) -> Train:
 
 
 def _seconds_an_iteration(options: Options, device: torch.device) -> float:
-    """Of a training that leaves nothing behind; what it would warn of, the real one says."""
+    """Measure it on a training that leaves nothing behind and warns of nothing, since the real one will."""
     with TemporaryDirectory() as folder, quiet(logging.ERROR):
         changes = {
             "logger": options.logger.model_copy(update={"use_tb_logger": False, "wandb": None}),

@@ -167,7 +167,7 @@ def _completed(settings: Any) -> Any:
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Where two nested dictionaries differ: the path, and a phrase about it."""
+    """Find the first difference of two nested dictionaries: its path, and a phrase about it."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*map(str, old), *new}):
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)

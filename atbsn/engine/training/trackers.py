@@ -134,7 +134,7 @@ class WeightsAndBiases(Tracker):
         self._run.log({name: wandb.Image(picture), "iteration": iteration})
 
     def flush(self) -> None:
-        """It keeps its own files, and sends them when it can."""
+        """Nothing to do: Weights & Biases keeps its own files and sends them when it can."""
 
     def close(self, last: Mapping[str, float]) -> None:
         self._run.summary.update(last)
