@@ -319,3 +319,12 @@ def test_missing_weights_are_named(tmp_path, name, missing, more):
         load_weights(net, path)
     said = f"this {name}: {missing} missing ({', '.join(keys[: min(missing, 20)])}{more}); give its own weights"
     assert said in str(caught.value)
+
+
+def test_weights_of_other_arguments_that_leave_no_trace_in_the_shapes(tmp_path):
+    """``mean`` is a number that the network subtracts: the weights fit any, and are right with one."""
+    made, other = (atbsn.build_arch({"type": "ATBSN", "width": 2, "mean": mean}) for mean in (0.0, 127.5))
+    save_weights(tmp_path / "net.pth", made.state_dict(), {"network": made.options})
+    with pytest.raises(UserError, match=r"net\.pth: its network was made with mean 0\.0, here 127\.5; use the same"):
+        load_weights(other, tmp_path / "net.pth")
+    load_weights(atbsn.build_arch({"type": "ATBSN", "width": 2, "mean": 0.0}), tmp_path / "net.pth")

@@ -157,3 +157,22 @@ def test_what_is_for_other_channels_is_refused(tmp_path: Path) -> None:
     images = build_dataset({"type": "ReducedFolder", "dataroot": str(folder), "factors": [1, 2], "min_side": 64})
     with pytest.raises(UserError, match=r"network\.channels: 1: the camera .* has 3; leave out these pictures"):
         RecorruptModel(build_arch({**TINY, "channels": 1})).prepare(images, seed=0)
+
+
+def test_the_weight_is_that_of_recorrupted_patches_alone() -> None:
+    """Three times the weight is three times their loss; a nearly clean patch of the batch counts as before."""
+    losses = {}
+    for weight in (1.0, 3.0):
+        for clean in ((False, False), (False, True), (True, True)):
+            torch.manual_seed(0)
+            model = RecorruptModel(build_arch(TINY), weight=weight)
+            model.noise = white(10)
+            model.nearly_clean, model.mixed = torch.tensor(clean), any(clean)
+            batch = {"noisy": torch.full((2, 3, 32, 32), 128.0), "index": torch.tensor([0, 1])}
+            losses[weight, clean] = model.losses(batch, torch.tensor(0.0))["loss"].item()
+    assert losses[3.0, (False, False)] == pytest.approx(3 * losses[1.0, (False, False)], rel=1e-5)
+    assert losses[3.0, (True, True)] == losses[1.0, (True, True)]
+    recorrupted = losses[3.0, (False, True)] - losses[1.0, (False, True)]  # twice its half of the mean
+    assert 0 < recorrupted < losses[3.0, (False, True)] and recorrupted == pytest.approx(
+        losses[1.0, (False, False)], rel=0.5
+    )

@@ -372,3 +372,15 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, text: str) -> None:
         CameraTable.read_from(tmp_path / "cameras.json")
     with pytest.raises(UserError, match="cannot be read"):
         CameraTable.read_from(tmp_path / "none.json")
+
+
+def test_shares_are_shares_of_the_pictures() -> None:
+    """Of 64 pictures, the chosen part has banding: an offset of whole rows or columns well above the noise's own."""
+    torch.manual_seed(0)
+    weak = {"shot_noise": (7e-5, 7e-5), "read_offset": -6.0, "banding_level": (1.0, 1.0)}
+    flat = torch.full((64, 3, 64, 64), 100.0)
+    for share in (0.0, 0.25, 1.0):
+        noisy, clean = camera(banding=share, **weak)(flat)
+        noise = (noisy - clean)[:, 1]
+        lines = torch.stack([noise.mean(dim=axis).std(dim=1) for axis in (1, 2)]).amax(dim=0) / noise.std(dim=(1, 2))
+        assert float((lines > 0.4).float().mean()) == pytest.approx(share, abs=0.15)
