@@ -1,6 +1,6 @@
 import pytest
 import torch
-from reference import fill_by_formula, gradient_norm, load_reference
+from golden import fill_by_formula, gradient_norm, load_reference
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F

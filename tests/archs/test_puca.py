@@ -1,6 +1,6 @@
 import pytest
 import torch
-from reference import fill_by_formula, gradient_norm, influence, load_reference
+from golden import fill_by_formula, gradient_norm, influence, load_reference
 from safetensors.torch import load_file
 from torch import Tensor, nn
 

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from reference import gradient_norm, load_reference
+from golden import gradient_norm, load_reference
 from safetensors.torch import load_file
 from torch.nn import functional as F
 

@@ -1,5 +1,5 @@
 import torch
-from reference import load_reference
+from golden import load_reference
 
 from atbsn.ops.adjacent import PAIRS, draw_pairs, replace_adjacent
 

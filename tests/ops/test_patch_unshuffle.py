@@ -1,5 +1,5 @@
 import torch
-from reference import load_reference
+from golden import load_reference
 
 from atbsn.ops.patch_unshuffle import patch_shuffle, patch_unshuffle
 
