@@ -83,9 +83,10 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The page of all options, from the schema."""
-    session.install("-e", ".")
+    """The page of all options from the schema, and the site in ``site/``; a broken link is an error."""
+    session.install("-e", ".[docs]")
     session.run("python", "scripts/document_options.py")
+    session.run("mkdocs", "build", "--strict")
 
 
 @nox.session
