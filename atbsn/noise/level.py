@@ -50,7 +50,7 @@ def noise_level(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> f
 
 
 def sample_blocks(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> np.ndarray:
-    """Cut blocks (N, 16, 16, C) at random places of ``picture`` (H, W, C), the same places in all pictures of its size."""
+    """Cut blocks (N, 16, 16, C) at random places of ``picture`` (H, W, C), the same in all pictures of its size."""
     height, width = (side // SIDE for side in picture.shape[:2])
     chosen = np.random.default_rng(seed).permutation(height * width)[:num_blocks]
     corners = [(SIDE * (number // width), SIDE * (number % width)) for number in chosen]
