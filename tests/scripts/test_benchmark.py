@@ -133,7 +133,10 @@ def test_every_row_is_written_when_it_is_measured_and_time_is_kept(command, tmp_
     status, _ = command("scripts/benchmark.py", *SMALL, "--seconds", "50")
     report = json.loads(file.read_text())
     assert status == 2 and [rows for _, rows in seen] == [0, 1] and len(report["cases"]) == 2
-    assert len(report["not reached"]) == 13 and "Not reached in 50 s: atbsn.denoise(fast)" in file.with_suffix(".md").read_text()
+    assert (
+        len(report["not reached"]) == 13
+        and "Not reached in 50 s: atbsn.denoise(fast)" in file.with_suffix(".md").read_text()
+    )
 
 
 def test_traffic_counts_no_views():
