@@ -105,7 +105,7 @@ def test_valid_options_are_typed():
         ("num_gpu=all", "num_gpu: 'all': "),
         ("network=~", "network: missing"),
         ("network=ATBSN", "network: 'ATBSN': "),
-        ("network.type=~", "network.type: missing; name a registered architecture: APBSN, "),
+        ("network.type=~", "network.type: missing; name a registered architecture: "),
         ("datasets=[]", "datasets: []: "),
         ("train=3", "train: 3: "),
         ("logger.keep_last=0", "logger.keep_last: 0: input should be greater than 0"),
