@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from atbsn.archs import build_arch
+from atbsn.archs.weights import load
 from atbsn.models import build_model
 from atbsn.noise.mosaic import RandomMosaic
 from atbsn.noise.prior import CameraPrior
@@ -53,6 +54,14 @@ def test_a_network_learns_mosaics_from_pictures():
     losses = model({"noisy": torch.rand(2, 3, 64, 64) * 255, "index": torch.zeros(2)}, torch.tensor(0.0))
     losses["loss"].backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.net.parameters())
+
+
+def test_a_training_of_it_reads_pictures(command, write_options, tmp_path):
+    options = write_options(network=NETWORK, model={"type": "RenoiseModel", "raw": True})
+    status, output = command("train", "-opt", options, "--set", f"path.root={tmp_path}", "train.total_iter=2")
+    assert status == 0, output
+    (weights,) = tmp_path.glob("experiments/*/models/net_latest.pth")
+    assert load(weights).channels == 4
 
 
 def test_the_channels_of_the_network_are_checked():
