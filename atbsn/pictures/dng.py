@@ -104,10 +104,10 @@ def black_level(source: bytes, corner: tuple[int, int], size: tuple[int, int]) -
     if rows == columns == 1:
         pixels = np.full((1, 1), levels[0], np.float32)
     else:
-        pixels = np.float32(levels).reshape(rows, columns)[np.ix_(down % rows, across % columns)]
+        pixels = np.asarray(levels, np.float32).reshape(rows, columns)[np.ix_(down % rows, across % columns)]
     for tag, places, axis in ((_BLACK_COLUMNS, across, 0), (_BLACK_ROWS, down, 1)):
         if tag in values:
-            pixels = pixels + np.expand_dims(np.float32(values[tag])[places], axis)
+            pixels = pixels + np.expand_dims(np.asarray(values[tag], np.float32)[places], axis)
     return pixels
 
 

@@ -58,4 +58,4 @@ def unpack(cells: np.ndarray, phase: tuple[int, int], size: tuple[int, int]) -> 
 def by_colour(values: tuple[float, ...], phase: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
     """(H, W) float32: what of R, G, G and B, in ``values``, every pixel of a mosaic has."""
     cells = -(-(size[0] + phase[0]) // 2), -(-(size[1] + phase[1]) // 2)
-    return unpack(np.broadcast_to(np.float32(values), (*cells, CHANNELS)), phase, size)
+    return unpack(np.broadcast_to(np.asarray(values, np.float32), (*cells, CHANNELS)), phase, size)

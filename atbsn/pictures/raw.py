@@ -106,9 +106,11 @@ def _black(
         pixels = dng.black_level(data, corner, size)
         if pixels is not None:
             means = pack(np.broadcast_to(pixels, size), phase).mean(axis=(0, 1), dtype=np.float64)
-            return pixels, tuple(map(float, means))
+            red, green, other, blue = map(float, means)
+            return pixels, (red, green, other, blue)
     level = [float(value) for value in raw.black_level_per_channel]
     colours = raw.raw_pattern
     (down, right), places = phase, ((0, 0), (0, 1), (1, 0), (1, 1))
-    means = tuple(level[colours[(down + row) % 2, (right + column) % 2]] for row, column in places)
+    red, green, other, blue = (level[colours[(down + row) % 2, (right + column) % 2]] for row, column in places)
+    means = red, green, other, blue
     return by_colour(means, phase, size), means
