@@ -1,20 +1,11 @@
 """Picture files to arrays and back: finding them, what they hold besides the pixels, and how each format is written."""
 
 from atbsn.pictures.find import Found, find_pictures, image_paths, walk_pictures
-from atbsn.pictures.image import (
-    Picture,
-    White,
-    from_tensor,
-    picture_size,
-    read_picture,
-    reader,
-    to_depth,
-    to_tensor,
-    write_picture,
-    written_name,
-)
+from atbsn.pictures.image import Picture, from_tensor, to_depth, to_tensor
 from atbsn.pictures.raw import raw_size, read_raw
+from atbsn.pictures.read import White, picture_size, read_picture, reader
 from atbsn.pictures.targets import check_target, suffixes_for
+from atbsn.pictures.write import write_picture, written_name
 
 __all__ = [
     "Found",

@@ -58,7 +58,7 @@ class Directories:
         """One unsigned number, by its code in ``struct``."""
         try:
             return struct.unpack_from(self.order + kind, self.data, position)[0]
-        except struct.error:
+        except (struct.error, OverflowError):
             raise ValueError("the TIFF structure leads outside of the file") from None
 
     def read(self, offset: int, depth: int = 0) -> tuple[tuple[Entry, ...], int]:

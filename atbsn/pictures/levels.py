@@ -4,9 +4,13 @@ from typing import Literal
 
 import numpy as np
 
+from atbsn.pictures.metadata import RefusedError
+
 _BLOCK = 256  # rows that are converted at once
 _USUAL = (1023, 4095, 16383)
 """White of 10, 12 and 14 bits, which laboratory cameras and scanners put into 16 unchanged."""
+_NO_LIGHT = 2.0**32
+"""More than any file counts light up to; maps mark places without data by 1e38 and the like."""
 
 
 def to_level(values: np.ndarray, white: float | Literal["auto"]) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
@@ -19,9 +23,14 @@ def to_level(values: np.ndarray, white: float | Literal["auto"]) -> tuple[np.nda
     Returns:
         The samples; the level, for ``from_level`` and for floating point, None where nothing changed; what is to be
         said.
+
+    Raises:
+        RefusedError: floating point whose largest value tells nothing of white.
     """
     top = float(values.max(initial=0))
     if values.dtype == np.float32:
+        if white == "auto" and top > _NO_LIGHT:
+            raise RefusedError(f"its largest value is {top:.3g}, a mark rather than light", "tell white with --white N")
         level = max(1.0, top) if white == "auto" else white
         said = [f"floating point: {level:g} is taken for white"]
         if white == "auto":
@@ -30,8 +39,9 @@ def to_level(values: np.ndarray, white: float | Literal["auto"]) -> tuple[np.nda
             said.append("its values below 0 become 0")
         if top > level:
             said.append(f"its values above white, up to {top:g}, are cut to {level:g}")
-        scaled = np.clip(values * np.float32(255 / level), 0, 255, dtype=np.float32)
-        return scaled, level, tuple(said)
+        scaled = np.clip(values, 0, level, dtype=np.float32)
+        scaled *= np.float32(255 / level)
+        return np.minimum(scaled, 255, out=scaled), level, tuple(said)
     if white == "auto":
         usual = next((usual for usual in _USUAL if 0 < top <= usual), None)
         bits = usual and usual.bit_length()

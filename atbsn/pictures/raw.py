@@ -9,9 +9,10 @@ import numpy as np
 
 from atbsn.pictures import dng, exif
 from atbsn.pictures.formats.raw import check_complete, is_dng, open_raw, raw_exif
-from atbsn.pictures.image import Picture, reading
+from atbsn.pictures.image import Picture
 from atbsn.pictures.metadata import RefusedError
 from atbsn.pictures.mosaic import Mosaic, by_colour, pack
+from atbsn.pictures.read import reading
 
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
 """EXIF's number of LibRaw's ``flip``."""

@@ -121,7 +121,7 @@ def test_exif_of_a_fuji_is_in_its_preview(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "preview.jpg", exif=camera_block())
     preview = (tmp_path / "preview.jpg").read_bytes()
     data = b"FUJIFILMCCD-RAW".ljust(84, b"\0") + struct.pack(">II", 100, len(preview))
-    found = values(raw._exif(data.ljust(100, b"\0") + preview))
+    found = values(raw.raw_exif(data.ljust(100, b"\0") + preview))
     expected = {
         key: value for key, value in values(camera_block()).items() if key not in ((0, 274), (exif.EXIF, 37500))
     }
@@ -141,7 +141,7 @@ def test_exif_of_a_cr3_is_in_boxes():
     expected = {
         key: value for key, value in values(camera_block("<")).items() if key not in ((0, 274), (exif.EXIF, 37500))
     }
-    assert values(raw._exif(data)) == expected
+    assert values(raw.raw_exif(data)) == expected
 
 
 @pytest.mark.parametrize("grey", [False, True])

@@ -258,6 +258,8 @@ def test_ppm_of_other_programs(tmp_path, header):
     text = b"P3 4 3 15\n" + " ".join(str(value >> 4) for value in values.ravel()).encode()
     (tmp_path / "a.ppm").write_bytes(text)
     assert np.array_equal(read_picture(tmp_path / "a.ppm").rgb, (values >> 4) * 17)
+    (tmp_path / "a.ppm").write_bytes(text.replace(b" ", b" # of 15 12\n"))
+    assert np.array_equal(read_picture(tmp_path / "a.ppm").rgb, (values >> 4) * 17)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +269,29 @@ def test_damaged_ppm_is_refused(tmp_path, data):
     (tmp_path / "a.ppm").write_bytes(data)
     with pytest.raises(UserError, match=r"a\.ppm: cannot be read as a picture"):
         read_picture(tmp_path / "a.ppm")
+
+
+@pytest.mark.parametrize("body", [b"1 2 3", b"1 2 3 x", b"1 2 3 -4", b"1 2 3 70000000000000000000000"])
+def test_damaged_numbers_of_a_ppm_are_refused_in_words(tmp_path, body):
+    (tmp_path / "a.pgm").write_bytes(b"P2 2 2 9\n" + body)
+    with pytest.raises(UserError, match=r"its numbers end early or are damaged|a value above the largest one") as told:
+        read_picture(tmp_path / "a.pgm")
+    assert "invalid literal" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits", "name"),
+    [(0xC1, 12, "a JPEG of 12 bits"), (0xC3, 16, "a JPEG of 16 bits"), (0xF7, 8, "a JPEG-LS")],
+)
+def test_kinds_of_jpeg_that_are_not_decoded_are_named(tmp_path, marker, bits, name):
+    frame = struct.pack(">BBHBHHB", 0xFF, marker, 11, bits, 4, 6, 1) + b"\1\x11\0"
+    thumbnail = (
+        b"\xff\xe1" + struct.pack(">H", 22) + b"\xff\xc0\0\x0b\x08" + bytes(15)
+    )  # its frame is not the picture's
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8" + thumbnail + frame + b"\xff\xd9")
+    for read in (read_picture, picture_size):
+        with pytest.raises(UserError, match=rf"a\.jpg: .*\({name}.*is not decoded here\); convert it to PNG or TIFF"):
+            read(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1])

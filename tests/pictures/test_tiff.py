@@ -1,6 +1,7 @@
 """TIFFs that other programs write: planes, white that is zero, transparency, samples beside the colours, pages."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import tifffile
 from PIL import Image
 
 from atbsn.pictures import Picture, exif, picture_size, read_picture, write_picture
+from atbsn.pictures.metadata import Samples
 from atbsn.pictures.pages import pages
 from atbsn.utils.errors import UserError
 
@@ -93,6 +95,84 @@ def test_tiles(tmp_path, dtype, planar, compression):
     values = rgb if planar == "contig" else rgb.transpose(2, 0, 1).copy()
     write(tmp_path / "a.tif", values, photometric="rgb", planarconfig=planar, tile=(16, 32), compression=compression)
     assert np.array_equal(read_picture(tmp_path / "a.tif").rgb, rgb)
+
+
+PRIVATE = 65000
+
+
+def name_private_tag(path, tag: int) -> None:
+    """What tifffile wrote as a private tag becomes one that it does not let others write."""
+    data = bytearray(path.read_bytes())
+    found = exif.Directories(data)
+    entry = next(entry for entry in found.read(found.first)[0] if entry.tag == PRIVATE)
+    struct.pack_into(found.order + "H", data, entry.position, tag)
+    path.write_bytes(data)
+
+
+def differences(values: np.ndarray, predictor: int) -> np.ndarray:
+    """(H, W, C) as bytes of rows, each less its left neighbour: TIFF 6.0, section 14, and Technical Note 3."""
+    height, width, count = values.shape
+    size = values.dtype.itemsize
+    if predictor == 2:
+        stored = values.view(f"{values.dtype.byteorder}u{size}").astype(f"u{size}")
+        stored[:, 1:] -= stored[:, :-1].copy()
+        return stored.astype(f"{values.dtype.byteorder}u{size}")
+    planes = values.astype(f">f{size}").view(np.uint8).reshape(height, width * count, size)
+    rows = planes.transpose(0, 2, 1).reshape(height, -1, count)
+    stored = rows.copy()
+    stored[:, 1:] = rows[:, 1:] - rows[:, :-1]
+    return stored
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize(("kind", "predictor"), [("u1", 2), ("u2", 2), ("f2", 3), ("f4", 2), ("f4", 3), ("f8", 3)])
+def test_differences_start_anew_in_every_tile(tmp_path, order, planar, channels, kind, predictor):
+    if planar and channels == 1:
+        pytest.skip("one plane is no planes")
+    height, width, side = 37, 53, 16  # tiles over both edges
+    values = noise(height, width, channels, dtype="uint8") if kind == "u1" else noise(height, width, channels)
+    values = (RNG.random(values.shape) if kind[0] == "f" else values).astype(order + kind)
+    padded = np.pad(values, ((0, -height % side), (0, -width % side), (0, 0)))
+    planes = [padded[..., n : n + 1] for n in range(channels)] if planar else [padded]
+    tiles = [
+        zlib.compress(
+            differences(np.ascontiguousarray(plane[top : top + side, left : left + side]), predictor).tobytes()
+        )
+        for plane in planes
+        for top in range(0, height, side)
+        for left in range(0, width, side)
+    ]
+    shape = (channels, height, width) if planar else (height, width, channels) if channels > 1 else (height, width)
+    options = {
+        "photometric": "rgb" if channels > 1 else "minisblack",
+        "extrasamples": [2, 0] if channels == 5 else None,
+    }
+    write(
+        tmp_path / "a.tif", iter(tiles), shape=shape, dtype=order + kind, tile=(side, side), compression="zlib",
+        byteorder=order, bigtiff=kind == "u1",
+        extratags=[(PRIVATE, 3, 1, predictor, True)], **options,
+    )  # fmt: skip
+    name_private_tag(tmp_path / "a.tif", 317)
+    picture = read_picture(tmp_path / "a.tif")
+    colours = values[..., : min(channels, 3)]
+    expected = colours.astype(np.float32) * 255 if kind[0] == "f" else colours
+    assert np.array_equal(picture.rgb, np.broadcast_to(expected, picture.rgb.shape))
+    if channels == 5:
+        scale = 255 if kind[0] == "f" else 1
+        assert np.array_equal(picture.alpha, values[..., 3].astype(picture.alpha.dtype) * scale)
+        assert np.array_equal(picture.extra[..., 0], values[..., 4].astype(picture.extra.dtype))
+
+
+def test_differences_of_a_kind_that_cannot_be_are_refused(tmp_path):
+    write(tmp_path / "a.tif", noise(H, W), compression="zlib", extratags=[(PRIVATE, 3, 1, 3, True)])
+    name_private_tag(tmp_path / "a.tif", 317)
+    with pytest.raises(UserError, match="16 bits are stored as differences of kind 3"):
+        read_picture(tmp_path / "a.tif")
+    write(tmp_path / "b.tif", values := noise(H, W), extratags=[(PRIVATE, 3, 1, 2, True)])
+    name_private_tag(tmp_path / "b.tif", 317)  # of what is not compressed
+    assert np.array_equal(read_picture(tmp_path / "b.tif").rgb[..., 0], values)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16"])
@@ -380,7 +460,7 @@ def test_subsampled_chroma_and_tiles_over_the_edge(tmp_path):
 def test_a_kind_that_nobody_reads_is_named(tmp_path):
     values = noise(H, W, 5, dtype="uint8")
     write(tmp_path / "a.tif", values, photometric="separated", planarconfig="contig", extrasamples=["unassalpha"])
-    with pytest.raises(UserError, match=r"a\.tif: .*5 samples of 8 bits, colours 5\); save it as RGB"):
+    with pytest.raises(UserError, match=r"a\.tif: .*5 samples of 8 bits, CMYK\); save it as RGB"):
         read_picture(tmp_path / "a.tif")
 
 
@@ -392,3 +472,65 @@ def test_an_orientation_turns_the_picture_whatever_the_type_of_its_tag(tmp_path,
     expected = np.rot90(stored, -1)
     assert np.array_equal(read_picture(tmp_path / "a.tif").rgb, expected)
     assert picture_size(tmp_path / "a.tif") == expected.shape[:2]
+
+
+@pytest.mark.parametrize("big", [False, True])
+def test_a_directory_far_outside_is_said_in_words(tmp_path, big):
+    head = b"II+\0\x08\0\0\0" + b"\xff" * 8 if big else b"II*\0" + b"\xff" * 4
+    (tmp_path / "a.tif").write_bytes(head)
+    for read in (read_picture, picture_size):
+        with pytest.raises(UserError, match="the TIFF structure leads outside of the file"):
+            read(tmp_path / "a.tif")
+
+
+def test_of_a_tag_that_is_there_twice_the_first_counts(tmp_path):
+    values = noise(H, W, dtype="uint8")
+    write(tmp_path / "a.tif", values)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    found = exif.Directories(data)
+    entries = found.read(found.first)[0]
+    second = next(entry for entry in entries if entry.tag == 258)  # BitsPerSample becomes a second width
+    struct.pack_into("<HHIHH", data, second.position, 256, 3, 1, 5, 0)
+    (tmp_path / "a.tif").write_bytes(data)
+    assert picture_size(tmp_path / "a.tif") == (H, W)
+
+
+def test_samples_of_another_size_than_the_tags_state_are_refused(tmp_path, monkeypatch):
+    write(tmp_path / "a.tif", noise(H, W, 3, dtype="uint8"), photometric="rgb")
+    monkeypatch.setattr(
+        "atbsn.pictures.formats.tiff.samples_of", lambda image: (Samples(np.zeros((W, H, 3), np.uint8)), ())
+    )
+    with pytest.raises(UserError, match=f"not of the size {W}x{H} that its tags state"):
+        read_picture(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("method", "name"), [(50001, "WebP"), (34712, "JPEG 2000"), (12345, "method 12345")])
+def test_a_compression_that_is_not_decoded_is_named(tmp_path, method, name):
+    write(tmp_path / "a.tif", noise(H, W, 3, dtype="uint8"), photometric="rgb")
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    found = exif.Directories(data)
+    entry = next(entry for entry in found.read(found.first)[0] if entry.tag == 259)
+    struct.pack_into("<H", data, entry.position + 8, method)
+    (tmp_path / "a.tif").write_bytes(data)
+    with pytest.raises(UserError, match=f"compressed by {name}, which is not decoded here.*; save it without"):
+        read_picture(tmp_path / "a.tif")
+
+
+def test_marks_of_missing_data_are_no_white(tmp_path):
+    values = RNG.random((H, W)).astype(np.float32)
+    values[:3] = 3.4e38
+    write(tmp_path / "a.tif", values)
+    with pytest.raises(UserError, match=r"3.4e\+38, a mark rather than light\); tell white with --white N"):
+        read_picture(tmp_path / "a.tif")
+    picture = read_picture(tmp_path / "a.tif", white=1)
+    assert np.allclose(picture.rgb[3:, :, 0], values[3:] * 255) and (picture.rgb[:3] == 255).all()
+
+
+def test_eight_bits_multiplied_by_transparency_are_divided_to_the_nearest(tmp_path):
+    alpha = np.array([[50, 100, 200, 255]], np.uint8)
+    colour = np.array([[25, 33, 77, 128]], np.uint8)
+    values = np.dstack([colour, colour, colour, alpha])
+    write(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["assocalpha"])
+    picture = read_picture(tmp_path / "a.tif")
+    assert np.array_equal(picture.rgb[..., 0], np.round(colour * 255.0 / alpha).astype(np.uint8))
+    assert np.array_equal(picture.alpha, alpha)

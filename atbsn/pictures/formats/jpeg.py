@@ -7,6 +7,7 @@ from mmap import mmap
 from typing import BinaryIO
 
 import numpy as np
+from PIL import UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from atbsn.pictures import xmp
@@ -35,6 +36,9 @@ _GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 """The header of ISO 21496-1's segment."""
 _LONGEST = 65533  # bytes in a segment
 _END = b"\xff\xd9"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+"""Markers of a frame's header, whose first number is the bits of a sample: T.81, table B.1."""
+_JPEG_LS = 0xF7  # ITU-T T.87, C.1.1
 _AT_ONCE = 2**20
 """Bytes that are searched for markers at a time."""
 
@@ -134,13 +138,34 @@ def _behind_marker(data: bytes, start: int) -> int | None:
 
 def _open(file: BinaryIO) -> JpegImageFile:
     """The photograph; refuses stereo pairs and panoramas. A preview, a gain map or a depth map behind it is none."""
-    image = open_image(file, "JPEG")  # which also opens what Pillow calls MPO
+    try:
+        image = open_image(file, "JPEG")  # which also opens what Pillow calls MPO
+    except UnidentifiedImageError as error:
+        file.seek(0)
+        kind = _kind_not_read(file.read())
+        if kind:
+            raise RefusedError(f"{kind}, which is not decoded here", "convert it to PNG or TIFF") from error
+        raise
     assert isinstance(image, JpegImageFile)
     entries = getattr(image, "mpinfo", {}).get(0xB002, [])
     kinds = [entry["Attribute"]["MPType"] for entry in entries[1:]]
     if any(kind.startswith("Multi-Frame") for kind in kinds):
         raise RefusedError(f"a stereo pair or a panorama of {len(entries)} pictures", "save each as a file of its own")
     return image
+
+
+def _kind_not_read(data: bytes) -> str | None:
+    """What a JPEG is that Pillow does not open; None where that is no reason."""
+    at = 2
+    while (behind := _behind_marker(data, at)) is not None and behind + 3 <= len(data):
+        kind = data[behind - 1]
+        if kind == _JPEG_LS:
+            return "a JPEG-LS"
+        if kind in _FRAMES:
+            bits = data[behind + 2]
+            return f"a JPEG of {bits} bits" if bits != 8 else None
+        at = behind + int.from_bytes(data[behind : behind + 2], "big")
+    return None
 
 
 def _cut_off(values: np.ndarray) -> str:

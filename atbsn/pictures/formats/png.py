@@ -1,26 +1,23 @@
 """PNG: its chunks, read without the pixels and set into what was encoded."""
 
 import io
-import os
 import struct
 import zlib
-from collections.abc import Iterator
-from mmap import mmap
+from mmap import ACCESS_READ, mmap
 from typing import BinaryIO
 
 import cv2
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from atbsn.pictures import exif
+from atbsn.pictures import exif, xmp
+from atbsn.pictures.chunks import LONGEST_TEXT, chunk, packet, raw_profile, sound, walk, xmp_text
 from atbsn.pictures.formats.codec import Codec, Holds
 from atbsn.pictures.metadata import CodePoints, Decoded, Metadata, RefusedError, Samples, check_single
 from atbsn.pictures.pillow import as_image, decoded, open_image, orientation_of, samples_of, upright_size
 
 _KEPT = (b"cHRM", b"gAMA", b"sRGB", b"mDCV", b"cLLI", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
 _COLOURS = _KEPT[:3]
-_XMP = b"XML:com.adobe.xmp\0"
-_LONGEST_TEXT = 2**26  # bytes that a packet, a text or a profile may unpack to: 64 MiB
 _BEHIND_HEADER = 8 + 25  # the signature and IHDR
 
 
@@ -36,18 +33,27 @@ class Png(Codec):
         return data[:8] == b"\x89PNG\r\n\x1a\n"
 
     def read_size(self, file: BinaryIO, page: int | None) -> tuple[int, int]:
-        image = _open(file)
-        return upright_size(image, orientation_of(_metadata(image, file)))
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as mapped:
+            data: bytes | mmap = mapped
+            try:
+                image = _open(file)
+            except UnidentifiedImageError:  # perhaps for a chunk beside the picture, which is no reason
+                data, damaged = sound(mapped)
+                if not damaged:
+                    raise
+                image = _open(io.BytesIO(data))
+            return upright_size(image, orientation_of(_metadata(image, data)))
 
     def decode(self, data: bytes, page: int | None) -> Decoded:
-        file = io.BytesIO(data)
-        image = _open(file)
-        found = _metadata(image, file)
-        if data[24] == 16:  # the bit depth in IHDR
-            samples, warnings = _decode16(image, data), tuple[str, ...]()
+        whole, damaged = sound(data)
+        image = _open(io.BytesIO(whole))
+        found = _metadata(image, whole)
+        if whole[24] == 16:  # the bit depth in IHDR
+            samples, warnings = _decode16(image, whole), tuple[str, ...]()
         else:
+            _state_key(image, whole)
             samples, warnings = samples_of(image)
-        return decoded(samples, found, orientation_of(found), warnings)
+        return decoded(samples, found, orientation_of(found), damaged + warnings)
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
         data = _encode16(samples.values) if samples.values.dtype == np.uint16 else _encode8(samples)
@@ -67,8 +73,8 @@ class Png(Codec):
         if picture.exif:
             chunks.append((b"eXIf", picture.exif.removeprefix(exif.PREFIX)))
         if picture.xmp:
-            chunks.append((b"iTXt", _XMP + bytes(4) + picture.xmp))
-        return data[:_BEHIND_HEADER] + b"".join(_chunk(*chunk) for chunk in chunks) + data[_BEHIND_HEADER:]
+            chunks.append((b"iTXt", xmp_text(picture.xmp)))
+        return data[:_BEHIND_HEADER] + b"".join(chunk(*each) for each in chunks) + data[_BEHIND_HEADER:]
 
 
 CODEC = Png()
@@ -76,8 +82,8 @@ CODEC = Png()
 
 def _open(file: BinaryIO) -> Image.Image:
     # Pillow's own limit of 1 MiB for a text or a profile is less than some programs write, and we keep.
-    PngImagePlugin.MAX_TEXT_CHUNK = _LONGEST_TEXT
-    PngImagePlugin.MAX_TEXT_MEMORY = 2 * _LONGEST_TEXT
+    PngImagePlugin.MAX_TEXT_CHUNK = LONGEST_TEXT
+    PngImagePlugin.MAX_TEXT_MEMORY = 2 * LONGEST_TEXT
     try:
         image = open_image(file, "PNG")
     except ValueError as error:
@@ -88,69 +94,77 @@ def _open(file: BinaryIO) -> Image.Image:
     return image
 
 
-_TOO_LONG = f"a text or a profile in it is over the limit of {_LONGEST_TEXT >> 20} MiB"
+_TOO_LONG = f"a text or a profile in it is over the limit of {LONGEST_TEXT >> 20} MiB"
 
 
-def _metadata(image: Image.Image, file: BinaryIO) -> Metadata:
+def _metadata(image: Image.Image, data: bytes | mmap) -> Metadata:
     """What an opened PNG says besides its pixels, wherever it stands in the file."""
-    found, notes, xmp, cicp = None, [], None, None
-    for kind, body in _chunks(file, (b"eXIf", b"cICP", *_KEPT)):
-        packet = _packet(body) if kind == b"iTXt" and xmp is None else None
-        if packet is not None:
-            xmp = packet
-        elif kind == b"eXIf":
-            found = exif.PREFIX + body.removeprefix(exif.PREFIX)
-        elif kind == b"cICP" and len(body) == 4:
-            cicp = CodePoints(body[0], body[1], body[2], bool(body[3]))
-        elif kind != b"cICP":
-            notes.append((f"PNG:{kind.decode()}", body))
+    found = _Found()
+    for kind, start, end in walk(data):
+        if kind in (b"eXIf", b"cICP", *_KEPT):
+            found.take(kind, data[start:end])
     return Metadata(
         icc=image.info.get("icc_profile"),
-        cicp=cicp,
-        exif=found,
-        xmp=xmp,
-        notes=tuple(notes),
+        cicp=found.cicp,
+        exif=found.exif,
+        xmp=found.xmp,
+        iptc=found.iptc,
+        notes=tuple(found.notes),
         dpi=image.info.get("dpi"),
     )
 
 
-def _chunks(file: BinaryIO, kinds: tuple[bytes, ...]) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of these kinds; the others are skipped unread. The file's position stays."""
-    position = file.tell()
-    file.seek(8)
-    while len(header := file.read(8)) == 8:
-        length, kind = struct.unpack(">I4s", header)
-        if kind in kinds:
-            body = file.read(length)
-            if len(body) == length:
-                yield kind, body
-            file.seek(4, os.SEEK_CUR)
-        else:
-            file.seek(length + 4, os.SEEK_CUR)
-    file.seek(position)
+class _Found:
+    """What the chunks say; their own kinds go before ImageMagick's texts, whatever the order."""
+
+    def __init__(self) -> None:
+        self.cicp: CodePoints | None = None
+        self.exif: bytes | None = None
+        self.xmp: bytes | None = None
+        self.iptc: bytes | None = None
+        self.notes: list[tuple[str, bytes]] = []
+
+    def take(self, kind: bytes, body: bytes) -> None:
+        text, raw = packet(body) if kind == b"iTXt" else None, raw_profile(kind, body)
+        if kind == b"eXIf":
+            self.exif = exif.PREFIX + body.removeprefix(exif.PREFIX)
+        elif kind == b"cICP":
+            if len(body) == 4:
+                self.cicp = CodePoints(body[0], body[1], body[2], bool(body[3]))
+        elif text is not None:
+            self.xmp = text
+        elif raw is None or not self._take_raw(*raw):
+            self.notes.append((f"PNG:{kind.decode()}", body))
+
+    def _take_raw(self, name: str, content: bytes) -> bool:
+        """Whether its text may go, since what it says is written in another way."""
+        if name == "iptc":
+            self.iptc = content if content.startswith(b"8BIM") else self.iptc
+            return False
+        if name == "xmp" or (name == "app1" and content.startswith(xmp.STANDARD)):
+            self.xmp = self.xmp or content.removeprefix(xmp.STANDARD)
+            return True
+        if name in ("exif", "app1"):
+            self.exif = self.exif or exif.PREFIX + content.removeprefix(exif.PREFIX)
+            return True
+        return False
 
 
-def _packet(body: bytes) -> bytes | None:
-    """The XMP packet in an iTXt chunk; None for other texts."""
-    if not body.startswith(_XMP) or len(body) < len(_XMP) + 4:
-        return None
-    compressed, rest = body[len(_XMP)], body[len(_XMP) + 2 :]
-    _, _, packet = rest.split(b"\0", 2) if rest.count(b"\0") >= 2 else (b"", b"", b"")
-    if not compressed:
-        return packet
-    unpacker = zlib.decompressobj()
-    try:
-        packet = unpacker.decompress(packet, _LONGEST_TEXT)
-    except zlib.error:
-        return None
-    return packet if unpacker.eof else None
+def _state_key(image: Image.Image, data: bytes | mmap) -> None:
+    """Say the sample that is transparent as the samples are given: Pillow widens grey of few bits, but not always this.
+
+    Only its lowest bits count (PNG, third edition, 11.3.2.1).
+    """
+    bits, colours = data[24], data[25]
+    top = 2**bits - 1
+    key = next((data[start:end] for kind, start, end in walk(data) if kind == b"tRNS"), b"")
+    if colours == 0 and len(key) == 2:
+        image.info["transparency"] = (int.from_bytes(key, "big") & top) * 255 // top
+    elif colours == 2 and len(key) == 6:
+        image.info["transparency"] = tuple(number & top for number in struct.unpack(">3H", key))
 
 
-def _chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def _decode16(image: Image.Image, data: bytes) -> Samples:
+def _decode16(image: Image.Image, data: bytes | mmap) -> Samples:
     """Pillow checks the data, which OpenCV would hand out by halves, and decodes grey."""
     image.load()
     key = image.info.get("transparency")

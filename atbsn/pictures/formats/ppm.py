@@ -10,6 +10,7 @@ from atbsn.pictures.formats.codec import Codec, Holds
 from atbsn.pictures.metadata import Decoded, Metadata, RefusedError, Samples, check_pixels
 
 _HEADER = re.compile(rb"P([2356])" + rb"(?:\s+(?:#[^\n]*\n\s*)*)(\d{1,9})" * 3 + rb"\s")
+_COMMENT = re.compile(rb"#[^\n]*")
 
 
 class Ppm(Codec):
@@ -33,7 +34,10 @@ class Ppm(Codec):
         values: np.ndarray
         deep = top > 255
         if kind in (2, 3):
-            values = np.array(data[start:].split()[: np.prod(shape)], np.uint16).reshape(shape)
+            numbers = _COMMENT.sub(b"", data[start:]).split()[: int(np.prod(shape))]
+            if len(numbers) < np.prod(shape) or not all(map(bytes.isdigit, numbers)):
+                raise ValueError("its numbers end early or are damaged")
+            values = np.minimum([int(number) for number in numbers], top + 1).astype(np.uint32).reshape(shape)
         else:
             values = np.frombuffer(data, ">u2" if deep else np.uint8, int(np.prod(shape)), start).reshape(shape)
         if values.max(initial=0) > top:

@@ -14,12 +14,27 @@ from atbsn.pictures.colour import profile
 from atbsn.pictures.exif import Entry
 from atbsn.pictures.formats.codec import Codec, Holds
 from atbsn.pictures.metadata import Coding, Decoded, Metadata, RefusedError, Samples, check_pixels, choose_page
-from atbsn.pictures.pages import Page, full_size, main_pages, needs_bytes, pages, stored_samples
+from atbsn.pictures.pages import COMPRESSION, PHOTOMETRIC, RGB, YCBCR, Page, full_size, main_pages, pages
 from atbsn.pictures.pillow import decoded, in_srgb, open_image, samples_of
+from atbsn.pictures.stored import LOSSLESS, PLAINLY, needs_bytes, stored_samples
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _INCH, _CENTIMETRE = 2, 3
 _ORIENTATION = 274
+_DECODED = LOSSLESS | {2, 3, 4, 7, 32771, 32809}
+"""Fax in three kinds and one of words, JPEG, ThunderScan: what libtiff decodes besides, as Pillow builds it."""
+_METHODS = {
+    6: "JPEG of the old kind",
+    33003: "JPEG 2000",
+    33005: "JPEG 2000",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    50001: "WebP",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+_COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
 
 
 class Tiff(Codec):
@@ -36,28 +51,26 @@ class Tiff(Codec):
     def read_size(self, file: BinaryIO, page: int | None) -> tuple[int, int]:
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             found, _ = _choose(data, page)
-            width, height = found.size
-            return (width, height) if found.orientation >= 5 else (height, width)
+            return _upright_size(found)
 
     def decode(self, data: bytes, page: int | None) -> Decoded:
         found, warnings = _choose(data, page)
         known = _metadata(data, found)
         if needs_bytes(found, data):
-            samples = stored_samples(data, found)
-            orientation = found.orientation
+            samples, orientation = stored_samples(data, found), found.orientation
             if samples.extra:
                 warnings += (_extra_samples(samples.extra),)
         else:
-            image = _by_pillow(data, found)
-            turned = isinstance(
-                getattr(image, "tag_v2", {}).get(_ORIENTATION), int
-            )  # Pillow turns a TIFF itself, if the type is right
-            samples, more = samples_of(image)
+            image, samples, turned, more = _by_pillow(data, found)
+            warnings += more
             known = in_srgb(image, known)
-            orientation, warnings = 1 if turned else found.orientation, warnings + more
+            orientation = 1 if turned else found.orientation
             if found.extra == (0,) and samples.values.shape[2] == 3:
                 warnings += ("its fourth sample, of no stated meaning, is left out",)
-        return decoded(samples, known, orientation, warnings)
+        result, stated = decoded(samples, known, orientation, warnings), _upright_size(found)
+        if result.samples.values.shape[:2] != stated:
+            raise ValueError(f"its samples are not of the size {stated[1]}x{stated[0]} that its tags state")
+        return result
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
         """Code without loss."""
@@ -117,13 +130,34 @@ def _extra_samples(count: int) -> str:
     return f"{count} samples of no stated meaning are kept as they are"
 
 
-def _by_pillow(data: bytes, page: Page) -> Image.Image:
+def _by_pillow(data: bytes, page: Page) -> tuple[Image.Image, Samples, bool, tuple[str, ...]]:
+    """The page as Pillow opens it, its samples, whether they are upright already, and what is to be said of them."""
     try:
-        return open_image(io.BytesIO(_pointing_at(data, page)), "TIFF")
-    except UnidentifiedImageError as error:
-        bits = "/".join(map(str, sorted(page.depths)))
-        kind = f"{page.samples} samples of {bits} bits, colours {page.number(262, 1)}"
-        raise RefusedError(f"Pillow does not read TIFFs of its kind: {kind}", "save it as RGB") from error
+        image = open_image(io.BytesIO(_pointing_at(data, page)), "TIFF")
+        # Pillow turns a TIFF itself, if the type of the tag is right, and then has no such tag.
+        turned = isinstance(getattr(image, "tag_v2", {}).get(_ORIENTATION), int)
+        samples, warnings = samples_of(image)
+        return image, samples, turned, warnings
+    except OSError as error:
+        method = page.number(COMPRESSION, 1)
+        if method not in _DECODED:
+            name = _METHODS.get(method, f"method {method}")
+            raise RefusedError(f"it is compressed by {name}, which is not decoded here", PLAINLY) from error
+        if page.number(PHOTOMETRIC, RGB) == YCBCR and page.is_planar:
+            raise RefusedError("its brightness and its colours are stored apart", "save it as RGB") from error
+        if isinstance(error, UnidentifiedImageError):
+            bits = "/".join(map(str, sorted(page.depths)))
+            kind = (
+                f"{page.samples} samples of {bits} bits, {_COLOURS.get(page.number(PHOTOMETRIC, RGB), 'other colours')}"
+            )
+            raise RefusedError(f"Pillow does not read TIFFs of its kind: {kind}", "save it as RGB") from error
+        raise
+
+
+def _upright_size(page: Page) -> tuple[int, int]:
+    """Height and width after turning."""
+    width, height = page.size
+    return (width, height) if page.orientation >= 5 else (height, width)
 
 
 def _pointing_at(data: bytes, page: Page) -> bytes:

@@ -28,7 +28,7 @@ from atbsn.app.main import run
 from atbsn.engine.training import checkpoint, experiment, setup, state, validation
 from atbsn.engine.training.loggers import RunLogger
 from atbsn.engine.training.trainer import Trainer
-from atbsn.pictures import Picture, image, write_picture
+from atbsn.pictures import Picture, write, write_picture
 from atbsn.registry import ARCHS, DATASETS, MODELS
 from atbsn.utils import files
 
@@ -330,7 +330,7 @@ def arm(at: At, act: Callable[[], None]) -> None:
     elif word == "prune":
         _wrap(checkpoint, "prune", before=reached)
     elif word in ("half", "whole"):
-        for module in (files, WEIGHTS, state, image):
+        for module in (files, WEIGHTS, state, write):
             module.write_atomically = _interrupted(files.write_atomically, word, name, is_due, act)
     else:
         raise ValueError(at.point)

@@ -1,5 +1,7 @@
 """How many pictures are in memory at once: by their size, whatever their number."""
 
+import ctypes
+import sys
 from threading import Condition
 
 
@@ -49,3 +51,15 @@ class Memory:
 
     def _has_room(self, size: int) -> bool:
         return self._held == 0 or self._held + size <= self._limit
+
+
+def give_back() -> None:
+    """Hand memory that was freed back to the system, where the C library keeps it otherwise: glibc's, on Linux.
+
+    Reading, denoising and writing go on in threads of their own, and each keeps what it freed for itself: beside a
+    picture of 100 megapixels about 200 MB, which the next step takes anew.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)

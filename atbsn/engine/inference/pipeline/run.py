@@ -1,54 +1,26 @@
 """From files to files: reading, denoising and writing at once, in memory that does not grow with their number."""
 
-import errno
 import os
-import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import count
-from typing import Any, NamedTuple, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.pipeline.flights import Flights, Result
 from atbsn.engine.inference.pipeline.memory import Memory
 from atbsn.engine.inference.pipeline.record import Record
-from atbsn.engine.inference.pipeline.steps import Facts, Loaded, Observer, Read, Steps
+from atbsn.engine.inference.pipeline.steps import Observer, Read, Steps
 from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.engine.inference.samples import OnProgress
-from atbsn.pictures import Picture, picture_size, read_picture
-from atbsn.utils.errors import UserError
-from atbsn.utils.log import logger
+from atbsn.pictures import read_picture
 
-T = TypeVar("T")
+__all__ = ["Pace", "Result", "denoise_file", "run"]
 
-_HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Refusals to write one picture that hold for all the others."""
 _A_THREAD = 2**26
 """Bytes of samples for each thread that reads or writes: a picture of 22 megapixels and 8 bits."""
-_SMALL = 2**18
-"""Bytes of a file whose size in pixels is not asked for before it is read: that would take a tenth of its time."""
-
-
-class Result(NamedTuple):
-    """What became of a picture.
-
-    Attributes:
-        task: the picture; or what a planner found that cannot be done.
-        reason: why it could not be done; None: it is done.
-        skipped: it was done before.
-        seen: what the observer gave of it.
-        seconds: that reading, denoising and writing it took.
-    """
-
-    task: Task | Refused
-    reason: str | None = None
-    skipped: bool = False
-    seen: Any = None
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,17 +85,17 @@ def run(
 
     memory = Memory(pace.memory)
     with ThreadPoolExecutor(pace.readers) as readers, ThreadPoolExecutor(pace.writers) as writers:
-        pipeline = _Pipeline(steps, memory, readers, writers, told)
+        flights = Flights(steps, memory, readers, writers, told)
         try:
             for task in tasks:
-                pipeline.begin(task)
-                pipeline.denoise(pace.readers, on_progress)
-                pipeline.finish(2 * pace.writers)
-            pipeline.denoise(0, on_progress)
-            pipeline.finish(0)
+                flights.begin(task)
+                flights.denoise(pace.readers, on_progress)
+                flights.finish(2 * pace.writers)
+            flights.denoise(0, on_progress)
+            flights.finish(0)
         except BaseException:
             memory.close()
-            pipeline.settle()
+            flights.settle()
             raise
 
 
@@ -144,147 +116,3 @@ def denoise_file(
     loaded = steps.load(task, steps.check(task))
     assert loaded is not None, "without a record nothing is done before"
     return steps.write(task, loaded, steps.clean(task, loaded.picture, on_progress)())
-
-
-@dataclass
-class _Flight:
-    """A picture on its way.
-
-    Attributes:
-        held: bytes of memory that are reckoned for it.
-        seconds: that were spent on it.
-    """
-
-    task: Task
-    held: int = 0
-    seconds: float = 0.0
-    reading: "Future[Loaded | None]" = field(default_factory=Future)
-    writing: "Future[Any]" = field(default_factory=Future)
-
-
-class _Pipeline:
-    """The pictures that are on their way, in order."""
-
-    def __init__(
-        self,
-        steps: Steps,
-        memory: Memory,
-        readers: ThreadPoolExecutor,
-        writers: ThreadPoolExecutor,
-        tell: Callable[[Result], None],
-    ) -> None:
-        self._steps, self._memory, self._readers, self._writers, self._tell = steps, memory, readers, writers, tell
-        self._numbers = count()
-        self._read: deque[_Flight] = deque()
-        self._written: deque[_Flight] = deque()
-
-    def begin(self, task: Task | Refused) -> None:
-        """Have it read, unless it cannot or need not be done."""
-        if isinstance(task, Refused):
-            self._tell(Result(task, task.reason))
-            return
-        facts, reason = _tried(task, partial(self._steps.check, task))
-        if reason is None and facts is not None and self._steps.is_done(task, facts):
-            self._tell(Result(task, skipped=True))
-        elif reason is not None:
-            self._tell(Result(task, reason))
-        else:
-            flight = _Flight(task)
-            flight.reading = self._readers.submit(self._load, flight, facts, next(self._numbers))
-            self._read.append(flight)
-
-    def denoise(self, ahead: int, on_progress: OnProgress | None) -> None:
-        """Denoise, and have written, all but the last ``ahead`` that are being read."""
-        while len(self._read) > ahead:
-            flight = self._read.popleft()
-            loaded, reason = _tried(flight.task, flight.reading.result)
-            clean = None
-            if loaded is not None:
-                denoise = partial(self._steps.clean, flight.task, loaded.picture, self._watch(on_progress))
-                clean, reason = _timed(flight, denoise)
-            if loaded is None or clean is None:
-                self._memory.resize(-flight.held)
-                self._tell(Result(flight.task, reason, skipped=reason is None))
-            else:
-                flight.writing = self._writers.submit(self._write, flight, loaded, clean)
-                self._written.append(flight)
-
-    def finish(self, ahead: int) -> None:
-        """Tell of all but the last ``ahead`` that are being written."""
-        while len(self._written) > ahead or (self._written and self._written[0].writing.done()):
-            flight = self._written.popleft()
-            seen, reason = _tried(flight.task, flight.writing.result)
-            self._tell(Result(flight.task, reason, seen=seen, seconds=flight.seconds))
-
-    def _watch(self, on_progress: OnProgress | None) -> OnProgress | None:
-        """Where somebody looks on, he also hears at once of pictures that are written meanwhile."""
-        if on_progress is None:
-            return None
-
-        def watch(share: float) -> None:
-            self.finish(len(self._written))
-            on_progress(share)
-
-        return watch
-
-    def settle(self) -> None:
-        """After an end: wait for what is being written, and tell of what is done."""
-        for flight in self._written:
-            if flight.writing.exception() is None:
-                self._tell(Result(flight.task, seen=flight.writing.result(), seconds=flight.seconds))
-
-    def _load(self, flight: _Flight, facts: Facts | None, number: int) -> Loaded | None:
-        size = _expected_size(flight.task, facts)
-        self._memory.enter(number, size)
-        flight.held = size
-        start = time.perf_counter()
-        loaded = self._steps.load(flight.task, facts)
-        flight.seconds += time.perf_counter() - start
-        if loaded is not None:
-            flight.held = loaded.picture.rgb.nbytes
-            self._memory.resize(flight.held - size)
-        return loaded
-
-    def _write(self, flight: _Flight, loaded: Loaded, clean: Callable[[], Picture]) -> Any:
-        start = time.perf_counter()
-        try:
-            return self._steps.write(flight.task, loaded, clean())
-        finally:
-            flight.seconds += time.perf_counter() - start
-            self._memory.resize(-flight.held)
-
-
-def _expected_size(task: Task, facts: Facts | None) -> int:
-    """Bytes of the samples of a file that is large enough to matter; 8 bits are supposed until it is read."""
-    if task.source is None or facts is None or facts[0] < _SMALL:
-        return 0
-    try:
-        height, width = picture_size(task.source)
-    except UserError:  # reading it tells
-        return 0
-    return 3 * height * width
-
-
-def _timed(flight: _Flight, action: Callable[[], T]) -> tuple[T | None, str | None]:
-    start = time.perf_counter()
-    try:
-        return _tried(flight.task, action)
-    finally:
-        flight.seconds += time.perf_counter() - start
-
-
-def _tried(task: Task, action: Callable[[], T]) -> tuple[T | None, str | None]:
-    """What ``action`` gives, and why it gives nothing. One picture never ends the others, but a full disk does."""
-    try:
-        return action(), None
-    except UserError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _HOPELESS:
-            raise
-        return None, str(error).removeprefix(f"{task.label}: ")
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        return None, f"out of memory ({error}); take smaller tiles (--tile, or test.tile)"
-    except Exception as error:
-        if "can't allocate memory" in str(error):
-            return None, "out of memory; take smaller tiles (--tile, or test.tile)"
-        logger.exception("a defect, please report it:")
-        return None, f"a defect: {type(error).__name__}: {error}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.pipeline.clean import begin_clean, copy_file, keep_date
+from atbsn.engine.inference.pipeline.memory import give_back
 from atbsn.engine.inference.pipeline.record import Record
 from atbsn.engine.inference.pipeline.task import EVERYTHING, Task
 from atbsn.engine.inference.samples import OnProgress
@@ -22,6 +23,10 @@ Read = Callable[[Path], Picture]
 
 Facts = tuple[int, int]
 """Bytes of a file and when it was last changed, in nanoseconds; of a part of one, bytes and checksum of its samples."""
+
+_LARGE = 2**25
+"""Bytes of samples, those of 11 megapixels and 8 bits, from which on freed memory is given back before they are coded:
+that takes hundredths of a second, and smaller pictures leave little of it."""
 
 
 class Observer:
@@ -120,6 +125,8 @@ class Steps:
         """
         seen = self.observer.after(task, loaded.seen, clean)
         aside = None if self.record is None else self.record.temporary
+        if clean.rgb.nbytes >= _LARGE:
+            give_back()
         if self._is_file_itself(task):
             copy_file(_source(task), task.target, aside)
         else:
