@@ -1,4 +1,4 @@
-"""Noise2Void, structured Noise2Void and AMSNet: trainings that hide pixels of their input."""
+"""Noise2Void, structured Noise2Void and AMSNet, which hide pixels of their input, and TBSN."""
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ NETWORKS = {
     "PhotoNet": {"type": "PhotoNet", "widths": [8, 8], "blocks": 1, "middle_blocks": 1},
 }
 AMSNET = {"type": "AMSNet", "width": 4, "num_blocks": [1, 1, 1, 1], "num_refinement": 1}
+TBSN = {"type": "TBSN", "width": 4, "num_blocks": [1, 1, 1], "num_refinement": 1}
 
 
 def noise2void(network: str = "UNet", **arguments: object) -> Noise2VoidModel:
@@ -87,8 +88,9 @@ def test_the_loss_is_that_of_the_masked_pixels(network):
         lambda: noise2void(percent=4.0),
         lambda: noise2void(percent=4.0, axis="across"),
         lambda: build_model({"type": "AMSNetModel", "pd_train": 2}, build_arch(AMSNET)),
+        lambda: build_model({"type": "ReconstructionModel", "pd_train": 2}, build_arch(TBSN)),
     ],
-    ids=["Noise2Void", "structured", "AMSNet"],
+    ids=["Noise2Void", "structured", "AMSNet", "TBSN"],
 )
 def test_a_few_steps_lower_the_loss(model):
     torch.manual_seed(0)
@@ -110,7 +112,7 @@ def test_other_channels(channels):
         ({**NETWORKS["PhotoNet"], "channels": channels}, {"type": "Noise2VoidModel", "axis": "down"}),
         ({**AMSNET, "channels": channels}, {"type": "AMSNetModel", "pd_train": 2}),
         (
-            {"type": "TBSN", "width": 4, "num_blocks": [1, 1, 1], "num_refinement": 1, "channels": channels},
+            {**TBSN, "channels": channels},
             {"type": "ReconstructionModel", "pd_train": 2},
         ),
     ):
