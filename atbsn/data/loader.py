@@ -6,11 +6,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from types import TracebackType
+from typing import cast
 
 import cv2
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from atbsn.data.patches import PatchDataset
 
@@ -67,7 +68,7 @@ def train_loader(
     # Forked workers share the decoded pictures; elsewhere each worker gets a copy.
     context = "fork" if num_workers > 0 and sys.platform == "linux" else None
     return DataLoader(
-        patches,
+        cast(Dataset[dict[str, Tensor]], patches),  # numbers become tensors where samples are collated
         batch_sampler=numbers,
         num_workers=num_workers,
         pin_memory=pin_memory,

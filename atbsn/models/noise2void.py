@@ -7,8 +7,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from atbsn.archs.base import Network
-from atbsn.models.base import Model
-from atbsn.models.neighbor2neighbor import check_plain
+from atbsn.models.base import Model, check_plain
 from atbsn.ops.masked_pixels import Axis, draw_masked, draw_sources, mask_of, randomised_lines, replaced
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError

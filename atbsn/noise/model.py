@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from atbsn.noise.camera import gaussian_blur
-from atbsn.noise.clipping import WHITE, interpolate, unclipped_levels
+from atbsn.noise.clipping import interpolate, unclipped_levels
 from atbsn.noise.sampling import REACH, WHOLE, fade, swell, transfer, white_to_field
+from atbsn.ops.constant import WHITE
 from atbsn.utils.errors import UserError
 
 T = TypeVar("T")
