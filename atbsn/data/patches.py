@@ -1,5 +1,7 @@
 """Training patches: which picture, where, which way up. A pure function of (seed, sample number)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -12,7 +14,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeInt, PositiveInt
 
 
-class PatchDataset(Dataset[dict[str, Tensor | int]]):
+class PatchDataset(Dataset[Any]):
     """Random noisy patches, numbered without end.
 
     Each run of ``len(self)`` sample numbers (an epoch) visits every picture once, in a fresh order, unless the set

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference import influence
+from golden import influence
 from torch import Tensor
 
 from atbsn.archs import build_arch

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference import fill_by_formula, gradient_norm, influence, load_reference
+from golden import fill_by_formula, gradient_norm, influence, load_reference
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
