@@ -67,7 +67,9 @@ def test_an_array_by_itself(tmp_path, version):
 
 def test_folders_of_stores_and_files_and_their_references(tmp_path):
     write(tmp_path / "noisy" / "day" / "a.zarr", 3)
-    tifffile.imwrite(tmp_path / "noisy" / "day" / "a.tif", VALUES[0], metadata={"axes": "ZYX"})
+    tifffile.imwrite(
+        tmp_path / "noisy" / "day" / "a.tif", VALUES[0], metadata={"axes": "ZYX"}, photometric="minisblack"
+    )
     write(tmp_path / "clean" / "day" / "a.zarr", 2)
     images = Stack(tmp_path / "noisy")
     keys = [images.key(index) for index in range(len(images))]
