@@ -137,7 +137,7 @@ def _plane(data: bytes, page: Page, plane: int) -> np.ndarray:
         values = values.view(f"f{bits // 8}").astype(np.float32, copy=False)
         if not np.isfinite(values).all():
             raise RefusedError("some of its samples are no numbers (NaN or infinite)", "save it without them")
-    return np.require(values.reshape(height, stored, beside)[:, :width], requirements="CW")
+    return np.require(values.reshape(height, stored, beside)[:, :width], requirements=("C", "W"))
 
 
 def _unpacked(data: bytes, page: Page, plane: int, row: int) -> np.ndarray:
