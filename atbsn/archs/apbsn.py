@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, seeded, untiled
-from atbsn.archs.dbsn import RADIUS, DBSNl, NumModules, dbsnl_arguments, without_masks
+from atbsn.archs.dbsn import RADIUS, DBSNl, NumModules, dbsnl_arguments
+from atbsn.archs.foreign import under_our_names
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsample
 from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
@@ -101,7 +102,7 @@ class APBSN(Network):
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """The authors' state dict, with its mask buffers, as ours; None if it is ours already or another network's."""
-        return without_masks(state, "bsn.", "denoiser.bsn.")
+        return under_our_names(cls.recognise, state, own="bsn.", foreign=())
 
     def _through_mosaic(self, noisy: Tensor, pd: int, tiled: Tiled) -> Tensor:
         return pixel_shuffle_upsample(tiled(self.bsn, pixel_shuffle_downsample(noisy, pd, MARGIN)), pd, MARGIN)
@@ -150,7 +151,7 @@ class SDAP(DBSNl, Network):
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """The authors' state dict, with its mask buffers, as ours; None if it is ours already or another network's."""
-        return without_masks(state, "")
+        return under_our_names(cls.recognise, state, foreign=())
 
 
 def _fill(noisy: Tensor, multiple: int) -> Tensor:

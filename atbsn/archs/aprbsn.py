@@ -1,12 +1,13 @@
 """APR-RD's teacher: AT-BSN's network on the scale of [0, 1] (AAAI 2025)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Tiled, untiled
+from atbsn.archs.foreign import under_our_names
 from atbsn.ops.constant import WHITE
 from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
@@ -63,9 +64,10 @@ class APRBSN(BlindSpotNetwork):
         )
 
     @classmethod
+    def lookalikes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [{"type": "ATBSN", **arguments}]
+
+    @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """The authors' state dict as ours; None if it is ours already or another network's."""
-        shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-        if ATBSN.recognise(shapes) is None:
-            return None
-        return {f"bsn.{name}": tensor for name, tensor in state.items()}
+        return under_our_names(cls.recognise, state, own="bsn.", foreign=("",))

@@ -1,7 +1,7 @@
 """AT-BSN: a blind-spot network whose blind spot k is tunable (Chen et al., CVPR 2024, arXiv 2303.16783)."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import MinLen
@@ -104,6 +104,12 @@ class ATBSN(BlindSpotNetwork):
             return None
         width, channels, *_ = shapes["unet.intro.conv.weight"]
         return {"width": width, "channels": channels}
+
+    @classmethod
+    def lookalikes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if arguments.get("mean", 0.0) != 0:
+            return []
+        return [{"type": "APRBSN", **{name: arguments[name] for name in ("width", "channels") if name in arguments}}]
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:

@@ -167,6 +167,15 @@ class Network(nn.Module):
         return None
 
     @classmethod
+    def lookalikes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Options of other networks whose weights have the names and shapes of this one with these ``arguments``.
+
+        Bare files, which say no network, leave them open: they are then told apart by what they do to a picture.
+        """
+        del arguments
+        return []
+
+    @classmethod
     def _reserved(cls) -> tuple[str, ...]:
         """Parameters of ``denoise`` that are not for the user to give."""
         parameters = inspect.signature(cls.denoise).parameters.values()

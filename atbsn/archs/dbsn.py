@@ -134,24 +134,3 @@ def dbsnl_arguments(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dic
     while f"{prefix}branch1.body.{6 + number}.body.0.weight" in shapes:
         number += 1
     return {"width": head[0], "num_modules": number, "channels": head[1]}
-
-
-def without_masks(state: dict[str, Tensor], prefix: str, *foreign: str) -> dict[str, Tensor] | None:
-    """``state`` as ours if it is an authors' state dict of a DBSNl: without mask buffers, below ``prefix``.
-
-    Args:
-        prefix: of our own names.
-        foreign: prefixes that the authors' names may have instead.
-
-    Returns:
-        None if it has our names already, or is none of ours.
-    """
-    own = f"{prefix}branch1.body.0"
-    for start in (prefix, *foreign):
-        if f"{start}branch1.body.0.weight" not in state or f"{start}head.0.weight" not in state:
-            continue
-        renamed = {
-            prefix + name.removeprefix(start): tensor for name, tensor in state.items() if not name.endswith(".mask")
-        }
-        return None if start == prefix and f"{own}.mask" not in state else renamed
-    return None

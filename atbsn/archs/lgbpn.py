@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
+from atbsn.archs.foreign import under_our_names
 from atbsn.archs.restormer import TransformerBlock
 from atbsn.ops.padding import pad_to_multiple, reflect_pad
 from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsample
@@ -259,14 +260,7 @@ class LGBPN(Network):
 
         None if it is ours already or another network's.
         """
-        left_out = ("Maskconv.mask", "Maskconv.test_conv.")
-        kept = {
-            name.removeprefix("bsn."): tensor
-            for name, tensor in state.items()
-            if not any(part in name for part in left_out)
-        }
-        shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
-        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
+        return under_our_names(cls.recognise, state, left_out=("mask", "test_conv"))
 
     def _tail(self, near: Tensor, far: Tensor) -> Tensor:
         last = self.tail[-1]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
 from atbsn.archs.dbsn import CentreMaskedConv2d
+from atbsn.archs.foreign import under_our_names
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.patch_unshuffle import patch_shuffle, patch_unshuffle
 from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsample
@@ -189,9 +190,7 @@ class PUCA(Network):
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """The authors' state dict, below ``bsn.`` and with a mask, as ours; None if it is ours already or another's."""
-        kept = {name.removeprefix("bsn."): tensor for name, tensor in state.items() if not name.endswith(".mask")}
-        shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
-        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
+        return under_our_names(cls.recognise, state)
 
     def _tail(self, x: Tensor) -> Tensor:
         last = self.tail[-1]

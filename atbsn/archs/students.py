@@ -3,8 +3,9 @@
 No shifts, no rotations, no head: one pass over the picture.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,10 @@ from atbsn.ops import ways
 from atbsn.ops.padding import has_any_size, pad_to_multiple, reflect_pad
 from atbsn.ops.upsampling import upsample_nearest, upsampling_kernel
 from atbsn.registry import ARCHS
-from atbsn.utils.types import PositiveInt
+from atbsn.utils.types import PositiveFloat, PositiveInt
+
+APRRD_SCALE = 255.0
+"""``StudentC.scale`` of APR-RD's student, which computes on [0, 1]."""
 
 
 class ReplicateConv(nn.Module):
@@ -182,23 +186,29 @@ class StudentC(Network):
             starts there, before a LeakyReLU that would otherwise flatten everything darker. 0 is the published
             network.
         channels: of the pictures.
+        scale: what a picture is divided by inside: 1 is AT-BSN's student; 255, so that it computes on [0, 1], APR-RD's
+            of 1.00 M parameters. Both have the same names and shapes, and only differ in what the biases are worth.
     """
 
     size_multiple = 32
 
-    def __init__(self, width: PositiveInt = 48, mean: float = 0.0, channels: PositiveInt = 3) -> None:
+    def __init__(
+        self, width: PositiveInt = 48, mean: float = 0.0, channels: PositiveInt = 3, scale: PositiveFloat = 1.0
+    ) -> None:
         super().__init__()
-        self.mean, self.channels = mean, channels
+        self.mean, self.channels, self.scale = mean, channels, scale
         self.unet = UNetBody(width, out_channels=channels, half_plane=False, in_channels=channels)
         kaiming_init(self)
         bias = self.unet.dec1.conv2.conv.bias
         assert bias is not None, "the U-Net's convolutions have one"
-        nn.init.constant_(bias, mean)
+        nn.init.constant_(bias, mean / scale)
 
     def forward(self, noisy: Tensor) -> Tensor:
         height, width = noisy.shape[-2:]
-        image = pad_to_multiple(noisy - self.mean if self.mean else noisy, self.size_multiple)
-        return self.unet(image)[..., :height, :width]
+        image = noisy - self.mean if self.mean else noisy
+        image = pad_to_multiple(image if self.scale == 1 else image / self.scale, self.size_multiple)
+        clean = self.unet(image)[..., :height, :width]
+        return clean if self.scale == 1 else clean * self.scale
 
     @classmethod
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
@@ -206,3 +216,8 @@ class StudentC(Network):
             return None
         width, channels, *_ = shapes["unet.intro.conv.weight"]
         return {"width": width, "channels": channels}
+
+    @classmethod
+    def lookalikes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        other = APRRD_SCALE if arguments.get("scale", 1.0) == 1 else 1.0
+        return [{"type": cls.__name__, **arguments, "scale": other}]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atbsn.archs.base import BlindSpotNetwork, Tiled, in_full_precision, untiled
+from atbsn.archs.foreign import under_our_names
 from atbsn.ops.blind_spot import (
     LARGEST_BLIND_SPOT,
     concatenate_channels,
@@ -170,9 +171,7 @@ class TMBSN(BlindSpotNetwork):
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """The authors' state dict, which stores masks, as ours; None if it is ours already or another network's."""
-        kept = {name.removeprefix("bsn."): tensor for name, tensor in state.items() if not name.endswith(".mask")}
-        shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
-        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
+        return under_our_names(cls.recognise, state)
 
     def _features(self, noisy: Tensor, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pairs of the four rotations' features, upright, by where they go, with a margin of zeros where they see.

@@ -1,39 +1,32 @@
-"""Weight files: reading any of the layouts in use, and finding the network they belong to.
-
-Nothing in a file is executed: ``.pth`` is read with ``weights_only=True``, ``.safetensors`` holds no code.
-"""
+"""Weights and the networks they belong to: loading, identifying and saving them."""
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from reprlib import repr as shorten
 from typing import Any
 
 import torch
-from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from atbsn.archs import build_arch
 from atbsn.archs.base import FINISHING, Network
+from atbsn.archs.lookalikes import likeliest
 from atbsn.archs.shipped import find_weights
+from atbsn.archs.weight_files import METADATA_KEY, parts_of, read_file, tensors_in
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.registry import ARCHS
-from atbsn.utils.errors import UserError, in_a_phrase
-from atbsn.utils.files import read_tensors, write_atomically
+from atbsn.utils.errors import UserError
+from atbsn.utils.files import write_atomically
+from atbsn.utils.log import logger
 
-METADATA_KEY = "atbsn"
-"""The key of the metadata, as JSON, in a safetensors header."""
-
-_WRAPPERS = ("module.", "_orig_mod.")
-_NESTS = ("model_weight", "denoiser")
-"""What AP-BSN's checkpoints keep the weights in, one inside the other."""
 _NAMED = 20
 """How many of the keys that do not fit a message names."""
-_STUDENT, _TEACHER = "nbsn.", "bsn."
 
 
 @dataclass(frozen=True)
@@ -51,8 +44,9 @@ class Weights:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read ``.pth`` or ``.safetensors``: ``{params}``, ``{params_ema}``, bare, 'module.'-prefixed, or a
-    distillation file with ``nbsn.*`` and ``bsn.*`` (of which the student's part is taken).
+    """Read ``.pth`` or ``.safetensors``: bare, below any name of ``weight_files.tensors_in`` (``{params}``,
+    ``{params_ema}``, ``{model_state_dict}``, ...), 'module.'-prefixed, or a distillation file with ``nbsn.*`` and
+    ``bsn.*`` (of which the student's part is taken).
 
     Args:
         path: of the file, or the name of shipped weights. Numbers of 16 bits become float32.
@@ -61,50 +55,58 @@ def read_weights(path: str | Path) -> Weights:
         UserError: the file is missing, damaged, or holds anything but tensors by name, or numbers that are not finite.
     """
     path = find_weights(path)
-    content, metadata = _read_file(path)
-    content = content.get("params_ema", content.get("params", content.get("state_dict", content)))
-    for nest in _NESTS:
-        content = content.get(nest, content) if isinstance(content, dict) else content
-    if not _is_state_dict(content):
-        raise UserError(f"{path}: holds no weights (tensors by name); give a file that training saved")
+    content, metadata = read_file(path)
+    params = tensors_in(content, path)
     _check_metadata(metadata, path)
-    params = {_unwrap(name): tensor for name, tensor in content.items()}
-    if any(name.startswith(_STUDENT) for name in params):
-        params = {name.removeprefix(_STUDENT): t for name, t in params.items() if not name.startswith(_TEACHER)}
     return Weights({name: _full_precision(name, tensor, path) for name, tensor in params.items()}, metadata)
 
 
 def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     """Load the weights in ``path`` into ``net``; returns the file's metadata.
 
-    ``net.denoise_settings`` and ``net.trained_patch`` are then those of the file.
+    ``net.denoise_settings`` and ``net.trained_patch`` are then those of the file. Of files of others, names are made
+    ours and what they hold beside the network is left out; both are said.
 
     Raises:
         UserError: the file cannot be read, or belongs to another network (which keys or shapes differ).
     """
     weights = read_weights(path)
-    params = type(net).convert_state(weights.params) or weights.params
+    own = net.state_dict().keys()
+    parts = [(part, type(net).convert_state(part) or part) for part in parts_of(weights.params)]
+    part, params = max(parts, key=lambda each: len(own & each[1].keys()))  # the first of those that fit alike
     _check_fit(net, params, path)
     _check_arguments(net, weights.metadata.get("network"), path)
+    _say_what_is_left_out(part, weights.params, path)
+    if not weights.metadata.get("network"):
+        _say_if_another_is_likelier(net, params, path)
     net.load_state_dict(params)
     net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
     net.trained_patch = weights.metadata.get("patch_size")
     return weights.metadata
 
 
-def load(path: str | Path) -> Network:
+def load(path: str | Path, network: Mapping[str, Any] | None = None) -> Network:
     """The network in ``path``, in evaluation mode: by the file's metadata, else by the names of its keys.
 
-    ``path`` may also be the name of shipped weights, such as ``real``.
+    Networks on [0, 1] and on [0, 255] can have the same keys. Where the file does not say which it is of, both are
+    tried on a noisy picture, the better one is taken, and that is said.
+
+    Args:
+        path: of the file; or the name of shipped weights, such as ``real``.
+        network: its options, ``{"type": "StudentC", "scale": 255}``, of a file of others that does not say them.
 
     Raises:
-        UserError: the file cannot be read, or no registered architecture has such keys.
+        UserError: the file cannot be read, no registered architecture has such keys, or not those of ``network``.
     """
-    return load_with_metadata(path)[0]
+    return load_with_metadata(path, network)[0]
 
 
-def load_with_metadata(path: str | Path) -> tuple[Network, dict[str, Any]]:
+def load_with_metadata(path: str | Path, network: Mapping[str, Any] | None = None) -> tuple[Network, dict[str, Any]]:
     """As ``load``, with what the file says about its weights."""
+    if network is not None:
+        net = build_arch(dict(network))
+        metadata = load_weights(net, path)
+        return net.eval(), metadata
     weights = read_weights(path)
     options, params = _identify(weights, path)
     with torch.device("meta"), _NoInitialValues():  # shapes alone: a damaged file may claim any width
@@ -154,29 +156,6 @@ def save_weights(
     write_atomically(path, lambda file: file.write(data))
 
 
-def _read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The content and the metadata of a weight file, with every way of being damaged made one message."""
-    try:
-        if path.suffix == ".safetensors":
-            data = path.read_bytes()
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            metadata = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
-            content = parse_safetensors(data)
-        else:
-            content = read_tensors(path)
-            if not isinstance(content, dict):
-                raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
-            metadata = content.get("metadata")
-    except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
-    except Exception as error:  # a damaged file can fail anywhere in the readers, with any exception
-        raise UserError(
-            f"{path}: not a readable weight file ({in_a_phrase(error)}); "
-            "it is damaged, or holds something other than tensors, which is never executed; give another file"
-        ) from None
-    return content, metadata if isinstance(metadata, dict) else {}
-
-
 def _check_metadata(metadata: dict[str, Any], path: Path) -> None:
     """Refuse what the framework would later take at its word."""
     patch_size = metadata.get("patch_size", 1)
@@ -204,26 +183,12 @@ def _denoise_settings(net_class: type[Network], metadata: dict[str, Any], path: 
         raise UserError(f"{path}: its metadata are wrong: {error}; give another file") from None
 
 
-def _is_state_dict(content: Any) -> bool:
-    return (
-        isinstance(content, dict)
-        and len(content) > 0
-        and all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items())
-    )
-
-
 def _full_precision(name: str, tensor: Tensor, path: Path) -> Tensor:
     if not tensor.is_floating_point():
         return tensor
     if not tensor.isfinite().all():
         raise UserError(f"{path}: {name} is not finite; the training went wrong, so give weights from before that")
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _unwrap(name: str) -> str:
-    while name.startswith(_WRAPPERS):
-        name = name.split(".", 1)[1]
-    return name
 
 
 class _NoInitialValues(TorchFunctionMode):
@@ -290,18 +255,61 @@ def _identify(weights: Weights, path: str | Path) -> tuple[Any, dict[str, Tensor
     """The network's options, of the metadata or of what its keys show, and its weights under our names."""
     if weights.metadata.get("network"):
         return weights.metadata["network"], weights.params
-    # Our own key names first: APR-RD's files, which have those of AT-BSN, have to be named.
-    for raw in (True, False):
+    # Our own key names first: a network whose authors' names are another's of ours does not take them away.
+    for part, raw in product(parts_of(weights.params), (True, False)):
         for name in ARCHS:
             cls = ARCHS.get(name)
-            params = weights.params if raw else cls.convert_state(weights.params)
+            params = part if raw else cls.convert_state(part)
             arguments = None if params is None else cls.recognise(_shapes(params))
             if params is not None and arguments is not None:
-                return {"type": name, **arguments}, cls.convert_state(params) or params
+                _say_what_is_left_out(part, weights.params, path)
+                params = cls.convert_state(params) or params
+                return _likeliest({"type": name, **arguments}, cls.lookalikes(arguments), params, path)
     raise UserError(
         f"{path}: no registered architecture has keys such as {', '.join(sorted(weights.params)[:3])}; "
         f"known architectures: {', '.join(ARCHS)}"
     )
+
+
+def _likeliest(
+    options: dict[str, Any], others: Sequence[dict[str, Any]], params: dict[str, Tensor], path: str | Path
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Of networks whose names and shapes are alike the one that these bare weights are likeliest of, and its weights.
+
+    The first one, unless another denoises clearly better with them; what was decided is said.
+    """
+    if not others:
+        return options, params
+    with torch.device("meta"), _NoInitialValues():
+        _check_fit(_build_claimed(options, path), params, path)
+    found = likeliest(options, others, params)
+    logger.warning(
+        "%s: fits networks of the same names and shapes alike; taken for %s, which errs by %.2f grey values on a "
+        "made-up noisy picture, the other by %s. If you know better, name it (network)",
+        path, found.options, found.error, ", ".join(f"{error:.2f}" for error in found.others),
+    )  # fmt: skip
+    return dict(found.options), ARCHS.get(found.options["type"]).convert_state(params) or params
+
+
+def _say_if_another_is_likelier(net: Network, params: dict[str, Tensor], path: str | Path) -> None:
+    """Of weights that are loaded into the network that the user names."""
+    arguments = {name: value for name, value in (net.options or {}).items() if name != "type"}
+    others = type(net).lookalikes(arguments)
+    if not net.options or not others:
+        return
+    found = likeliest(net.options, others, params)
+    if found.options != net.options:
+        logger.warning(
+            "%s: loaded as %s, but these weights look like those of %s: on a made-up noisy picture they err by %.2f "
+            "grey values as that, by %.2f as this", path, net.options, found.options, found.error, found.others[0],
+        )  # fmt: skip
+
+
+def _say_what_is_left_out(part: dict[str, Tensor], whole: dict[str, Tensor], path: str | Path) -> None:
+    taken = {id(tensor) for tensor in part.values()}
+    left = [name for name, tensor in whole.items() if id(tensor) not in taken]
+    if left:
+        logger.warning("%s: holds %d tensors beside the network, left out: %s", path, len(left), _enumerate(left[:3]))
 
 
 def _shapes(params: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

@@ -31,15 +31,19 @@ numpy.savez(sys.argv[2], **{name: reader.get_tensor(name) for name in reader.get
 """Run as ``python -c READER prefix variables.npz``."""
 
 
-def convert(source: str | Path, target: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def convert(
+    source: str | Path, target: str | Path, network: Mapping[str, Any] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Write the weights in ``source`` to ``target``; returns them and their metadata.
 
-    The network is found from the file. Wrappers ('module.', 'params', 'nbsn.') are taken off; where a file has averaged
-    weights ('params_ema'), these are kept. Metadata stay; the network's type and arguments are added.
+    The network is found from the file, unless it is named. Wrappers ('module.', 'params', 'nbsn.' and others like
+    these) are taken off; where a file has averaged weights ('params_ema'), these are kept. Metadata stay; the network's
+    type and arguments are added.
 
     Args:
         source: a TensorFlow checkpoint's prefix, its variables as .npz ('/' may be written '__'), or a weight file.
         target: .pth or .safetensors.
+        network: its options, as ``weights.load`` takes them.
 
     Raises:
         UserError: ``source`` cannot be read or is no network of ours, or ``target`` is no weight file's name.
@@ -55,7 +59,7 @@ def convert(source: str | Path, target: str | Path) -> tuple[dict[str, Tensor], 
             raise UserError(f"{source}: {error}") from None
         metadata: dict[str, Any] = {"network": {"type": "CBSN", "width": len(params["conv0.bias"])}}
     else:
-        net = load(source)
+        net = load(source, network)
         params, metadata = net.state_dict(), {**read_weights(source).metadata, "network": net.options}
     save_weights(target, params, metadata)
     return params, metadata

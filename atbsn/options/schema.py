@@ -172,7 +172,7 @@ class Train(Section):
     """Decay of the exponential moving average of the weights; 0 keeps none. It is validated and saved too."""
     clip_grad_norm: PositiveFloat | None = None
     accum_iter: PositiveInt = 1
-    """Batches summed up to one optimizer step. The losses that are logged are those of the last one."""
+    """Batches summed up to one optimizer step. Means of their losses are logged."""
     precision: Precision = "fp32"
     """Autocast type of the forward pass; weights stay float32."""
     channels_last: bool | Literal["auto"] = "auto"

@@ -19,7 +19,7 @@ class Outcome:
     """What came out of an iteration, on the device.
 
     Attributes:
-        losses: of its last micro-batch, detached scalars.
+        losses: their means over its micro-batches, detached scalars.
         finite: (2,) bool: the loss, and the norm of the gradient.
         updated: whether the weights were changed.
     """
@@ -81,15 +81,19 @@ class Step:
         return Outcome(losses, finite, updated)
 
     def _gradients(self, micro_batches: Sequence[Batch], progress: Tensor) -> dict[str, Tensor]:
-        """Sum up the gradients of the mean loss; the losses of the last micro-batch."""
+        """Sum up the gradients of the mean loss; the mean of each loss, on the device."""
         *_, last = micro_batches
-        losses: dict[str, Tensor] = {}
+        count = len(micro_batches)
+        means: dict[str, Tensor] = {}
         for batch in micro_batches:
             with self._gradient_exchange(batch is last), autocast(self.precision, self.device):
                 losses = self.replica(batch, progress)
-                loss = losses["loss"] if len(micro_batches) == 1 else losses["loss"] / len(micro_batches)
+                loss = losses["loss"] if count == 1 else losses["loss"] / count
                 self.learner.scaler.scale(loss).backward()
-        return {name: value.detach() for name, value in losses.items()}
+            for name, value in losses.items():
+                part = value.detach() if count == 1 else value.detach().float() / count
+                means[name] = means[name] + part if name in means else part
+        return means
 
     def _clipped_norm(self) -> Tensor:
         """The norm of the gradient before it is clipped."""

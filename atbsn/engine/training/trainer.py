@@ -129,7 +129,7 @@ class Trainer:
             self.save(iteration)
 
     def step(self, iteration: int) -> dict[str, Tensor]:
-        """One optimizer step; the losses of its last micro-batch, on the device, or none if it was skipped."""
+        """One optimizer step; its mean losses, on the device, or none if it was skipped."""
         progress = torch.full((), (iteration - 1) / self.schedule.total_iter, device=self.device)
         micro_batches = []
         for _ in range(self.schedule.accum_iter):

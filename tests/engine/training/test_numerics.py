@@ -201,6 +201,18 @@ def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch, enabled
     assert finite(1.0) == [True, enabled]
 
 
+def test_losses_of_an_iteration_are_the_mean_over_its_micro_batches():
+    model = Line()
+    model.net.weight.data.fill_(1.0)
+    learner = Learner(
+        model, None, torch.optim.SGD(model.parameters(), lr=0.1), None, torch.amp.GradScaler(enabled=False), LossMeter()
+    )
+    step = Step(learner, model, None, "fp32", torch.device("cpu"))
+    outcome = step([{"noisy": torch.tensor(value)} for value in (1.0, 2.0, 6.0)], torch.zeros(()))
+    assert outcome.losses["loss"].item() == pytest.approx(3.0) and not outcome.losses["loss"].requires_grad
+    assert not step([{"noisy": torch.tensor(value)} for value in (INF, 1.0)], torch.zeros(())).finite[0]
+
+
 @pytest.mark.parametrize("skip", [0, 1])
 def test_a_scaler_goes_on_after_a_bad_step(monkeypatch, skip):
     """The trainer's own steps with an enabled scaler, whose state a skipped step must not leave half done."""
