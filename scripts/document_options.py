@@ -60,7 +60,7 @@ def page() -> str:
         for section in found if isinstance(found, tuple) else (found,):
             parts.append(_section(section, named=isinstance(found, tuple)))
     parts.append("The metrics of `val.metrics`, each `{name: {type: ..., ...}}`:\n")
-    parts += [_function(name, function, ("image", "reference")) for name, function in METRICS.items()]
+    parts += [_function(name, METRICS.get(name), ()) for name in METRICS]
     parts.append(_registry("network", ARCHS, "Every network's `denoise` has besides its own settings:", ()))
     parts.append(_registry("model", MODELS, "", ("net",)))
     parts.append(_registry("datasets.*", DATASETS, "", ()))

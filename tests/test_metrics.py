@@ -160,6 +160,7 @@ def test_shapes_are_checked():
         ({"type": "psnr", "round": False, "clip": False}, "psnr (RGB, not clipped, not rounded)"),
         ({"type": "ssim"}, "ssim (Gaussian 11x11, BT.601 luma, clipped, rounded)"),
         ({"type": "ssim", "protocol": "uniform7"}, "ssim (uniform 7x7, RGB, clipped, rounded)"),
+        ({"type": "psnr", "round": "down"}, "psnr (RGB, clipped, rounded down)"),
         ({"type": "ssim", "protocol": "volume"}, "ssim (Gaussian 11x11x11, RGB volume, clipped, rounded)"),
     ],
 )
@@ -178,15 +179,38 @@ def test_metric_passes_its_arguments_on():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "not a metric; known: lpips, psnr, ssim"),
-        ({"type": "psrn"}, "did you mean 'psnr'"),
-        ({"type": "psnr", "protocol": "y"}, "unknown argument of metric 'psnr'"),
+        ({}, "'type' is missing; name a metric: dists, lpips, psnr, ssim"),
+        ({"type": "psrn"}, "'psrn' is not a registered metric; did you mean 'psnr'"),
+        ({"type": "psnr", "protocol": "y"}, "psnr.protocol: unknown key"),
         ({"type": "psnr", "rounds": True}, "did you mean 'round'"),
-        ({"type": "ssim", "protocol": "uniform"}, "did you mean 'uniform7'"),
-        ({"type": "ssim", "protocol": ["y"]}, "not an SSIM protocol"),
-        ({"type": "psnr", "round": "no"}, "use true or false"),
+        ({"type": "ssim", "protocol": "uniform"}, "ssim.protocol: 'uniform': .*'uniform7'"),
+        ({"type": "ssim", "protocol": ["y"]}, "ssim.protocol"),
+        ({"type": "psnr", "round": "no"}, "psnr.round: 'no': .*boolean.*'down'"),
     ],
 )
 def test_wrong_options(options, message):
     with pytest.raises(UserError, match=message):
         build_metric(options)
+
+
+def test_rounding_down_is_a_cast_to_8_bits():
+    """APR-RD's: both as float32 in [0, 1], times 255, cast. The reference comes back as it was."""
+    image, reference = pair(dtype=np.float32)
+    unit, whole = np.clip(image, 0, 255) / np.float32(255), reference / np.float32(255)
+    cast, kept = (unit * np.float32(255)).astype(np.uint8), (whole * np.float32(255)).astype(np.uint8)
+    assert (kept == reference).all()
+    down = build_metric({"type": "psnr", "round": "down"})(image, reference)
+    assert down == pytest.approx(psnr(cast, reference), abs=1e-3)
+    assert down < psnr(image, reference)
+
+
+def test_what_cannot_be_measured_is_known_by_its_size():
+    for options, size, message in (
+        ({"type": "ssim"}, (10, 400, 3), "needs at least 11x11"),
+        ({"type": "ssim"}, (400, 400, 1), "1 channels.*use protocol: rgb"),
+        ({"type": "ssim", "protocol": "uniform7"}, (6, 7, 1), "needs at least 7x7"),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_metric(options).check_size(*size)
+    build_metric({"type": "ssim", "protocol": "rgb"}).check_size(11, 11, 5)
+    build_metric({"type": "psnr"}).check_size(1, 1, 7)

@@ -1,11 +1,11 @@
 """Registries: names in option files to classes in this package.
 
-A registry belongs to a package folder (``atbsn.archs``, ``atbsn.data``, ``atbsn.models``). Its modules are
-imported at the first look-up, not before, so ``import atbsn`` stays cheap, and a new file in the folder is
-found without being listed anywhere. An import error is raised as it is.
+A registry belongs to a package folder (``atbsn.archs``, ``atbsn.data``, ``atbsn.models``, ``atbsn.metrics``). Its
+modules are imported at the first look-up, not before, so ``import atbsn`` stays cheap, and a new file in the folder
+is found without being listed anywhere. An import error is raised as it is.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, Generic, TypeVar
@@ -23,22 +23,22 @@ class Registry(Generic[T]):
     Args:
         kind: what the entries are, in the words of an error message: ``"architecture"``.
         package: dotted name of the folder whose modules register entries.
+        name_of: what a class is called in option files, from its own name.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, name_of: Callable[[str], str] = str) -> None:
         self.kind = kind
-        self._package = package
+        self._package, self._name_of = package, name_of
         self._entries: dict[str, type[T]] = {}
         self._scanned = False
 
     def register(self, cls: C) -> C:
         """Class decorator: enter ``cls`` under its own name. Two classes of one name are an error."""
-        known = self._entries.get(cls.__name__)
+        name = self._name_of(cls.__name__)
+        known = self._entries.get(name)
         if known is not None and known.__module__ != cls.__module__:
-            raise TypeError(
-                f"{self.kind} '{cls.__name__}' is registered twice: in {known.__module__} and in {cls.__module__}"
-            )
-        self._entries[cls.__name__] = cls
+            raise TypeError(f"{self.kind} '{name}' is registered twice: in {known.__module__} and in {cls.__module__}")
+        self._entries[name] = cls
         return cls
 
     def get(self, name: str) -> type[T]:
@@ -68,3 +68,4 @@ class Registry(Generic[T]):
 ARCHS: Registry[Any] = Registry("architecture", "atbsn.archs")
 DATASETS: Registry[Any] = Registry("data set", "atbsn.data")
 MODELS: Registry[Any] = Registry("model (training method)", "atbsn.models")
+METRICS: Registry[Any] = Registry("metric", "atbsn.metrics", name_of=str.lower)

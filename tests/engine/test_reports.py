@@ -2,10 +2,12 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
 
+from atbsn.engine.evaluation.results import COLUMNS, Result, write_results
 from atbsn.engine.reports.collect import collect
 from atbsn.engine.reports.tables import build_tables, cell_of, format_table
 from atbsn.utils.errors import UserError
@@ -13,26 +15,27 @@ from atbsn.utils.errors import UserError
 PSNR, SSIM, LPIPS = "psnr (RGB, clipped, rounded)", "ssim (Y)", "lpips (alex)"
 
 
-def write_results(folder, values, **extra):
-    """As valid.py writes them: two pictures, the second one better by 2; ``extra`` are further columns."""
-    folder.mkdir(parents=True)
-    titles = [f"psnr [{PSNR}]", f"lpips [{LPIPS}]"]
-    with (folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["image", "method", *titles, *extra])
-        writer.writeheader()
-        for image, shift in (("a", -1.0), ("b", 1.0)):
-            for method, value in values.items():
-                writer.writerow(
-                    {"image": image, "method": method, titles[0]: value + shift, titles[1]: value / 100, **extra}
-                )
+def write_means(folder, values, weights=None):
+    """As valid.py writes them: means over two pictures."""
+    holes = {method: int(method[2:]) for method in values if method.startswith("k=")}
+    common = {"pictures": 2, "weights": weights}
+    results = [
+        each
+        for method, value in values.items()
+        for each in (
+            Result(folder.name, method, "psnr", value, PSNR, True, 2, k=holes.get(method), **common),
+            Result(folder.name, method, "lpips", value / 100, LPIPS, False, 4, k=holes.get(method), **common),
+        )
+    ]
+    write_results(folder / "means.csv", results)
 
 
 def write_run(folder, curve, **options):
     folder.mkdir(parents=True)
     content = {"name": folder.name, "manual_seed": 0, "model": {"type": "BSNModel", "k_train": 9}, **options}
     (folder / "options.yml").write_text("# command: x\n" + yaml.safe_dump(content))
-    lines = [f'{iteration},val,net,psnr,{value},"{PSNR}"' for iteration, value in curve.items()]
-    (folder / "metrics.csv").write_text("\n".join(["iteration,dataset,weights,metric,value,protocol", *lines]) + "\n")
+    results = [Result("val", "net", "psnr", value, PSNR, True, 2, iteration) for iteration, value in curve.items()]
+    write_results(folder / "metrics.csv", results)
 
 
 @pytest.fixture
@@ -48,9 +51,7 @@ def sweep(tmp_path, monkeypatch):
             weights = f"experiments/{name}/models/net_latest.pth"
             common["weights"] = weights
             write_run(tmp_path / "experiments" / name, {5: 20 + k, 10: 30 + k + seed})
-            write_results(
-                tmp_path / "results" / name / "val", {"noisy": 25, "k=0": 30 + k + seed, "k=3": 31 + k + seed}
-            )
+            write_means(tmp_path / "results" / name / "val", {"noisy": 25, "k=0": 30 + k + seed, "k=3": 31 + k + seed})
             train = {"kind": "train", "folder": f"experiments/{name}", "needs": None, "seconds": 30.0 * k}
             valid = {"kind": "valid", "folder": f"results/{name}", "needs": f"train {name}", "seconds": 1.0}
             entries |= {f"train {name}": {**common, **train}, f"valid {name}": {**common, **valid}}
@@ -92,16 +93,38 @@ def test_runs_side_by_side_are_told_apart_by_their_options(tmp_path):
     assert (lines["5"].mean, lines["9"].mean) == (35.5, 39.5) and lines["9"].num == 2
 
 
-def test_results_with_further_columns_and_comments_are_read(tmp_path):
-    write_results(tmp_path / "mine" / "val", {"denoised": 30}, weights="w.pth", sha256="ab", commit="12")
-    path = tmp_path / "mine" / "val" / "metrics.csv"
-    path.write_text("# weights: w.pth\n" + path.read_text())
-    path.with_name("about.yml").write_text("weights: models/w.pth\n")
+def test_results_know_their_weights(tmp_path):
+    write_means(tmp_path / "mine" / "val", {"denoised": 30}, weights="models/w.pth")
     values = collect([tmp_path / "mine"])
     assert {value.weights.as_posix() for value in values} == {"models/w.pth"}
     (table,) = build_tables(values)
     ((row, method, cells, _),) = table.lines
     assert (row, method, cells["psnr", PSNR].mean) == (("mine",), "denoised", 30)
+
+
+def test_runs_of_older_versions_are_read(tmp_path):
+    write_run(tmp_path / "run", {5: 20.0, 10: 30.0})
+    lines = [f'{iteration},val,net,psnr,{value},"{PSNR}"' for iteration, value in ((5, 20.0), (10, 30.0))]
+    new = collect([tmp_path / "run"])
+    text = "\n".join(["iteration,dataset,weights,metric,value,protocol", *lines]) + "\n"
+    (tmp_path / "run" / "metrics.csv").write_text(text)
+    assert [replace(value, digits=2) for value in collect([tmp_path / "run"])] == new
+
+
+def test_a_measure_of_which_neither_way_is_better_has_no_best(tmp_path):
+    results = [Result("val", method, "level", value, "1 is right", None) for method, value in (("a", 0.9), ("b", 1.2))]
+    write_results(tmp_path / "mine" / "val" / "means.csv", results)
+    (table,) = build_tables(collect([tmp_path / "mine"]))
+    assert "**" not in format_table(table, "md")
+
+
+@pytest.mark.parametrize("text", ["method,psnr\nnoisy,25\n", "", "\0", ",".join(COLUMNS) + "\nval,a,psnr,x" + "," * 8])
+def test_other_tables_are_refused(tmp_path, text):
+    path = tmp_path / "mine" / "val" / "means.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"means.csv: no table of results \(.*measured again"):
+        collect([tmp_path / "mine"])
 
 
 def test_a_mean_of_teachers_is_a_family_s_and_one_teacher_is_not(tmp_path, monkeypatch):
@@ -110,15 +133,12 @@ def test_a_mean_of_teachers_is_a_family_s_and_one_teacher_is_not(tmp_path, monke
     for ks in ("0_1", "0_3"):
         name = f"grid/average/k-{ks}"
         folder = tmp_path / "results" / name / "val"
-        folder.mkdir(parents=True)
-        lines = [
-            "method,psnr,parameters,kMAC/pixel,MP/s",
-            "noisy,25,,,",
-            "teacher k=0,30,8,5,1",
-            f"teacher mean,{31 + len(ks)},8,7,1",
+        results = [
+            Result("val", "noisy", "psnr", 25.0, PSNR, True, 2),
+            Result("val", "teacher k=0", "psnr", 30.0, PSNR, True, 2, k=0, kmac=5.0),
+            Result("val", "teacher mean", "psnr", 31.0 + len(ks), PSNR, True, 2, k="mean", kmac=7.0),
         ]
-        (folder / "comparison.csv").write_text("\n".join(lines))
-        (folder / "comparison.md").write_text(f"title\n\n| method |\n\n- psnr: {PSNR}\n")
+        write_results(folder / "comparison_means.csv", results)
         entries[f"compare {name}"] = {
             "kind": "compare", "name": name, "stage": "average", "axes": {"k": ks}, "seed": 0, "status": "done",
             "seconds": 1.0, "digest": "", "cores": 1, "needs": None, "folder": f"results/{name}", "weights": "w.pth",
@@ -150,11 +170,9 @@ def test_figures_are_drawn(command, sweep, tmp_path):
 
 def test_quality_against_macs_counts_the_networks_in_the_files(assets, tmp_path):
     pytest.importorskip("matplotlib")
-    from dataclasses import replace
-
     from atbsn.engine.reports.figures import _kmac, draw
 
-    write_results(tmp_path / "mine" / "val", {"denoised": 30})
+    write_means(tmp_path / "mine" / "val", {"denoised": 30})
     (value, _) = collect([tmp_path / "mine"])
     value = replace(value, weights=assets / "student_a.weights.safetensors")
     # Student A: 3 -> 48 at full, 48 -> 48 at a half and a quarter, 96 -> 96 at a half, 99 -> 3 at full size.
@@ -166,7 +184,7 @@ def test_quality_against_macs_counts_the_networks_in_the_files(assets, tmp_path)
 
 def test_a_figure_without_its_values_is_refused(command, tmp_path):
     pytest.importorskip("matplotlib")
-    write_results(tmp_path / "mine" / "val", {"denoised": 30})
+    write_means(tmp_path / "mine" / "val", {"denoised": 30})
     status, output = command("report", tmp_path / "mine", "--figures", "heatmap")
     assert status == 2 and "k_train" in output and "atbsn valid --k" in output
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from atbsn.archs.base import Network
 from atbsn.engine.build import build_metrics, build_sets, results_folder
+from atbsn.engine.evaluation.checks import check_sets
 from atbsn.engine.evaluation.comparison import (
     bm3d_candidate,
     measure_candidates,
@@ -46,10 +47,19 @@ def main(arguments: Namespace) -> None:
             "needed, under different names; name option file, weights or strengths accordingly"
         )
     folder = Path(arguments.output) if arguments.output else results_folder(options)
+    meters = check_sets(sets, metrics, options.val.limit)
     facts = measure_candidates(candidates) if dist.is_main() else {}
     for name, images in sets.items():
         text = compare_on(
-            images, name, candidates, facts, metrics, folder / name, options.val.save_img, options.val.limit
+            images,
+            name,
+            candidates,
+            facts,
+            metrics,
+            folder / name,
+            options.val.save_img,
+            options.val.limit,
+            meters[name],
         )
         if dist.is_main():
             logger.info("\n%s", text)

@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -47,6 +47,7 @@ class Candidate:
         kmac: thousands of multiply-adds a pixel, for all results together; None where there is no network.
         weights: the file of the network's weights.
         sha256: of that file.
+        holes: the blind spots of the results, where a network has them.
     """
 
     labels: tuple[str, ...]
@@ -55,6 +56,7 @@ class Candidate:
     kmac: float | None = None
     weights: str | None = None
     sha256: str | None = None
+    holes: tuple[Hole, ...] = ()
 
 
 def weight_candidate(
@@ -79,7 +81,8 @@ def weight_candidate(
         return _candidate(path, (name,), labelled(denoiser), denoiser)
     if not ks:
         k = denoiser.settings.get("k", 3)
-        return _candidate(path, (f"{name} mean" if k == "mean" else f"{name} k={k}",), labelled(denoiser), denoiser)
+        label = f"{name} mean" if k == "mean" else f"{name} k={k}"
+        return replace(_candidate(path, (label,), labelled(denoiser), denoiser), holes=(k,))
     if with_mean and "mean" in ks:
         raise UserError("--k: mean is that of the network's family, --mean that of the others named; give one of them")
     labels = [f"{name} mean" if k == "mean" else f"{name} k={k}" for k in ks] + [f"{name} mean"] * with_mean
@@ -89,7 +92,8 @@ def weight_candidate(
         outputs = dict(family(noisy))
         return {**outputs, "mean": torch.stack(list(outputs.values())).mean(dim=0)} if with_mean else outputs
 
-    return _candidate(path, tuple(labels), denoise, denoiser, ks)
+    holes = (*ks, *(["mean"] if with_mean else []))
+    return replace(_candidate(path, tuple(labels), denoise, denoiser, ks), holes=holes)
 
 
 def nlm_candidate(strength: float) -> Candidate:
@@ -207,7 +211,8 @@ def write_comparison(
     write_text(folder / "comparison.csv", format_csv(table[0], table))
     header = list(table[0])
     lines = [f"{title}\n", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    lines += ["| " + " | ".join(_cell(key, line[key]) for key in header) + " |" for line in table]
+    digits = {name: metric.digits for name, metric in metrics.items()}
+    lines += ["| " + " | ".join(_cell(line[key], digits.get(key)) for key in header) + " |" for line in table]
     lines += [*more, "", *(f"- {name}: {metric.protocol}" for name, metric in metrics.items())]
     lines += [f"- {each.weights}: sha256 {each.sha256}" for each in candidates if each.weights is not None]
     lines += [f"- commit {commit()}; {versions()}"]
@@ -263,9 +268,9 @@ def _longer_and_longer(path: Path) -> list[str]:
     return names
 
 
-def _cell(key: str, value: Any) -> str:
+def _cell(value: Any, digits: int | None) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4f}" if key.startswith("ssim") else f"{value:.2f}" if abs(value) > 1 else f"{value:.3g}"
+        return f"{value:.{digits}f}" if digits is not None else f"{value:.2f}" if abs(value) > 1 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -34,6 +34,10 @@ class Column(Protocol):
     def higher_is_better(self) -> bool | None:
         """Which way is better; None: another value is the right one."""
 
+    @property
+    def digits(self) -> int:
+        """After the point, in tables for people."""
+
 
 Row = dict[str, Any]
 """One picture denoised in one way: ``index``, ``image``, ``method``, a value for each metric, and the groups."""
@@ -183,7 +187,7 @@ def format_table(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str,
     width = max([len(method) for method in table] + [8])
     lines = [f"{'':{width}} " + " ".join(f"{name:>12}" for name in names)]
     for method, values in table.items():
-        lines.append(f"{method:{width}} " + " ".join(f"{values[name]:12.4f}" for name in names))
+        lines.append(f"{method:{width}} " + " ".join(f"{values[name]:12.{metrics[name].digits}f}" for name in names))
     lines += [f"  {name}: {metric.protocol}" for name, metric in metrics.items()]
     return "\n".join(lines)
 

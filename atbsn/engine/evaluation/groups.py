@@ -33,14 +33,13 @@ def group_means(rows: list[Row], metrics: Iterable[str]) -> list[dict[str, Any]]
     ]
 
 
-def format_groups(entries: list[dict[str, Any]], metrics: Iterable[str]) -> str:
+def format_groups(entries: list[dict[str, Any]], metrics: Mapping[str, Column]) -> str:
     """The means for a console, a line a group and method."""
-    metrics = list(metrics)
     names = [f"{entry['group']} {entry['value']}" for entry in entries]
     width, column = max(map(len, names)), max(len(entry["method"]) for entry in entries)
     lines = [f"{'':{width}}  {'':{column}}  pictures " + " ".join(f"{name:>12}" for name in metrics)]
     for name, entry in zip(names, entries, strict=True):
-        values = " ".join(f"{entry[metric]:12.4f}" for metric in metrics)
+        values = " ".join(f"{entry[name]:12.{metric.digits}f}" for name, metric in metrics.items())
         lines.append(f"{name:{width}}  {entry['method']:{column}}  {entry['pictures']:8d} {values}")
     return "\n".join(lines)
 

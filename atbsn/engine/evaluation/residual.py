@@ -55,14 +55,16 @@ class Measure(NamedTuple):
     Attributes:
         protocol: what it is, for people: in logs and in the headers of tables.
         higher_is_better: which way is better; None: neither, another value is the right one.
+        digits: after the point, in tables for people.
     """
 
     protocol: str
     higher_is_better: bool | None = None
+    digits: int = 4
 
 
 MEASURES: dict[str, Measure] = {
-    ESTIMATED_PSNR: Measure("dB (Stein's unbiased risk estimate with the picture's own noise model)", True),
+    ESTIMATED_PSNR: Measure("dB (Stein's unbiased risk estimate with the picture's own noise model)", True, 2),
     "residual_level": Measure("level of what is taken off / level of the noise; 1 is right"),
     "residual_lag1": Measure("its correlation of neighbouring pixels less the noise's; 0 is right"),
     "residual_channels": Measure("its correlation between channels less the noise's; 0 is right"),

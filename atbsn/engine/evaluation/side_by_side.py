@@ -4,7 +4,7 @@ import csv
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from atbsn.data.base import ImageSet
 from atbsn.engine.evaluation.comparison import Candidate, Facts, comparison_table, together, write_comparison
@@ -19,6 +19,8 @@ from atbsn.engine.evaluation.evaluator import (
     write_rows,
 )
 from atbsn.engine.evaluation.paired import as_markdown, as_rows, differences
+from atbsn.engine.evaluation.residual import ResidualMeter
+from atbsn.engine.evaluation.results import COMPARED_MEANS, summarise, write_results
 from atbsn.metrics import Metric
 from atbsn.utils import dist
 from atbsn.utils.files import cannot_write, write_text
@@ -38,17 +40,20 @@ def compare_on(
     folder: Path,
     num_panels: int = 0,
     limit: int | None = None,
+    meter: ResidualMeter | None = None,
 ) -> str:
     """Measure all candidates on every picture of ``images``, beside the noisy one; the table as Markdown.
 
     ``folder`` gets ``comparison_pictures.csv`` a picture and method, written as they are done; ``comparison.csv`` and
-    ``.md`` with the means, and with what was done when it was stopped; ``comparison_paired.csv``; and panels.
+    ``.md`` with the means, and with what was done when it was stopped; ``comparison_means.csv``, the same for ``atbsn
+    report``; ``comparison_paired.csv``; and panels.
 
     Args:
         name: of the set.
         facts: what ``measure_candidates`` gave.
         num_panels: how many pictures are shown.
         limit: measure so many pictures, spread over the set; None: all.
+        meter: remembers the noise of pictures without references (``check_sets``).
     """
     title = f"{name}: {type(images).__name__}, mean of {count_pictures(images, limit)}"
     columns = columns_of(images, metrics)
@@ -60,6 +65,7 @@ def compare_on(
         if found:
             lines = as_rows(found)
             write_text(folder / "comparison_paired.csv", format_csv(lines[0], lines))
+        write_results(folder / COMPARED_MEANS, summarise(rows, columns, name, _about(candidates)))
         table = comparison_table(rows, facts, columns)
         return write_comparison(folder, table, columns, title, candidates, as_markdown(found))
 
@@ -81,6 +87,7 @@ def compare_on(
             rows = evaluate(
                 images, together(candidates), metrics, f"compare on {name}", with_noisy=True, num_panels=num_panels,
                 on_panel=panel_writer(folder / "comparison_panels", side=256, columns=4), limit=limit, on_rows=on_rows,
+                meter=meter,
             )  # fmt: skip
         except BaseException:  # Ctrl-C, too: what is done took its time
             if done and dist.is_main():
@@ -88,6 +95,15 @@ def compare_on(
             raise
     write_rows(folder / PICTURES, rows, columns)
     return write(rows, title) if dist.is_main() else ""
+
+
+def _about(candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
+    """What results say of each method, by label."""
+    return {
+        label: {"k": k, "weights": candidate.weights, "kmac": candidate.kmac}
+        for candidate in candidates
+        for label, k in zip(candidate.labels, candidate.holes or [None] * len(candidate.labels), strict=True)
+    }
 
 
 class _PictureFile:

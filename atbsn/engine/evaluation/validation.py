@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from torch import Tensor
 
 from atbsn.data.base import ImageSet
+from atbsn.engine.evaluation.checks import check_sets
 from atbsn.engine.evaluation.evaluator import (
     Column,
     Denoise,
@@ -24,8 +24,9 @@ from atbsn.engine.evaluation.evaluator import (
     write_rows,
 )
 from atbsn.engine.evaluation.groups import format_groups, group_means, write_groups
+from atbsn.engine.evaluation.results import MEANS, summarise, write_results
 from atbsn.engine.inference.about import describe_denoiser
-from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.denoiser import Denoiser, check_channels
 from atbsn.engine.provenance import commit, versions
 from atbsn.metrics import ESTIMATED_PSNR, Metric
 from atbsn.utils import dist
@@ -58,11 +59,12 @@ def labelled(denoiser: Denoiser, ks: Sequence[Hole] | None = None) -> Denoise:
     if ks is None:
         return lambda noisy: {"denoised": denoiser(noisy)}
     family = denoiser.family(ks)
+    return lambda noisy: dict(zip(labels_of(ks), family(noisy), strict=True))
 
-    def denoise(noisy: Tensor) -> dict[str, Tensor]:
-        return {"mean" if k == "mean" else f"k={k}": output for k, output in zip(ks, family(noisy), strict=True)}
 
-    return denoise
+def labels_of(ks: Sequence[Hole] | None) -> list[str]:
+    """What ``labelled`` calls its results."""
+    return ["denoised"] if ks is None else ["mean" if k == "mean" else f"k={k}" for k in ks]
 
 
 def validate_sets(
@@ -78,14 +80,19 @@ def validate_sets(
     Args:
         ks: blind spots to compare, or None for the denoiser's own settings.
         weights: the file that the network's weights are from.
-        folder: results go to ``folder/<set>``: ``metrics.csv`` a picture, ``groups.csv`` a scene, phone, ISO or what
-            else the set tells, ``panels/<image>.png``, and ``about.yml``, which says where they come from. Results of
-            other weights or settings that lie there are moved to ``archived_<time>``.
+        folder: results go to ``folder/<set>``: ``metrics.csv`` a picture, ``means.csv``, ``groups.csv`` a scene, phone,
+            ISO or what else the set tells, ``panels/<image>.png``, and ``about.yml``, which says where they come from.
+            Results of other weights or settings that lie there are moved to ``archived_<time>``.
 
     Returns:
         The rows of every set, on every process.
+
+    Raises:
+        UserError: one of the sets cannot be measured; nothing is written or moved then.
     """
     denoise = labelled(denoiser, ks)
+    meters = check_sets(sets, measuring.metrics, measuring.limit, partial(check_channels, denoiser.net))
+    about_weights = None if weights is None else str(weights)
     results = {}
     for name, images in sets.items():
         metrics = columns_of(images, measuring.metrics)
@@ -94,9 +101,12 @@ def validate_sets(
         dist.on_main(partial(_begin, folder / name, about))
         rows = evaluate(
             images, denoise, measuring.metrics, f"validate {name}", with_noisy=True, num_panels=measuring.num_panels,
-            on_panel=panel_writer(folder / name / "panels"), limit=measuring.limit,
+            on_panel=panel_writer(folder / name / "panels"), limit=measuring.limit, meter=meters[name],
         )  # fmt: skip
         write_rows(folder / name / "metrics.csv", rows, metrics)
+        holes = zip(labels_of(ks), ks or [None], strict=True)
+        own = {label: {"weights": about_weights, "k": k} for label, k in holes}
+        dist.on_main(partial(write_results, folder / name / MEANS, summarise(rows, metrics, name, own)))
         table = means(rows, metrics)
         pictures = count_pictures(images, measuring.limit)
         logger.info("%s, mean of %s (each in %s):\n%s", name, pictures, folder / name, format_table(table, metrics))
@@ -127,7 +137,8 @@ def describe(
 def _begin(folder: Path, about: dict[str, Any]) -> None:
     """Write ``about.yml``; the results of anything else are moved aside first."""
     said, text = folder / "about.yml", yaml.safe_dump(about, sort_keys=False, width=110)
-    old = [folder / name for name in ("metrics.csv", "groups.csv", "about.yml", "panels") if (folder / name).exists()]
+    names = ("metrics.csv", MEANS, "groups.csv", "about.yml", "panels")
+    old = [folder / name for name in names if (folder / name).exists()]
     try:
         if old and not (said.is_file() and said.read_text(encoding="utf-8") == text):
             archive = folder / f"archived_{datetime.now():%Y%m%d_%H%M%S_%f}"

@@ -199,6 +199,15 @@ def build_denoiser(
         raise UserError(f"test: {error}") from None
 
 
+def check_channels(net: Network, channels: int) -> None:
+    """Raise a ``UserError`` if ``net`` cannot denoise pictures of so many channels."""
+    if net.channels not in (channels, 1):
+        raise UserError(
+            f"a picture of {channels} channels: this {type(net).__name__} is for {net.channels}; use one that was "
+            f"trained with network.channels: {channels}, or with 1, which takes every channel alone"
+        )
+
+
 def each_channel(net: Network, denoise: Callable[[Tensor], Tensor], noisy: Tensor) -> Tensor:
     """A picture (B, C, H, W) by a network for one channel: every channel alone, those of a grey picture once.
 
@@ -209,11 +218,7 @@ def each_channel(net: Network, denoise: Callable[[Tensor], Tensor], noisy: Tenso
         UserError: ``net`` is for another number than one.
     """
     batch, channels, _, _ = noisy.shape
-    if net.channels != 1:
-        raise UserError(
-            f"a picture of {channels} channels: this {type(net).__name__} is for {net.channels}; use one that was "
-            f"trained with network.channels: {channels}, or with 1, which takes every channel alone"
-        )
+    check_channels(net, channels)
     if bool((noisy == noisy[:, :1]).all()):
         return denoise(noisy[:, :1]).repeat_interleave(channels, dim=-3)
     return denoise(noisy.flatten(0, 1).unsqueeze(1)).squeeze(-3).unflatten(-3, (batch, channels))

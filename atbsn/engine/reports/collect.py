@@ -1,19 +1,16 @@
 """What runs and sweeps left, as one list of values: each with its axes, its seed and its protocol."""
 
-import csv
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
+from atbsn.engine.evaluation.results import COMPARED_MEANS, MEANS, read_results
 from atbsn.engine.sweeps.ledger import FILE, read_ledger
 from atbsn.options.load import parse_yaml
 from atbsn.utils.errors import UserError
+from atbsn.utils.types import Hole
 
-_TITLE = re.compile(r"(?P<metric>[^\[]+?) \[(?P<protocol>.*)\]")
-_LABEL = re.compile(r"(?:.* )?(k=\d+|mean)")
 _NOT_AXES = ("name", "manual_seed", "path.", "logger.", "val.", "datasets.val", "datasets.test", "num_gpu", "test.")
 
 
@@ -32,6 +29,9 @@ class Value:
         weights: file that was measured, where it is known.
         core_minutes: that its training took, the trainings before it included; None where they were not recorded.
         kmac: thousands of multiply-adds a pixel, where atbsn compare has counted them.
+        k: blind spot, or ``mean`` of a family, where it was measured at one.
+        higher_is_better: which way is better; None: neither.
+        digits: after the point, in tables.
     """
 
     source: str
@@ -47,6 +47,9 @@ class Value:
     weights: Path | None = None
     core_minutes: float | None = None
     kmac: float | None = None
+    k: Hole | None = None
+    higher_is_better: bool | None = True
+    digits: int = 4
 
 
 def collect(paths: list[Path]) -> list[Value]:
@@ -64,7 +67,7 @@ def collect(paths: list[Path]) -> list[Value]:
             runs.append(path)
         elif tables := _result_files(path):
             for table in tables:
-                values += _results(table, path.as_posix(), (("run", path.name),), "", _measured_weights(table), None)
+                values += _results(table, path.as_posix(), (("run", path.name),), "", None, None)
         else:
             raise UserError(
                 f"{path}: neither a sweep ({FILE}), nor a run (options.yml and metrics.csv), nor results of "
@@ -85,8 +88,11 @@ def _sweep(folder: Path) -> Iterator[Value]:
         if entry["kind"] == "train":
             yield from _training(Path(entry["folder"]), name, axes, seed, _core_minutes(entries, name))
             continue
-        pattern = "*/metrics.csv" if entry["kind"] == "valid" else "*/comparison.csv"
-        for table in sorted(Path(entry["folder"]).glob(pattern)):
+        pattern = f"*/{MEANS if entry['kind'] == 'valid' else COMPARED_MEANS}"
+        tables = sorted(Path(entry["folder"]).glob(pattern))
+        if not tables:
+            raise UserError(f"{entry['folder']}: no {pattern} in it; let atbsn {entry['kind']} measure it again")
+        for table in tables:
             minutes = _core_minutes(entries, entry["needs"])
             for value in _results(table, name, axes, seed, Path(entry["weights"]), minutes):
                 yield _alone(value) if entry["kind"] == "compare" else value
@@ -94,7 +100,7 @@ def _sweep(folder: Path) -> Iterator[Value]:
 
 def _alone(value: Value) -> Value:
     """One blind spot is the same in every family it was measured in; only the mean is the family's."""
-    if not value.method.startswith("k="):
+    if value.k in (None, "mean"):
         return value
     return replace(value, axes=tuple(axis for axis in value.axes if axis[0] != "k"))
 
@@ -146,74 +152,28 @@ def _training(
     folder: Path, source: str, axes: tuple[tuple[str, str], ...], seed: str, core_minutes: float | None
 ) -> Iterator[Value]:
     path = folder / "metrics.csv"
-    for row in _rows(path) if path.is_file() else ():
-        try:
-            yield Value(
-                source, axes, seed, row["dataset"], row["weights"], row["metric"], row["protocol"], float(row["value"]),
-                int(row["iteration"]), None, folder / "models" / "net_latest.pth", core_minutes,
-            )  # fmt: skip
-        except (KeyError, ValueError, TypeError) as error:
-            raise UserError(f"{path}: not a training's metrics.csv ({error}); restore it") from None
+    for each in read_results(path) if path.is_file() else ():
+        if each.iteration is None:
+            raise UserError(f"{path}: not a training's metrics.csv (a row without an iteration); restore it")
+        weights = folder / "models" / "net_latest.pth"
+        yield Value(
+            source, axes, seed, each.dataset, each.method, each.metric, each.protocol, each.value, each.iteration, None,
+            weights, core_minutes, higher_is_better=each.higher_is_better, digits=each.digits,
+        )  # fmt: skip
 
 
 def _result_files(path: Path) -> list[Path]:
-    return sorted([*path.glob("*/metrics.csv"), *path.glob("*/comparison.csv")])
-
-
-def _measured_weights(table: Path) -> Path | None:
-    """The weight file that ``about.yml`` names beside a table of atbsn valid."""
-    about = table.with_name("about.yml")
-    if table.name != "metrics.csv" or not about.is_file():
-        return None
-    weights = parse_yaml(about.read_text(encoding="utf-8"), str(about)).get("weights")
-    return None if weights is None else Path(weights)
+    return sorted([*path.glob(f"*/{MEANS}"), *path.glob(f"*/{COMPARED_MEANS}")])
 
 
 def _results(
     path: Path, source: str, axes: tuple[tuple[str, str], ...], seed: str, weights: Path | None, minutes: float | None
 ) -> Iterator[Value]:
-    """Means over pictures of each method: rows are pictures (atbsn valid) or means already (atbsn compare)."""
-    rows = _rows(path)
-    if not rows or "method" not in rows[0]:
-        raise UserError(f"{path}: has no column 'method'; give what atbsn valid or atbsn compare wrote")
-    protocols = _protocols(path, list(rows[0]))
-    by_method: dict[str, list[dict[str, str]]] = {}
-    for row in rows:
-        by_method.setdefault(row["method"], []).append(row)
-    for method, part in by_method.items():
-        label = _LABEL.fullmatch(method)
-        for title, (metric, protocol) in protocols.items():
-            try:
-                value = fmean(float(row[title]) for row in part)
-            except ValueError as error:
-                raise UserError(f"{path}: {title}: {error}; let it be measured again") from None
-            yield Value(
-                source, axes, seed, path.parent.name, label[1] if label else method, metric, protocol, value, None,
-                len(part) if "image" in part[0] else None, weights, minutes, _number(part[0].get("kMAC/pixel")),
-            )  # fmt: skip
-
-
-def _protocols(path: Path, titles: list[str]) -> dict[str, tuple[str, str]]:
-    """Metric and protocol by the title of its column; atbsn compare says the protocols in the page beside the table."""
-    matches = {title: _TITLE.fullmatch(title) for title in titles}
-    protocols = {title: (match["metric"], match["protocol"]) for title, match in matches.items() if match}
-    page = path.with_suffix(".md")
-    if not protocols and page.is_file():
-        said = dict(re.findall(r"^- ([^:]+): (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE))
-        protocols = {title: (title, said[title]) for title in titles if title in said}
-    if not protocols:
-        raise UserError(f"{path}: no column names its protocol; let it be measured again")
-    return protocols
-
-
-def _number(text: str | None) -> float | None:
-    return float(text) if text else None
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            lines = [line for line in file if not line.startswith("#")]
-        return list(csv.DictReader(lines))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: cannot be read ({error}); restore it") from None
+    """What atbsn valid or atbsn compare measured. One blind spot of several is called ``k=3``, whoever's it is."""
+    for each in read_results(path):
+        method = each.method if each.k is None else "mean" if each.k == "mean" else f"k={each.k}"
+        own = Path(each.weights) if each.weights else None
+        yield Value(
+            source, axes, seed, each.dataset, method, each.metric, each.protocol, each.value, None, each.pictures,
+            weights or own, minutes, each.kmac, each.k, each.higher_is_better, each.digits,
+        )  # fmt: skip

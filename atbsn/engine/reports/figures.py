@@ -1,6 +1,5 @@
 """Figures of runs and sweeps, with matplotlib (the extra ``[report]``)."""
 
-import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,6 @@ Kind = Literal["heatmap", "k", "curves", "macs"]
 KINDS: tuple[str, ...] = get_args(Kind)
 _SIZES = {"macs": (8.0, 4.2)}
 _MARKERS = "osd^v<>PX*"
-_HOLE = re.compile(r"k=(\d+)")
 _Selection = Sequence[Value]
 
 
@@ -67,12 +65,9 @@ class _NothingToDrawError(Exception):
 def _heatmap(axes: Any, values: _Selection) -> None:
     cells: dict[tuple[int, int], list[Value]] = {}
     for value in final(values):
-        hole, trained = (
-            _HOLE.fullmatch(value.method),
-            dict(value.axes).get("k_train", dict(value.axes).get("model.k_train")),
-        )
-        if hole and trained is not None and trained.isdecimal():
-            cells.setdefault((int(trained), int(hole[1])), []).append(value)
+        trained = dict(value.axes).get("k_train", dict(value.axes).get("model.k_train"))
+        if isinstance(value.k, int) and trained is not None and trained.isdecimal():
+            cells.setdefault((int(trained), value.k), []).append(value)
     if not cells:
         raise _NothingToDrawError("it takes an axis k_train and results of atbsn valid --k")
     rows, columns = sorted({key[0] for key in cells}), sorted({key[1] for key in cells})
@@ -82,9 +77,9 @@ def _heatmap(axes: Any, values: _Selection) -> None:
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.set(xlabel="k at test", ylabel="k at training")
-    low, high = min(means.values()), max(means.values())
+    low, high, digits = min(means.values()), max(means.values()), values[0].digits
     for (row, column), mean in means.items():
-        text = f"{mean:.2f}" if high > 2 else f"{mean:.3f}"
+        text = f"{mean:.{digits}f}"
         axes.text(
             columns.index(column), rows.index(row), text, ha="center", va="center", fontsize=8,
             color="black" if mean > (low + high) / 2 else "white", fontweight="bold" if mean == high else "normal",
@@ -95,8 +90,8 @@ def _heatmap(axes: Any, values: _Selection) -> None:
 def _against_k(axes: Any, values: _Selection) -> None:
     points: dict[str, dict[int, list[Value]]] = {}
     for value in final(values):
-        if hole := _HOLE.fullmatch(value.method):
-            points.setdefault(_name(value), {}).setdefault(int(hole[1]), []).append(value)
+        if isinstance(value.k, int):
+            points.setdefault(_name(value), {}).setdefault(value.k, []).append(value)
     if not points:
         raise _NothingToDrawError("it takes results of atbsn valid --k")
     for name, by_k in points.items():
@@ -168,15 +163,14 @@ _KMACS: dict[tuple[Path, str], float] = {}
 
 def _kmac(value: Value) -> float | None:
     """Of the network in the weight file; the mean of a family costs what atbsn compare counted for it."""
-    if value.method == "mean":
+    if value.k == "mean":
         return value.kmac
-    hole = _HOLE.fullmatch(value.method)
     key = (value.weights or Path(), value.method)
     if value.weights is None or not value.weights.is_file():
         return None
     if key not in _KMACS:
         net, _ = load_with_metadata(value.weights)
-        settings = {"k": int(hole[1])} if hole and isinstance(net, BlindSpotNetwork) else None
+        settings = {"k": value.k} if value.k is not None and isinstance(net, BlindSpotNetwork) else None
         _KMACS[key] = kmac_per_pixel(net, (), settings)
     return _KMACS[key]
 

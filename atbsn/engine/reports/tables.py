@@ -10,8 +10,6 @@ from atbsn.utils.tables import format_csv
 
 Format = Literal["md", "latex", "csv"]
 SUFFIXES: dict[str, str] = {"md": "md", "latex": "tex", "csv": "csv"}
-_LOWER_IS_BETTER = ("lpips", "dists", "mse", "mae", "niqe", "delta")
-_OWN_VALIDATION = ("net", "ema")
 
 
 @dataclass(frozen=True)
@@ -24,20 +22,28 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Kind:
+    """Which way a metric is better (None: neither), and its digits after the point."""
+
+    higher_is_better: bool | None
+    digits: int
+
+
+@dataclass(frozen=True)
 class Table:
     """One data set: a line for each point and method, a column for each metric and protocol.
 
     Attributes:
         dataset: its name in the options.
         axes: titles of the first columns.
-        columns: (metric, protocol).
+        columns: (metric, protocol), and what is known of it.
         lines: labels of the axes, the method, a cell a column, core-minutes.
         pictures: what the means are of, for the caption.
     """
 
     dataset: str
     axes: tuple[str, ...]
-    columns: tuple[tuple[str, str], ...]
+    columns: dict[tuple[str, str], Kind]
     lines: tuple[tuple[tuple[str, ...], str, dict[tuple[str, str], Cell], float | None], ...]
     pictures: str
 
@@ -77,11 +83,6 @@ def cell_of(values: Sequence[Value]) -> Cell:
     return Cell(fmean(means), stdev(means) if len(means) > 1 else None, len(means))
 
 
-def is_lower_better(metric: str, protocol: str) -> bool:
-    """Whether a smaller value of the metric is better."""
-    return any(text.lower().startswith(_LOWER_IS_BETTER) for text in (metric, protocol))
-
-
 def format_table(table: Table, form: Format) -> str:
     """The table as text of a file of its own."""
     return {"md": _markdown, "latex": _latex, "csv": _csv}[form](table)
@@ -89,7 +90,7 @@ def format_table(table: Table, form: Format) -> str:
 
 def _table(dataset: str, values: list[Value]) -> Table:
     axes = tuple(dict.fromkeys(axis for value in values for axis, _ in value.axes))
-    columns = tuple(dict.fromkeys((value.metric, value.protocol) for value in values))
+    columns = {(each.metric, each.protocol): Kind(each.higher_is_better, each.digits) for each in values}
     groups: dict[tuple[tuple[str, ...], str], list[Value]] = {}
     for value in values:
         labels = dict(value.axes)
@@ -110,13 +111,10 @@ def _table(dataset: str, values: list[Value]) -> Table:
 
 def _best(table: Table, column: tuple[str, str]) -> float | None:
     means = [cells[column].mean for _, method, cells, _ in table.lines if method != "noisy" and column in cells]
-    if len(means) < 2:
+    higher = table.columns[column].higher_is_better
+    if len(means) < 2 or higher is None:
         return None
-    return min(means) if is_lower_better(*column) else max(means)
-
-
-def _digits(metric: str) -> int:
-    return 2 if metric.startswith("psnr") else 4
+    return max(means) if higher else min(means)
 
 
 def _texts(table: Table, plus_minus: str, bold: str) -> list[list[str]]:
@@ -126,7 +124,7 @@ def _texts(table: Table, plus_minus: str, bold: str) -> list[list[str]]:
     for row, method, cells, minutes in table.lines:
         texts = []
         for column in table.columns:
-            cell, digits = cells.get(column), _digits(column[0])
+            cell, digits = cells.get(column), table.columns[column].digits
             if cell is None:
                 texts.append("")
                 continue

@@ -1,9 +1,9 @@
 """Where numbers go: the console, ``metrics.csv`` and trackers such as TensorBoard. Only rank 0 writes."""
 
 import contextlib
-import csv
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from atbsn.engine.evaluation.results import Result, read_results, write_results
 from atbsn.engine.training.trackers import Tracker
 from atbsn.utils import dist
 from atbsn.utils.durations import rough_duration
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import write_text
 from atbsn.utils.log import logger
-from atbsn.utils.tables import format_csv
 
 _WATCHED = 5.0
 """Seconds after which the pace of a training is known well enough to say how long it will take."""
-
-COLUMNS = ("iteration", "dataset", "weights", "metric", "value", "protocol")
 
 
 class LossMeter:
@@ -75,7 +72,7 @@ class RunLogger:
 
     def __init__(self, folder: Path, trackers: Sequence[Tracker], first_iter: int) -> None:
         self._csv = folder / "metrics.csv"
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Result] = []
         self._trackers = trackers
         self._clock, self._clock_iter = time.perf_counter(), first_iter - 1
         self._watch: tuple[int, float] | None = None  # the iteration since when its pace is watched, and the time then
@@ -84,9 +81,9 @@ class RunLogger:
 
     def _open(self, first_iter: int) -> None:
         rows = _read_rows(self._csv)
-        self._rows = [row for row in rows if row["iteration"] < first_iter]
+        self._rows = [row for row in rows if row.iteration is not None and row.iteration < first_iter]
         if len(self._rows) < len(rows):
-            write_text(self._csv, format_csv(COLUMNS, self._rows))
+            write_results(self._csv, self._rows)
         for tracker in self._trackers:
             tracker.open(first_iter)
 
@@ -131,16 +128,16 @@ class RunLogger:
         self._clock += spent
         self._watch = self._watch and (self._watch[0], self._watch[1] + spent)
 
-    def log_metrics(self, iteration: int, dataset: str, weights: str, table: Iterable[dict[str, Any]]) -> None:
-        """Rows of ``metric``, ``value`` and ``protocol`` for one data set and one set of weights."""
-        for entry in table:
-            self._rows.append({"iteration": iteration, "dataset": dataset, "weights": weights, **entry})
-            self._scalars(iteration, {f"{dataset}/{weights}/{entry['metric']}": entry["value"]})
+    def log_metrics(self, iteration: int, results: Iterable[Result]) -> None:
+        """What a validation measured at ``iteration``."""
+        for each in results:
+            self._rows.append(replace(each, iteration=iteration))
+            self._scalars(iteration, {_path(each): each.value})
             logger.info(
                 "iter %d: %s, %s: %s %.4f [%s]",
-                iteration, dataset, weights, entry["metric"], entry["value"], entry["protocol"],
+                iteration, each.dataset, each.method, each.metric, each.value, each.protocol,
             )  # fmt: skip
-        dist.on_main(lambda: write_text(self._csv, format_csv(COLUMNS, self._rows)))
+        dist.on_main(lambda: write_results(self._csv, self._rows))
 
     def log_panel(self, iteration: int, name: str, panel: np.ndarray) -> None:
         """An (H, W, 3) uint8 RGB picture for the trackers."""
@@ -159,7 +156,7 @@ class RunLogger:
     def close(self) -> None:
         """Write what is left, where that is possible, and the last value of every metric beside the options."""
         if dist.is_main():
-            last = {f"{row['dataset']}/{row['weights']}/{row['metric']}": float(row["value"]) for row in self._rows}
+            last = {_path(row): row.value for row in self._rows}
             for tracker in self._trackers:
                 tracker.close(last)
 
@@ -173,17 +170,18 @@ class RunLogger:
                 tracker.scalars(iteration, values)
 
 
-def _read_rows(path: Path) -> list[dict[str, Any]]:
+def _read_rows(path: Path) -> list[Result]:
     if not path.is_file():
         return []
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-        if tuple(reader.fieldnames or ()) != COLUMNS or any(None in (*row, *row.values()) for row in rows):
-            raise ValueError(f"its columns are not {', '.join(COLUMNS)}")
-        for row in rows:
-            row["iteration"] = int(row["iteration"])
-    except (OSError, ValueError, csv.Error) as error:
+        rows = read_results(path)
+        if any(row.iteration is None for row in rows):
+            raise UserError(f"{path}: a row without an iteration")
+    except UserError as error:
         raise UserError(f"{path}: cannot be continued ({error}); move it away or restore it") from error
     return rows
+
+
+def _path(row: Result) -> str:
+    """The name of a curve."""
+    return f"{row.dataset}/{row.method}/{row.metric}"

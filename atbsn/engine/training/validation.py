@@ -1,6 +1,7 @@
 """Validation while training: the weights and their average, to the log and as panels."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -13,6 +14,7 @@ from atbsn.data.base import ImageSet
 from atbsn.engine.evaluation.evaluator import columns_of, count_pictures, evaluate, format_table, means
 from atbsn.engine.evaluation.panels import panel
 from atbsn.engine.evaluation.residual import ResidualMeter
+from atbsn.engine.evaluation.results import summarise
 from atbsn.engine.evaluation.validation import Measuring, labelled
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.training.loggers import RunLogger
@@ -87,13 +89,9 @@ class TrainingValidation:
         )  # fmt: skip
         table = means(rows, metrics)
         labels = [label for label in table if label != "noisy"]
-        for label in labels:
-            entries = [
-                {"metric": metric, "value": value, "protocol": metrics[metric].protocol}
-                for metric, value in table[label].items()
-            ]
-            named = weights if self.ks is None else f"{weights} {label}"
-            self.run_logger.log_metrics(iteration, name, named, entries)
+        own = [each for each in summarise(rows, metrics, name, {}) if each.method != "noisy"]
+        named = [replace(r, method=weights if self.ks is None else f"{weights} {r.method}") for r in own]
+        self.run_logger.log_metrics(iteration, named)
         if last:
             pictures = count_pictures(images, self.measuring.limit)
             logger.info("%s (%s), mean of %s:\n%s", name, weights, pictures, format_table(table, metrics))

@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 
 from atbsn.engine.evaluation.paired import as_markdown, differences
-from atbsn.metrics import Metric
+from atbsn.engine.evaluation.residual import Measure
 
-METRICS = {"psnr": Metric(lambda a, b: 0.0, "psnr"), "lpips": Metric(lambda a, b: 0.0, "lpips", higher_is_better=False)}
+METRICS = {"psnr": Measure("psnr", True), "lpips": Measure("lpips", False)}
 
 
 def rows(**methods):

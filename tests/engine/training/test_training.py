@@ -120,11 +120,11 @@ def test_validation_keeps_the_best_and_writes_numbers_and_panels(command, write_
     folder = tmp_path / "experiments" / "tiny"
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {(row["iteration"], row["weights"], row["metric"]) for row in rows} == {
+    assert {(row["iteration"], row["method"], row["metric"]) for row in rows} == {
         (i, w, m) for i in ("3", "6") for w in ("net", "ema") for m in ("psnr", "ssim")
     }
     assert all("clipped" in row["protocol"] for row in rows)
-    best = max(float(row["value"]) for row in rows if row["weights"] == "ema" and row["metric"] == "psnr")
+    best = max(float(row["value"]) for row in rows if row["method"] == "ema" and row["metric"] == "psnr")
     rule = read_weights(folder / "models" / "net_best.pth").metadata["rule"]
     assert rule.startswith("best psnr") and rule.endswith(f"{best:.4f}")
     assert read_picture(folder / "visualization" / "chelsea" / "6.png").rgb.shape[1] > 2 * 451

@@ -1,0 +1,92 @@
+"""What can be wrong with sets, found before anything is measured or written."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from atbsn.data.base import ImageSet
+from atbsn.engine.evaluation.evaluator import spread
+from atbsn.engine.evaluation.residual import NotMeasurableError, ResidualMeter, centre
+from atbsn.metrics import Metric
+from atbsn.pictures import to_tensor
+from atbsn.utils.errors import UserError
+
+CheckChannels = Callable[[int], None]
+"""Raises a ``UserError`` if pictures of so many channels cannot be denoised."""
+
+
+def check_sets(
+    sets: Mapping[str, ImageSet],
+    metrics: Mapping[str, Metric],
+    limit: int | None = None,
+    check_channels: CheckChannels | None = None,
+) -> dict[str, ResidualMeter]:
+    """Check that every set can be measured: sizes of all pictures, the pixels of the first that tells.
+
+    Args:
+        limit: so many pictures are measured, spread over the set.
+
+    Returns:
+        A meter for each set, which remembers the noise that was estimated.
+
+    Raises:
+        UserError: some cannot be; it has a line for each of them.
+    """
+    meters, faults = {name: ResidualMeter() for name in sets}, []
+    for name, images in sets.items():
+        try:
+            _check_set(images, metrics, spread(len(images), limit), meters[name], check_channels)
+        except UserError as error:
+            faults.append(f"datasets.{name}: {error}")
+    if faults:
+        raise UserError("\n".join(faults))
+    return meters
+
+
+def _check_set(
+    images: ImageSet,
+    metrics: Mapping[str, Metric],
+    chosen: list[int],
+    meter: ResidualMeter,
+    check_channels: CheckChannels | None,
+) -> None:
+    first = images.read(chosen[0])
+    channels = first.rgb.shape[2]
+    if check_channels is not None:
+        check_channels(channels)
+    if not images.has_clean:
+        _check_measurable(images, chosen, meter)
+        return
+    clean = images.read_clean(chosen[0]).rgb.shape
+    if clean != first.rgb.shape:
+        raise UserError(
+            f"{images.key(chosen[0])}: of {_size(first.rgb.shape)}, its reference of {_size(clean)}; give the one that "
+            "belongs to it"
+        )
+    for index in chosen:
+        for metric_name, metric in metrics.items():
+            try:
+                metric.check_size(*images.size(index), channels)
+            except UserError as error:
+                raise UserError(f"{images.key(index)}, val.metrics.{metric_name}: {error}") from None
+
+
+def _check_measurable(images: ImageSet, chosen: list[int], meter: ResidualMeter) -> None:
+    """Whether any picture's noise can be estimated; the first one usually tells."""
+    fault = ""
+    for index in chosen:
+        try:
+            meter.noise_of(images.key(index), to_tensor(np.ascontiguousarray(centre(images.read(index).rgb))))
+        except NotMeasurableError as error:
+            fault = fault or str(error)
+        else:
+            return
+    raise UserError(
+        f"{type(images).__name__}: none of {len(chosen)} pictures can be measured without a reference ({fault}); give "
+        "larger ones that are not all black and white, or a set with references"
+    )
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    height, width, channels = shape
+    return f"{height}x{width} and {channels} channels"

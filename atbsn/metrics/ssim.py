@@ -1,0 +1,144 @@
+"""Structural similarity (Wang et al., IEEE TIP 2004), in the ways that papers compute it."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import cv2
+import numpy as np
+
+from atbsn.metrics.base import PEAK, Metric, Rounding, check_shapes, check_sides, in_words, strips
+from atbsn.registry import METRICS
+from atbsn.utils.errors import UserError
+from atbsn.utils.suggest import did_you_mean
+
+SsimProtocol = Literal["y", "rgb", "uniform7", "volume"]
+
+_C1 = (0.01 * PEAK) ** 2
+_C2 = (0.03 * PEAK) ** 2
+
+
+def ssim(
+    image: np.ndarray,
+    reference: np.ndarray,
+    protocol: SsimProtocol = "y",
+    round: Rounding = True,
+    clip: bool = True,
+) -> float:
+    """Structural similarity (Wang et al., IEEE TIP 2004), K1 = 0.01, K2 = 0.03, peak 255.
+
+    - ``y`` (AT-BSN): Gaussian 11x11, sigma 1.5, valid region, population covariance, on the luma of BT.601
+      in [16, 235], MATLAB's ``rgb2ycbcr``. The peak stays 255, as in the scripts that report it. Luma is
+      taken from the clipped and rounded picture and not rounded itself. AT-BSN's own figure is that of the
+      float output: ``round=False, clip=False``.
+    - ``rgb`` (BasicSR, SDAP, TBSN, APR-RD): the same on each channel, then the mean of the three.
+    - ``uniform7`` (AP-BSN, LG-BPN, MM-BSN): uniform 7x7, valid region, sample covariance (49/48 of the
+      population's), mean of the three channels: scikit-image's default.
+    - ``volume`` (MPRNet, SASS): Gaussian 11x11x11, sigma 1.5, over the array as an H x W x 3 volume,
+      borders replicated on all three axes, population covariance, mean over all voxels: what MATLAB's
+      ``ssim`` makes of an RGB array.
+
+    Args:
+        image: the prediction, (H, W, 3), RGB, [0, 255].
+        reference: of the same shape.
+        protocol: one of the above.
+        round: round both half up, floor(x + 0.5), or ``"down"``.
+        clip: clip both to [0, 255].
+
+    Raises:
+        UserError: the shapes differ, are not (H, W, 3) or are smaller than the window; unknown protocol.
+    """
+    if protocol not in get_args(SsimProtocol):
+        near = did_you_mean(str(protocol), get_args(SsimProtocol))
+        raise UserError(f"protocol: '{protocol}' is not an SSIM protocol; {near}")
+    check_shapes(image, reference, rgb=protocol in _OF_RGB)
+    window = _WINDOWS[protocol]
+    size, radius = len(window.kernel), len(window.kernel) // 2
+    if window.depth is not None:
+        borders = ((radius, radius), (radius, radius), (0, 0))
+        image, reference = (np.pad(picture, borders, mode="edge") for picture in (image, reference))
+    height, width, channels = image.shape
+    check_sides(f"ssim '{protocol}'", height, width, size)
+    parts = strips(image, reference, round, clip, halo=radius)
+    total = sum(float(_ssim_map(x, y, window).sum()) for x, y in parts)
+    return total / ((height - 2 * radius) * (width - 2 * radius) * (1 if window.luma else channels))
+
+
+@METRICS.register
+class SSIM(Metric):
+    """Structural similarity (Wang et al., IEEE TIP 2004), K1 = 0.01, K2 = 0.03, peak 255.
+
+    Args:
+        protocol: ``y`` (AT-BSN), ``rgb`` (BasicSR, SDAP, TBSN, APR-RD), ``uniform7`` (AP-BSN, LG-BPN, MM-BSN) or
+            ``volume`` (MPRNet, SASS): the windows and channels of the function ``ssim``.
+        round: round both half up, floor(x + 0.5), or ``down``.
+        clip: clip both to [0, 255].
+    """
+
+    def __init__(self, protocol: SsimProtocol = "y", round: Rounding = True, clip: bool = True) -> None:
+        self.kind, self.round, self.clip = protocol, round, clip
+
+    @property
+    def protocol(self) -> str:
+        return f"ssim ({_WINDOWS[self.kind].text}, {in_words(self.round, self.clip)})"
+
+    def check_size(self, height: int, width: int, channels: int) -> None:
+        if self.kind in _OF_RGB and channels != 3:
+            raise UserError(f"pictures of {channels} channels: ssim '{self.kind}' is of RGB; use protocol: rgb")
+        if _WINDOWS[self.kind].depth is None:
+            check_sides(f"ssim '{self.kind}'", height, width, len(_WINDOWS[self.kind].kernel))
+
+    def __call__(self, image: np.ndarray, reference: np.ndarray) -> float:
+        return ssim(image, reference, self.kind, self.round, self.clip)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """How one SSIM protocol takes its local means."""
+
+    text: str
+    kernel: np.ndarray
+    """The window along one axis of the picture; sums to 1."""
+    covariance_norm: float = 1.0
+    luma: bool = False
+    depth: np.ndarray | None = None
+    """(3, 3): the window along the channels, whose ends are replicated; None where channels are separate."""
+
+
+def _gaussian(size: int, sigma: float) -> np.ndarray:
+    kernel = np.exp(-((np.arange(size) - size // 2) ** 2) / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+def _replicated(kernel: np.ndarray, length: int) -> np.ndarray:
+    """``kernel`` as a matrix along an axis of ``length`` samples whose ends are replicated."""
+    radius = len(kernel) // 2
+    taps = np.pad(np.eye(length), ((radius, radius), (0, 0)), mode="edge")
+    return np.stack([kernel @ taps[i : i + len(kernel)] for i in range(length)])
+
+
+_GAUSSIAN = _gaussian(11, 1.5)
+_WINDOWS = {
+    "y": _Window("Gaussian 11x11, BT.601 luma", _GAUSSIAN, luma=True),
+    "rgb": _Window("Gaussian 11x11, RGB", _GAUSSIAN),
+    "uniform7": _Window("uniform 7x7, RGB", np.full(7, 1 / 7), covariance_norm=49 / 48),
+    "volume": _Window("Gaussian 11x11x11, RGB volume", _GAUSSIAN, depth=_replicated(_GAUSSIAN, 3)),
+}
+_OF_RGB = ("y", "volume")
+_LUMA = np.array([[65.481, 128.553, 24.966, 16 * 255]]) / 255  # BT.601 in [16, 235]; the last one is added
+
+
+def _ssim_map(x: np.ndarray, y: np.ndarray, window: _Window) -> np.ndarray:
+    """SSIM of every window that lies inside two strips (h, w, 3), float64."""
+    if window.luma:
+        x, y = cv2.transform(x, _LUMA), cv2.transform(y, _LUMA)
+    radius = len(window.kernel) // 2
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        values = cv2.sepFilter2D(values, -1, window.kernel, window.kernel)[radius:-radius, radius:-radius]
+        return values if window.depth is None else cv2.transform(values, window.depth)
+
+    mean_x, mean_y = mean(x), mean(y)
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    covariance = window.covariance_norm * (mean(x * y) - product)
+    variances = window.covariance_norm * (mean(x**2 + y**2) - squares)  # only their sum is ever needed
+    return (2 * product + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))
