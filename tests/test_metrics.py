@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from atbsn.metrics import build_metric, psnr, ssim
+from atbsn.metrics import METRICS, build_metric, psnr, ssim
+from atbsn.registry.plugins import load_plugin
 from atbsn.utils.errors import UserError
 
 PROTOCOLS = ["y", "rgb", "uniform7", "volume"]
@@ -214,3 +217,15 @@ def test_what_cannot_be_measured_is_known_by_its_size():
             build_metric(options).check_size(*size)
     build_metric({"type": "ssim", "protocol": "rgb"}).check_size(11, 11, 5)
     build_metric({"type": "psnr"}).check_size(1, 1, 7)
+
+
+def test_the_metric_of_the_contributing_page(tmp_path, monkeypatch):
+    page = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
+    section = page.partition("## Add a metric")[2]
+    (tmp_path / "mae.py").write_text(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1])
+    monkeypatch.setattr(METRICS, "_entries", {name: METRICS.get(name) for name in METRICS})
+    load_plugin(tmp_path / "mae.py")
+    metric = build_metric({"type": "mae", "clip": False})
+    assert metric.protocol == "mae (RGB, not clipped, not rounded)" and not metric.higher_is_better
+    image, reference = pair()
+    assert metric(image, reference) == pytest.approx(np.abs(image - reference).mean())

@@ -64,8 +64,8 @@ def read_weights(path: str | Path) -> Weights:
 def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     """Load the weights in ``path`` into ``net``; returns the file's metadata.
 
-    ``net.denoise_settings`` and ``net.trained_patch`` are then those of the file. Of files of others, names are made
-    ours and what they hold beside the network is left out; both are said.
+    ``net.denoise_settings`` and ``net.trained_patch`` are then those of the file. What a file of others
+    holds beside the network is left out, which is said.
 
     Raises:
         UserError: the file cannot be read, or belongs to another network (which keys or shapes differ).

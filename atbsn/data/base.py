@@ -56,6 +56,10 @@ class ImageSet(ABC):
     def size(self, index: int) -> tuple[int, int]:
         """Height and width of picture ``index``, without decoding it where the format allows."""
 
+    def clean_size(self, index: int) -> tuple[int, int]:
+        """Height and width of the reference of picture ``index``, which must be those of the picture."""
+        return self.size(index)
+
     def read_clean(self, index: int) -> Picture:
         """Read the reference of picture ``index``; only where ``has_clean``."""
         raise TypeError(f"{type(self).__name__} has no references (asked for {self.key(index)})")

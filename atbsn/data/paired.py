@@ -53,6 +53,9 @@ class PairSet(ImageSet):
     def size(self, index: int) -> tuple[int, int]:
         return picture_size(self.pairs[index][1])
 
+    def clean_size(self, index: int) -> tuple[int, int]:
+        return picture_size(self.pairs[index][2])
+
 
 @DATASETS.register
 class PairedFolder(PairSet):

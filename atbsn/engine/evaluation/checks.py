@@ -21,7 +21,7 @@ def check_sets(
     limit: int | None = None,
     check_channels: CheckChannels | None = None,
 ) -> dict[str, ResidualMeter]:
-    """Check that every set can be measured: sizes of all pictures, the pixels of the first that tells.
+    """Check that every set can be measured: the sizes of all pictures and references, the pixels of the first.
 
     Args:
         limit: so many pictures are measured, spread over the set.
@@ -57,16 +57,16 @@ def _check_set(
     if not images.has_clean:
         _check_measurable(images, chosen, meter)
         return
-    clean = images.read_clean(chosen[0]).rgb.shape
-    if clean != first.rgb.shape:
-        raise UserError(
-            f"{images.key(chosen[0])}: of {_size(first.rgb.shape)}, its reference of {_size(clean)}; give the one that "
-            "belongs to it"
-        )
     for index in chosen:
+        size, clean_size = images.size(index), images.clean_size(index)
+        if size != clean_size:
+            raise UserError(
+                f"{images.key(index)}: the picture has {_text(size)} pixels, its reference {_text(clean_size)}; "
+                "a pair must have one size"
+            )
         for metric_name, metric in metrics.items():
             try:
-                metric.check_size(*images.size(index), channels)
+                metric.check_size(*size, channels)
             except UserError as error:
                 raise UserError(f"{images.key(index)}, val.metrics.{metric_name}: {error}") from None
 
@@ -87,6 +87,5 @@ def _check_measurable(images: ImageSet, chosen: list[int], meter: ResidualMeter)
     )
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    height, width, channels = shape
-    return f"{height}x{width} and {channels} channels"
+def _text(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

@@ -3,12 +3,19 @@
 import csv
 import hashlib
 
+import numpy as np
 import pytest
 import yaml
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
+from atbsn.data.paired import PairedFolder
+from atbsn.engine.evaluation.checks import check_sets
 from atbsn.engine.evaluation.evaluator import spread
+from atbsn.engine.evaluation.results import read_results
+from atbsn.metrics import build_metric
+from atbsn.pictures import Picture, write_picture
+from atbsn.utils.errors import UserError
 
 VAL = {"type": "SimulatedCamera", "split": "val"}
 
@@ -55,3 +62,53 @@ def test_a_limit_measures_that_many(command, write_options, tmp_path, assets):
 )
 def test_a_limit_is_spread_over_the_set(length, limit, expected):
     assert spread(length, limit) == expected
+
+
+def test_all_sets_are_checked_before_one_is_measured(command, write_options, tmp_path, assets):
+    """The second set cannot be measured: the first one's results, and the old ones of the second, stay as they are."""
+    black = np.zeros((40, 40, 3), np.uint8)
+    for folder in ("noisy", "clean"):
+        write_picture(tmp_path / folder / "a.png", Picture(black[:10]))
+    write_picture(tmp_path / "black" / "a.png", Picture(black))
+    options = write_options(
+        datasets={
+            "val_a": VAL,
+            "val_b": {"type": "NoisyFolder", "dataroot": "black"},
+            "val_c": {"type": "PairedFolder", "dataroot": "noisy", "dataroot_clean": "clean"},
+        },
+        network={"width": 8},
+    )
+    old = tmp_path / "results/tiny/val_b/about.yml"
+    old.parent.mkdir(parents=True)
+    old.write_text("of another time\n")
+    weights = assets / "atbsn_width8.weights.safetensors"
+    for program in (("valid.py", "-opt", options), ("scripts/compare.py", "-opt", options, weights)):
+        status, said = command(*program, "--set", f"path.pretrain_network={weights}", "val.limit=1")
+        assert status == 2 and "datasets.val_b: NoisyFolder: none of 1 pictures can be measured" in said, said
+        assert "datasets.val_c: a, val.metrics.ssim: a picture of 10x40" in said and "Traceback" not in said
+        assert [path.name for path in (tmp_path / "results/tiny").rglob("*")] == ["val_b", "about.yml"]
+    assert old.read_text() == "of another time\n"
+
+
+def test_a_reference_of_another_size_is_found_before_anything_is_measured(tmp_path):
+    for folder, sides in (("noisy", (40, 40)), ("clean", (40, 41))):
+        for name, side in zip("ab", sides, strict=True):
+            write_picture(tmp_path / folder / f"{name}.png", Picture(np.zeros((side, 40, 3), np.uint8)))
+    images = PairedFolder(tmp_path / "noisy", tmp_path / "clean")
+    with pytest.raises(UserError, match=r"datasets.val: b: the picture has 40x40 pixels, its reference 41x40"):
+        check_sets({"val": images}, {"psnr": build_metric({"type": "psnr"})})
+
+
+def test_means_are_one_number_a_line(command, write_options, tmp_path, assets):
+    options = write_options(datasets={"val": VAL}, network={"width": 8}, val={"k": [0, 3]})
+    validated(command, options, assets / "atbsn_width8.weights.safetensors")
+    found = read_results(tmp_path / "results/tiny/val/means.csv")
+    assert [(each.method, each.metric, each.k) for each in found] == [
+        (method, metric, k) for method, k in (("noisy", None), ("k=0", 0), ("k=3", 3)) for metric in ("psnr", "ssim")
+    ]
+    psnr = found[0]
+    assert (psnr.pictures, psnr.digits, psnr.higher_is_better) == (1, 2, True)
+    assert psnr.protocol == "psnr (RGB, clipped, rounded)"
+    with (tmp_path / "results/tiny/val/metrics.csv").open() as file:
+        (row,) = (row for row in csv.DictReader(file) if row["method"] == "noisy")
+    assert psnr.value == pytest.approx(float(row["psnr [psnr (RGB, clipped, rounded)]"]))
