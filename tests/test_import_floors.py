@@ -37,7 +37,7 @@ ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.trai
 
 OPTIONAL = {
     "bm3d", "h5py", "lmdb", "lpips", "matplotlib", "onnx", "onnxruntime",
-    "openvino", "pillow_heif", "rawpy", "submitit", "tensorflow", "wandb", "zarr",
+    "openvino", "pillow_heif", "rawpy", "submitit", "tensorflow", "torchmetrics", "wandb", "zarr",
 }  # fmt: skip
 
 
