@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from atbsn.archs.apbsn import Stride
 from atbsn.archs.base import Network, Tiled, in_full_precision, seeded, untiled
 from atbsn.archs.dbsn import CentreMaskedConv2d
+from atbsn.archs.foreign import under_our_names
 from atbsn.archs.restormer import BiasFreeNorm, ChannelAttention
 from atbsn.ops.padding import pad_to_multiple
 from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
@@ -226,10 +227,7 @@ class TBSN(Network):
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
         """The authors' state dict, with its constant masks, as ours; None if it is ours already or another's."""
-        constant = (".attention_mask", ".mask")
-        kept = {name.removeprefix("bsn."): tensor for name, tensor in state.items() if not name.endswith(constant)}
-        shapes = {name: tuple(tensor.shape) for name, tensor in kept.items()}
-        return None if kept.keys() == state.keys() or cls.recognise(shapes) is None else kept
+        return under_our_names(cls.recognise, state, left_out=("mask", "attention_mask"))
 
 
 def _blocks(number: int, channels: int, channel_heads: int, window_heads: int) -> nn.Sequential:
