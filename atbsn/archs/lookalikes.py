@@ -63,7 +63,7 @@ def _error(options: Mapping[str, Any], params: dict[str, Tensor], clean: Tensor,
     with torch.random.fork_rng(devices=[]):  # initial values are drawn, and thrown away
         net = build_arch(dict(options)).eval()
     net.load_state_dict(type(net).convert_state(params) or params)
-    how = {"k": 3} if isinstance(net, BlindSpotNetwork) else {}
+    how: dict[str, Any] = {"k": 3} if isinstance(net, BlindSpotNetwork) else {}
     with torch.inference_mode():
         error = _rms(net.denoise(noisy, **how) - clean)
     return error if math.isfinite(error) else math.inf

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from atbsn.archs.shipped import shipped_weights
-from atbsn.archs.weights import METADATA_KEY, read_weights
+from atbsn.archs.weight_files import METADATA_KEY
+from atbsn.archs.weights import read_weights
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 

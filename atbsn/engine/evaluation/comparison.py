@@ -92,7 +92,7 @@ def weight_candidate(
         outputs = dict(family(noisy))
         return {**outputs, "mean": torch.stack(list(outputs.values())).mean(dim=0)} if with_mean else outputs
 
-    holes = (*ks, *(["mean"] if with_mean else []))
+    holes: tuple[Hole, ...] = (*ks, "mean") if with_mean else tuple(ks)
     return replace(_candidate(path, tuple(labels), denoise, denoiser, ks), holes=holes)
 
 

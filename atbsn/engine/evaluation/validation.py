@@ -104,8 +104,8 @@ def validate_sets(
             on_panel=panel_writer(folder / name / "panels"), limit=measuring.limit, meter=meters[name],
         )  # fmt: skip
         write_rows(folder / name / "metrics.csv", rows, metrics)
-        holes = zip(labels_of(ks), ks or [None], strict=True)
-        own = {label: {"weights": about_weights, "k": k} for label, k in holes}
+        holes = dict(zip(labels_of(ks), ks, strict=True)) if ks else {}
+        own = {label: {"weights": about_weights, "k": holes.get(label)} for label in labels_of(ks)}
         dist.on_main(partial(write_results, folder / name / MEANS, summarise(rows, metrics, name, own)))
         table = means(rows, metrics)
         pictures = count_pictures(images, measuring.limit)
