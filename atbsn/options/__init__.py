@@ -20,7 +20,11 @@ _DATA = "{data}"
 
 
 def load_options(
-    names: str | Sequence[str], overrides: Sequence[str] = (), debug: bool = False, needs_network: bool = True
+    names: str | Sequence[str],
+    overrides: Sequence[str] = (),
+    debug: bool = False,
+    needs_network: bool = True,
+    trains: bool = True,
 ) -> Options:
     """Read, merge and check the option files ``names``, each a path or one found under ``options/``.
 
@@ -28,6 +32,7 @@ def load_options(
         names: one, or several that are laid over one another: a method, then the data, then changes.
         overrides: ``a.b=value`` assignments laid over the files.
         needs_network: whether the files must name a network, or weights that know theirs.
+        trains: whether datasets.train is used; without, it is left out, which a file of data alone has half of.
         debug: a short run that prints every iteration, under the name ``debug_<name>``.
 
     Raises:
@@ -35,6 +40,8 @@ def load_options(
     """
     paths = [find_option_file(name) for name in ([names] if isinstance(names, str) else names)]
     raw = read_layers(paths, overrides, for_device=True)
+    if not trains and isinstance(raw.get("datasets"), dict):
+        raw["datasets"] = {name: value for name, value in raw["datasets"].items() if name != "train"}
     options = check_options(raw, " + ".join(map(str, paths)), needs_network)
     return _debugged(options) if debug else options
 

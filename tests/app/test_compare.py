@@ -125,3 +125,13 @@ def test_bm3d_takes_the_level_that_the_picture_has(monkeypatch):
         clean = candidate.denoise(noisy)[candidate.labels[0]]
         assert (clean - noisy.clamp(0, 255)).abs().max() <= 0.5
     assert abs(given[0] - 12) < 1.2 and given[1] == 7
+
+
+def test_a_file_of_data_alone_is_enough(command, tmp_path):
+    """Its training set has no patch size, which is the method's to say."""
+    (tmp_path / "mine.yml").write_text(
+        "data: mine\nname: mine\ndatasets:\n  train: {type: NoisyFolder, dataroot: nowhere}\n"
+        "  val: {type: SimulatedCamera, split: val}\nval: {limit: 1}\n"
+    )
+    status, output = command("scripts/compare.py", "-opt", "mine.yml", "--nlm", "10")
+    assert status == 0 and "OpenCV NLM h=10" in output, output

@@ -26,7 +26,7 @@ def main(arguments: Namespace) -> None:
         raise UserError("--mean: the mean of several blind spots; name them with --k, such as --k 0 1 3")
 
     files, weights = _files_and_weights(arguments)
-    options = load_options(files, arguments.set, needs_network=False)
+    options = load_options(files, arguments.set, needs_network=False, trains=False)
     device = dist.start(arguments.launcher, options.num_gpu, options.dist_timeout)
 
     def denoiser_of(net: Network) -> Denoiser:
