@@ -307,7 +307,7 @@ def test_weights_that_may_not_be_read(atbsn, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
-    monkeypatch.setattr("atbsn.archs.weights.read_tensors", refuse)
+    monkeypatch.setattr("atbsn.archs.weight_files.read_tensors", refuse)
     status, said = atbsn("denoise", "a.png", "--weights", "tiny.pth")
     assert status == 2 and "tiny.pth: cannot be read (Permission denied); check its permissions" in said
 

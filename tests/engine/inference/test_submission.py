@@ -227,8 +227,8 @@ def test_two_processes_measure_and_submit_what_one_does(command, repository, dat
 
     one, two = (tmp_path / "results" / name for name in ("one", "two"))
     one_files, two_files = ([path.relative_to(folder) for path in files(folder)] for folder in (one, two))
-    # Tables and what they are of; pictures and a submission; pictures, boxes and bundles.
-    assert len(one_files) == 3 + (6 + 2) + (6 + 6 + 2)
+    # Tables (pictures, groups, means) and what they are of; pictures and a submission; pictures, boxes and bundles.
+    assert len(one_files) == 4 + (6 + 2) + (6 + 6 + 2)
     assert one_files == two_files
     for name in one_files:
         data = [(folder / name).read_bytes() for folder in (one, two)]
