@@ -1,6 +1,6 @@
 """APR-RD's teacher: AT-BSN's network on the scale of [0, 1] (AAAI 2025)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -62,10 +62,6 @@ class APRBSN(BlindSpotNetwork):
         return ATBSN.recognise(
             {name.removeprefix("bsn."): shape for name, shape in shapes.items() if name.startswith("bsn.")}
         )
-
-    @classmethod
-    def lookalikes(cls, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        return [{"type": "ATBSN", **arguments}]
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:

@@ -50,7 +50,7 @@ def likeliest(
 
     The first one, unless another denoises, and clearly better than that.
     """
-    clean, noisy = _pictures()
+    clean, noisy = _pictures(options.get("channels", 3))
     found = [_error(each, params, clean, noisy) for each in (options, *lookalikes)]
     best = min(range(len(found)), key=lambda number: found[number])
     if found[best] > _SURE * found[0] or found[best] > _rms(noisy - clean):
@@ -73,13 +73,16 @@ def _rms(values: Tensor) -> float:
     return float(values.square().mean().sqrt())
 
 
-def _pictures() -> tuple[Tensor, Tensor]:
-    """A clean picture of ramps and bars at three exposures, (3, 3, 96, 96), and the same with correlated noise."""
+def _pictures(channels: int) -> tuple[Tensor, Tensor]:
+    """A clean picture of ramps and bars at three exposures, (3, C, 96, 96), and the same with correlated noise.
+
+    Channels beyond the third are the first ones again.
+    """
     ramp = torch.linspace(0, 1, _SIDE)
     down, across = torch.meshgrid(ramp, ramp, indexing="ij")
     clean = torch.stack((30 + 180 * down, 60 + 120 * across, 200 - 70 * (down + across)))
     clean[:, :, _SIDE // 2 :] += 30 * (torch.arange(_SIDE) // 8 % 2)[:, None]
-    clean = clean * torch.tensor(_EXPOSURES)[:, None, None, None]
-    white = torch.randn(len(_EXPOSURES), 3, _SIDE + 1, _SIDE + 1, generator=torch.Generator().manual_seed(0))
+    clean = clean[[channel % 3 for channel in range(channels)]] * torch.tensor(_EXPOSURES)[:, None, None, None]
+    white = torch.randn(len(_EXPOSURES), channels, _SIDE + 1, _SIDE + 1, generator=torch.Generator().manual_seed(0))
     noise = _NOISE * 2 * F.avg_pool2d(white, 2, stride=1)  # neighbours are correlated by 1/2, as on SIDD
     return clean, (clean + noise).clamp(0, 255).round()

@@ -141,7 +141,7 @@ def trained():
     for name, parameter in net.named_parameters():
         if name.endswith("bias"):
             torch.nn.init.uniform_(parameter, -30, 30)
-    clean, noisy = lookalikes._pictures()
+    clean, noisy = lookalikes._pictures(3)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     for _ in range(120):
         optimizer.zero_grad()
