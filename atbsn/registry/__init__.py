@@ -41,10 +41,10 @@ class Registry(Generic[T]):
         self._entries[name] = cls
         return cls
 
-    def get(self, name: str) -> type[T]:
+    def get(self, name: object) -> type[T]:
         """The class registered as ``name``; a ``UserError`` that suggests the nearest name otherwise."""
         self._scan()
-        if name not in self._entries:
+        if not isinstance(name, str) or name not in self._entries:
             raise UserError(f"'{name}' is not a registered {self.kind}; {did_you_mean(str(name), self._entries)}")
         return self._entries[name]
 
