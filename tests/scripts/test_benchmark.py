@@ -41,6 +41,7 @@ def test_benchmark_writes_json_and_markdown(command, tmp_path):
     assert rows["student A"]["naive"]["kMAC/pixel"] == pytest.approx(31.185)
 
 
+@pytest.mark.long
 def test_every_case_runs_in_both_ways(tmp_path):
     teacher = build_arch({"type": "ATBSN", "width": 2})
     save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})

@@ -71,14 +71,14 @@ def trained(learner, make_step, batches, device=CPU):
 
 
 def assert_same(one, other):
-    """Within the rounding of the learning rate, which a recorded iteration reads as float32."""
+    """Within rounding: of the learning rate, which a recorded iteration reads as float32, and of sums over threads."""
     (tensors, seen, rates), (other_tensors, other_seen, other_rates) = one, other
     assert rates == other_rates
     for losses, other_losses in zip(seen, other_seen, strict=True):
         assert other_losses == pytest.approx(losses, rel=1e-4)
     assert tensors.keys() == other_tensors.keys()
     for key, value in tensors.items():
-        close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-5, msg=partial("{}: {}".format, key))
+        close = partial(torch.testing.assert_close, rtol=1e-3, atol=3e-5, msg=partial("{}: {}".format, key))
         close(other_tensors[key], value)
 
 
