@@ -3,18 +3,54 @@
 import contextlib
 import io
 import socket
+from abc import abstractmethod
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from atbsn.metrics.base import Metric, Rounding, check_shapes, check_sides, quantize
 from atbsn.utils.errors import UserError
 
 T = TypeVar("T")
+_LEAST = 32
+"""Pixels: the poolings of the backbones must leave something of a picture."""
 
 _PATIENCE = 20.0
 """Seconds without an answer from torchvision's server."""
+
+
+class FeatureDistance(Metric):
+    """A distance of pictures by the features of a trained network: 0 for equal ones, from 32 x 32 pixels on.
+
+    A subclass has its ``name`` and gives the ``protocol`` and ``distance``.
+    """
+
+    higher_is_better: ClassVar[bool] = False
+    name: ClassVar[str]
+
+    def __init__(self, round: Rounding, clip: bool) -> None:
+        self.round, self.clip = round, clip
+
+    @abstractmethod
+    def distance(self, image: Tensor, reference: Tensor) -> Tensor:
+        """Of two pictures (1, 3, H, W), float32, RGB, [0, 255]: one number."""
+
+    def check_size(self, height: int, width: int, channels: int) -> None:
+        check_sides(self.name, height, width, _LEAST)
+
+    def __call__(self, image: np.ndarray, reference: np.ndarray) -> float:
+        check_shapes(image, reference)
+        self.check_size(*image.shape)
+        one, other = (
+            torch.from_numpy(np.float32(quantize(x, self.round, self.clip))).permute(2, 0, 1)[None]
+            for x in (image, reference)
+        )
+        with torch.inference_mode():
+            return float(self.distance(one, other))
 
 
 def load_backbone(metric: str, package: str, backbone: str, load: Callable[[], T]) -> T:

@@ -70,7 +70,7 @@ class RandomCamera:
 
     @torch.no_grad()
     def taken(self, pictures: Tensor, cameras: CameraTable) -> tuple[Tensor, Tensor]:
-        """``(noisy, clean)`` of pictures (B, 3, H, W), [0, 255], each by its own of B ``cameras``."""
+        """``(noisy, clean)`` of pictures (B, 3, H, W), [0, 255], each by its own of B ``cameras``, of the prior."""
         with torch.autocast(pictures.device.type, enabled=False):
             return self._taken(pictures.float(), cameras)
 
@@ -155,8 +155,9 @@ class RandomCamera:
         sites = torch.cat((noise - bias, bias, hot))
         whole = self._demosaiced(sites, bayer.repeat(3, 1, 1, 1), cameras.demosaicing.repeat(3, 1, 1, 1))
         noise, bias, hot = whole.chunk(3)
-        full = photons(camera, cameras.shot * cameras.balance, cameras.read.sqrt() * cameras.balance) * present
-        noise = torch.where(cameras.demosaicing == _THREE_SENSORS, full, noise)
+        if self._table is not None or self.prior.demosaicing[_THREE_SENSORS]:
+            full = photons(camera, cameras.shot * cameras.balance, cameras.read.sqrt() * cameras.balance) * present
+            noise = torch.where(cameras.demosaicing == _THREE_SENSORS, full, noise)
         return _RawNoise(*(mix_channels(x, matrix) for x in (noise, bias, hot)))
 
     def _demosaiced(self, sites: Tensor, bayer: Tensor, kind: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ class Fingerprint:
         squares, counts = torch.zeros(_INTENSITIES), torch.zeros(_INTENSITIES)
         for noise, clean in pairs:
             blocks = _blocks(noise)
-            spectrum += _spectrum(blocks).cpu()
+            spectrum += cross_spectrum(blocks).cpu()
             seen += len(blocks)
             fine, around = _high_pass(blocks), _blocks(clean)
             place = (around * (_INTENSITIES / 256)).long().clamp(0, _INTENSITIES - 1).flatten()
@@ -98,13 +98,13 @@ def _blocks(x: Tensor) -> Tensor:
     return x.unfold(-2, _SIDE, _SIDE).unfold(-2, _SIDE, _SIDE).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
 
-def _spectrum(blocks: Tensor) -> Tensor:
-    """Sum the cross-spectra (3, 3, 64, 64) of blocks (N, 3, 64, 64), under a Hann window that prevents leakage."""
+def cross_spectrum(blocks: Tensor) -> Tensor:
+    """Sum the cross-spectra (..., 3, 3, 64, 64) of blocks (..., N, 3, 64, 64), under a Hann window against leakage."""
     window = torch.hann_window(_SIDE, periodic=True, device=blocks.device)
     window = window[:, None] * window
     window = window / window.square().mean().sqrt()
     waves = torch.fft.fft2((blocks - blocks.mean((-2, -1), keepdim=True)) * window)
-    return torch.einsum("nihw,njhw->ijhw", waves, waves.conj()) / _SIDE**2
+    return torch.einsum("...nihw,...njhw->...ijhw", waves, waves.conj()) / _SIDE**2
 
 
 def _high_pass(blocks: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
-from atbsn.noise.fingerprint import BANDS, radius
+from atbsn.noise.fingerprint import BANDS, cross_spectrum, radius
 from atbsn.noise.prior import CameraPrior
 
 SIDE = 64
@@ -81,22 +81,16 @@ def distance(found: Tensor, wanted: Tensor) -> Tensor:
 def features(noise: Tensor, clean: Tensor) -> Tensor:
     """(B, F) numbers that cameras differ in, in units of ``_TOLERANCE``, of noises (B, N, 3, H, W) on N patches."""
     blocks = noise.unfold(-2, _BLOCK, _BLOCK).unfold(-2, _BLOCK, _BLOCK).permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3)
-    window = torch.hann_window(_BLOCK, device=noise.device)
-    window = window[:, None] * window
-    waves = torch.fft.rfft2((blocks - blocks.mean(dim=(-2, -1), keepdim=True)) * window / window.square().mean().sqrt())
-    away = radius(noise.device)[:, : _BLOCK // 2 + 1]
-    waves = waves * (away >= BANDS[0])
-    spectrum = torch.einsum("bnihw,bnjhw->bijhw", waves, waves.conj()) / (blocks.shape[1] * _BLOCK**2)
-    covariance = torch.fft.irfft2(spectrum, s=(_BLOCK, _BLOCK))
+    away = radius(noise.device)
+    spectrum = cross_spectrum(blocks) / blocks.shape[1] * (away >= BANDS[0])
+    covariance = torch.fft.ifft2(spectrum).real
     own = covariance.diagonal(dim1=1, dim2=2).permute(0, 3, 1, 2)  # (B, 3, 64, 64)
     variance = own[..., 0, 0].clamp(min=1e-3)
     lags = [own[..., 0, 1], own[..., 1, 0], (own[..., 1, 1] + own[..., 1, -1]) / 2]
     between = [
         covariance[:, i, j, 0, 0] / (variance[:, i] * variance[:, j]).sqrt() for i, j in ((0, 1), (1, 2), (0, 2))
     ]
-    doubled = torch.full_like(away, 2.0)  # the half of the frequencies that rfft2 leaves out
-    doubled[:, 0] = doubled[:, -1] = 1
-    power = (spectrum.diagonal(dim1=1, dim2=2).real.sum(dim=-1) * doubled).flatten(1)
+    power = spectrum.diagonal(dim1=1, dim2=2).real.sum(dim=-1).flatten(1)
     bands = [power[:, ((away >= low) & (away < high)).flatten()].sum(dim=1) for low, high in pairwise((*BANDS, 1.0))]
     fine = noise - noise.mean(dim=(-2, -1), keepdim=True)
     grey = clean.mean(dim=2, keepdim=True).flatten(1)

@@ -5,6 +5,7 @@ against the signature of that class (``atbsn.options.check``).
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -93,9 +94,9 @@ class Scheduler(Section):
     """Iterations, or their share of the training, over which the learning rate first rises, linearly from
     lr / warmup_iter, to what it would be without; the rest of the schedule stays where it is."""
 
+    @abstractmethod
     def part(self, done: int, total_iter: int, lr: float) -> float:
         """The part of ``lr`` that is left after ``done`` of ``total_iter`` iterations, lengths being iterations."""
-        raise NotImplementedError
 
     def rate(self, done: int, total_iter: int, lr: float) -> float:
         """``part``, less what the warm-up takes off it."""

@@ -73,7 +73,7 @@ class Codec(ABC):
         """
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
-        """A file of ``samples``, which are only what the format ``holds``.
+        """A file of ``samples``, which are only what the format ``holds``. Formats that are only read have none.
 
         Args:
             quality: 1 to 100, for formats with losses; None: as the source's.
