@@ -105,6 +105,11 @@ def _add_denoise(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--enlarged", type=int, metavar="N", help="the picture was enlarged N times, noise and all, after it was taken"
     )
+    parser.add_argument(
+        "--mask", metavar="FILE_OR_FOLDER",
+        help="a picture of the same size: white is denoised, grey in part, black stays as it is; one for all, or a "
+        "folder with one of each picture's name",
+    )  # fmt: skip
     parser.add_argument("--k", type=_word_or(int), metavar="K", help="blind spot, for networks that have one")
     parser.add_argument(
         "--margin", type=int, metavar="PIXELS", help="reflected around the picture, for networks that have this setting"

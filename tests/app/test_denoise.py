@@ -424,3 +424,54 @@ def test_raw_that_cannot_be(atbsn, raw_folder, monkeypatch, arguments, said):
     status, output = atbsn("denoise", *arguments)
     assert status == 2 and re.search(said, output), output
     assert sorted(path.name for path in raw_folder.iterdir()) == ["a.dng", "b.png"]
+
+
+def test_masks_of_a_folder(atbsn, tmp_path):
+    for name in ("a.png", "sub/b.png", "c.png"):
+        write_picture(tmp_path / "in" / name, Picture(noise(40, 50, 3)))
+    left = np.zeros((40, 50, 3), np.uint8)
+    left[:, :25] = 255
+    for name in ("a.png", "sub/b.tif"):
+        write_picture(tmp_path / "in" / "masks" / name, Picture(left, grey=True))
+    status, said = atbsn("denoise", "in", "--weights", "tiny.pth", "-o", "out", "--mask", "in/masks")
+    assert status == 2
+    assert "c.png (no mask of its name in" in said and "(a mask)" in said
+    assert sorted(path.name for path in (tmp_path / "out").rglob("*.png")) == ["a_clean.png", "b_clean.png"]
+    for name in ("a", "sub/b"):
+        noisy = read_picture(tmp_path / "in" / f"{name}.png").rgb.astype(int)
+        moved = np.abs(read_picture(tmp_path / "out" / f"{name}_clean.png").rgb - noisy)
+        assert moved[:, :25].mean() > 1 and not moved[:, 25:].any()
+    assert atbsn("denoise", "in/c.png", "--weights", "tiny.pth", "--mask", "in/masks/a.png")[0] == 0
+    noisy, clean = (read_picture(tmp_path / "in" / name).rgb for name in ("c.png", "c_clean.png"))
+    moved = noisy != clean
+    assert moved[:, :25].any() and not moved[:, 25:].any()
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        ("nosuch.png", "--mask nosuch.png: no such file"),
+        ("small.png", "small.png: 9 x 8 pixels, but a.png has 50 x 40"),
+        ("colours.png", "colours.png: a mask is grey"),
+        ("tiny.pth", "tiny.pth"),
+        ("a.png", "(a mask)"),
+        (".", "(a mask)"),
+    ],
+)
+def test_what_is_no_mask(atbsn, tmp_path, mask, said):
+    write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
+    write_picture(tmp_path / "colours.png", Picture(noise(40, 50, 3)))
+    write_picture(tmp_path / "small.png", Picture(noise(8, 9, 1).repeat(3, axis=2), grey=True))
+    status, answer = atbsn("denoise", "a.png", "--weights", "tiny.pth", "--mask", mask)
+    assert status == 2 and said in answer
+    assert not list(tmp_path.glob("*_clean*"))
+
+
+def test_what_a_mask_leaves_in_is_no_fault(atbsn, tmp_path):
+    grey = np.clip(120 + np.random.default_rng(0).normal(0, 20, (200, 200, 1)), 0, 255).astype(np.uint8)
+    write_picture(tmp_path / "a.png", Picture(grey.repeat(3, axis=2), grey=True))
+    write_picture(tmp_path / "black.png", Picture(np.zeros((200, 200, 3), np.uint8), grey=True))
+    save_weights("idle.pth", build_arch(NETWORK).state_dict(), {"network": NETWORK})
+    assert "a grey picture" in atbsn("denoise", "a.png", "--weights", "idle.pth")[1]
+    status, said = atbsn("denoise", "a.png", "--weights", "idle.pth", "--mask", "black.png", "--overwrite")
+    assert status == 0 and "a grey picture" not in said

@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from atbsn.archs.base import FINISHING, Network
 from atbsn.archs.weights import load
 from atbsn.engine.inference.finish import strengths
 from atbsn.engine.inference.photo import best_device, photo_denoiser
+from atbsn.engine.inference.pipeline.masks import Masks
 from atbsn.engine.inference.pipeline.plan import beside
 from atbsn.engine.inference.pipeline.progress import Progress
 from atbsn.engine.inference.pipeline.run import Result, run
@@ -26,7 +28,8 @@ from atbsn.utils.log import logger
 
 def main(arguments: Namespace) -> int:
     read = _reader(arguments)
-    todo = beside(arguments.inputs, arguments.output, arguments.overwrite, arguments.raw)
+    masks = None if arguments.mask is None else Masks(Path(arguments.mask))
+    todo = beside(arguments.inputs, arguments.output, arguments.overwrite, arguments.raw, masks)
     if todo.found.skipped or len(todo.tasks) > 1:
         logger.info("%s", todo.found.summary())
     if not todo.tasks and not todo.done and not todo.refused:
@@ -62,6 +65,8 @@ def _reader(arguments: Namespace) -> Read:
     """
     if not arguments.raw:
         return reader(arguments.white, arguments.page)
+    if arguments.mask is not None:
+        raise UserError("--mask: raw data are no picture yet; leave it out with --raw, and mask what you develop")
     if arguments.white != "auto" or arguments.page is not None:
         raise UserError("--white and --page: a raw file says its white, and has one picture; leave them out with --raw")
     if arguments.compare:
@@ -131,5 +136,6 @@ def _say(result: Result, strength: float) -> None:
     assert isinstance(result.task, Task), "what a planner refused has a reason"
     found: BeforeAfter = result.seen
     logger.info("%s: %s, %.1f s -> %s", label, found, result.seconds, result.task.target)
-    for warning in found.warnings(strength):
+    # What is left in on purpose, under black, is no fault.
+    for warning in found.warnings(strength if result.task.mask is None else 0.0):
         logger.warning("%s: %s", label, warning)

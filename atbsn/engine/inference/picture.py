@@ -8,6 +8,7 @@ from atbsn.archs.base import Network
 from atbsn.engine.inference.denoiser import Denoiser, usual_tile
 from atbsn.engine.inference.plan import Asked
 from atbsn.engine.inference.samples import denoise_samples
+from atbsn.pictures import check_mask, keep_where_black
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole, Precision
 
@@ -18,6 +19,7 @@ def denoise(
     k: Hole | None = None,
     tile: int | None = None,
     *,
+    mask: np.ndarray | None = None,
     overlap: int | None = None,
     self_ensemble: bool = False,
     data_range: float | None = None,
@@ -35,6 +37,8 @@ def denoise(
         k: short for the keyword ``k`` of networks with a blind spot; ``mean`` is that of their family. None: the one
             their weights are meant for.
         tile: side of the tiles, pixels. None: on a GPU the largest that fit; elsewhere as ``usual_tile``.
+        mask: (H, W), bool, uint8, uint16, or float in [0, 1]: white is denoised, grey in part, black stays as it is.
+            None: all is denoised.
         overlap: pixels that neighbouring tiles share and blend over; None: as many as suit the network.
         self_ensemble: average over the eight orientations (8 times slower).
         data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
@@ -52,7 +56,7 @@ def denoise(
         ``image`` itself, unless it is repaired. The same every time, also where the network draws random numbers.
 
     Raises:
-        UserError: not such a picture, ``tile``, ``overlap``, ``batch_size`` or ``data_range`` out of range, a
+        UserError: not such a picture or mask, ``tile``, ``overlap``, ``batch_size`` or ``data_range`` out of range, a
             keyword that the network does not have or take, a precision that the device lacks, or weights that give
             something else than numbers.
     """
@@ -64,6 +68,9 @@ def denoise(
         raise UserError(f"image: dtype {image.dtype} is not uint8, uint16 or float; convert it")
     if data_range is not None and not 0 < data_range < float("inf"):
         raise UserError(f"data_range: {data_range} is no value of white; give 1.0, 255 or the like")
+    if mask is not None:
+        mask = np.asarray(mask)
+        check_mask(mask, image.shape[:2], picture="image")
     white = _white(image) if data_range is None else data_range
     device = next(net.parameters()).device
     overlap = net.tile_overlap if overlap is None else overlap
@@ -74,7 +81,10 @@ def denoise(
     denoiser = Denoiser(net, settings, device, asked, self_ensemble)
     if denoiser.leaves_pictures_alone:
         return image.copy()  # to the bit, which no conversion there and back would be
-    return denoise_samples(denoiser, image, "image", white=white)
+    clean = denoise_samples(denoiser, image, "image", white=white)
+    if mask is not None:
+        keep_where_black(image, clean, mask)
+    return clean
 
 
 def _white(image: np.ndarray) -> float:

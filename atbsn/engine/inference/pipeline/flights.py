@@ -100,7 +100,7 @@ class Flights:
             loaded, reason = _tried(flight.task, flight.reading.result)
             clean = None
             if loaded is not None:
-                denoise = partial(self._steps.clean, flight.task, loaded.picture, self._watch(on_progress))
+                denoise = partial(self._steps.clean, flight.task, loaded, self._watch(on_progress))
                 clean, reason = _timed(flight, denoise)
             if loaded is None or clean is None:
                 self._memory.resize(-flight.held)
@@ -141,7 +141,7 @@ class Flights:
         loaded = self._steps.load(flight.task, facts)
         flight.seconds += time.perf_counter() - start
         if loaded is not None:
-            flight.held = loaded.picture.rgb.nbytes
+            flight.held = loaded.nbytes
             self._memory.resize(flight.held - size)
         return loaded
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from atbsn.data.base import ImageSet
+from atbsn.engine.inference.pipeline.masks import Masks
 from atbsn.engine.inference.pipeline.task import Task
 from atbsn.pictures import Found, find_pictures, formats
 from atbsn.pictures.find import is_file_name
@@ -73,7 +74,9 @@ class FolderPlan(NamedTuple):
     refused: int
 
 
-def beside(inputs: Sequence[str], output: str | None, overwrite: bool, raw: bool = False) -> FolderPlan:
+def beside(
+    inputs: Sequence[str], output: str | None, overwrite: bool, raw: bool = False, masks: Masks | None = None
+) -> FolderPlan:
     """Find the pictures in ``inputs``, files and folders, and name their clean ones.
 
     Without ``output`` a clean picture lies beside its original, as ``<name>_clean``; in a folder it has its place below
@@ -81,6 +84,7 @@ def beside(inputs: Sequence[str], output: str | None, overwrite: bool, raw: bool
 
     Args:
         raw: camera raw files alone, each to a DNG.
+        masks: where each picture is denoised; they are no pictures themselves.
 
     Raises:
         UserError: as ``output_file``, or ``output`` is the original itself.
@@ -97,9 +101,11 @@ def beside(inputs: Sequence[str], output: str | None, overwrite: bool, raw: bool
         suffix = RAW_TARGET if raw else formats.written_suffix(source)
         below = name.with_name(f"{name.stem}_clean{suffix}")
         target = as_file or (source.with_name(below.name) if output is None else Path(output) / below)
-        reason = None
+        mask = reason = None
         if source.resolve() not in named and _is_ours(source):
             reason = "made by atbsn"
+        elif masks is not None and source in masks:
+            reason = "a mask"
         elif raw and source.suffix.lower() not in formats.RAW:
             reason = "no camera RAW; it is denoised without --raw"
             refused += source.resolve() in named
@@ -117,9 +123,15 @@ def beside(inputs: Sequence[str], output: str | None, overwrite: bool, raw: bool
         elif target.exists() and not overwrite:
             reason = _DONE
             done += 1
+        elif masks is not None:
+            try:
+                mask = masks.of(name)
+            except UserError as error:
+                reason = str(error)
+                refused += 1
         if reason is None:
             taken[target] = source
-            tasks.append(Task(name.as_posix(), target, source))
+            tasks.append(Task(name.as_posix(), target, source, mask=mask))
             kept.paths.append(source)
             kept.names.append(name)
         else:

@@ -115,4 +115,4 @@ def denoise_file(
     steps = Steps(denoiser, read, observer or Observer())
     loaded = steps.load(task, steps.check(task))
     assert loaded is not None, "without a record nothing is done before"
-    return steps.write(task, loaded, steps.clean(task, loaded.picture, on_progress)())
+    return steps.write(task, loaded, steps.clean(task, loaded, on_progress)())

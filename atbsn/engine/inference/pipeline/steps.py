@@ -15,7 +15,15 @@ from atbsn.engine.inference.pipeline.memory import give_back
 from atbsn.engine.inference.pipeline.record import Record
 from atbsn.engine.inference.pipeline.task import EVERYTHING, Task
 from atbsn.engine.inference.samples import OnProgress
-from atbsn.pictures import Picture, check_target, read_picture, write_picture
+from atbsn.pictures import (
+    Picture,
+    check_mask,
+    check_target,
+    keep_where_black,
+    read_mask,
+    read_picture,
+    write_picture,
+)
 from atbsn.utils.errors import UserError
 
 Read = Callable[[Path], Picture]
@@ -43,11 +51,22 @@ class Observer:
 
 
 class Loaded(NamedTuple):
-    """A noisy picture, what was seen of it, and which version of its file it is."""
+    """A noisy picture, what was seen of it, and which version of its file it is.
+
+    Attributes:
+        mask: (H, W), where it is denoised, as ``check_mask`` takes it; None: everywhere.
+    """
 
     picture: Picture
     facts: Facts
     seen: Any
+    mask: np.ndarray | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory until it is written: under a mask the noisy samples are needed beside the clean ones."""
+        samples = self.picture.rgb.nbytes
+        return samples if self.mask is None else 2 * samples + self.mask.nbytes
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,7 @@ class Steps:
         """Read it and look at it; None if it is a part of a file that is done already.
 
         Raises:
-            UserError: it cannot be read, or the target cannot hold it.
+            UserError: it cannot be read, the target cannot hold it, or its mask is none for it.
         """
         picture = self.read(_source(task)) if task.read is None else task.read()
         if facts is None:
@@ -100,19 +119,27 @@ class Steps:
             if self.is_done(task, facts):
                 return None
         check_target(task.target, picture)
-        return Loaded(picture, facts, self.observer.before(task, picture))
+        mask = None
+        if task.mask is not None:
+            mask = read_mask(task.mask)
+            check_mask(mask, picture.rgb.shape[:2], str(task.mask), task.label)
+        return Loaded(picture, facts, self.observer.before(task, picture), mask)
 
-    def clean(self, task: Task, noisy: Picture, on_progress: OnProgress | None) -> Callable[[], Picture]:
+    def clean(self, task: Task, loaded: Loaded, on_progress: OnProgress | None) -> Callable[[], Picture]:
         """Denoise it, and keep of it what is wanted: the clean picture when it is called, as ``begin_clean``.
 
         Raises:
             UserError: the output is not finite, here or there.
         """
         # What a data set gives may be its own memory; a file's samples are nobody else's.
-        begun = begin_clean(self.denoiser, noisy, task.label, on_progress, in_place=task.read is None)
+        noisy, mask = loaded.picture, loaded.mask
+        in_place = task.read is None and mask is None
+        begun = begin_clean(self.denoiser, noisy, task.label, on_progress, in_place)
 
         def wanted() -> Picture:
             clean = begun()
+            if mask is not None and clean is not noisy:
+                keep_where_black(noisy.rgb, clean.rgb, mask)
             return clean if task.window == EVERYTHING else replace(clean, rgb=clean.rgb[task.window])
 
         return wanted

@@ -21,6 +21,8 @@ class Task:
         source: the file that it is read from; None where it is a part of one.
         read: reads it; None: as a picture file, from ``source``.
         window: rows and columns to keep once it is denoised; what is around them is only context.
+        mask: a picture of its size, white where it is denoised and black where it stays as it is; None: white all over.
+            Records do not know of it.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Task:
     source: Path | None = None
     read: Callable[[], Picture] | None = None
     window: tuple[slice, slice] = EVERYTHING
+    mask: Path | None = None
 
     @property
     def label(self) -> str:
