@@ -3,18 +3,13 @@
 from collections.abc import Iterable
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+
+from atbsn.engine.evaluation.panels import panel, stacked
 
 SIDE = 320
 """Pixels: side of a crop that is shown; three of them side by side fit a screen."""
 _CELL = 32
 """Pixels: side of the cells whose mean and texture are measured to choose the crops."""
-_GAP, _HEAD = 8, 26
-"""Pixels between crops, and above them for the captions."""
-_CAPTION_SIZE = 16
-"""Pixels: height of the captions."""
-_BACKGROUND, _INK = (32, 32, 32), (232, 232, 232)
-"""RGB of the gaps and of the captions."""
 _KINDS = ("texture", "flat", "dark")
 """What the crops show, in the order in which they are chosen."""
 _VISIBLE_MIN, _VISIBLE_MAX = 40, 215
@@ -81,20 +76,7 @@ def sheet_of(columns: dict[str, list[np.ndarray]]) -> np.ndarray:
     Returns:
         The sheet, (H, W, 3) uint8, RGB.
     """
-    first = next(iter(columns.values()))
-    height, width = first[0].shape[:2]
-    canvas = Image.new(
-        "RGB",
-        (len(columns) * (width + _GAP) + _GAP, len(first) * (height + _GAP) + _HEAD),
-        _BACKGROUND,
-    )
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(_CAPTION_SIZE)
-    for column, (name, crops) in enumerate(columns.items()):
-        x = _GAP + column * (width + _GAP)
-        draw.text((x, 4), name, fill=_INK, font=font)
-        for row, crop in enumerate(crops):
-            canvas.paste(Image.fromarray(crop), (x, _HEAD + row * (height + _GAP)))
-    return np.asarray(canvas)
+    return panel({name: stacked(crops) for name, crops in columns.items()}, side=None)
 
 
 def _cells(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ Nothing in a file is executed: ``.pth`` is read with ``weights_only=True``, ``.s
 import json
 import re
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -43,20 +44,43 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The content and the metadata of a weight file, with every way of being damaged made one message."""
     try:
         if path.suffix == ".safetensors":
-            data = path.read_bytes()
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            metadata = json.loads(header.get("__metadata__", {}).get(METADATA_KEY, "{}"))
-            content = parse_safetensors(data)
+            _, metadata = _header(path)
+            content = parse_safetensors(path.read_bytes())
         else:
             content = read_tensors(path)
             if not isinstance(content, dict):
                 raise TypeError(f"holds a {type(content).__name__}, not a dictionary")
             metadata = content.get("metadata")
-    except PermissionError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     except Exception as error:  # a damaged file can fail anywhere in the readers, with any exception
-        raise UserError(f"{path}: {_no_weights(path, error)}") from None
+        raise _unreadable(path, error) from None
     return content, metadata if isinstance(metadata, dict) else {}
+
+
+def read_header(path: Path) -> tuple[int, dict[str, Any]]:
+    """The number of parameters and the metadata of a safetensors file, without reading the parameters.
+
+    Raises:
+        UserError: it cannot be read, as ``read_file`` says it.
+    """
+    try:
+        shapes, metadata = _header(path)
+    except Exception as error:  # as in read_file
+        raise _unreadable(path, error) from None
+    return sum(map(prod, shapes)), metadata if isinstance(metadata, dict) else {}
+
+
+def _header(path: Path) -> tuple[list[list[int]], Any]:
+    """The shapes of the tensors in a safetensors file, and our metadata in it."""
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata = json.loads(header.pop("__metadata__", {}).get(METADATA_KEY, "{}"))
+    return [entry["shape"] for entry in header.values()], metadata
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, PermissionError):
+        return UserError(f"{path}: cannot be read ({error.strerror}); check its permissions")
+    return UserError(f"{path}: {_no_weights(path, error)}")
 
 
 def tensors_in(content: dict[str, Any], path: Path) -> dict[str, Tensor]:

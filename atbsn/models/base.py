@@ -181,3 +181,9 @@ def check_plain(net_class: type[Network]) -> None:
             f"network.type: {net_class.__name__} needs {', '.join(needed)} beside the picture; "
             "use an ordinary network, such as UNet"
         )
+
+
+def check_stds(flat_std: float, texture_std: float) -> None:
+    """Raise a ``UserError`` unless ``texture_weight`` can tell flat regions from texture by them."""
+    if flat_std > texture_std:
+        raise UserError(f"model.flat_std: {flat_std} exceeds texture_std = {texture_std}; lower it")

@@ -7,7 +7,7 @@ from torch import Tensor
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.models.base import Model
 from atbsn.registry import MODELS
-from atbsn.utils.errors import UserError
+from atbsn.utils.errors import UserError, at_fault
 from atbsn.utils.types import Hole
 
 
@@ -36,18 +36,14 @@ class BSNModel(Model):
         if not issubclass(net_class, BlindSpotNetwork):
             raise UserError(f"network.type: {net_class.__name__} has no blind spot; use ATBSN, APRBSN, TMBSN")
         for name, check in (("k_train", net_class.check_hole), ("k_test", net_class.check_choice)):
-            try:
+            with at_fault(f"model.{name}: {arguments[name]}"):
                 check(arguments[name])
-            except UserError as error:
-                raise UserError(f"model.{name}: {arguments[name]}: {error}") from None
 
     @classmethod
     def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
         assert issubclass(net_class, BlindSpotNetwork)  # check_network has said so
-        try:
+        with at_fault(f"model.k_train: {arguments['k_train']}"):
             net_class.check_patch(arguments["k_train"], patch_size)
-        except UserError as error:
-            raise UserError(f"model.k_train: {arguments['k_train']}: {error}") from None
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]

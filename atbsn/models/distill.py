@@ -16,11 +16,11 @@ from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.students import StudentC
 from atbsn.archs.weights import load, network_class, save_weights
-from atbsn.models.base import Model
+from atbsn.models.base import Model, check_stds
 from atbsn.ops.recharge import recharge
 from atbsn.ops.texture import texture_weight
 from atbsn.registry import MODELS
-from atbsn.utils.errors import UserError
+from atbsn.utils.errors import UserError, at_fault
 from atbsn.utils.types import NonNegativeFloat
 
 
@@ -106,10 +106,7 @@ class DistillModel(Model):
             _check_holes(teacher, ks)
         if arguments["loss"] == "region" and len(ks) != 2:
             raise UserError(f"model.ks: {list(ks)}: region takes two, for texture and for flat; use [0, 9]")
-        if arguments["flat_std"] > arguments["texture_std"]:
-            raise UserError(
-                f"model.flat_std: {arguments['flat_std']} exceeds texture_std = {arguments['texture_std']}; lower it"
-            )
+        check_stds(arguments["flat_std"], arguments["texture_std"])
 
     @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
@@ -120,10 +117,8 @@ class DistillModel(Model):
     def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
         teacher = _teacher_class(arguments["teacher"]) or ATBSN
         for k in arguments["ks"]:
-            try:
+            with at_fault(f"model.ks: {k}"):
                 teacher.check_patch(k, patch_size)
-            except UserError as error:
-                raise UserError(f"model.ks: {k}: {error}") from None
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
@@ -200,7 +195,5 @@ def _teacher_class(path: str) -> type[BlindSpotNetwork] | None:
 
 
 def _check_holes(teacher: type[BlindSpotNetwork], ks: Sequence[int]) -> None:
-    try:
+    with at_fault("model.ks"):
         teacher.check_holes(ks)
-    except UserError as error:
-        raise UserError(f"model.ks: {error}") from None

@@ -11,10 +11,10 @@ from atbsn.archs import build_arch
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load, save_weights
-from atbsn.models.base import Model, check_plain
+from atbsn.models.base import Model, check_plain, check_stds
 from atbsn.ops.texture import texture_weight
 from atbsn.registry import ARCHS, MODELS
-from atbsn.utils.errors import UserError
+from atbsn.utils.errors import UserError, at_fault
 from atbsn.utils.types import NonNegativeFloat
 
 NEEDED = {1: (), 2: ("bnn",), 3: ("bnn", "lan")}
@@ -92,10 +92,7 @@ class SASSModel(Model):
                 raise UserError(f"model.{name}: missing; stage {stage} needs the weight file of an earlier stage")
             if name not in NEEDED[stage] and arguments[name] is not None:
                 raise UserError(f"model.{name}: {arguments[name]}: stage {stage} does not use it; leave it out")
-        if arguments["flat_std"] > arguments["texture_std"]:
-            raise UserError(
-                f"model.flat_std: {arguments['flat_std']} exceeds texture_std = {arguments['texture_std']}; lower it"
-            )
+        check_stds(arguments["flat_std"], arguments["texture_std"])
 
     @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:
@@ -104,10 +101,8 @@ class SASSModel(Model):
     @classmethod
     def check_patch(cls, net_class: type[Network], arguments: dict[str, Any], patch_size: int) -> None:
         holed = net_class if issubclass(net_class, BlindSpotNetwork) else ATBSN
-        try:
+        with at_fault(f"model.k: {arguments['k']}"):
             holed.check_patch(arguments["k"], patch_size)
-        except UserError as error:
-            raise UserError(f"model.k: {arguments['k']}: {error}") from None
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
@@ -143,7 +138,5 @@ def _load(name: str, path: Path, k: int) -> Network:
 
 
 def _check_hole(net_class: type[BlindSpotNetwork], k: int) -> None:
-    try:
+    with at_fault(f"model.k: {k}"):
         net_class.check_hole(k)
-    except UserError as error:
-        raise UserError(f"model.k: {k}: {error}") from None

@@ -1,4 +1,12 @@
-"""Noise models: estimated from noisy pictures alone, sampled at any size, saved with weights."""
+"""Noise models: estimated from noisy pictures alone, sampled at any size, saved with weights.
+
+Which estimate is for what (all leave out what ``usable`` says has no noise, and the plane of each block):
+
+- ``estimate``: a model, from noisy pictures alone. Right where some places are flat.
+- ``from_residual``: a model of what a denoiser took off, at the intensities of its result.
+- ``estimate_with``: a model for strong noise: ``from_residual``, corrected for what the denoiser leaves in.
+- ``level.noise_level``: one number, quickly; ``level.noise_before_and_after``: two, at the same flat places.
+"""
 
 from atbsn.noise.calibration import bounded, estimate_with
 from atbsn.noise.estimation import estimate, from_residual

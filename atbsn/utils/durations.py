@@ -1,6 +1,21 @@
-"""Durations in words: roughly, for forecasts, and exactly, for what was measured."""
+"""Durations: measured, and in words, roughly for forecasts and exactly for what was measured."""
 
 import time
+from collections.abc import Callable
+from statistics import median
+
+
+def median_seconds(run: Callable[[], object], repeats: int = 1, warm_up: int = 1) -> float:
+    """Median of the seconds that ``run`` takes ``repeats`` times, after ``warm_up`` times that are not timed.
+
+    ``run`` itself waits for the device that it computes on.
+    """
+    seconds = []
+    for _ in range(warm_up + repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return median(seconds[warm_up:])
 
 
 def rough_duration(seconds: float) -> str:

@@ -82,6 +82,8 @@ def test_models(atbsn, folder, tmp_path):
     assert (
         status == 0 and len(lines) == 4 and all(word in lines[1] for word in ("real", "PhotoNet", count, "anybody's"))
     )
+    (folder / "real.safetensors").write_bytes((folder / "real.safetensors").read_bytes()[:40])
+    assert "cannot be read" in atbsn("models")[1].splitlines()[1]
     assert "net_best.pth" in lines[2] and "cannot be read" in lines[2] and "net_latest.pth" in lines[3]
 
 

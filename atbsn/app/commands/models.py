@@ -1,14 +1,12 @@
 """``atbsn models``: which weights there are."""
 
-import json
 from argparse import Namespace
 from collections.abc import Mapping
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from atbsn.archs.shipped import shipped_weights
-from atbsn.archs.weight_files import METADATA_KEY
+from atbsn.archs.weight_files import read_header
 from atbsn.archs.weights import read_weights
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
@@ -32,21 +30,13 @@ def main(arguments: Namespace) -> None:
 def _row(name: str, path: Path) -> tuple[str, ...]:
     """One line of the table; a file that cannot be read says so in it."""
     try:
-        parameters, metadata = _header(path) if path.suffix == ".safetensors" else _contents(path)
+        parameters, metadata = read_header(path) if path.suffix == ".safetensors" else _contents(path)
     except UserError:
         return (name, "cannot be read", "", "", "", _size(path))
     network = metadata.get("network")
     kind = network.get("type", "?") if isinstance(network, Mapping) else "?"
     data = str(metadata.get("data") or metadata.get("dataset") or "?")
     return (name, str(kind), f"{parameters:,}", data, str(metadata.get("terms") or "those of its data"), _size(path))
-
-
-def _header(path: Path) -> tuple[int, dict[str, Any]]:
-    """Number of parameters and metadata, without reading the numbers."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    metadata = json.loads(header.pop("__metadata__", {}).get(METADATA_KEY, "{}"))
-    return sum(prod(entry["shape"]) for entry in header.values()), metadata
 
 
 def _contents(path: Path) -> tuple[int, dict[str, Any]]:

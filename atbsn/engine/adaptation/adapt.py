@@ -18,7 +18,6 @@ from atbsn.engine.adaptation.plan import (
     AdaptationPlan,
     make_plan,
     options_of,
-    seconds_a_step,
     seconds_to_denoise,
     seconds_to_fit,
     steps,
@@ -27,6 +26,7 @@ from atbsn.engine.evaluation.judgement import Fault, Judgement, judge
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.training.experiment import RunFolders
 from atbsn.engine.training.interrupt import StopSignal
+from atbsn.engine.training.pace import seconds_an_iteration
 from atbsn.engine.training.setup import Training, build_trainer, build_training
 from atbsn.models.recorrupt import RecorruptModel
 from atbsn.noise import NoiseModel
@@ -43,6 +43,11 @@ MIN_LEVEL = 0.8
 grey values alone has 0.29, and the free photographs that are trained on as clean ones have up to 0.6."""
 _MAX_LEVEL_CROPS = 32
 """Most crops over which the level of the noise is averaged. Chosen by hand: it takes well below a second."""
+_TIMED = 4
+"""Most iterations that are made to know what one takes, the first of which is not timed. Chosen by hand: one may take
+seconds. They are made without what takes long to set up, so they take rather longer than those of the training."""
+_TIMING_SHARE = 0.01
+"""Share of the time for learning after which no further iteration is timed. Chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,9 @@ def _learned(
     """
     assert isinstance(training.model, RecorruptModel)
     learning = budget.part(budget.left - plan.judging_seconds)
-    total = max(1, int(learning.left / seconds_a_step(training.model)))
+    plain = training.train.model_copy(update={**steps(_TIMED), "compile": False, "cuda_graph": False})
+    each = seconds_an_iteration(replace(training, train=plain), folders, _TIMING_SHARE * learning.left)
+    total = max(1, int(learning.left / each))
     training = replace(training, train=training.train.model_copy(update=steps(total)))
     for folder in (folders.models, folders.states):
         folder.mkdir(parents=True)

@@ -1,7 +1,6 @@
 """How the minutes of an adaptation are shared out between its stages, and the options of its training."""
 
 import contextlib
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +10,13 @@ import torch
 
 from atbsn.archs.base import Network
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.precision import autocast, resolve_precision
+from atbsn.engine.precision import resolve_precision
 from atbsn.models.recorrupt import RecorruptModel
 from atbsn.noise import estimate
 from atbsn.options import Options
 from atbsn.options.check import check_options
 from atbsn.pictures import find_pictures, picture_size
+from atbsn.utils.durations import median_seconds
 from atbsn.utils.errors import UserError
 
 CROP_SIDE = 256
@@ -53,8 +53,6 @@ _CROPS_LIKE_ONE_FIT = 12
 core for one crop and 3.1 s for 32."""
 _SIZES_READ = 64
 """Most pictures whose size is read to choose the side of the patches. Chosen by hand: it takes little time."""
-_WARM_UP_STEPS, _TIMED_STEPS = 1, 2
-"""Training steps before the clock starts, and steps that are timed. Chosen by hand: a step may take seconds."""
 _NO_TIME_SOON = 2**30
 """Iterations: an interval that no training reaches."""
 
@@ -97,40 +95,15 @@ def _within(number: float, least: int, most: int) -> int:
 
 
 def seconds_to_denoise(denoiser: Denoiser) -> float:
-    """Measure the seconds that ``denoiser`` takes for one crop, after a first one that is not timed."""
+    """Measure the seconds that ``denoiser`` takes now for one crop."""
     crop = torch.full((1, 3, CROP_SIDE, CROP_SIDE), 128.0)
-    denoiser(crop).cpu()
-    begin = time.perf_counter()
-    denoiser(crop).cpu()
-    return time.perf_counter() - begin
+    return median_seconds(lambda: denoiser(crop).cpu())
 
 
 def seconds_to_fit() -> float:
     """Measure the seconds that it takes now to fit a noise model to one crop. Other programs that run add to it."""
     crop = 128 + 5 * torch.randn(3, CROP_SIDE, CROP_SIDE, generator=torch.Generator().manual_seed(0))
-    begin = time.perf_counter()
-    estimate([crop])
-    return time.perf_counter() - begin
-
-
-def seconds_a_step(model: RecorruptModel) -> float:
-    """Measure the seconds that a training step takes now, forward and backward; the model is left as it was."""
-    device = next(model.parameters()).device
-    model.to(memory_format=torch.channels_last)
-    batch = {
-        "noisy": torch.full((_BATCH, 3, MAX_PATCH, MAX_PATCH), 128.0, device=device),
-        "index": torch.zeros(_BATCH, dtype=torch.long),
-    }
-    begin = 0.0
-    for number in range(_WARM_UP_STEPS + _TIMED_STEPS):
-        if number == _WARM_UP_STEPS:
-            begin = time.perf_counter()
-        with autocast(resolve_precision("auto", device), device):
-            model(batch, torch.zeros((), device=device))["loss"].backward()
-        model.zero_grad(set_to_none=True)
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return (time.perf_counter() - begin) / _TIMED_STEPS
+    return median_seconds(lambda: estimate([crop]), warm_up=0)
 
 
 def options_of(

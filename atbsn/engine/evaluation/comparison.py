@@ -1,11 +1,9 @@
 """Several denoisers side by side: quality, size, arithmetic and speed."""
 
 import copy
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 import cv2
@@ -23,6 +21,7 @@ from atbsn.engine.inference.denoiser import Denoiser, holes_of
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.provenance import commit, file_sha256, versions
 from atbsn.noise.level import noise_level
+from atbsn.utils.durations import median_seconds
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 from atbsn.utils.tables import format_csv
@@ -166,12 +165,7 @@ def together(candidates: Sequence[Candidate]) -> Denoise:
 def megapixels_per_second(candidate: Candidate, repeats: int = 3) -> float:
     """Median speed over 512 x 512 pictures, one at a time, transfers included; a family counts once."""
     noisy = torch.rand(1, 3, _MEASURED_SIDE, _MEASURED_SIDE) * 255
-    seconds = []
-    for _ in range(repeats + 1):  # the first one warms up
-        start = time.perf_counter()
-        candidate.denoise(noisy)
-        seconds.append(time.perf_counter() - start)
-    return _MEASURED_SIDE**2 / 1e6 / median(seconds[1:])
+    return _MEASURED_SIDE**2 / 1e6 / median_seconds(lambda: candidate.denoise(noisy), repeats)
 
 
 def measure_candidates(candidates: Sequence[Candidate]) -> Facts:

@@ -1,11 +1,16 @@
 """Pictures people would rather look at than read: noisy | denoised | reference, each under its caption."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-import cv2
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
-_CAPTION, _GAP = 22, 4
+_GAP = 8
+"""Pixels between pictures, and around them."""
+_HEAD, _TEXT = 26, 16
+"""Pixels above a picture for its caption, and height of the letters, which are smaller where a caption is long."""
+_BACKGROUND, _INK = (32, 32, 32), (232, 232, 232)
+"""RGB of the gaps and of the captions."""
 
 
 def panel(pictures: Mapping[str, np.ndarray], side: int | None = 512, columns: int | None = None) -> np.ndarray:
@@ -21,14 +26,22 @@ def panel(pictures: Mapping[str, np.ndarray], side: int | None = 512, columns: i
     """
     cells = [_captioned(_in_rgb(_centre(picture, side)), caption) for caption, picture in pictures.items()]
     columns = min(columns or len(cells), len(cells))
-    cells += [np.full_like(cells[0], 255)] * (-len(cells) % columns)
     height, width = cells[0].shape[:2]
-    rows = len(cells) // columns
-    canvas = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    canvas = _background(-(-len(cells) // columns) * (height + _GAP), columns * (width + _GAP) + _GAP)
     for number, cell in enumerate(cells):
-        top, left = number // columns * (height + _GAP), number % columns * (width + _GAP)
+        top, left = number // columns * (height + _GAP), number % columns * (width + _GAP) + _GAP
         canvas[top : top + height, left : left + width] = cell
     return canvas
+
+
+def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures (H, W, 3) of one width, uint8 RGB, below one another, to be shown under one caption."""
+    gap = _background(_GAP, pictures[0].shape[1])
+    return np.concatenate([part for picture in pictures for part in (gap, picture)][1:])
+
+
+def _background(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), _BACKGROUND, np.uint8)
 
 
 def _centre(picture: np.ndarray, side: int | None) -> np.ndarray:
@@ -46,8 +59,10 @@ def _in_rgb(picture: np.ndarray) -> np.ndarray:
 
 
 def _captioned(picture: np.ndarray, caption: str) -> np.ndarray:
-    bar = np.full((_CAPTION, picture.shape[1], 3), 32, np.uint8)
-    (length, _), _ = cv2.getTextSize(caption, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-    scale = min(0.5, 0.5 * (picture.shape[1] - 8) / max(1, length))
-    cv2.putText(bar, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
-    return np.concatenate((bar, picture), axis=0)
+    width = picture.shape[1]
+    head = Image.new("RGB", (width, _HEAD), _BACKGROUND)
+    font = ImageFont.load_default(_TEXT)
+    if font.getlength(caption) > width:
+        font = ImageFont.load_default(max(1, int(_TEXT * width / font.getlength(caption))))
+    ImageDraw.Draw(head).text((0, 4), caption, fill=_INK, font=font)
+    return np.concatenate((np.asarray(head), picture))

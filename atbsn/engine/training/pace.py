@@ -1,13 +1,15 @@
 """Trainings of so many minutes: their pace, measured before they start."""
 
+import copy
 import logging
 import math
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 import torch
 
 from atbsn.engine.training.experiment import RunFolders
-from atbsn.engine.training.setup import build_trainer, build_training
+from atbsn.engine.training.setup import Training, build_trainer, build_training
 from atbsn.engine.training.state import State
 from atbsn.options import Options
 from atbsn.options.schema import Train
@@ -43,6 +45,15 @@ def within_minutes(options: Options, minutes: float, device: torch.device, state
     return options.model_copy(update={"train": resized(options.train, total_iter)})
 
 
+def seconds_an_iteration(training: Training, folders: RunFolders, watched: float = _WATCHED) -> float:
+    """Make iterations of ``training`` for ``watched`` seconds, after a first one, and say what one takes.
+
+    They are made with a copy of the model: ``training`` stays as it is, and nothing is written to ``folders``.
+    """
+    trial = replace(training, model=copy.deepcopy(training.model))
+    return build_trainer(trial, folders).pace(watched)
+
+
 def resized(train: Train, total_iter: int) -> Train:
     """``train`` with another length: what its schedule counts in iterations keeps its share of it."""
     ratio = total_iter / train.total_iter
@@ -62,8 +73,7 @@ def _seconds_an_iteration(options: Options, device: torch.device) -> float:
             "path": options.path.model_copy(update={"root": folder, "resume_state": None}),
         }
         trial = options.model_copy(update=changes)
-        trainer = build_trainer(build_training(trial, device, None), RunFolders(trial))
-        return trainer.pace(_WATCHED)
+        return seconds_an_iteration(build_training(trial, device, None), RunFolders(trial))
 
 
 def _two_digits(number: float) -> int:

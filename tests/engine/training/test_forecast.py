@@ -6,7 +6,7 @@ import pytest
 
 from atbsn.engine.training import loggers
 from atbsn.engine.training.loggers import RunLogger
-from atbsn.utils.durations import rough_duration
+from atbsn.utils.durations import median_seconds, rough_duration
 
 
 @pytest.fixture
@@ -56,3 +56,10 @@ def test_not_where_a_line_has_said_so(said):
 )
 def test_durations(seconds, text):
     assert rough_duration(seconds) == text
+
+
+def test_what_warms_up_is_not_timed(monkeypatch):
+    clock = iter([0, 9, 10, 11, 20, 22, 30, 36])
+    monkeypatch.setattr("atbsn.utils.durations.time.perf_counter", lambda: next(clock))
+    runs = []
+    assert median_seconds(lambda: runs.append(1), repeats=3) == 2 and len(runs) == 4

@@ -7,8 +7,11 @@ import yaml
 
 from atbsn.archs.weights import read_weights
 from atbsn.engine.training import pace
+from atbsn.engine.training.experiment import RunFolders
 from atbsn.engine.training.pace import resized
+from atbsn.engine.training.setup import build_training
 from atbsn.engine.training.trainer import Trainer
+from atbsn.options import load_options
 from atbsn.options.schema import Train
 from atbsn.pictures import Picture, write_picture
 
@@ -62,6 +65,15 @@ def test_the_pace_is_measured(command, write_options, monkeypatch):
     assert command("train.py", "-opt", write_options(train={"total_iter": 10_000}), "--minutes", 0.0005)[0] == 0
     assert command("train.py", "-opt", write_options(train={"total_iter": 1}), "--minutes", 0.0005)[0] == 0
     assert all(0 < each < 5 for each in found) and len(found) == 2
+
+
+def test_measuring_leaves_the_training_as_it_is(write_options, tmp_path):
+    options = load_options(str(write_options(path={"root": str(tmp_path / "runs")})))
+    training = build_training(options, torch.device("cpu"), None)
+    before = {name: value.clone() for name, value in training.model.state_dict().items()}
+    assert 0 < pace.seconds_an_iteration(training, RunFolders(options), 0.01) < 5
+    assert all(torch.equal(value, before[name]) for name, value in training.model.state_dict().items())
+    assert not training.model._forward_pre_hooks and not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
