@@ -349,7 +349,7 @@ BUILT = {
     "atbsn.engine.training.setup.RunLogger": leave,
     "atbsn.app.commands.valid.validate_sets": leave,
     "atbsn.app.commands.test.run": leave,
-    "atbsn.app.commands.test.Record": leave,
+    "atbsn.app.commands.test.open_record": leave,
 }
 """Where train.py, valid.py and test.py have built all, and would begin to write."""
 COMPUTED = {

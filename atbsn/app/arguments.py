@@ -20,6 +20,13 @@ Take the noise out of photographs, and train denoisers on noisy pictures alone.
 """
 _PLAIN_STATUS = "exit status: 0 done; 2 something could not be done, of which a message tells; 130 ended by Ctrl-C"
 
+_WATCH = """\
+  atbsn watch tethered -o clean --strength 0.8
+
+A file is done once it is whole, and again when it changes; the next start goes on where the last one ended.
+"""
+_WATCH_STATUS = "exit status: 0 ended by Ctrl-C or SIGTERM; 2 something could not be done, of which a message tells"
+
 _COMPARE = """\
   atbsn compare -opt test_quickstart.yml experiments/*/models/net_latest.pth --k 0 1 3 --nlm 5 10
 
@@ -84,41 +91,30 @@ def _add_denoise(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="OUT",
         help="folder for the clean pictures, or for a single picture its file (default: NAME_clean beside each)",
     )  # fmt: skip
-    _add_weights(parser, "--weights", f"{WEIGHTS}; --raw needs your own")
-    parser.add_argument(
-        "--raw", action="store_true",
-        help="denoise the mosaics of camera raw files, undeveloped, and write DNGs for any developer",
-    )  # fmt: skip
-    parser.add_argument(
-        "--strength", type=float, metavar="S",
-        help="how much of the noise goes: 0 nothing, 1 what the network takes for noise, up to 2 that once more",
-    )  # fmt: skip
-    parser.add_argument("--luma", type=float, metavar="S", help="the strength for brightness (default: --strength)")
-    parser.add_argument("--colour", type=float, metavar="S", help="the strength for colour (default: --strength)")
-    parser.add_argument("--detail", type=_word_or(float), metavar="D", help="how much fine detail comes back, or auto")
-    parser.add_argument(
-        "--hot-pixels", action="store_true", default=None, help="first replace single pixels that are far off"
-    )
-    parser.add_argument(
-        "--banding", action="store_true", default=None, help="first take the offsets of whole rows and columns off"
-    )
-    parser.add_argument(
-        "--enlarged", type=int, metavar="N", help="the picture was enlarged N times, noise and all, after it was taken"
-    )
+    _add_how(parser)
     parser.add_argument(
         "--mask", metavar="FILE_OR_FOLDER",
         help="a picture of the same size: white is denoised, grey in part, black stays as it is; one for all, or a "
         "folder with one of each picture's name",
     )  # fmt: skip
-    parser.add_argument("--k", type=_word_or(int), metavar="K", help="blind spot, for networks that have one")
-    parser.add_argument(
-        "--margin", type=int, metavar="PIXELS", help="reflected around the picture, for networks that have this setting"
-    )
-    parser.add_argument("--tile", type=_word_or(int), default="auto", metavar="T", help="side of the tiles, or none")
-    _add_reading(parser)
     parser.add_argument("--compare", action="store_true", help="also write NAME_compare: before | after, at 1:1")
     parser.add_argument("--overwrite", action="store_true", help="replace clean pictures that are there already")
-    _add_device(parser)
+
+
+def _add_watch(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="where pictures arrive, it or a folder below it")
+    parser.add_argument(
+        "-o", "--output", metavar="FOLDER", help="folder for the clean pictures (default: FOLDER_clean beside it)"
+    )
+    parser.add_argument(
+        "--every", type=positive(float), default=2.0, metavar="SECONDS",
+        help="how often to look; a file that is the same at two looks is whole (default: 2)",
+    )  # fmt: skip
+    parser.add_argument("--only-new", action="store_true", help="leave alone what is there at the start")
+    _add_how(parser)
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace files of the same names that were not made by it"
+    )
 
 
 def _add_adapt(parser: argparse.ArgumentParser) -> None:
@@ -212,6 +208,38 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", help="folder of the results (default: results/<name>)")
 
 
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    """What ``app.denoising`` reads: weights and settings, how files are read, the device."""
+    _add_weights(parser, "--weights", f"{WEIGHTS}; --raw needs your own")
+    parser.add_argument(
+        "--raw", action="store_true",
+        help="denoise the mosaics of camera raw files, undeveloped, and write DNGs for any developer",
+    )  # fmt: skip
+    parser.add_argument(
+        "--strength", type=float, metavar="S",
+        help="how much of the noise goes: 0 nothing, 1 what the network takes for noise, up to 2 that once more",
+    )  # fmt: skip
+    parser.add_argument("--luma", type=float, metavar="S", help="the strength for brightness (default: --strength)")
+    parser.add_argument("--colour", type=float, metavar="S", help="the strength for colour (default: --strength)")
+    parser.add_argument("--detail", type=_word_or(float), metavar="D", help="how much fine detail comes back, or auto")
+    parser.add_argument(
+        "--hot-pixels", action="store_true", default=None, help="first replace single pixels that are far off"
+    )
+    parser.add_argument(
+        "--banding", action="store_true", default=None, help="first take the offsets of whole rows and columns off"
+    )
+    parser.add_argument(
+        "--enlarged", type=int, metavar="N", help="the picture was enlarged N times, noise and all, after it was taken"
+    )
+    parser.add_argument("--k", type=_word_or(int), metavar="K", help="blind spot, for networks that have one")
+    parser.add_argument(
+        "--margin", type=int, metavar="PIXELS", help="reflected around the picture, for networks that have this setting"
+    )
+    parser.add_argument("--tile", type=_word_or(int), default="auto", metavar="T", help="side of the tiles, or none")
+    _add_reading(parser)
+    _add_device(parser)
+
+
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--white", type=_word_or(float), default="auto", metavar="N",
@@ -267,6 +295,9 @@ def _word_or(kind: type[int] | type[float]) -> Callable[[str], object]:
 
 COMMANDS = {
     "denoise": Command("take the noise out of pictures", _add_denoise, plain=True),
+    "watch": Command(
+        "denoise what arrives in a folder, until Ctrl-C", _add_watch, plain=True, about=_WATCH, status=_WATCH_STATUS
+    ),
     "adapt": Command("learn the noise of your camera from your own pictures", _add_adapt, plain=True),
     "serve": Command("denoise in the browser, on this machine", _add_serve, plain=True),
     "models": Command("list the weights that are shipped and your own", _add_models, plain=True),

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,18 +96,20 @@ def find_pictures(roots: Roots) -> Found:
     return found
 
 
-def walk_pictures(root: str | os.PathLike[str], in_order: bool = True, leave_out: Path | None = None) -> Iterator[Item]:
+def walk_pictures(
+    root: str | os.PathLike[str], in_order: bool = True, leave_out: Callable[[Path], bool] | None = None
+) -> Iterator[Item]:
     """Everything in the file or folder ``root`` and below, one after another, holding one folder at a time in memory.
 
     In the order of the names below ``root``, written with ``/``. Linked files are followed, linked folders are not.
 
     Args:
         in_order: False: as the system lists them, holding nothing, however many lie in one folder.
-        leave_out: a folder that is not entered, such as that of the results.
+        leave_out: tells of a folder below ``root`` whether it is one of results, which is not entered.
     """
     root = Path(root)
     if root.is_dir():
-        yield from _walk(root, root, in_order, None if leave_out is None else leave_out.resolve())
+        yield from _walk(root, root, in_order, leave_out)
     elif root.is_file():
         yield Item(root, Path(root.name), _reason(root))
     elif root.exists():
@@ -145,7 +147,7 @@ def is_file_name(path: Path) -> bool:
     return _reason(path) != _UNKNOWN
 
 
-def _walk(folder: Path, root: Path, in_order: bool, leave_out: Path | None) -> Iterator[Item]:
+def _walk(folder: Path, root: Path, in_order: bool, leave_out: Callable[[Path], bool] | None) -> Iterator[Item]:
     try:
         with os.scandir(folder) as entries:
             found: Iterable[tuple[str, bool, bool]] = (
@@ -159,8 +161,8 @@ def _walk(folder: Path, root: Path, in_order: bool, leave_out: Path | None) -> I
                     reason = "hidden"
                 elif is_folder and linked:
                     reason = "a linked folder; give it by its own name to use it"
-                elif is_folder and leave_out is not None and path.resolve() == leave_out:
-                    reason = "the folder of the results"
+                elif is_folder and leave_out is not None and leave_out(path):
+                    reason = "a folder of results; give it by its own name to use it"
                 elif not is_folder:
                     reason = _reason(path, regular or (linked and not path.exists()))
                 if is_folder and reason is None:

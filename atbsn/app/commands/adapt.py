@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from atbsn.app.adapt import sentence, warnings
-from atbsn.app.commands.denoise import device
+from atbsn.app.denoising import device
 from atbsn.app.sheet import SIDE, choose_crops, cut, sheet_of
 from atbsn.archs.base import Network
 from atbsn.archs.weights import load_with_metadata, save_weights

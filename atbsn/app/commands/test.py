@@ -7,28 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from atbsn.data.base import ImageSet
 from atbsn.data.folder import NoisyFolder
 from atbsn.engine.build import build_sets, build_test_denoiser, results_folder
-from atbsn.engine.inference.about import describe_denoiser, fingerprint
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
 from atbsn.engine.inference.pipeline.plan import of_set, output_file, single
 from atbsn.engine.inference.pipeline.progress import Progress
-from atbsn.engine.inference.pipeline.record import Record
+from atbsn.engine.inference.pipeline.record import Record, open_record
 from atbsn.engine.inference.pipeline.run import Result, run
 from atbsn.engine.inference.pipeline.shards import Shard, own_shard
 from atbsn.engine.inference.pipeline.steps import Observer
 from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.engine.inference.submission import Submission, open_submission
-from atbsn.engine.provenance import commit, versions
 from atbsn.options import Options, load_options
 from atbsn.pictures import Picture, read_picture, reader
 from atbsn.pictures.formats import KINDS
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import write_text
 from atbsn.utils.log import logger
 
 
@@ -155,16 +151,8 @@ class _Session:
         run(tasks, self.denoiser, tell, read=read, observer=observer, record=record, on_progress=part)
 
     def _record(self, folder: Path, resume: bool, by_name: bool = False) -> Record:
-        """The record of ``folder``, with a file that says where its pictures come from."""
-        about = describe_denoiser(self.denoiser, self.weights)
-        if reader(**self.reading) is not read_picture:
-            about["reading"] = self.reading
-        settings = fingerprint(about)
-        record = Record(folder, settings, self.shard, resume, by_name)
-        if dist.is_main():
-            about |= {"commit": commit(), "versions": versions()}
-            write_text(folder / "manifest" / f"about-{settings}.yml", yaml.safe_dump(about, sort_keys=False, width=110))
-        return record
+        reading = {} if reader(**self.reading) is read_picture else self.reading
+        return open_record(folder, self.denoiser, self.weights, reading, self.shard, resume, by_name)
 
     def _report(self, progress: Progress, record: Record) -> int:
         """Say what all processes have done; how many pictures failed."""

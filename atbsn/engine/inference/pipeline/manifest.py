@@ -21,6 +21,15 @@ _PATIENCE = 10
 """Seconds to wait for a lock: another shard may hold it while it looks for what was left by killed ones."""
 
 
+FOLDER = "manifest"
+"""Where the manifest lies in a folder of results."""
+
+
+def has_results(folder: Path) -> bool:
+    """Whether ``folder`` is one of results, by its manifest."""
+    return any((folder / FOLDER).glob("done-*.jsonl"))
+
+
 class Entry(NamedTuple):
     """A picture that is done.
 
@@ -70,9 +79,17 @@ class Done:
         return len(self._names)
 
     def __contains__(self, entry: Entry) -> bool:
-        name = np.uint64(hash64(entry.name))
-        place = int(np.searchsorted(self._names, name))
-        return place < len(self) and self._names[place] == name and int(self._entries[place]) == _hash(entry)
+        place = self._place(entry.name)
+        return place is not None and int(self._entries[place]) == _hash(entry)
+
+    def has_name(self, name: str) -> bool:
+        """Whether a picture of this name was done, in whatever version and with whatever settings."""
+        return self._place(name) is not None
+
+    def _place(self, name: str) -> int | None:
+        wanted = np.uint64(hash64(name))
+        place = int(np.searchsorted(self._names, wanted))
+        return place if place < len(self) and self._names[place] == wanted else None
 
 
 class DoneManifest:
@@ -101,7 +118,8 @@ class DoneManifest:
             self._end_line()
         except Timeout:
             raise UserError(
-                f"{folder}: another process is doing shard {shard} of these pictures; wait for it, or give --shard"
+                f"{folder}: another process is doing shard {shard} of these pictures; wait for it, or give --shard or "
+                "another --output"
             ) from None
         except OSError as error:
             raise cannot_write(folder, error) from error

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from atbsn.engine.inference.pipeline.plan import ORIGINAL, is_picture_or_unlisted, mirrored_name
+from atbsn.engine.inference.pipeline.manifest import has_results
+from atbsn.engine.inference.pipeline.plan import NO_RAW, ORIGINAL, is_picture_or_unlisted, mirrored_name
 from atbsn.engine.inference.pipeline.shards import Shard
 from atbsn.engine.inference.pipeline.task import Refused, Task
-from atbsn.pictures import walk_pictures
+from atbsn.pictures import formats, walk_pictures
 from atbsn.pictures.find import Item
 from atbsn.utils.errors import UserError
 
@@ -15,12 +16,14 @@ from atbsn.utils.errors import UserError
 class Mirrored:
     """The pictures below ``roots``, each to its path below its root in ``folder``; listed as they are asked for.
 
-    Every clean file keeps its name; camera RAW becomes ``<name>.tif``, so that ``a.NEF`` never meets ``a.tif``.
+    Every clean file keeps its name; camera RAW becomes ``<name>.tif``, so that ``a.NEF`` never meets ``a.tif``. Folders
+    of results inside of a root, of these pictures or of others, are not entered.
 
     Args:
         roots: folders, and files.
-        folder: of the results; where it lies inside of a root, it is not entered.
+        folder: of the results.
         shard: the part of the pictures to give, by their names.
+        raw: camera raw files alone, each to a DNG.
 
     Attributes:
         met: how many pictures there were in all shards.
@@ -30,9 +33,9 @@ class Mirrored:
         UserError: nothing at one of the roots, or the pictures of one would be written over themselves.
     """
 
-    def __init__(self, roots: Sequence[Path], folder: Path, shard: Shard) -> None:
+    def __init__(self, roots: Sequence[Path], folder: Path, shard: Shard, raw: bool = False) -> None:
         self.roots = list({root.resolve(): root for root in roots}.values())
-        self.folder, self.shard = folder, shard
+        self.folder, self.shard, self.raw = folder, shard, raw
         self.met, self.passed_over = 0, Counter[str]()
         for root in self.roots:
             if not root.exists():
@@ -54,10 +57,10 @@ class Mirrored:
             elif (first := files.get(name) or self._in_earlier_folder(number, name)) is not None:
                 reason = f"also in {first}: the name of two pictures, of which one would be lost; denoise them apart"
                 yield Refused(path, reason)
-            elif self._within and self._is_within(self.folder / mirrored_name(name)):
-                yield Refused(path, f"its clean picture would go to {self.folder / mirrored_name(name)}, {ORIGINAL}")
+            elif self._within and self._is_within(target := self.folder / mirrored_name(name, self.raw)):
+                yield Refused(path, f"its clean picture would go to {target}, {ORIGINAL}")
             else:
-                yield Task(name.as_posix(), self.folder / mirrored_name(name), path)
+                yield Task(name.as_posix(), self.folder / mirrored_name(name, self.raw), path)
             if number not in self._folders:
                 files.setdefault(name, path)
 
@@ -67,8 +70,15 @@ class Mirrored:
 
     def _items(self, count: bool) -> Iterator[tuple[int, Item]]:
         """The pictures of this shard, and folders that cannot be listed, with the number of their root."""
+        place = self.folder.resolve()
+
+        def leave_out(path: Path) -> bool:
+            return has_results(path) or path.resolve() == place
+
         for number, root in enumerate(self.roots):
-            for item in walk_pictures(root, in_order=False, leave_out=self.folder):
+            for item in walk_pictures(root, in_order=False, leave_out=leave_out):
+                if self.raw and item.reason is None and item.path.suffix.lower() not in formats.RAW:
+                    item = item._replace(reason=NO_RAW)
                 wanted = item.reason is None or is_picture_or_unlisted(item.path, item.reason)
                 if count:
                     self.met += wanted

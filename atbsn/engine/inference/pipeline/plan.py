@@ -18,6 +18,7 @@ MADE = ("_clean", "_compare")
 """Ends of the names that we give; in a folder, such pictures beside their originals are results, not inputs."""
 _DONE = "done already; --overwrite does it again"
 ORIGINAL = "which is one of the pictures; give another --output"
+NO_RAW = "no camera RAW; it is denoised without --raw"
 
 
 def output_file(inputs: Sequence[str | Path], output: str | None, raw: bool = False) -> Path | None:
@@ -96,18 +97,18 @@ def beside(
     kept, skipped, done = Found([], [], []), list(found.skipped), 0
     refused = sum(path.resolve() in named or is_picture_or_unlisted(path, reason) for path, reason in skipped)
     taken: dict[Path, Path] = {}
-    originals = {path.resolve() for path in found.paths if path.resolve() in named or not _is_ours(path)}
+    originals = {path.resolve() for path in found.paths if path.resolve() in named or not is_ours(path)}
     for source, name in zip(found.paths, found.names, strict=True):
         suffix = RAW_TARGET if raw else formats.written_suffix(source)
         below = name.with_name(f"{name.stem}_clean{suffix}")
         target = as_file or (source.with_name(below.name) if output is None else Path(output) / below)
         mask = reason = None
-        if source.resolve() not in named and _is_ours(source):
+        if source.resolve() not in named and is_ours(source):
             reason = "made by atbsn"
         elif masks is not None and source in masks:
             reason = "a mask"
         elif raw and source.suffix.lower() not in formats.RAW:
-            reason = "no camera RAW; it is denoised without --raw"
+            reason = NO_RAW
             refused += source.resolve() in named
         elif target.resolve() == source.resolve():
             raise UserError(f"{source}: would be overwritten; give another --output")
@@ -162,8 +163,10 @@ def of_set(images: ImageSet, folder: Path) -> list[Task]:
     return tasks
 
 
-def mirrored_name(name: Path) -> Path:
-    """The name of a clean file in a folder of its own: ``a.NEF`` becomes ``a.NEF.tif``."""
+def mirrored_name(name: Path, raw: bool = False) -> Path:
+    """The name of a clean file in a folder of its own: ``a.NEF`` becomes ``a.NEF.tif``, undeveloped ``a.NEF.dng``."""
+    if raw:
+        return name if name.suffix.lower() == RAW_TARGET else name.with_name(f"{name.name}{RAW_TARGET}")
     return name if name.suffix.lower() in formats.WRITTEN else name.with_name(f"{name.name}.tif")
 
 
@@ -179,7 +182,7 @@ def is_picture_or_unlisted(path: Path, reason: str) -> bool:
     return formats.is_missing(path.suffix) or reason.startswith("cannot be listed")
 
 
-def _is_ours(source: Path) -> bool:
+def is_ours(source: Path) -> bool:
     """Whether a picture lies beside one that it was made from."""
     for end in MADE:
         if source.stem.endswith(end):

@@ -1,11 +1,19 @@
 """The record of a folder of results: what is done, what failed and why. It outlives every end of a process."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from atbsn.engine.inference.pipeline.manifest import Done, DoneManifest, Entry
+import yaml
+
+from atbsn.engine.inference.about import describe_denoiser, fingerprint
+from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.pipeline.manifest import FOLDER, Done, DoneManifest, Entry
 from atbsn.engine.inference.pipeline.shards import Shard
-from atbsn.utils.files import cannot_write
+from atbsn.engine.provenance import commit, versions
+from atbsn.utils import dist
+from atbsn.utils.files import cannot_write, write_text
 
 _NAMED = 20
 """Failures that are named at the end; the file of failures has all."""
@@ -27,7 +35,7 @@ class Record:
 
     def __init__(self, folder: Path, settings: str, shard: Shard, resume: bool, by_name: bool = False) -> None:
         self.folder, self.settings = folder, settings
-        place = folder / "manifest"
+        place = folder / FOLDER
         self._manifest = DoneManifest(place, shard, resume)
         self._done = Done(place, shard if by_name else Shard()) if resume else None
         self.temporary = self._manifest.temporary
@@ -51,6 +59,10 @@ class Record:
             return self._entry(name, facts, target) in self._done
         except OSError:
             return False
+
+    def has_name(self, name: str) -> bool:
+        """Whether a picture of this name was done before, so that the clean file is ours; False without ``resume``."""
+        return self._done is not None and self._done.has_name(name)
 
     def add(self, name: str, facts: tuple[int, int], target: Path) -> None:
         """Note a picture whose clean file is in its place. From several threads at once."""
@@ -85,3 +97,34 @@ class Record:
     def close(self) -> None:
         """Another process may go on with this part."""
         self._manifest.close()
+
+
+def open_record(
+    folder: Path,
+    denoiser: Denoiser,
+    weights: str | Path | None,
+    reading: Mapping[str, Any],
+    shard: Shard,
+    resume: bool,
+    by_name: bool = False,
+) -> Record:
+    """The record of ``folder``, with a file that says where its pictures come from.
+
+    Args:
+        weights: of the denoiser, as ``describe_denoiser``.
+        reading: how files are read otherwise than usual.
+        shard, resume, by_name: as ``Record``.
+
+    Raises:
+        UserError: as ``Record``.
+    """
+    about = describe_denoiser(denoiser, weights)
+    if reading:
+        about["reading"] = dict(reading)
+    settings = fingerprint(about)
+    record = Record(folder, settings, shard, resume, by_name)
+    if dist.is_main():
+        about |= {"commit": commit(), "versions": versions()}
+        text = yaml.safe_dump(about, sort_keys=False, width=110)
+        write_text(folder / FOLDER / f"about-{settings}.yml", text)
+    return record

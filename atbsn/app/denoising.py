@@ -1,0 +1,98 @@
+"""What the arguments of ``denoise`` and ``watch`` ask for: what reads a file, and what denoises it."""
+
+from argparse import Namespace
+from typing import Any
+
+import torch
+
+from atbsn.app.arguments import WEIGHTS
+from atbsn.app.before_after import BeforeAfter
+from atbsn.archs.base import FINISHING, Network
+from atbsn.archs.weights import load
+from atbsn.engine.inference.denoiser import Denoiser
+from atbsn.engine.inference.photo import best_device, photo_denoiser
+from atbsn.engine.inference.pipeline.run import Result
+from atbsn.engine.inference.pipeline.steps import Read
+from atbsn.engine.inference.pipeline.task import Task
+from atbsn.pictures import read_raw, reader
+from atbsn.pictures.mosaic import CHANNELS
+from atbsn.utils.errors import UserError
+from atbsn.utils.log import logger
+
+
+def reader_of(arguments: Namespace) -> Read:
+    """What reads a file.
+
+    Raises:
+        UserError: settings that do not suit one another.
+    """
+    if not arguments.raw:
+        return reader(arguments.white, arguments.page)
+    if arguments.white != "auto" or arguments.page is not None:
+        raise UserError("--white and --page: a raw file says its white, and has one picture; leave them out with --raw")
+    return read_raw
+
+
+def denoiser_of(arguments: Namespace) -> Denoiser:
+    """What denoises a picture, on the device that was asked for.
+
+    Raises:
+        UserError: no such weights or device, or settings that the network does not have or take.
+    """
+    asked = {name: getattr(arguments, name) for name in (*FINISHING, "k", "margin")}
+    settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+    net = _network(arguments.weights, arguments.raw).to(device(arguments.device))
+    return photo_denoiser(net, tile=arguments.tile, **settings)
+
+
+def device(name: str) -> torch.device:
+    """The device of ``--device``.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    if name == "auto":
+        return best_device()
+    try:
+        found = torch.device(name)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError):  # torch without CUDA asserts
+        raise UserError(f"--device {name}: there is no such device here; use cpu or auto") from None
+    return found
+
+
+def say(result: Result, strength: float) -> None:
+    """Report in one line how it went; of a picture that was denoised with ``strength``."""
+    label = result.task.label
+    if result.reason is not None:
+        logger.error("%s: %s", label, result.reason)
+        return
+    assert isinstance(result.task, Task), "what a planner refused has a reason"
+    found: BeforeAfter = result.seen
+    logger.info("%s: %s, %.1f s -> %s", label, found, result.seconds, result.task.target)
+    # What is left in on purpose, under black, is no fault.
+    for warning in found.warnings(strength if result.task.mask is None else 0.0):
+        logger.warning("%s: %s", label, warning)
+
+
+def _network(weights: str | None, raw: bool) -> Network:
+    """The network of ``--weights``.
+
+    Raises:
+        UserError: there is none, or it is not for what it is to denoise.
+    """
+    if raw and weights is None:
+        raise UserError(
+            "--raw: no weights for raw files come with atbsn; train some on yours (docs/raw.md) and name them with "
+            "--weights, or leave --raw out: then raw files are developed first"
+        )
+    name = weights or WEIGHTS
+    net = load(name)
+    if raw and net.channels != CHANNELS:
+        raise UserError(
+            f"--weights {name}: a network for {net.channels} channels, but raw data have {CHANNELS}; name "
+            "weights that were trained on raw files (docs/raw.md)"
+        )
+    if not raw and net.channels == CHANNELS:
+        raise UserError(f"--weights {name}: a network for raw data; give --raw too, or name weights for pictures")
+    return net
