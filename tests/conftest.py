@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import os
 import runpy
 import signal
 import sys
@@ -13,6 +14,11 @@ import yaml
 from atbsn.app import main
 from atbsn.options.load import merge
 from atbsn.registry.plugins import load_plugin
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # each worker, and what it starts, has its share of the cores
+    _THREADS = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
+    torch.set_num_threads(_THREADS)
+    os.environ.setdefault("OMP_NUM_THREADS", str(_THREADS))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

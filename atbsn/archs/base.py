@@ -3,6 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,6 +22,12 @@ Tiled = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 
 FINISHING = ("strength", "luma", "colour", "detail", "hot_pixels", "banding", "enlarged")
 """Settings that every network has beside the keywords of its own ``denoise``: ``engine.inference.finish`` does them."""
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of ``function``, which are asked for with every picture."""
+    return inspect.signature(function).parameters
 
 
 def untiled(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -139,7 +146,7 @@ class Network(nn.Module):
     @classmethod
     def draws(cls) -> bool:
         """Whether ``denoise`` draws random numbers."""
-        return "generator" in inspect.signature(cls.denoise).parameters
+        return "generator" in _parameters(cls.denoise)
 
     @classmethod
     def is_local(cls) -> bool:
@@ -178,7 +185,7 @@ class Network(nn.Module):
     @classmethod
     def _reserved(cls) -> tuple[str, ...]:
         """Parameters of ``denoise`` that are not for the user to give."""
-        parameters = inspect.signature(cls.denoise).parameters.values()
+        parameters = _parameters(cls.denoise).values()
         return ("generator", *(each.name for each in parameters if each.kind != inspect.Parameter.KEYWORD_ONLY))
 
 

@@ -85,10 +85,10 @@ def find_pictures(roots: Roots) -> Found:
     found, seen = Found([], [], []), set[Path]()
     for root in [roots] if isinstance(roots, str | os.PathLike) else roots:
         for path, name, reason in walk_pictures(root):
-            if reason is None and path.resolve() in seen:
+            if reason is None and (place := path.resolve()) in seen:
                 reason = "given twice"
             if reason is None:
-                seen.add(path.resolve())
+                seen.add(place)
                 found.paths.append(path)
                 found.names.append(name)
             else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -101,11 +101,11 @@ class Denoiser:
         Returns:
             (B, 3, H, W), not clipped, on any device.
         """
-        return self._run(self._work(), noisy, plan)
+        return self._run(self._work, noisy, plan)
 
     def plan(self, height: int, width: int) -> DevicePlan:
         """How a picture of this size is computed."""
-        return self._plan(self._work(), height, width)
+        return self._plan(self._work, height, width)
 
     def family(self, ks: Sequence[Hole]) -> Callable[[Tensor], Tensor]:
         """As the denoiser, but (K, B, 3, H, W): with every blind spot of ``ks``, in one pass where the network can.
@@ -127,6 +127,7 @@ class Denoiser:
         work = _Work(partial(_denoise_family, self.net, ks, own), finishing, _name(own, ks))
         return lambda noisy: self._run(work, noisy).expand(len(ks), -1, -1, -1, -1)
 
+    @cached_property
     def _work(self) -> _Work:
         own, finishing = split_settings(type(self.net), self.settings)
         function, name = self.net.denoise, _name(own)

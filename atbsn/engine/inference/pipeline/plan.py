@@ -97,22 +97,23 @@ def beside(
     kept, skipped, done = Found([], [], []), list(found.skipped), 0
     refused = sum(path.resolve() in named or is_picture_or_unlisted(path, reason) for path, reason in skipped)
     taken: dict[Path, Path] = {}
-    originals = {path.resolve() for path in found.paths if path.resolve() in named or not is_ours(path)}
-    for source, name in zip(found.paths, found.names, strict=True):
+    places = [path.resolve() for path in found.paths]
+    originals = {place for path, place in zip(found.paths, places, strict=True) if place in named or not is_ours(path)}
+    for source, place, name in zip(found.paths, places, found.names, strict=True):
         suffix = RAW_TARGET if raw else formats.written_suffix(source)
         below = name.with_name(f"{name.stem}_clean{suffix}")
         target = as_file or (source.with_name(below.name) if output is None else Path(output) / below)
-        mask = reason = None
-        if source.resolve() not in named and is_ours(source):
+        mask, reason, to = None, None, target.resolve()
+        if place not in named and is_ours(source):
             reason = "made by atbsn"
         elif masks is not None and source in masks:
             reason = "a mask"
         elif raw and source.suffix.lower() not in formats.RAW:
             reason = NO_RAW
-            refused += source.resolve() in named
-        elif target.resolve() == source.resolve():
+            refused += place in named
+        elif to == place:
             raise UserError(f"{source}: would be overwritten; give another --output")
-        elif target.resolve() in originals:
+        elif to in originals:
             reason = f"its clean picture would go to {target}, {ORIGINAL}"
             refused += 1
         elif target in taken:
