@@ -55,30 +55,12 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Change a module in one place at a time, and see which changes no test notices.
+    """Change a module in one place at a time, and see which changes its tests do not notice (scripts/mutants.py).
 
-    ``nox -s mutants -- atbsn/ops/luma.py`` runs ``tests/ops/test_luma.py`` on each; a folder runs the tests of its
-    folder, and further words replace them: ``nox -s mutants -- atbsn/models tests/models tests/test_tenants.py``.
+    ``nox -s mutants -- atbsn/ops/luma.py``; of a folder, so many places: ``nox -s mutants -- atbsn/noise --sample 80``.
     """
-    session.install("-e", ".[dev]", "cosmic-ray>=8.3")
-    module, *tests = session.posargs or ["atbsn/ops/luma.py"]
-    path = Path(module)
-    mirrored = Path("tests", *path.parts[1:])
-    if path.suffix:
-        mirrored = mirrored.with_name(f"test_{path.name}")
-    command = f"python -m pytest -x -q -p no:cacheprovider {' '.join(tests) or mirrored}"
-    folder = Path(session.create_tmp())
-    config, results = folder / "mutants.toml", folder / "mutants.sqlite"
-    config.write_text(
-        f"[cosmic-ray]\nmodule-path = {path.as_posix()!r}\ntimeout = 300.0\nexcluded-modules = []\n"
-        f"test-command = {command!r}\n[cosmic-ray.distributor]\nname = 'local'\n"
-    )
-    results.unlink(missing_ok=True)
-    session.run("cosmic-ray", "init", str(config), str(results))
-    session.run("cosmic-ray", "--verbosity", "INFO", "baseline", str(config))
-    session.run("cosmic-ray", "exec", str(config), str(results))
-    session.run("cr-report", "--surviving-only", "--show-diff", str(results))
-    session.run("cr-rate", str(results))
+    session.install("-e", ".[dev,mutants]")
+    session.run("python", "scripts/mutants.py", *(session.posargs or ["atbsn/ops/luma.py"]))
 
 
 @nox.session

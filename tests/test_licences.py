@@ -7,7 +7,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGE = (REPOSITORY / "docs" / "licences.md").read_text(encoding="utf-8")
-OUR_TOOLS = {"dev", "docs"}
+OUR_TOOLS = {"dev", "docs", "mutants"}
 """Extras for those who work on the package: nobody gets them with it."""
 
 

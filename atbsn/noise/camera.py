@@ -1,9 +1,9 @@
 """Cameras drawn at random: what they do to a clean picture, from the sensor's noise to the JPEG.
 
-The order is that of real raw developers (dcraw, LibRaw, SIDD's own renderer, and Brooks et al., "Unprocessing images
-for learned raw denoising", CVPR 2019): white balance on the mosaic, clipping, demosaicing, colour matrix, tone curve.
-Only the noise goes through mosaic and demosaicing, so that the clean picture keeps its sharpness, and what cameras do
-to their noise afterwards (smoothing of luma and colour, enlargement, compression) is drawn too.
+The steps follow one another as in real raw developers (dcraw, LibRaw, SIDD's own renderer, and Brooks et al.,
+"Unprocessing images for learned raw denoising", CVPR 2019): white balance on the mosaic, clipping, demosaicing, colour
+matrix, tone curve. Only the noise is sampled on the mosaic and demosaiced, so that the clean picture stays sharp. What
+cameras do to their noise after that is drawn too: smoothing of luma and colour, enlargement, compression.
 """
 
 import math
@@ -24,40 +24,47 @@ from atbsn.ops.luma import BT601
 from atbsn.ops.srgb import linear_to_srgb, srgb_to_linear
 
 _STRATA = 4
-"""Strata of each half of a Gaussian from which one node is drawn for the mean of what a tone curve makes of noise."""
+"""Number of strata of each half of a Gaussian in ``_Tone.mean``, which draws one node from each. Chosen by hand: every
+node costs two passes through the tone curve."""
 _RADIUS = 4
-"""Pixels that the Gaussian kernels reach to each side."""
+"""Pixels: radius of the kernels of ``gaussian_blur``, 2.5 times the largest standard deviation of the prior, 1.6."""
 _THREE_SENSORS = 3
-"""The place of "no demosaicing" in ``CameraPrior.demosaicing``."""
+"""Index of "no demosaicing" in ``CameraPrior.demosaicing``."""
 _OTHER_GAIN = 1.5
 """Cameras of a table are used at sensor gains up to this factor above and below the table's. Chosen by hand."""
 _BLOTCH = 16
-"""Pixels between the nodes of colour blotches."""
+"""Pixels between the random values from which colour blotches are interpolated. Chosen by hand."""
+_MIN_COLOUR_SMOOTHING = 0.15
+"""Pixels of half the resolution: standard deviation below which smoothing colour changes less than going to half the
+resolution and back would. Chosen by hand."""
 
 
 class RandomCamera:
-    """``noisy, clean = camera(pictures)``: every picture of a batch taken by another camera, in another light.
+    """``noisy, clean = camera(pictures)``: each picture of a batch is taken by a camera of its own, in its own light.
 
-    ``pictures`` (B, 3, H, W), RGB, float in [0, 255], H and W multiples of 16 -> two of the same shape and range; the
-    noisy ones are whole numbers. For each picture are drawn, from ``prior``,
+    ``pictures`` are (B, 3, H, W), RGB, float in [0, 255], with H and W multiples of 16. Both results have the same
+    shape and range; the noisy pictures are whole numbers. The following is drawn from ``prior`` for each picture:
 
-    - the softness of the lens, exposure, light and tone curve, which change the clean picture too;
-    - a raw noise, Poisson and Gaussian, of variance a x + b at the raw value x in [0, 1], on one of the four Bayer
-      mosaics; white balance and clipping on the mosaic; bilinear, edge-directed or Malvar's demosaicing, or three
-      sensors; a colour matrix;
+    - softness of the lens, exposure, light and tone curve, which change the clean picture too;
+    - raw noise, Poisson and Gaussian, of variance a x + b at the raw value x in [0, 1], on one of the four Bayer
+      mosaics; white balance and clipping on the mosaic; demosaicing (bilinear, edge-directed, Malvar's, or none, as
+      with three sensors); a colour matrix;
     - defects: banding, hot pixels, blotches of colour;
-    - whether luma and colour of the noise are smoothed, the colour at half resolution, and how much of it stays;
-    - whether the picture is enlarged, and saved as a JPEG, of which quality, with or without chroma subsampling.
+    - how luma and colour of the noise are smoothed, and how much noise the smoothing leaves;
+    - whether the picture is enlarged, and whether it is saved as a JPEG, with which quality and chroma subsampling.
 
-    Everything is drawn from PyTorch's generator of the device where the pictures are, and computed in float32, also
-    under autocast: bfloat16 would round the compressed pictures by 1.4 grey values.
+    Random numbers come from PyTorch's generator of the device where the pictures are. Everything is computed in
+    float32, also under autocast: in bfloat16 compressed pictures would be wrong by 1.4 grey values.
 
-    With a table of ``cameras`` (``cameras_like`` finds those of given pictures), sensor, development and compression
-    are one of its rows, at a gain up to 1.5 times higher or lower; the rest is drawn from ``prior`` as ever.
+    Args:
+        prior: the distributions; None for those of ``CameraPrior()``.
+        cameras: a table of cameras, such as ``cameras_like`` finds for given pictures. If it is given, sensor,
+            development and compression come from one of its rows, with a gain that is up to 1.5 times higher or lower.
+            The rest is still drawn from ``prior``.
     """
 
     size_multiple = 16
-    """What height and width of the pictures are multiples of: the side of a chroma block of a JPEG."""
+    """Height and width of the pictures are multiples of this many pixels, the side of a chroma block of a JPEG."""
 
     def __init__(self, prior: CameraPrior | None = None, cameras: CameraTable | None = None) -> None:
         self.prior = CameraPrior() if prior is None else prior
@@ -70,7 +77,11 @@ class RandomCamera:
 
     @torch.no_grad()
     def taken(self, pictures: Tensor, cameras: CameraTable) -> tuple[Tensor, Tensor]:
-        """``(noisy, clean)`` of pictures (B, 3, H, W), [0, 255], each by its own of B ``cameras``, of the prior."""
+        """``(noisy, clean)`` of ``pictures`` (B, 3, H, W), [0, 255]: picture number b is taken by camera number b.
+
+        Args:
+            cameras: B cameras. Without a table, they have to be drawn from ``prior``.
+        """
         with torch.autocast(pictures.device.type, enabled=False):
             return self._taken(pictures.float(), cameras)
 
@@ -102,11 +113,11 @@ class RandomCamera:
         return (noisy + 0.5).floor().clamp(0, 255), clean
 
     def _may(self, share: str) -> bool:
-        """Whether any camera does it: what none does need not be computed."""
+        """Whether any camera has a share of this name above 0; otherwise its step is not computed."""
         return self._table is not None or getattr(self.prior, share) > 0
 
     def _scene(self, pictures: Tensor) -> Tensor:
-        """What falls on the sensor, in linear sRGB, [0, 1]."""
+        """The light that falls on the sensor, in linear sRGB, [0, 1]."""
         prior = self.prior
         if prior.recoloured:
             pictures = self._in_other_colours(pictures)
@@ -115,7 +126,7 @@ class RandomCamera:
         return self._light(pictures)
 
     def _in_other_colours(self, pictures: Tensor) -> Tensor:
-        """Channels in another order, saturation times up to 3, contrast times 0 to 1."""
+        """Some pictures with channels in another order, contrast times 0 to 1 and saturation times 0.3 to 3."""
         order = torch.rand(len(pictures), 3, device=pictures.device).argsort(dim=1)[..., None, None]
         mixed = pictures.gather(1, order.expand_as(pictures))
         mixed = torch.lerp(mixed.mean(dim=(2, 3), keepdim=True), mixed, uniform(pictures, 0, 1))
@@ -123,7 +134,7 @@ class RandomCamera:
         return torch.where(chance(pictures, self.prior.recoloured), mixed, pictures)
 
     def _light(self, pictures: Tensor) -> Tensor:
-        """The light of a picture, in linear sRGB, [0, 1]: softened, exposed, and of a colour of its own."""
+        """``pictures`` in linear sRGB, [0, 1], softened, exposed, and in light of another colour."""
         prior = self.prior
         softness = uniform(pictures, *prior.softness) * chance(pictures, prior.softened)
         srgb = gaussian_blur(pictures / 255, softness.flatten(1).expand(-1, 3))
@@ -132,12 +143,12 @@ class RandomCamera:
         return (linear * log_uniform(pictures, *prior.exposure) * light).clamp(0, 1)
 
     def _of_red_and_blue(self, x: Tensor, bounds: tuple[float, float]) -> Tensor:
-        """(B, 3, 1, 1): a factor of red, 1, and a factor of blue."""
+        """(B, 3, 1, 1) factors on red, green and blue. That of green is 1; the others are log-uniform in ``bounds``."""
         one = torch.ones(len(x), 1, 1, 1, device=x.device)
         return torch.cat((log_uniform(x, *bounds), one, log_uniform(x, *bounds)), dim=1)
 
     def _raw_noise(self, linear: Tensor, cameras: CameraTable) -> "_RawNoise":
-        """What the sensor adds, balanced, demosaiced and in linear sRGB."""
+        """The noise of the sensor after white balance, clipping and demosaicing, in linear sRGB."""
         matrix = cameras.colour_matrix()
         camera = mix_channels(linear, inverse(matrix)).clamp(0, 1)
         bayer = bayer_pattern(torch.randint(4, (len(linear),), device=linear.device), *linear.shape[-2:])
@@ -161,7 +172,7 @@ class RandomCamera:
         return _RawNoise(*(mix_channels(x, matrix) for x in (noise, bias, hot)))
 
     def _demosaiced(self, sites: Tensor, bayer: Tensor, kind: Tensor) -> Tensor:
-        """(B, 3, H, W), each picture by its own kind; nothing where there is no mosaic."""
+        """Demosaic each of ``sites`` in its own way, ``kind``; 0 where the camera has no mosaic: (B, 3, H, W)."""
         result = torch.zeros_like(bayer)
         for place, demosaic in enumerate((demosaic_bilinear, demosaic_edges, demosaic_malvar)):
             if self._table is not None or self.prior.demosaicing[place]:
@@ -169,12 +180,12 @@ class RandomCamera:
         return result
 
     def _banding(self, x: Tensor, cameras: CameraTable) -> Tensor:
-        """(B, 1, H, W): offsets of rows or of columns, in units of the noise."""
+        """The offsets of rows, (B, 1, H, 1), or of columns, broadcast, divided by the noise at a raw value of 0.1."""
         rows, columns = torch.randn_like(x[..., :1]), torch.randn_like(x[..., :1, :])
         return cameras.banding * torch.where(cameras.banding_down > 0, columns, rows)
 
     def _smoothed(self, difference: Tensor, cameras: CameraTable) -> Tensor:
-        """The noise, in luma and colour differences, after the camera's own smoothing."""
+        """The noise ``difference`` (B, 3, H, W), in YCbCr, as the camera smooths it."""
         luma, colour = difference[:, :1], difference[:, 1:]
         across, along = (cameras.luma_smoothing * factor for factor in (cameras.across, cameras.along))
         smooth = gaussian_blur(luma, across.flatten(1), along.flatten(1))
@@ -182,10 +193,9 @@ class RandomCamera:
         half = gaussian_blur(F.avg_pool2d(colour, 2), cameras.colour_smoothing.flatten(1).expand(-1, 2))
         coarse = F.interpolate(half, scale_factor=2.0, mode="bilinear")
         coarse = torch.lerp(coarse, colour, cameras.colour_unsmoothed)
-        luma = _with_level_of(torch.where(cameras.luma_smoothing > 0, smooth, luma), luma) * cameras.luma_gain
-        # Below this the colour is not worth the way to half the resolution and back.
-        coarse = torch.where(cameras.colour_smoothing > 0.15, coarse, colour)
-        colour = _with_level_of(coarse, colour) * cameras.colour_gain
+        luma = with_level_of(torch.where(cameras.luma_smoothing > 0, smooth, luma), luma) * cameras.luma_gain
+        coarse = torch.where(cameras.colour_smoothing > _MIN_COLOUR_SMOOTHING, coarse, colour)
+        colour = with_level_of(coarse, colour) * cameras.colour_gain
         if self._may("blotches"):
             nodes = [side // _BLOTCH for side in colour.shape[-2:]]
             field = torch.randn(len(colour), 2, *nodes, device=colour.device)
@@ -194,7 +204,7 @@ class RandomCamera:
         return torch.cat((luma, colour), dim=1)
 
     def _in_grey(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Some in black and white: their luma, or their green alone."""
+        """Some pictures in black and white: their luma, or their green channel."""
         luma = chance(noisy, 0.5)
         weights = torch.cat(
             [
@@ -210,7 +220,7 @@ class RandomCamera:
         return noisy, clean
 
     def _enlarged(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Some cut to their middle, which is enlarged to the whole by bicubic interpolation, noise and all."""
+        """Some pictures enlarged, noise included: the middle of each, by bicubic interpolation, to the whole size."""
         factor = log_uniform(noisy, *self.prior.enlargement)
         identity = torch.eye(2, 3, device=noisy.device)
         grid = F.affine_grid(identity / factor.flatten(1)[..., None], list(noisy.shape), align_corners=False)
@@ -224,10 +234,10 @@ class RandomCamera:
 
 
 def photons(value: Tensor, gain: Tensor, read: Tensor) -> Tensor:
-    """The noise of counting ``value / gain`` photons, Poisson, and of reading them, Gaussian of deviation ``read``.
+    """Draw Poisson noise, of ``value / gain`` photons, and Gaussian noise of standard deviation ``read``.
 
-    Where photons are few the noise is skewed (1 / sqrt of their number): its median lies below its mean, so that a dark
-    picture of strong noise looks darker than its scene.
+    With few photons the noise is skewed (the skewness is 1 / sqrt of their number). Its median is below its mean, so a
+    dark picture with strong noise looks darker than its scene.
     """
     photons = value / gain
     return (torch.poisson(photons) - photons) * gain + torch.randn_like(value) * read
@@ -235,7 +245,13 @@ def photons(value: Tensor, gain: Tensor, read: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class _RawNoise:
-    """Noise of zero mean, the mean of what clipping adds, and defective pixels, each (B, 3, H, W) in linear sRGB."""
+    """What a sensor adds, each (B, 3, H, W) in linear sRGB.
+
+    Attributes:
+        noise: the noise less its mean.
+        bias: the mean of the noise, which is not 0 where clipping cuts it off.
+        hot: what hot pixels add.
+    """
 
     noise: Tensor
     bias: Tensor
@@ -243,7 +259,7 @@ class _RawNoise:
 
 
 class _Tone:
-    """A tone curve a picture: sRGB's gamma, another exponent on it, and an S-curve mixed in."""
+    """One tone curve for each picture: sRGB's gamma, then an exponent, then a mixture with an S-curve."""
 
     def __init__(self, exponent: Tensor, contrast: Tensor) -> None:
         self.exponent, self.contrast = exponent, contrast
@@ -254,11 +270,12 @@ class _Tone:
         return torch.lerp(srgb, srgb.square() * (3 - 2 * srgb), self.contrast)
 
     def mean(self, linear: Tensor, noise: Tensor) -> Tensor:
-        """The mean of ``self(linear + n)`` over Gaussian n of the local standard deviation of ``noise``.
+        """The mean of ``self(linear + n)`` over Gaussian n with the local standard deviation of ``noise``.
 
-        An estimate without bias: pairs of opposite nodes, of which each picture draws one in every stratum. Fixed nodes
-        of a quadrature err by one or two grey values where black cuts the noise off, and always to the same side. The
-        skewness of few photons is left out: in the dark of the strongest noise it errs by 1 of 3 grey values.
+        It is estimated without bias, by stratified sampling: each picture draws one node n in every stratum, and -n
+        with it. The fixed nodes of a quadrature would be wrong by one or two grey values where the noise is clipped at
+        black, always with the same sign. The skewness of few photons is left out; in the dark regions of the strongest
+        noise, where the mean is about 3 grey values, it makes a difference of 1.
         """
         std = F.avg_pool2d(noise.square(), 9, stride=1, padding=4, count_include_pad=False).sqrt()
         quantiles = torch.arange(_STRATA, device=noise.device) + torch.rand(len(noise), 1, device=noise.device)
@@ -271,10 +288,12 @@ class _Tone:
 
 
 def gaussian_blur(x: Tensor, std: Tensor, std_down: Tensor | None = None) -> Tensor:
-    """Blur every channel of every picture of ``x`` (B, C, H, W) by its own ``std`` (B, C), pixels; about 0: not.
+    """Blur each channel of each picture by a Gaussian of its own.
 
     Args:
-        std_down: of the blur along columns, where it is another than along rows.
+        x: (B, C, H, W).
+        std: (B, C) standard deviations along rows, pixels. A channel with one of 0 stays as it is.
+        std_down: (B, C) those along columns; None for the same as along rows.
     """
     planes = F.pad(x.reshape(1, -1, *x.shape[-2:]), (_RADIUS,) * 4, mode="reflect")
     kernel = _gaussian(std).to(x.dtype)
@@ -284,14 +303,17 @@ def gaussian_blur(x: Tensor, std: Tensor, std_down: Tensor | None = None) -> Ten
 
 
 def _gaussian(std: Tensor) -> Tensor:
-    """(number, 1, 2 _RADIUS + 1) kernels that sum to 1."""
+    """The kernels of N standard deviations, (N, 1, 2 _RADIUS + 1); each sums to 1."""
     places = torch.arange(-_RADIUS, _RADIUS + 1, device=std.device, dtype=std.dtype)
     kernel = torch.exp(-places.square() / (2 * std.reshape(-1, 1).clamp(min=0.05).square()))
     return (kernel / kernel.sum(dim=-1, keepdim=True))[:, None]
 
 
 def _mean_cut_off(value: Tensor, std: Tensor) -> Tensor:
-    """E[max(value + n, 0)] - value for Gaussian n of ``std``: std phi(t) - value Phi(-t), t = value / std."""
+    """E[max(value + n, 0)] - value for Gaussian n of ``std``, what clipping at 0 adds to the mean.
+
+    It is std phi(t) - value Phi(-t) with t = value / std.
+    """
     t = value / std.clamp(min=1e-9)
     density = torch.exp(-t.square() / 2) / math.sqrt(2 * math.pi)
     below = torch.erfc(t / math.sqrt(2)) / 2
@@ -299,12 +321,12 @@ def _mean_cut_off(value: Tensor, std: Tensor) -> Tensor:
 
 
 def _where(condition: Tensor, x: Tensor, other: float) -> Tensor:
-    """``torch.where``, which would copy a number from the host."""
+    """``torch.where(condition, x, other)``, but nothing is copied from the host, which a CUDA graph does not allow."""
     return torch.where(condition, x, torch.full_like(x, other))
 
 
 def inverse(matrix: Tensor) -> Tensor:
-    """The inverses of (B, 3, 3) matrices, by cross products: no check that waits for the device."""
+    """The inverses of (B, 3, 3) matrices by cross products. ``torch.linalg.inv`` would wait for the device to check."""
     first, second, third = matrix.unbind(dim=1)
     pairs = ((second, third), (third, first), (first, second))
     adjugate = torch.stack([torch.linalg.cross(*pair) for pair in pairs], dim=2)
@@ -312,9 +334,10 @@ def inverse(matrix: Tensor) -> Tensor:
 
 
 def _level(x: Tensor) -> Tensor:
-    """(B, 1, 1, 1) root mean square."""
+    """The root mean square of each picture, (B, 1, 1, 1)."""
     return x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
 
 
-def _with_level_of(x: Tensor, other: Tensor) -> Tensor:
+def with_level_of(x: Tensor, other: Tensor) -> Tensor:
+    """``x``, scaled so that each picture has the root mean square of ``other``."""
     return x * (_level(other) / _level(x).clamp(min=1e-6))

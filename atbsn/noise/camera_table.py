@@ -1,4 +1,4 @@
-"""What one camera is to ``RandomCamera``: the numbers that a prior draws for it, or a table has of it."""
+"""The numbers that make a camera for ``RandomCamera``: drawn from a prior, or read from a table."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -14,28 +14,28 @@ from atbsn.utils.errors import UserError
 
 @dataclass(frozen=True)
 class CameraTable:
-    """Cameras at one setting each, a row a camera.
+    """B cameras, each at one setting.
 
     Every attribute is a float tensor (B, 1, 1, 1), unless another shape is given.
 
     Attributes:
-        exponent, contrast: of the tone curve: an exponent on the sRGB value, and the share of v^2 (3 - 2 v) in it.
-        balance: (B, 3, 1, 1), white balance gains of red, green (1) and blue.
-        matrix: (B, 6, 1, 1), the colour matrix off its diagonal: elements 01, 02, 10, 12, 20, 21.
-        shot, read: a and b of the raw noise's variance a x + b at a raw value x in [0, 1].
-        clipped: 1 where negative raw values are cut off, else 0.
-        banding: standard deviation of the rows' offsets as a part of that of the noise at a raw value of 0.1.
-        banding_down: 1 where columns have the offsets and not rows.
-        hot_density: part of the sensor's pixels that are hot.
-        demosaicing: 0 bilinear, 1 along edges, 2 Malvar, 3 none.
-        luma_smoothing, colour_smoothing: standard deviation of the Gaussian on the noise's luma, pixels, and on its
-            colour, pixels of half the resolution; 0: not smoothed.
+        exponent, contrast: the tone curve: an exponent on the sRGB value v, and the weight of v^2 (3 - 2 v) against v.
+        balance: (B, 3, 1, 1), white balance gains of red, green (which is 1) and blue.
+        matrix: (B, 6, 1, 1), the elements of the colour matrix off its diagonal: 01, 02, 10, 12, 20, 21.
+        shot, read: a and b. The raw noise has variance a x + b at a raw value x in [0, 1].
+        clipped: 1 if negative raw values are clipped to 0, otherwise 0.
+        banding: standard deviation of the offsets of rows, divided by that of the noise at a raw value of 0.1.
+        banding_down: 1 if columns have these offsets in place of rows.
+        hot_density: hot pixels divided by all pixels.
+        demosaicing: 0 bilinear, 1 edge-directed, 2 Malvar, 3 none.
+        luma_smoothing: standard deviation, pixels, of the Gaussian that smooths the noise's luma; 0: not smoothed.
+        colour_smoothing: the same for its colour, in pixels of half the resolution.
         across, along: factors on ``luma_smoothing`` along rows and along columns.
-        luma_unsmoothed, colour_unsmoothed: part of the noise that escapes the smoothing.
-        luma_gain, colour_gain: factors on the level of luma and colour noise.
-        blotch_level: standard deviation of coarse colour noise as a part of the noise's.
-        quality: of the JPEG, libjpeg's 1 to 100; 0: none.
-        subsampled: 1 where that JPEG has its colour at half the resolution.
+        luma_unsmoothed, colour_unsmoothed: weight of the noise before smoothing in what is left, 0 to 1.
+        luma_gain, colour_gain: factors on the level of the noise in luma and in colour.
+        blotch_level: standard deviation of colour noise of low frequency, divided by that of the noise.
+        quality: quality of the JPEG as libjpeg counts it, 1 to 100; 0: no JPEG.
+        subsampled: 1 if the colour of that JPEG has half the resolution.
     """
 
     exponent: Tensor
@@ -65,16 +65,17 @@ class CameraTable:
         return len(self.shot)
 
     def __getitem__(self, index: Tensor) -> "CameraTable":
-        """The rows of these numbers, (N,)."""
+        """The cameras with these indices (N,)."""
         return CameraTable(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     @classmethod
     def joined(cls, parts: "list[CameraTable]") -> "CameraTable":
+        """The cameras of several tables, one table after another."""
         return cls(**{field.name: torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)})
 
     @classmethod
     def drawn(cls, prior: CameraPrior, like: Tensor) -> "CameraTable":
-        """As many cameras as ``like`` has pictures, by PyTorch's generator of the device of ``like``."""
+        """Draw a camera for every picture of ``like`` (B, ...), from PyTorch's generator of its device."""
         one = torch.ones(len(like), 1, 1, 1, device=like.device)
         zero = torch.zeros_like(one)
         toned = chance(one, prior.toned)
@@ -103,7 +104,8 @@ class CameraTable:
             along=torch.where(down, one, less),
             luma_unsmoothed=uniform(one, 0, 1).square() / 2,
             colour_unsmoothed=uniform(one, 0, 1).square() / 2,
-            # A camera that smooths more had more to smooth, so the level before smoothing is what is left of it here.
+            # ``RandomCamera`` keeps the level of the noise while it smooths it, for cameras smooth strong noise more;
+            # these factors alone change the level.
             luma_gain=torch.where(smoothed, uniform(one, 0.7, 1.2), one),
             colour_gain=colour_gain * torch.where(chance(one, prior.luma_alone), uniform(one, 0, 0.2), one),
             blotch_level=uniform(one, *prior.blotch_level) * chance(one, prior.blotches),
@@ -119,17 +121,17 @@ class CameraTable:
         return matrix + torch.diag_embed(1 - matrix.sum(dim=2))
 
     def write(self, path: Path) -> None:
-        """A JSON file: for every attribute the list of its values."""
+        """Write a JSON file with the list of values of every attribute."""
         table = {name: value.flatten(1).tolist() for name, value in asdict(self).items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(table) + "\n")
 
     @classmethod
     def read_from(cls, path: str | Path) -> "CameraTable":
-        """What ``write`` wrote.
+        """Read a file that ``write`` wrote.
 
         Raises:
-            UserError: no such file, or not a table of cameras.
+            UserError: there is no such file, or it is not a table of cameras.
         """
         remedy = "write it with atbsn noise --cameras"
         names = [field.name for field in fields(cls)]
@@ -149,7 +151,8 @@ class CameraTable:
 
 
 def _matrix(prior: CameraPrior, like: Tensor) -> Tensor:
-    # Beyond two deviations a matrix may be nearly singular, and no camera of the table lies there.
+    """Draw the elements off the diagonals of colour matrices, (B, 6, 1, 1)."""
+    # Beyond two standard deviations a matrix may be nearly singular, and no camera of LibRaw's table is there.
     drawn = torch.randn(len(like), 6, device=like.device).clamp(-2, 2).unbind(dim=1)
     off = [mean + std * z for mean, std, z in zip(prior.matrix_mean, prior.matrix_std, drawn, strict=True)]
     return torch.stack(off, dim=1)[..., None, None]

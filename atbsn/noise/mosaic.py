@@ -1,4 +1,4 @@
-"""What the sensors of cameras drawn at random give, before anything is developed."""
+"""Raw data of cameras drawn at random: what their sensors record, before development."""
 
 import torch
 from torch import Tensor
@@ -11,19 +11,19 @@ from atbsn.noise.draw import chance, uniform
 from atbsn.noise.jpeg import mix_channels
 
 _BITS = (10, 15)
-"""Of converters, the second excluded: 10 in phones, 12 to 14 in most cameras."""
+"""Bits of the analogue-to-digital converter, first and last plus one: 10 in phones, 12 to 14 in most cameras."""
 
 
 class RandomMosaic(RandomCamera):
-    """``noisy, clean = camera(pictures)``: the raw data of every picture of a batch, each by another camera.
+    """``noisy, clean = camera(pictures)``: the raw data of each picture of a batch, from a camera of its own.
 
-    ``pictures`` (B, 3, H, W), RGB, float in [0, 255], H and W multiples of 16 -> two of (B, 4, H / 2, W / 2), packed as
-    RGGB, linear, black 0 and white 255. The noisy ones go below black where their camera does not cut that off, and not
-    above white, which is what the sensor holds.
+    ``pictures`` are (B, 3, H, W), RGB, float in [0, 255], with H and W multiples of 16. Both results are
+    (B, 4, H / 2, W / 2), packed as RGGB, linear, with black at 0 and white at 255. The noisy ones go below black unless
+    their camera clips there. They do not go above white, where the sensor is full.
 
-    As ``RandomCamera``, up to the mosaic: softness of the lens, exposure, light, colour matrix and white balance (of
-    which a raw has none: red and blue are darker by its gains), noise of variance a x + b, banding, hot pixels,
-    clipping; and the steps of a converter of 10 to 14 bits. All that develops a raw is left out.
+    It is ``RandomCamera`` up to the mosaic: softness of the lens, exposure, light, colour matrix, noise of variance
+    a x + b, banding, hot pixels, clipping. Raw data have no white balance yet, so red and blue are darker by its gains.
+    Values are rounded to the steps of a converter of 10 to 14 bits. The development is left out.
     """
 
     def _taken(self, pictures: Tensor, cameras: CameraTable) -> tuple[Tensor, Tensor]:

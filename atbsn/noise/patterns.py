@@ -1,4 +1,4 @@
-"""Fine regular patterns. Few photographs show them, and a network that never saw one takes them for noise."""
+"""Fine regular patterns. Few photographs have one, and a network that never saw one takes them off as noise."""
 
 import math
 

@@ -15,61 +15,73 @@ Six = tuple[float, float, float, float, float, float]
 
 
 class CameraPrior(BaseModel):
-    """The distributions that a camera, its settings and its pictures are drawn from. Every field can be given in an
-    option file: ``model: {type: RenoiseModel, camera: {shot_noise: [3e-4, 4e-2], processed: 0}}``.
+    """The distributions that cameras, their settings and what they do to pictures are drawn from.
 
-    A range [low, high] is drawn uniformly, or log-uniformly where it says so. A share is the part of the pictures, 0 to
-    1. Raw values lie in [0, 1], white is 1. Where no source is named, the number was chosen by looking at photographs.
+    Every field can be given in an option file:
+    ``model: {type: RenoiseModel, camera: {shot_noise: [3e-4, 4e-2], processed: 0}}``.
 
-    kind: ``camera``: a photograph's, with all of the below; ``sensor``: Poisson and Gaussian noise alone, for any
-    number of channels, for which only the fields count that ``RandomSensor`` names; ``auto``: ``camera`` for three
-    channels, ``sensor`` for others.
+    A range [low, high] is drawn from uniformly, or log-uniformly where this is said. A share is the part of the
+    pictures that something happens to, 0 to 1. Raw values lie in [0, 1]; white is 1. Numbers without a source were
+    chosen by hand, by looking at photographs.
+
+    kind: ``camera``: the noise of a photograph, with everything below. ``sensor``: Poisson and Gaussian noise alone,
+    for any number of channels; only the fields that ``RandomSensor`` names are used. ``auto``: ``camera`` for three
+    channels and ``sensor`` for other numbers of channels.
 
     Light and sensor:
-        exposure: factor on the linear picture, log-uniform. Below 1 is an underexposed picture.
-        light: factor on linear red and on blue, log-uniform: light of other colours than the photograph's.
-        balance: white balance gains of red and of blue, log-uniform: tungsten light to shade. Daylight gains of
-            Brooks et al. (arXiv 1811.11127) are 1.9 to 2.4 and 1.5 to 1.9.
-        matrix_mean, matrix_std: of the camera's colour matrix (its RGB to linear sRGB, rows sum to 1), the elements off
-            the diagonal, Gaussian. 583 cameras of LibRaw's table; the deviation of 02 is 0.2 in place of 0.123, since
-            phones have positive ones (Samsung Galaxy S6: 0.32).
-        shot_noise: a of the raw noise's variance a x + b at a raw value x (Foi et al., IEEE TIP 2008), log-uniform.
-        read_slope, read_offset, read_spread: ln b = slope ln a + offset + spread z with Gaussian z. A fit to 8,048
-            noise profiles of 433 cameras (the ansel-denoise collection).
-        clipped: share of cameras that cut negative raw values off, before demosaicing.
-        banding: share whose rows or columns have offsets of their own; banding_level: their standard deviation as a
-            part of that of the noise at a raw value of 0.1.
-        hot_pixels: share with defective sensor pixels; hot_density: their part of all pixels, log-uniform.
+        exposure: factor on the linear picture, log-uniform. A factor below 1 makes an underexposed picture.
+        light: factors on linear red and on linear blue, log-uniform: the colour of the light changes.
+        balance: white balance gains of red and of blue, log-uniform, from tungsten light to shade. Brooks et al.
+            (arXiv 1811.11127) give 1.9 to 2.4 and 1.5 to 1.9 for daylight.
+        matrix_mean, matrix_std: mean and standard deviation of the elements off the diagonal of the camera's colour
+            matrix, which are Gaussian. The matrix takes camera RGB to linear sRGB, and its rows sum to 1. The numbers
+            are those of 583 cameras in LibRaw's table. Only the deviation of element 02 is larger, 0.2 where the table
+            has 0.123, since phones have positive values there (Samsung Galaxy S6: 0.32).
+        shot_noise: a, log-uniform. The raw noise has variance a x + b at the raw value x (Foi et al., IEEE TIP 2008).
+        read_slope, read_offset, read_spread: b follows a: ln b = slope ln a + offset + spread z, with z standard
+            normal. The three are fitted to 8,048 noise profiles of 433 cameras (the ansel-denoise collection).
+        clipped: share of cameras that clip negative raw values to 0 before demosaicing.
+        banding: share of cameras with row noise or column noise: each row, or each column, has an offset of its own.
+        banding_level: standard deviation of these offsets, divided by that of the noise at a raw value of 0.1.
+        hot_pixels: share of cameras with hot pixels.
+        hot_density: hot pixels divided by all pixels, log-uniform.
 
     Development:
-        demosaicing: shares of bilinear, along edges (Laplacian correction), Malvar et al. (ICASSP 2004), and none
-            (three sensors, or a picture that was made much smaller).
-        toned: share with a tone curve on top of sRGB's gamma; the others have that gamma alone, as SIDD's renderer.
-        tone_exponent, tone_contrast: an exponent on the sRGB value, and how much of the S-curve v^2 (3 - 2 v).
+        demosaicing: shares of the four ways: bilinear; edge-directed with Laplacian correction; Malvar et al. (ICASSP
+            2004); none (three sensors, or a picture that was made much smaller).
+        toned: share of cameras with a tone curve after sRGB's gamma. The others have the gamma alone, as SIDD's
+            renderer.
+        tone_exponent: exponent on the sRGB value v.
+        tone_contrast: weight of the S-curve v^2 (3 - 2 v) against v itself.
         processed: share of cameras that smooth their noise.
-        luma_smoothing: standard deviation of the Gaussian on its luma, pixels; colour_smoothing: on its colour, pixels
-            of half the resolution.
-        anisotropy: by how much the smoothing across and along rows may differ, as a part. 0 to 0.4 on a Canon 5D
-            Mark II of PolyU (lag-1 correlation 0.67 across, 0.56 down).
-        luma_alone: share of all pictures whose noise has hardly a colour: what cameras leave that reduce colour noise.
-            PolyU and CC15 have correlations between channels up to 0.86.
-        blotches: share with colour noise of low frequency; blotch_level: its standard deviation as a part of the
-            noise's.
-        enlarged: share of pictures that were made larger, noise and all; enlargement: by which factor.
-        compressed: share that is saved as JPEG; quality: of libjpeg, drawn towards the high end.
+        luma_smoothing: standard deviation, pixels, of the Gaussian that smooths the noise's luma.
+        colour_smoothing: the same for its colour, in pixels of half the resolution.
+        anisotropy: largest relative difference between the smoothing along rows and along columns. For a Canon 5D
+            Mark II of PolyU it would be up to 0.4 (lag-1 correlation 0.67 along rows, 0.56 along columns).
+        luma_alone: share of all pictures whose noise has hardly any colour, as cameras leave it that reduce colour
+            noise. PolyU and CC15 have correlations between channels of up to 0.86.
+        blotches: share of pictures with colour noise of low frequency.
+        blotch_level: its standard deviation, divided by that of the noise.
+        enlarged: share of pictures that are enlarged together with their noise.
+        enlargement: factor of the enlargement, log-uniform.
+        compressed: share of pictures that are saved as JPEG.
+        quality: quality of libjpeg; high qualities are drawn more often.
 
     Pictures:
-        softened: share that is blurred before the noise; softness: standard deviation of that blur, pixels. A reduced
-            picture is sharper than lens and demosaicing leave one at full size.
-        recoloured: share whose colours are exchanged, made stronger or weaker, and that lose contrast, down to flat.
-        noiseless: share without noise, so that a clean picture comes back as it is.
-        grey: share in black and white, noise and all.
-        patterned: share with a fine regular pattern over a part of them (``regular_pattern``).
-        target: what counts as clean: the mean of what this camera shows, so that flat colours stay where they are; or
-            the scene without noise.
+        softened: share of pictures that are blurred before the noise. A picture that was made smaller is sharper than
+            lens and demosaicing leave one at full size.
+        softness: standard deviation of that blur, pixels.
+        recoloured: share of pictures whose channels change places and whose saturation and contrast change, down to
+            no contrast at all.
+        noiseless: share of pictures that get no noise, so that the network learns to leave clean pictures as they are.
+        grey: share of pictures in black and white, noise included.
+        patterned: share of pictures that get a fine regular pattern on a part of them (``regular_pattern``).
+        target: what counts as clean. ``mean``: the mean of what this camera shows of the scene, so that flat colours
+            do not shift. ``scene``: the scene as it would be shown without noise.
 
     Raises:
-        ValidationError: a number out of its range, a range whose end is below its beginning, shares that are all 0.
+        ValidationError: a number is out of its range, a range ends below its beginning, or all shares of
+            ``demosaicing`` are 0.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)

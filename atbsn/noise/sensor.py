@@ -1,9 +1,9 @@
-"""Sensors drawn at random, for pictures of any number of channels: noise of light and of readout, and no camera."""
+"""Sensors drawn at random, for pictures of any number of channels: shot noise and read noise, without a camera."""
 
 import torch
 from torch import Tensor
 
-from atbsn.noise.camera import RandomCamera, gaussian_blur, photons
+from atbsn.noise.camera import RandomCamera, gaussian_blur, photons, with_level_of
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.draw import chance, log_uniform, normal, uniform
 from atbsn.noise.prior import CameraPrior
@@ -11,18 +11,19 @@ from atbsn.utils.errors import UserError
 
 
 class RandomSensor:
-    """``noisy, clean = sensor(pictures)``: every picture of a batch taken by another sensor, in another light.
+    """``noisy, clean = sensor(pictures)``: each picture of a batch is taken by a sensor of its own, in its own light.
 
-    ``pictures`` (B, C, H, W), float, linear, [0, 255] from black to white -> two of the same shape; the noisy ones are
-    neither rounded nor cut off, since files of 16 bits are not 8 bits, and their black lies above 0. All channels of a
-    picture, such as the bands of an instrument, are of one kind of sensor. With x in [0, 1]::
+    ``pictures`` are (B, C, H, W), float, linear, in [0, 255] from black to white. Both results have the same shape. The
+    noisy ones are neither rounded nor clipped, since files of 16 bits have finer steps and their black is above 0. All
+    channels of a picture, such as the bands of an instrument, have one kind of sensor. With x in [0, 1]::
 
-        noisy = a Poisson(x / a) + sqrt(b) n,   n Gaussian
+        noisy = a Poisson(x / a) + sqrt(b) n,   n standard normal
 
-    of variance a x + b (Foi et al., IEEE TIP 2008). There is no mosaic, no tone curve and no JPEG. Of ``prior`` count
-    ``exposure``, ``softened``, ``softness``, ``shot_noise``, ``read_slope``, ``read_offset``, ``read_spread``,
-    ``noiseless``, and, for noise that neighbours share, ``processed`` and ``luma_smoothing``. Drawn from PyTorch's
-    generator of the device where the pictures are, computed in float32, also under autocast.
+    which has variance a x + b (Foi et al., IEEE TIP 2008). There is no mosaic, no tone curve and no JPEG. These fields
+    of ``prior`` are used: ``exposure``, ``softened``, ``softness``, ``shot_noise``, ``read_slope``, ``read_offset``,
+    ``read_spread``, ``noiseless``, and, for noise that is correlated between pixels, ``processed`` and
+    ``luma_smoothing``. Random numbers come from PyTorch's generator of the device where the pictures are. Everything is
+    computed in float32, also under autocast.
     """
 
     def __init__(self, prior: CameraPrior) -> None:
@@ -40,8 +41,7 @@ class RandomSensor:
             noise = photons(light, shot, read.sqrt())
             smoothing = uniform(light, *prior.luma_smoothing) * chance(light, prior.processed)
             smooth = self._blurred(noise, smoothing)
-            level, left = (x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() for x in (noise, smooth))
-            noise = smooth * (level / left.clamp(min=1e-6)) * chance(light, 1 - prior.noiseless)
+            noise = with_level_of(smooth, noise) * chance(light, 1 - prior.noiseless)
             return (light + noise) * 255, light * 255
 
     @staticmethod
@@ -50,13 +50,14 @@ class RandomSensor:
 
 
 def camera_for(prior: CameraPrior, channels: int, cameras: CameraTable | None = None) -> RandomCamera | RandomSensor:
-    """What ``prior.kind`` asks for: a camera for photographs, or a sensor alone; where it is ``auto``, by ``channels``.
+    """The camera or the sensor that ``prior.kind`` asks for. ``auto`` is a camera for three channels.
 
     Args:
         cameras: a table that cameras are drawn from.
 
     Raises:
-        UserError: a camera for other than three channels, or a table of cameras for a sensor.
+        UserError: ``kind`` asks for a camera with other than three channels, or there is a table of cameras for a
+            sensor.
     """
     is_camera = prior.kind == "camera" or (prior.kind == "auto" and channels == 3)
     if is_camera and channels != 3:

@@ -2,13 +2,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from atbsn.ops import blind_spot
 from atbsn.ops.blind_spot import (
     blind_spot_shift,
+    block_pixels,
+    concatenate_channels,
     half_plane_pool,
+    in_blocks,
     leaky_relu_below,
     rotate,
     rows_outwards,
     shift_outwards,
+    sums_of_shifts,
     unrotate,
 )
 from atbsn.utils.errors import UserError
@@ -69,6 +74,57 @@ def test_rows_of_the_shifted_need_no_other_rows(top, bottom, shift):
     rows = shift_outwards(rows_outwards(upright, top, bottom, margin), shift, margin)
     for part, of_rows in zip(whole, rows, strict=True):
         assert torch.equal(of_rows, part[..., top:bottom, :])
+
+
+def upright(margin, batch=3, height=5, width=8):
+    """Four upright parts of whole numbers that have a margin."""
+    torch.manual_seed(0)
+    parts = rotate(torch.randint(-99, 99, (batch, 2, height, width)).float())
+    return unrotate([with_margin(part, margin) for part in parts])
+
+
+@pytest.mark.parametrize("shifts", [(0, 1, 2, 3), (1, 3), (0, 2, 4), (2,), (0, 1, 4)])
+@pytest.mark.parametrize("learning", [False, True])
+def test_sums_of_shifts_are_those_of_each(shifts, learning):
+    parts = [part.requires_grad_(learning) for part in upright(margin=4)]
+    expected = torch.cat([sum(shift_outwards(parts, shift, 4)) for shift in shifts])
+    with torch.set_grad_enabled(learning):
+        sums = sums_of_shifts(parts, shifts, 4)
+    assert torch.equal(sums, expected) and sums.requires_grad == learning
+    assert learning or len(shifts) == 1 or not torch.equal(sums[:3], sums[3:6])
+
+
+@pytest.mark.parametrize("pixels", [1, 5 * 8, 2 * 5 * 8, 10**6])
+def test_blocks_together_are_the_whole(pixels, monkeypatch):
+    """One picture of some rows at a time, one picture, two, or all."""
+    margin, seen = 1, []
+
+    def function(parts):
+        seen.append(parts[1].shape)
+        return torch.stack([sum(shift_outwards(parts, shift, margin)) for shift in (0, 1)])
+
+    parts = upright(margin)
+    expected = torch.stack([sum(shift_outwards(parts, shift, margin)) for shift in (0, 1)])
+    monkeypatch.setattr(blind_spot, "block_pixels", lambda device, num_heads: pixels // num_heads)
+    assert torch.equal(in_blocks(parts, margin, function), expected)
+    pictures, rows = {1: (1, 4), 40: (1, 5), 80: (2, 5), 10**6: (3, 5)}[pixels]
+    assert seen[0][0] == pictures and seen[0][2] == rows
+    assert sum(shape[0] * shape[2] for shape in seen) == 3 * 5
+    if pixels == 80:
+        seen.clear()
+        in_blocks(parts, margin, function, num_heads=2)
+        assert seen[0][0] == 1
+
+
+def test_blocks_of_a_cpu_fit_its_cache():
+    assert block_pixels(torch.device("cpu"), 1) == block_pixels(torch.device("cpu"), 7) == 4096
+
+
+def test_channels_lie_last_in_memory():
+    first, second = torch.rand(2, 3, 4, 5), torch.rand(2, 1, 4, 5)
+    both = concatenate_channels([first, second])
+    assert torch.equal(both, torch.cat((first, second), dim=1))
+    assert both.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("sign", [-1, 1, 0])
