@@ -168,7 +168,7 @@ def takes(net: BlindSpotNetwork, k: int) -> bool:
 def test_onnx(name, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    from atbsn.engine.export import export
+    from atbsn.engine.export.onnx_file import export
 
     net = tiny(name)
     if net.draws():

@@ -325,7 +325,7 @@ COMMANDS = {
         project.add_convert, plain=True, about=project.CONVERT,
     ),
     "export": Command(
-        "export a trained network to ONNX, for pictures of any size",
+        "export a network for other programs: ONNX, darktable",
         project.add_export, plain=True, about=project.EXPORT,
     ),
     "options": Command(

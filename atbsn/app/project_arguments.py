@@ -57,10 +57,12 @@ averaged weights ('params_ema'), these are kept. Metadata stay; the network's ty
 """
 EXPORT = """\
   atbsn export experiments/distill_atbsn/models/net_latest.pth student_c.onnx
+  atbsn export real --to darktable               denoise-atbsn-real.dtmodel, for darktable's neural restore
 
 Any network that takes one pass: students, PhotoNet, plain UNets, and C-BSN as it denoises (its statistics and padding
 included). Input 'noisy' and output 'denoised' are (B, 3, H, W), RGB, float32 in [0, 255], the output not clipped. The
 file is compared with the network in ONNX Runtime on several sizes before it gets its name. Needs the extra [onnx].
+docs/integrations.md says where each goes.
 """
 OPTIONS = """\
   atbsn options list                          methods, data, trainings, sweeps
@@ -158,8 +160,13 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", type=Path, help="the weight file of a network that takes one pass")
-    parser.add_argument("output", type=Path, help="the file to write, .onnx")
+    parser.add_argument("weights", type=Path, help="the weight file of a network that takes one pass, or shipped ones")
+    parser.add_argument(
+        "output", type=Path, nargs="?", help="the file to write (default: named after the weights, in this folder)"
+    )
+    parser.add_argument(
+        "--to", choices=("onnx", "darktable"), default="onnx", help="the program that it is for (default: %(default)s)"
+    )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

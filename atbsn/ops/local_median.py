@@ -39,8 +39,8 @@ def local_median(x: Tensor, side: int = 64, slack: float = 0.0) -> Tensor:
 def _medians(values: Tensor, exported: bool) -> Tensor:
     """The lower medians of (..., N), exact, selected without sorting: (...)."""
     middle = (values.shape[-1] - 1) // 2
-    if exported:  # ONNX has no median
-        return values.sort(dim=-1).values[..., middle]
+    if exported:  # ONNX has no median: the largest of the lower half, for which nothing is sorted
+        return values.topk(middle + 1, largest=False, sorted=False).values.amax(dim=-1)
     if values.device.type == "cpu" and not torch.compiler.is_compiling() and type(values) is Tensor:
         return torch.from_numpy(np.partition(values.numpy(), middle, axis=-1)[..., middle])  # in half of torch's time
     return values.median(dim=-1).values

@@ -59,7 +59,7 @@ def test_a_blind_spot_network_is_refused(command, tmp_path):
 
 def test_missing_packages_are_named(command, tmp_path, monkeypatch):
     save(NETWORKS["C"], tmp_path / "net.pth")
-    monkeypatch.setattr("atbsn.engine.export.find_spec", lambda name: None)
+    monkeypatch.setattr("atbsn.engine.export.graph.find_spec", lambda name: None)
     status, output = command("export", "net.pth", "net.onnx")
     assert status == 2 and "onnx, onnxscript, onnxruntime: not installed" in output
 

@@ -1,0 +1,1 @@
+"""Networks as other programs take them: ONNX files, darktable's models, folders for the hub."""
