@@ -61,17 +61,19 @@ def model_id(name: str) -> str:
     return "-".join((f"{PREFIX}atbsn", *words))
 
 
-def export(net: Network, path: Path, metadata: Mapping[str, Any]) -> Differences:
+def export(net: Network, path: Path, metadata: Mapping[str, Any], half: bool = False) -> Differences:
     """Write ``net`` to ``path``, whose name, without ``.dtmodel``, becomes the model's id.
+
+    Args:
+        half: as in ``make_graph``.
 
     Raises:
         UserError: the network is not for RGB, needs the whole picture, or cannot be exported; the name is no id; the
             outputs differ, or ``path`` cannot be written. Then there is no file.
     """
     check(net, path)
-    model = make_graph(net, INTERFACE, metadata)
-    content = model.SerializeToString()
-    rounding = largest_difference(net, content, INTERFACE)
+    content = make_graph(net, INTERFACE, metadata, half).SerializeToString()
+    rounding = largest_difference(net, content, INTERFACE, half)
     differences = Differences(rounding, _difference_of_tiles(net, content))
     packed = _pack(path.stem, _describe(path.stem, net, metadata), content)
     write_atomically(path, lambda file: file.write(packed))

@@ -69,3 +69,30 @@ def test_wrong_names_are_refused(arguments, command, tmp_path):
     save(NETWORKS["C"], tmp_path / "net.pth")
     status, output = command("export", *arguments)
     assert status == 2 and "Traceback" not in output
+
+
+def test_half_the_bits_are_half_the_file(command, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    net = save({"type": "StudentA"}, tmp_path / "net.pth")
+    noisy = torch.rand(1, 3, 40, 50) * 255
+    outputs = {}
+    for name, arguments in (("whole.onnx", ()), ("half.onnx", ("--half",))):
+        status, output = command("export", "net.pth", name, *arguments)
+        assert status == 0, output
+        session = onnxruntime.InferenceSession(tmp_path / name, providers=["CPUExecutionProvider"])
+        outputs[name] = torch.from_numpy(session.run(None, {"noisy": noisy.numpy()})[0])
+    whole, half = ((tmp_path / name).stat().st_size for name in outputs)
+    assert whole - half > 1.9 * sum(weight.numel() for weight in net.parameters())  # of 4 bytes each
+    difference = (outputs["half.onnx"] - outputs["whole.onnx"]).abs().max()
+    assert 0 < difference < 0.01 * outputs["whole.onnx"].abs().max()
+
+
+def test_numbers_that_16_bits_cannot_hold_are_refused(command, tmp_path):
+    pytest.importorskip("onnxscript")
+    net = build_arch({"type": "StudentA"})
+    with torch.no_grad():
+        net.enc1.conv.conv.weight[0, 0, 0, 0] = 1e5
+    save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options})
+    status, output = command("export", "net.pth", "net.onnx", "--half")
+    assert status == 2 and "without --half" in output and not (tmp_path / "net.onnx").exists()
