@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 import atbsn
@@ -143,6 +144,21 @@ def test_metrics_of_any_number_of_channels():
     assert ssim(image, reference, "rgb") == pytest.approx(np.mean(each))
     with pytest.raises(UserError, match=r"give two \(H, W, 3\) arrays"):
         ssim(image, reference, "y")
+
+
+def test_default_metrics_on_a_stack_of_five_channels(command, write_options, tmp_path):
+    """SSIM's default is of luma, which is of RGB: of other channels it is that of each, and is called so."""
+    for name in ("noisy", "clean"):
+        planes = RNG.integers(0, 2**12, (1, 5, 32, 32), np.uint16)
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", planes, metadata={"axes": "ZCYX"}, photometric="minisblack")
+    paths = {"dataroot": "noisy.ome.tif", "dataroot_clean": "clean.ome.tif"}
+    val = {"type": "Stack", "channels": "together", "white": 4095, **paths}
+    net = net_for("ATBSN", 5)
+    save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options})
+    options = write_options(network={"channels": 5}, path={"pretrain_network": "net.pth"}, datasets={"val": val})
+    status, output = command("valid", "-opt", options)
+    assert status == 0 and "ssim: ssim (Gaussian 11x11, each channel, clipped, rounded)" in output, output
+    assert "each channel" in (tmp_path / "results/tiny/val/means.csv").read_text()
 
 
 @pytest.mark.parametrize("bits", [8, 16])

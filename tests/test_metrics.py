@@ -210,13 +210,27 @@ def test_rounding_down_is_a_cast_to_8_bits():
 def test_what_cannot_be_measured_is_known_by_its_size():
     for options, size, message in (
         ({"type": "ssim"}, (10, 400, 3), "needs at least 11x11"),
-        ({"type": "ssim"}, (400, 400, 1), "1 channels.*use protocol: rgb"),
+        ({"type": "ssim"}, (400, 400, 1), "1 channels.*use protocol: channels"),
+        ({"type": "ssim", "protocol": "volume"}, (400, 400, 5), "5 channels.*use protocol: channels"),
         ({"type": "ssim", "protocol": "uniform7"}, (6, 7, 1), "needs at least 7x7"),
     ):
         with pytest.raises(UserError, match=message):
             build_metric(options).check_size(*size)
     build_metric({"type": "ssim", "protocol": "rgb"}).check_size(11, 11, 5)
     build_metric({"type": "psnr"}).check_size(1, 1, 7)
+
+
+def test_what_suits_the_channels():
+    for name in ("y", "rgb"):
+        metric = build_metric({"type": "ssim", "protocol": name, "round": "down"})
+        assert metric.suited(3) is metric
+        for channels in (1, 5):
+            other = metric.suited(channels)
+            assert other.protocol == "ssim (Gaussian 11x11, each channel, clipped, rounded down)"
+            picture, reference = (np.resize(each, (64, 64, channels)) for each in pair())
+            assert other(picture, reference) == ssim(picture, reference, "rgb", round="down")
+    psnr_metric = build_metric({"type": "psnr"})
+    assert psnr_metric.suited(5) is psnr_metric
 
 
 def test_the_metric_of_the_contributing_page(tmp_path, monkeypatch):

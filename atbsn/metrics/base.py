@@ -39,6 +39,11 @@ class Metric(ABC):
             UserError: pictures of these shapes cannot be compared.
         """
 
+    def suited(self, channels: int) -> "Metric":
+        """What takes its place on pictures of so many channels, under a protocol of its own; itself, if it suits."""
+        del channels
+        return self
+
     def check_size(self, height: int, width: int, channels: int) -> None:
         """Raise a ``UserError`` if pictures of this size cannot be measured; called before anything is."""
         return  # most metrics take any

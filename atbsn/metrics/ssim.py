@@ -1,6 +1,6 @@
 """Structural similarity (Wang et al., IEEE TIP 2004), in the ways that papers compute it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import cv2
@@ -11,7 +11,7 @@ from atbsn.registry import METRICS
 from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
-SsimProtocol = Literal["y", "rgb", "uniform7", "volume"]
+SsimProtocol = Literal["y", "rgb", "uniform7", "volume", "channels"]
 
 _C1 = (0.01 * PEAK) ** 2
 _C2 = (0.03 * PEAK) ** 2
@@ -36,16 +36,17 @@ def ssim(
     - ``volume`` (MPRNet, SASS): Gaussian 11x11x11, sigma 1.5, over the array as an H x W x 3 volume,
       borders replicated on all three axes, population covariance, mean over all voxels: what MATLAB's
       ``ssim`` makes of an RGB array.
+    - ``channels``: as ``rgb``, of any number of channels.
 
     Args:
-        image: the prediction, (H, W, 3), RGB, [0, 255].
+        image: the prediction, (H, W, 3), RGB, [0, 255]; of ``rgb``, ``uniform7`` and ``channels`` also (H, W, C).
         reference: of the same shape.
         protocol: one of the above.
         round: round both half up, floor(x + 0.5), or ``"down"``.
         clip: clip both to [0, 255].
 
     Raises:
-        UserError: the shapes differ, are not (H, W, 3) or are smaller than the window; unknown protocol.
+        UserError: the shapes differ, are none of those or are smaller than the window; unknown protocol.
     """
     if protocol not in get_args(SsimProtocol):
         near = did_you_mean(str(protocol), get_args(SsimProtocol))
@@ -68,8 +69,9 @@ class SSIM(Metric):
     """Structural similarity (Wang et al., IEEE TIP 2004), K1 = 0.01, K2 = 0.03, peak 255.
 
     Args:
-        protocol: ``y`` (AT-BSN), ``rgb`` (BasicSR, SDAP, TBSN, APR-RD), ``uniform7`` (AP-BSN, LG-BPN, MM-BSN) or
-            ``volume`` (MPRNet, SASS): the windows and channels of the function ``ssim``.
+        protocol: ``y`` (AT-BSN), ``rgb`` (BasicSR, SDAP, TBSN, APR-RD), ``uniform7`` (AP-BSN, LG-BPN, MM-BSN),
+            ``volume`` (MPRNet, SASS) or ``channels``: the windows and channels of the function ``ssim``. ``channels``
+            takes the place of ``y`` and ``rgb`` on pictures of other than three channels.
         round: round both half up, floor(x + 0.5), or ``down``.
         clip: clip both to [0, 255].
     """
@@ -81,9 +83,14 @@ class SSIM(Metric):
     def protocol(self) -> str:
         return f"ssim ({_WINDOWS[self.kind].text}, {in_words(self.round, self.clip)})"
 
+    def suited(self, channels: int) -> Metric:
+        if channels != 3 and self.kind in ("y", "rgb"):
+            return SSIM("channels", self.round, self.clip)
+        return self
+
     def check_size(self, height: int, width: int, channels: int) -> None:
         if self.kind in _OF_RGB and channels != 3:
-            raise UserError(f"pictures of {channels} channels: ssim '{self.kind}' is of RGB; use protocol: rgb")
+            raise UserError(f"pictures of {channels} channels: ssim '{self.kind}' is of RGB; use protocol: channels")
         if _WINDOWS[self.kind].depth is None:
             check_sides(f"ssim '{self.kind}'", height, width, len(_WINDOWS[self.kind].kernel))
 
@@ -123,6 +130,7 @@ _WINDOWS = {
     "uniform7": _Window("uniform 7x7, RGB", np.full(7, 1 / 7), covariance_norm=49 / 48),
     "volume": _Window("Gaussian 11x11x11, RGB volume", _GAUSSIAN, depth=_replicated(_GAUSSIAN, 3)),
 }
+_WINDOWS["channels"] = replace(_WINDOWS["rgb"], text="Gaussian 11x11, each channel")
 _OF_RGB = ("y", "volume")
 _LUMA = np.array([[65.481, 128.553, 24.966, 16 * 255]]) / 255  # BT.601 in [16, 235]; the last one is added
 

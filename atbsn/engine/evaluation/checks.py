@@ -66,7 +66,7 @@ def _check_set(
             )
         for metric_name, metric in metrics.items():
             try:
-                metric.check_size(*size, channels)
+                metric.suited(channels).check_size(*size, channels)
             except UserError as error:
                 raise UserError(f"{images.key(index)}, val.metrics.{metric_name}: {error}") from None
 

@@ -63,7 +63,8 @@ def evaluate(
 ) -> list[Row]:
     """Measure ``denoise`` on every picture of ``images``, shared between the processes.
 
-    A set with references is measured by ``metrics``, another by what the denoiser takes off (``MEASURES``).
+    A set with references is measured by ``metrics``, or what suits its channels in their place, another by what the
+    denoiser takes off (``MEASURES``): ``columns_of`` tells which.
 
     Args:
         metrics: by name.
@@ -85,6 +86,7 @@ def evaluate(
     shown = set(chosen[:num_panels])
     numbers = chosen[dist.rank() :: dist.world_size()]
     meter = ResidualMeter() if meter is None else meter
+    metrics = suited(images, metrics)
     pairs = prefetch(
         lambda index: (index, images.read(index), images.read_clean(index) if images.has_clean else None), numbers
     )
@@ -118,8 +120,16 @@ def evaluate(
 
 
 def columns_of(images: ImageSet, metrics: Mapping[str, Metric]) -> Mapping[str, Column]:
-    """What ``evaluate`` measures on ``images``, by name: ``metrics`` against references, else ``MEASURES``."""
-    return metrics if images.has_clean else MEASURES
+    """What ``evaluate`` measures on ``images``, by name: metrics against references, else ``MEASURES``."""
+    return suited(images, metrics) if images.has_clean else MEASURES
+
+
+def suited(images: ImageSet, metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
+    """``metrics``, or what takes their places on pictures of so many channels as ``images`` have; by name."""
+    if not images.has_clean:
+        return metrics
+    channels = images.read(0).rgb.shape[2]
+    return {name: metric.suited(channels) for name, metric in metrics.items()}
 
 
 def _with_reference(
