@@ -1,0 +1,41 @@
+"""RenoiseModel: the random camera is part of what a GPU compiles and captures."""
+
+import pytest
+import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
+from atbsn.archs import build_arch
+from atbsn.models.renoise import RenoiseModel
+from atbsn.noise.camera_table import CameraTable
+from atbsn.noise.likeness import cameras_like
+from atbsn.noise.prior import CameraPrior
+
+KINDS = {"camera": (3, {}), "table": (3, {}), "raw": (4, {"raw": True}), "sensor": (1, {})}
+
+
+def few_cameras() -> CameraTable:
+    clean = torch.full((3, 64, 64), 120.0)
+    noisy = clean + 8 * torch.randn(3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return cameras_like([(noisy, clean)], CameraPrior(), keep=2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind, tmp_path):
+    channels, arguments = KINDS[kind]
+    if kind == "table":
+        few_cameras().write(tmp_path / "cameras.json")
+        arguments = {"cameras": str(tmp_path / "cameras.json")}
+    net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1, "channels": channels})
+    model = RenoiseModel(net, **arguments).train()
+    batches = [{"noisy": 255 * torch.rand(2, 3 if kind == "raw" else channels, 32, 32)} for _ in range(2)]
+
+    def losses() -> list[float]:
+        torch.manual_seed(1)
+        return [model(batch, torch.tensor(at))["loss"].item() for batch, at in zip(batches, (0.1, 0.9), strict=True)]
+
+    plain = losses()
+    backend = CompileCounterWithBackend("eager")
+    torch._dynamo.reset()
+    model.compile(backend=backend, fullgraph=True)
+    assert losses() == pytest.approx(plain, rel=1e-4)
+    assert backend.frame_count == 1
