@@ -147,6 +147,13 @@ def add_noise(parser: argparse.ArgumentParser) -> None:
         help="write the cameras of the prior whose noise is like theirs",
     )
     parser.add_argument(
+        "--most",
+        type=positive(int),
+        default=16,
+        metavar="N",
+        help="pictures that --cameras looks at, spread evenly; each takes about 20 s of a core (default: %(default)s)",
+    )
+    parser.add_argument(
         "--weights", help="what cleans the pictures for --cameras where there is no --clean (default: real)"
     )
 

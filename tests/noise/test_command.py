@@ -95,6 +95,8 @@ def test_the_table_of_cameras_like_those_of_pictures(command, folder, tmp_path, 
     again = tmp_path / "again.json"
     assert command("scripts/noise.py", folder / "two", "--cameras", again, "--clean", folder / "two")[0] == 2
     assert not again.exists()  # pictures without noise are of no camera
+    status, printed = command("scripts/noise.py", folder / "two", "--cameras", again, "--weights", "fast", "--most", 1)
+    assert status == 0 and "8 cameras" in printed
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def write_cameras(arguments: Namespace) -> None:
     if arguments.cameras.suffix.lower() != ".json":
         raise UserError(f"--cameras: {arguments.cameras}: the table is written as .json")
     prior = prior_of(arguments.prior[0] if arguments.prior else "default")
-    found = cameras_of_pictures(arguments.input, arguments.clean, arguments.weights or "real", prior)
+    found = cameras_of_pictures(arguments.input, arguments.clean, arguments.weights or "real", prior, arguments.most)
     found.write(arguments.cameras)
     logger.info("%s: %d cameras", arguments.cameras, len(found))
 

@@ -16,10 +16,11 @@ from atbsn.pictures import image_paths, read_picture, to_tensor
 from atbsn.utils.errors import UserError
 
 
-def cameras_of_pictures(noisy: Path, clean: Path | None, weights: str, prior: CameraPrior) -> CameraTable:
-    """The cameras of ``prior`` that are nearest to every picture of ``noisy``.
+def cameras_of_pictures(noisy: Path, clean: Path | None, weights: str, prior: CameraPrior, most: int) -> CameraTable:
+    """The cameras of ``prior`` that are nearest to pictures of ``noisy``.
 
     Args:
+        most: how many pictures are looked at, spread evenly over their names.
         clean: folder of their references, of the same names; None: ``weights`` make them.
 
     Raises:
@@ -27,16 +28,23 @@ def cameras_of_pictures(noisy: Path, clean: Path | None, weights: str, prior: Ca
     """
     if clean is None:
         paths = image_paths(noisy)
-        pairs, total = _cleaned(paths, weights), len(paths)
+        chosen = _spread(len(paths), most)
+        pairs = _cleaned((paths[i] for i in chosen), weights)
     else:
         images = PairedFolder(noisy, dataroot_clean=clean)
-        total = len(images)
-        pairs = ((to_tensor(images.read(i).rgb), to_tensor(images.read_clean(i).rgb)) for i in range(total))
-    with tqdm(total=total, desc="cameras", unit="picture") as bar:
+        chosen = _spread(len(images), most)
+        pairs = ((to_tensor(images.read(i).rgb), to_tensor(images.read_clean(i).rgb)) for i in chosen)
+    with tqdm(total=len(chosen), desc="cameras", unit="picture") as bar:
         try:
             return cameras_like(pairs, prior, each=bar.update)
         except ValueError as error:
             raise UserError(f"{noisy}: {error}; give other pictures") from None
+
+
+def _spread(length: int, most: int) -> list[int]:
+    """At most ``most`` indices below ``length``, at equal distances."""
+    count = min(length, most)
+    return [i * length // count for i in range(count)]
 
 
 def _cleaned(paths: Iterable[Path], weights: str) -> Iterator[tuple[Tensor, Tensor]]:
