@@ -1,5 +1,7 @@
 """What the tests of the page share: networks, pictures, waiting for computations."""
 
+import contextlib
+import threading
 import time
 from pathlib import Path
 
@@ -29,6 +31,37 @@ def write_photo(path: Path, height=60, width=90, dtype=np.uint8, alpha=False, gr
     mask = random.integers(0, np.iinfo(dtype).max, (height, width)).astype(dtype) if alpha else None
     write_picture(path, Picture(rgb, mask, grey, path.suffix))
     return path
+
+
+class Gate:
+    """Holds a network up: what it is asked for does not begin before it is let through."""
+
+    def __init__(self, net):
+        self._begun, self._open = threading.Event(), threading.Event()
+        self._open.set()
+        net.register_forward_pre_hook(self._pass)
+
+    @contextlib.contextmanager
+    def closed(self, seconds=0.0):
+        """Within, nothing is let through; ``seconds`` after, all is."""
+        self._begun.clear()
+        self._open.clear()
+        try:
+            yield
+        finally:
+            threading.Timer(seconds, self.open).start()
+
+    def open(self):
+        """Let through what is held up, and all that comes."""
+        self._open.set()
+
+    def wait(self):
+        """Until something is held up."""
+        assert self._begun.wait(60)
+
+    def _pass(self, module, args):
+        self._begun.set()
+        assert self._open.wait(60)
 
 
 class Visitor:

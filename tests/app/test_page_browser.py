@@ -1,54 +1,42 @@
 """The page in a real browser: hand a picture in, move the sliders, see it change, download it."""
 
-import contextlib
 import copy
 import json
-import os
-import shutil
-import socket
-import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
 import torch
-from page_support import blind_network, write_photo
+from page_browser import (
+    SLIDE,
+    assert_shown,
+    choose,
+    chosen,
+    chromium,
+    find,
+    hand_in,
+    names,
+    needs_browser,
+    open_page,
+    pixels,
+    ready,
+    served,
+    shown,
+    slide,
+    visit,
+    wait,
+)
+from page_support import Gate, blind_network, write_photo
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.clean import clean_picture
 from atbsn.pictures import read_picture, write_picture
 
-pytest.importorskip("starlette")
-pytest.importorskip("uvicorn")
-pytest.importorskip("selenium")
-import uvicorn
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
-
-from atbsn.app.page.application import Page
-from atbsn.app.page.studio import Limits, Studio
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs chromium and chromium-driver")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1280,800"
-)
-PATIENCE = 90
-PIXELS = """
-const canvas = document.getElementById(arguments[0]);
-return [canvas.height, canvas.width,
-        Array.from(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data)];
-"""
-SLIDE = """
-const slider = document.getElementById(arguments[0]);
-slider.value = arguments[1];
-slider.dispatchEvent(new Event("input"));
-"""
-
+pytestmark = needs_browser
 CHOOSE = SLIDE.replace("input", "change")
 
 
@@ -72,43 +60,14 @@ def learned(start):
 @pytest.fixture(scope="module")
 def server():
     """The page at an address of its own, and its server."""
-    with served(blind_network()) as found:
+    with served(blind_network(), learn) as found:
         yield found
-
-
-@contextlib.contextmanager
-def served(net):
-    def curve(rgb):
-        return {"intensity": [0, 128, 255], "level": [[2, 6, 4], [2, 5, 4], [3, 6, 4]], "correlation": 0.4}
-
-    page = Page(Studio(net, "some", Limits(), learn, curve))
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(page.application(), log_level="warning", access_log=False))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}", page
-    server.should_exit = True
-    thread.join(60)
-    listener.close()
-    assert not page.sessions.root.exists()
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    profile, downloads = tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads")
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS.split(), f"--user-data-dir={profile}"):
-        options.add_argument(flag)
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    environment = {**os.environ, "HOME": str(profile)}
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER, env=environment))
-    driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
-    driver.downloads = downloads
-    yield driver
-    driver.quit()
+    with chromium(tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads")) as driver:
+        yield driver
 
 
 @pytest.fixture
@@ -117,35 +76,6 @@ def opened(server, driver, tmp_path):
     path = write_photo(tmp_path / "night.png", height=90, width=140)
     open_page(driver, server[0], path)
     return path
-
-
-def open_page(driver, address, path):
-    """Visit the page and hand a picture in; until it is shown."""
-    driver.get(address)
-    wait(driver, lambda: driver.find_element(By.TAG_NAME, "body").get_attribute("data-ready") == "yes")
-    driver.find_element(By.ID, "file").send_keys(str(path))
-    wait(driver, lambda: shown(driver))
-
-
-def wait(driver, condition):
-    return WebDriverWait(driver, PATIENCE, poll_frequency=0.05).until(lambda _: condition())
-
-
-def shown(driver):
-    """What is painted: "picture weights detail k strength"; empty while it is computed."""
-    return driver.find_element(By.TAG_NAME, "body").get_attribute("data-shown")
-
-
-def slide(driver, slider, value, expected):
-    """Move a slider and wait until the page has painted what it says."""
-    driver.execute_script(SLIDE, slider, value)
-    wait(driver, lambda: (shown(driver) or "").endswith(expected))
-
-
-def pixels(driver, canvas):
-    """(H, W, 3) of what a canvas shows."""
-    height, width, values = driver.execute_script(PIXELS, canvas)
-    return np.array(values, dtype=np.int32).reshape(height, width, 4)[..., :3]
 
 
 def test_upload_slide_look_download(server, driver, opened):
@@ -180,16 +110,6 @@ def test_upload_slide_look_download(server, driver, opened):
     write_picture(file, clean_picture(denoiser, read_picture(opened), opened.name))
     wait(driver, lambda: target.stat().st_size == file.stat().st_size)
     assert target.read_bytes() == file.read_bytes()
-
-
-def assert_shown(driver, expected, exact=False):
-    """The page paints ``expected``, (H, W, 3). Few samples are rounded the other way: in bfloat16, a pass for all k is
-    not to the bit that for one.
-    """
-    difference = np.abs(pixels(driver, "after") - expected)
-    assert difference.max() <= 1
-    assert (difference > 0).mean() < 0.1
-    assert not exact or not difference.any()
 
 
 def test_the_divider_is_dragged(driver, opened):
@@ -231,8 +151,7 @@ def test_adaptation_is_watched_and_stopped(server, driver, opened):
 def test_what_is_no_picture_is_said_and_the_others_are_taken(server, driver, tmp_path):
     bad, good = tmp_path / "letter.png", write_photo(tmp_path / "good.png")
     bad.write_text("Dear server,")
-    driver.get(server[0])
-    wait(driver, lambda: driver.find_element(By.TAG_NAME, "body").get_attribute("data-ready") == "yes")
+    visit(driver, server[0])
     driver.find_element(By.ID, "file").send_keys(f"{bad}\n{good}")
     wait(driver, lambda: shown(driver))
     error = driver.find_element(By.ID, "error")
@@ -241,27 +160,30 @@ def test_what_is_no_picture_is_said_and_the_others_are_taken(server, driver, tmp
     assert "/tmp" not in error.text
 
 
-def test_on_a_telephone_nothing_is_wider_than_the_screen(driver, opened):
-    metrics = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+@pytest.mark.parametrize("width", [320, 390])
+def test_on_a_telephone_nothing_is_wider_than_the_screen(driver, opened, width):
+    metrics = {"width": width, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
-        assert driver.execute_script("return document.documentElement.scrollWidth") <= 390
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
         assert driver.find_element(By.ID, "download").is_displayed()
     finally:
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_closing_the_page_deletes_what_it_had(server, driver, opened):
-    root = server[1].sessions.root
-    assert [path for path in root.rglob("*") if path.is_file()]
-    driver.get("about:blank")
-    wait(driver, lambda: not any(root.iterdir()))
+def test_closing_the_page_deletes_what_it_had(driver, tmp_path):
+    with served(blind_network(), grace=0.5) as (address, page):
+        open_page(driver, address, write_photo(tmp_path / "night.png", height=90, width=140))
+        assert [path for path in page.sessions.root.rglob("*") if path.is_file()]
+        driver.get("about:blank")
+        wait(driver, lambda: not any(page.sessions.root.iterdir()))
 
 
 def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_own(server, driver, opened):
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    strangers = [url for url in asked if url.startswith(("http", "ws", "ftp")) and not url.startswith(server[0])]
+    ours = "http://127.0.0.1:"  # of this test and those before it
+    strangers = [url for url in asked if url.startswith(("http", "ws", "ftp")) and not url.startswith(ours)]
     assert any(url.endswith("/view") for url in asked)
     assert not strangers
     refused = [entry["message"] for entry in driver.get_log("browser") if "letter" not in entry["message"]]
@@ -282,4 +204,94 @@ def test_the_page_begins_with_the_settings_of_the_weights(driver, tmp_path, own,
         label = "mean of all" if own["k"] == "mean" else "k = 7"
         assert driver.find_element(By.ID, "hole-value").text == label
         assert_shown(driver, clean_picture(photo_denoiser(net), read_picture(path), path.name).rgb.astype(np.int32))
+        driver.get("about:blank")
+
+
+def test_several_pictures_come_in_one_file_with_one_set_of_settings(server, driver, tmp_path):
+    paths = [
+        write_photo(tmp_path / name, height=60, width=90, seed=seed) for seed, name in enumerate(("a.png", "b.png"))
+    ]
+    open_page(driver, server[0], *paths)
+    assert (names(driver), chosen(driver)) == (["a.png", "b.png"], "a.png")
+    slide(driver, "luma", 0.25, " 1 0.25 1")
+    choose(driver, "b.png")
+    assert shown(driver).endswith(" 1 0.25 1")  # the settings are those of all
+    driver.execute_script(CHOOSE, "format", ".tif")
+    button = find(driver, "#download-all")
+    assert button.text == "Download all 2"
+    button.click()
+    target = driver.downloads / "atbsn_clean.zip"
+    wait(driver, target.is_file)
+    denoiser = photo_denoiser(server[1].studio.net, luma=0.25, colour=1.0)
+    with zipfile.ZipFile(target) as archive:
+        assert archive.namelist() == ["a_clean.png", "b_clean.tif"]
+        for path, name in zip(paths, archive.namelist(), strict=True):
+            write_picture(tmp_path / "out" / name, clean_picture(denoiser, read_picture(path), name))
+            assert archive.read(name) == (tmp_path / "out" / name).read_bytes()
+    wait(driver, lambda: "2 pictures" in find(driver, "#status-text").text)
+
+
+def test_removing_while_it_is_computed_says_what_happened(driver, tmp_path):
+    net = blind_network()
+    gate = Gate(net)
+    with served(net, learn) as (address, _):
+        paths = [write_photo(tmp_path / name) for name in ("a.png", "b.png")]
+        open_page(driver, address, *paths)
+        with gate.closed(seconds=0.5):
+            find(driver, "#download").click()
+            gate.wait()
+            find(driver, "[aria-label='Remove a.png']").click()
+        wait(driver, lambda: find(driver, "#note").is_displayed())
+        assert find(driver, "#note p").text == "a.png is removed; its download was stopped."
+        wait(driver, lambda: shown(driver))
+        assert (names(driver), chosen(driver)) == (["b.png"], "b.png")
+        assert not find(driver, "#error").is_displayed()
+        wait(driver, lambda: find(driver, "#download").is_enabled())
+        find(driver, "#note button").click()
+        assert not find(driver, "#note").is_displayed()
+
+        with gate.closed(seconds=0.5):
+            find(driver, "#download").click()
+            gate.wait()
+            find(driver, "#download-stop").click()
+        wait(driver, lambda: find(driver, "#status-text").text == "The download was stopped.")
+        driver.get("about:blank")
+
+
+def test_a_reload_keeps_the_pictures_and_the_settings(server, driver, tmp_path):
+    paths = [write_photo(tmp_path / name, seed=seed) for seed, name in enumerate(("a.png", "b.png", "c.png"))]
+    open_page(driver, server[0], *paths)
+    choose(driver, "b.png")
+    slide(driver, "strength", 0.6, " 0.6")
+    slide(driver, "hole", 5, " 9 0.6")
+    driver.execute_script(CHOOSE, "format", ".tif")
+    before = pixels(driver, "after")
+    for _ in range(2):
+        driver.refresh()
+        ready(driver)
+        wait(driver, lambda: shown(driver))
+    assert (names(driver), chosen(driver)) == (["a.png", "b.png", "c.png"], "b.png")
+    assert shown(driver).endswith(" 9 0.6")
+    assert np.array_equal(pixels(driver, "after"), before)
+    assert find(driver, "#format").get_attribute("value") == ".tif"
+
+    find(driver, "#adapt-start").click()  # goes on, too
+    wait(driver, lambda: "round 1 of 4" in find(driver, "#adapt-text").text)
+    driver.refresh()
+    ready(driver)
+    wait(driver, lambda: "round 1 of 4" in find(driver, "#adapt-text").text)
+    find(driver, "#adapt-stop").click()
+    wait(driver, lambda: find(driver, "#adapt-text").text == "It has seen the picture.")
+    hand_in(driver, write_photo(tmp_path / "d.png"))
+    assert len(names(driver)) == 4
+
+
+def test_a_reload_after_the_servers_end_says_so(driver, tmp_path):
+    with served(blind_network()) as (address, page):
+        open_page(driver, address, write_photo(tmp_path / "a.png"))
+        page.sessions.end(next(iter(page.sessions._sessions)))
+        driver.refresh()
+        ready(driver)
+        assert "deleted" in find(driver, "#note").text
+        assert not names(driver)
         driver.get("about:blank")

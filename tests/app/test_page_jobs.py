@@ -105,6 +105,21 @@ def test_one_who_leaves_takes_his_jobs_along(jobs):
     assert other.result == "done"
 
 
+def test_what_is_about_a_picture_ends_with_it(jobs):
+    gate = Gate()
+    running = jobs.add("a", "result", gate, picture="one")
+    assert gate.begun.wait(30)
+    waiting = jobs.add("a", "view", pytest.fail, picture="one")
+    other = jobs.add("a", "view", lambda job: "of two", picture="two")
+    stranger = jobs.add("b", "view", lambda job: "of b", picture="one")
+    threading.Timer(0.05, gate.open.set).start()
+    assert jobs.end_all("a", "one") == [running, waiting]
+    assert (running.state, waiting.state) == ("stopped", "stopped")
+    assert jobs.get("a", running.id) is running
+    assert other.wait(30) and stranger.wait(30)
+    assert (other.result, stranger.result) == ("of two", "of b")
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [

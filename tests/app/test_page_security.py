@@ -163,8 +163,9 @@ def test_there_is_an_end_of_pictures_and_of_pages(client, tmp_path):
     third = Visitor(client)
     answer = client.post("/api/sessions")
     assert (answer.status_code, "open already" in answer.json()["error"]) == (429, True)
-    client.post(f"{third.base}/end")
-    Visitor(client)
+    client.post(f"{third.base}/leave")
+    Visitor(client)  # who left makes room
+    assert client.get(third.base).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -247,7 +248,9 @@ def test_other_sites_cannot_ask(page, client, tmp_path, headers):
         ("DELETE", f"{path}/{picture['id']}"),
         ("POST", f"{path}/{picture['id']}/result"),
         ("GET", f"{visitor.base}/files/{picture['before']}"),
-        ("POST", f"{visitor.base}/end"),
+        ("PUT", f"{path}/{picture['id']}/mask"),
+        ("POST", f"{visitor.base}/results"),
+        ("POST", f"{visitor.base}/leave"),
     ]
     for method, address in tries:
         answer = client.request(method, address, headers=headers)
@@ -300,11 +303,25 @@ def test_what_a_visitor_left_is_deleted(page, client, tmp_path):
     one.opened(write_photo(tmp_path / "a.png"))
     two.opened(tmp_path / "a.png")
     assert len(files(page)) == 6
-    assert client.post(f"{one.base}/end").status_code == 204
+    assert client.post(f"{one.base}/leave").status_code == 204
+    page.sessions.expire()
+    assert len(files(page)) == 6
+    page.sessions.get(one.about["token"]).seen -= page.sessions.grace
+    page.sessions.expire()
     assert len(files(page)) == 3
     answer = client.get(one.base)
     assert (answer.status_code, answer.json()["over"]) == (404, True)
-    assert client.post(f"{one.base}/end").status_code == 204
+    assert client.post(f"{one.base}/leave").status_code == 204
+
+
+def test_who_comes_back_in_time_finds_everything(page, client, tmp_path):
+    visitor = Visitor(client)
+    picture = visitor.opened(write_photo(tmp_path / "a.png"))
+    client.post(f"{visitor.base}/leave")
+    assert client.get(visitor.base).json()["pictures"] == [picture]
+    page.sessions.get(visitor.about["token"]).seen -= page.sessions.grace + 1
+    page.sessions.expire()
+    assert client.get(visitor.base).json()["pictures"] == [picture]
 
 
 def test_a_page_that_is_not_heard_of_is_over(page, client, tmp_path):

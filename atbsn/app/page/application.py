@@ -2,34 +2,34 @@
 
 import asyncio
 import contextlib
-import json
-import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import quote
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from atbsn.app.page import messages
 from atbsn.app.page.guard import Guard
-from atbsn.app.page.jobs import BusyError, JobQueue, PageJob, in_plain_words
+from atbsn.app.page.jobs import BusyError, JobQueue, PageJob
 from atbsn.app.page.sessions import Session, Sessions, Upload
 from atbsn.app.page.studio import LONGEST, Studio
 from atbsn.app.page.views import Region
 from atbsn.utils.errors import UserError
 
 STATIC = Path(__file__).parent / "static"
-_LONGEST_BODY = 16_384
-_CHUNK = 2**20
 _SETTINGS = frozenset({"weights", "strength", "luma", "colour", "detail", "k"})
+_AWAITED = frozenset({"result", "all", "adapt"})
+"""Kinds of computations that a page which was loaded anew goes on to wait for; views it asks for anew."""
+_LOOK = 15.0
+"""Seconds between two looks for pages that are closed."""
 
 
 class Page:
@@ -39,12 +39,14 @@ class Page:
         studio: what computes.
         sessions: most pages that are open at once.
         idle: seconds until a page that is not heard of is taken to be closed.
+        grace: seconds until the pictures of a page that closed are deleted: as long as loading it anew may take, and
+            longer than the minute between two signs of a hidden page, of which another tab with the same may be one.
     """
 
-    def __init__(self, studio: Studio, sessions: int = 16, idle: float = 1800) -> None:
+    def __init__(self, studio: Studio, sessions: int = 16, idle: float = 1800, grace: float = 90) -> None:
         self.studio = studio
         self.jobs = JobQueue()
-        self.sessions = Sessions(sessions, idle, self.jobs.forget)
+        self.sessions = Sessions(sessions, idle, grace, self.jobs.forget)
 
     def application(self, names: tuple[str, ...] = (), loopback: bool = True) -> Guard:
         """The ASGI application; its end deletes everything. The arguments are those of ``Guard``."""
@@ -54,11 +56,13 @@ class Page:
             Route("/", _index, methods=["GET"]),
             Route("/api/sessions", self.start, methods=["POST"]),
             Route(own, self._of_session(self.describe), methods=["GET"]),
-            Route(own + "/end", self.end, methods=["POST"]),
+            Route(own + "/leave", self.leave, methods=["POST"]),
             Route(own + "/pictures", self._of_session(self.upload), methods=["POST"]),
             Route(picture, self._of_session(self.remove), methods=["DELETE"]),
             Route(picture + "/region", self._of_session(self.region), methods=["GET"]),
+            Route(picture + "/mask", self._of_session(self.mask), methods=["PUT"]),
             Route(picture + "/{kind:str}", self._of_session(self.compute), methods=["POST"]),
+            Route(own + "/results", self._of_session(self.results), methods=["POST"]),
             Route(own + "/adapt", self._of_session(self.adapt), methods=["POST"]),
             Route(own + "/jobs/{job}", self._of_session(self.job), methods=["GET"]),
             Route(own + "/jobs/{job}/stop", self._of_session(self.stop), methods=["POST"]),
@@ -66,10 +70,10 @@ class Page:
             Mount("/static", StaticFiles(directory=STATIC)),
         ]
         handlers: dict[Any, Any] = {
-            UserError: partial(_answer_error, 400),
-            BusyError: partial(_answer_error, 429),
-            HTTPException: _answer_http_error,
-            Exception: _answer_fault,
+            UserError: partial(messages.answer_error, 400),
+            BusyError: partial(messages.answer_error, 429),
+            HTTPException: messages.answer_http_error,
+            Exception: messages.answer_fault,
         }
         inner = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers)
         return Guard(inner, names, loopback)
@@ -83,16 +87,17 @@ class Page:
         """A new session."""
         del request
         session = await run_in_threadpool(self.sessions.start)
-        return JSONResponse({"token": session.token, **self.studio.describe(session)}, status_code=201)
+        return JSONResponse({"token": session.token, **self._about(session)}, status_code=201)
 
     async def describe(self, request: Request, session: Session) -> Response:
-        """What the page has to know; also the sign that it is still open."""
+        """What the page has to know; also the sign that it is still open, or open again."""
         del request
-        return JSONResponse(self.studio.describe(session))
+        self.sessions.come_back(session)
+        return JSONResponse(self._about(session))
 
-    async def end(self, request: Request) -> Response:
-        """The page was closed."""
-        await run_in_threadpool(self.sessions.end, request.path_params["token"])
+    async def leave(self, request: Request) -> Response:
+        """The page closes, or is loaded anew."""
+        self.sessions.leave(request.path_params["token"])
         return Response(status_code=204)
 
     async def upload(self, request: Request, session: Session) -> Response:
@@ -100,10 +105,9 @@ class Page:
         limits = self.studio.limits
         if len(session.pictures) >= limits.pictures:
             raise UserError(f"There are {limits.pictures} pictures already; remove one first.")
-        most = int(limits.megabytes * 1e6)
         upload = session.new_upload(request.query_params.get("name", ""))
         try:
-            await _receive(request, upload, most)
+            await messages.receive_file(request, upload, int(limits.megabytes * 1e6))
             facts = await run_in_threadpool(self.studio.open, session, upload)
         except BaseException:
             shutil.rmtree(upload.path.parent, ignore_errors=True)
@@ -111,9 +115,21 @@ class Page:
         return JSONResponse(facts, status_code=201)
 
     async def remove(self, request: Request, session: Session) -> Response:
-        """Delete a picture."""
-        session.remove(_picture(request, session).id)
-        return Response(status_code=204)
+        """Delete a picture; the answer says what that meant for computations."""
+        upload = _picture(request, session)
+        others = {job.kind for job in self.jobs.under_way(session.token) if job.picture is None}
+        ended = await run_in_threadpool(self.jobs.end_all, session.token, upload.id)
+        if upload.id not in session.pictures:  # removed twice at once
+            raise HTTPException(404)
+        session.remove(upload.id)
+        said = [f"{upload.name} is removed"]
+        if any(job.kind == "result" for job in ended):
+            said.append("its download was stopped")
+        if "all" in others:
+            said.append("the download of all goes on without it")
+        if "adapt" in others:
+            said.append("the adaptation that runs still learns from it, and deletes it when it ends")
+        return JSONResponse({"message": "; ".join(said) + ".", "mattered": len(said) > 1})
 
     async def region(self, request: Request, session: Session) -> Response:
         """The noisy samples of a part at 1:1."""
@@ -126,13 +142,18 @@ class Page:
         data = await run_in_threadpool(self.studio.before, upload, region)
         return Response(data, media_type="application/octet-stream")
 
+    async def mask(self, request: Request, session: Session) -> Response:
+        """Where a picture is denoised: a byte for each pixel that is shown; nothing: everywhere."""
+        upload = _picture(request, session)
+        width, height = upload.facts["view"]
+        data = await messages.receive_bytes(request, width * height)
+        return JSONResponse(await run_in_threadpool(self.studio.lay_mask, session, upload, data))
+
     async def compute(self, request: Request, session: Session) -> Response:
         """Put a computation on one picture into the queue: ``view``, ``result`` or ``noise``."""
         upload, kind = _picture(request, session), request.path_params["kind"]
-        body = await _json(request)
-        settings = body.get("settings", {})
-        if not isinstance(settings, dict) or not settings.keys() <= _SETTINGS:
-            raise UserError(f"settings: {', '.join(sorted(_SETTINGS))} are known")
+        body = await messages.receive_json(request)
+        settings = _settings(body)
         work: Callable[[PageJob], Any]
         if kind == "view":
             area = body.get("region")
@@ -148,13 +169,21 @@ class Page:
             work = partial(self.studio.noise, upload)
         else:
             raise HTTPException(404)
-        return self._queue(session, kind, work)
+        return self._queue(session, kind, work, upload.id)
+
+    async def results(self, request: Request, session: Session) -> Response:
+        """Put the clean files of all pictures into the queue."""
+        body = await messages.receive_json(request)
+        settings, formats = _settings(body), body.get("formats", {})
+        if not isinstance(formats, dict) or not all(isinstance(suffix, str) for suffix in formats.values()):
+            raise UserError("formats: a suffix by the id of each picture is needed")
+        return self._queue(session, "all", partial(self.studio.results, session, settings, formats))
 
     async def adapt(self, request: Request, session: Session) -> Response:
         """Put an adaptation to the session's pictures into the queue."""
         if not self.studio.describe(session)["adapt"]:
             raise HTTPException(404)
-        minutes = (await _json(request)).get("minutes")
+        minutes = (await messages.receive_json(request)).get("minutes")
         if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= LONGEST:
             raise UserError(f"minutes: a number up to {LONGEST:g} is needed")
         return self._queue(session, "adapt", partial(self.studio.adapt, session, float(minutes)))
@@ -179,12 +208,13 @@ class Page:
             file = await run_in_threadpool(entry[0].open, "rb")  # from here on it may be deleted
         except FileNotFoundError:
             raise HTTPException(404) from None
-        size = os.fstat(file.fileno()).st_size
-        headers = {
-            "Content-Length": str(size),
-            "Content-Disposition": f"attachment; filename*=utf-8''{quote(entry[1])}",
-        }
-        return StreamingResponse(_chunks(file), headers=headers, media_type="application/octet-stream")
+        return messages.file_answer(file, entry[1])
+
+    def _about(self, session: Session) -> dict[str, Any]:
+        """What the page has to know: what it offers, which pictures there are, what is computed that it shows."""
+        jobs = {job.kind: job.id for job in self.jobs.under_way(session.token) if job.kind in _AWAITED}
+        pictures = [upload.facts for upload in list(session.pictures.values())]
+        return {**self.studio.describe(session), "pictures": pictures, "jobs": jobs}
 
     def _job(self, request: Request, session: Session) -> PageJob:
         job = self.jobs.get(session.token, request.path_params["job"])
@@ -192,8 +222,10 @@ class Page:
             raise HTTPException(404)
         return job
 
-    def _queue(self, session: Session, kind: str, work: Callable[[PageJob], Any]) -> Response:
-        job = self.jobs.add(session.token, kind, work, replace=kind in ("view", "loupe"))
+    def _queue(
+        self, session: Session, kind: str, work: Callable[[PageJob], Any], picture: str | None = None
+    ) -> Response:
+        job = self.jobs.add(session.token, kind, work, picture, replace=kind in ("view", "loupe"))
         return JSONResponse({"id": job.id}, status_code=202)
 
     def _of_session(self, handler: Callable[[Request, Session], Any]) -> Callable[[Request], Any]:
@@ -218,7 +250,7 @@ class Page:
 
     async def _expire(self) -> None:
         while True:
-            await asyncio.sleep(min(60, self.sessions.idle))
+            await asyncio.sleep(min(_LOOK, self.sessions.idle, self.sessions.grace))
             await run_in_threadpool(self.sessions.expire)
 
 
@@ -227,43 +259,11 @@ async def _index(request: Request) -> Response:
     return FileResponse(STATIC / "index.html")
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while chunk := file.read(_CHUNK):
-            yield chunk
-
-
-async def _receive(request: Request, upload: Upload, most: int) -> None:
-    """Write the body to the disk as it comes."""
-    too_large = UserError(f"{upload.name}: larger than the limit of {most / 1e6:g} MB; make it smaller")
-    length = request.headers.get("content-length", "0")
-    if not (length.isascii() and length.isdecimal() and len(length) < 16) or int(length) > most:
-        raise too_large
-    received = 0
-    with upload.path.open("xb") as file:
-        async for chunk in request.stream():
-            received += len(chunk)
-            if received > most:
-                raise too_large
-            file.write(chunk)
-    if not received:
-        raise UserError(f"{upload.name}: the file is empty")
-
-
-async def _json(request: Request) -> dict[str, Any]:
-    """The body: a JSON object of a few bytes."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_BODY:
-            raise UserError("the request is too long")
-    try:
-        content = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
-        raise UserError("the request is not JSON") from None
-    if not isinstance(content, dict):
-        raise UserError("the request is not a JSON object")
-    return content
+def _settings(body: dict[str, Any]) -> dict[str, Any]:
+    settings = body.get("settings", {})
+    if not isinstance(settings, dict) or not settings.keys() <= _SETTINGS:
+        raise UserError(f"settings: {', '.join(sorted(_SETTINGS))} are known")
+    return settings
 
 
 def _picture(request: Request, session: Session) -> Upload:
@@ -271,20 +271,3 @@ def _picture(request: Request, session: Session) -> Upload:
     if upload is None:
         raise HTTPException(404)
     return upload
-
-
-async def _answer_error(status: int, request: Request, error: Exception) -> Response:
-    del request
-    return JSONResponse({"error": str(error)}, status_code=status)
-
-
-async def _answer_http_error(request: Request, error: Exception) -> Response:
-    del request
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": "There is nothing here."}, status_code=error.status_code)
-
-
-async def _answer_fault(request: Request, error: Exception) -> Response:
-    if isinstance(error, ClientDisconnect):
-        return Response(status_code=499)
-    return JSONResponse({"error": in_plain_words(error)}, status_code=500)

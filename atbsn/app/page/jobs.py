@@ -13,6 +13,8 @@ MOST_WAITING = 32
 """Most jobs in the queue, all sessions together. Chosen by hand: more would wait for many minutes."""
 MOST_OF_ONE = 6
 """Most jobs of one session in the queue. Chosen by hand: a page asks for no more than this at a time."""
+_LONGEST_STEP = 60.0
+"""Seconds until a computation that was asked to stop is taken to hang. A tile takes a second or two on a slow CPU."""
 
 
 class StoppedError(Exception):
@@ -29,16 +31,19 @@ class PageJob:
     Attributes:
         id: what the browser asks after it by.
         owner: the session it belongs to.
+        kind: what it makes.
+        picture: the picture that it is about; None: several.
         state: ``"waiting"``, ``"running"``, ``"done"``, ``"failed"`` or ``"stopped"``.
         share: how much is done, 0 to 1.
         message: what it is at, in words; of a failed one the error.
         result: what it gave.
     """
 
-    def __init__(self, owner: str, kind: str, work: "Callable[[PageJob], Any]") -> None:
+    def __init__(self, owner: str, kind: str, work: "Callable[[PageJob], Any]", picture: str | None = None) -> None:
         self.id = secrets.token_urlsafe(12)
         self.owner = owner
         self.kind = kind
+        self.picture = picture
         self.state = "waiting"
         self.share = 0.0
         self.message = ""
@@ -111,16 +116,24 @@ class JobQueue:
         self._thread = threading.Thread(target=self._work, name="atbsn-page", daemon=True)
         self._thread.start()
 
-    def add(self, owner: str, kind: str, work: Callable[[PageJob], Any], replace: bool = False) -> PageJob:
+    def add(
+        self,
+        owner: str,
+        kind: str,
+        work: Callable[[PageJob], Any],
+        picture: str | None = None,
+        replace: bool = False,
+    ) -> PageJob:
         """Put ``work`` at the end of the queue.
 
         Args:
+            picture: that it is about; None: several.
             replace: a job of this owner and kind that still waits or runs is not needed any more.
 
         Raises:
             BusyError: too much is waiting.
         """
-        job = PageJob(owner, kind, work)
+        job = PageJob(owner, kind, work, picture)
         with self._changed:
             if replace:
                 for other in self._of(owner):
@@ -152,14 +165,24 @@ class JobQueue:
         with self._changed:
             self._end(job)
 
+    def under_way(self, owner: str) -> list[PageJob]:
+        """What a session has asked for that waits or runs."""
+        with self._changed:
+            return self._of(owner)
+
+    def end_all(self, owner: str, picture: str | None = None) -> list[PageJob]:
+        """Stop what a session has asked for, or what of one picture, and wait until nothing of it runs any more."""
+        with self._changed:
+            jobs = [job for job in self._of(owner) if picture is None or job.picture == picture]
+            for job in jobs:
+                self._end(job)
+        for job in jobs:
+            job.wait(_LONGEST_STEP)
+        return jobs
+
     def forget(self, owner: str) -> None:
         """Stop what a session has asked for, wait until nothing of it runs any more, and forget it."""
-        with self._changed:
-            for job in self._of(owner):
-                self._end(job)
-            running = self._running
-        if running is not None and running.owner == owner:
-            running.wait(60)
+        self.end_all(owner)
         with self._changed:
             self._known = {name: job for name, job in self._known.items() if job.owner != owner}
 
@@ -170,7 +193,7 @@ class JobQueue:
             for job in [*self._waiting, *([self._running] if self._running else [])]:
                 self._end(job)
             self._changed.notify_all()
-        self._thread.join(60)
+        self._thread.join(_LONGEST_STEP)
 
     def _of(self, owner: str) -> list[PageJob]:
         running = [self._running] if self._running is not None else []

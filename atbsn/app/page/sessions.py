@@ -6,12 +6,14 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from atbsn.app.page.jobs import BusyError
+from atbsn.app.page.leftovers import OwnFolder, remove_leftovers
 from atbsn.archs.base import Network
 from atbsn.utils.errors import UserError
 
@@ -29,6 +31,7 @@ class Upload:
         path: where it lies.
         facts: height, width and the like, once it was read.
         icc: its colour profile.
+        mask: a picture that says where it is denoised; None: everywhere.
         offered: ids of files made from it, by kind, the oldest first.
     """
 
@@ -37,6 +40,7 @@ class Upload:
     path: Path
     facts: dict[str, Any] = field(default_factory=dict)
     icc: bytes | None = None
+    mask: Path | None = None
     offered: dict[str, list[list[str]]] = field(default_factory=dict)
 
 
@@ -49,6 +53,8 @@ class Session:
         pictures: by id.
         files: of ``folder``, that may be fetched: path and name by id.
         adapted: a network that learned from these pictures.
+        offered: ids of files made from several pictures, as in ``Upload``.
+        left: the page said that it closes, or is loaded anew.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,6 +63,8 @@ class Session:
         self.pictures: dict[str, Upload] = {}
         self.files: dict[str, tuple[Path, str]] = {}
         self.adapted: Network | None = None
+        self.offered: dict[str, list[list[str]]] = {}
+        self.left = False
         self.seen = time.monotonic()
 
     def new_upload(self, name: str) -> Upload:
@@ -80,9 +88,13 @@ class Session:
         self.files[identity] = (path, name)
         return identity
 
-    def keep_newest(self, upload: Upload, kind: str, new: list[str], number: int = 1) -> None:
-        """Delete all but the newest files of a kind, which ``new`` belong to."""
-        generations = upload.offered.setdefault(kind, [])
+    def keep_newest(self, offered: dict[str, list[list[str]]], kind: str, new: list[str], number: int = 1) -> None:
+        """Delete all but the newest files of a kind, which ``new`` belong to.
+
+        Args:
+            offered: of what they were made from.
+        """
+        generations = offered.setdefault(kind, [])
         generations.append(new)
         while len(generations) > number:
             for identity in generations.pop(0):
@@ -93,7 +105,9 @@ class Session:
         """Delete a picture and all that was computed from it."""
         upload = self.pictures.pop(identity)
         folder = upload.path.parent
-        self.files = {name: entry for name, entry in self.files.items() if folder not in entry[0].parents}
+        for name, (path, _) in list(self.files.items()):
+            if folder in path.parents:
+                del self.files[name]
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -103,13 +117,17 @@ class Sessions:
     Args:
         most: how many at once.
         idle: seconds after which one who did not ask for anything is gone.
+        grace: seconds after which one who left is gone; who only loads the page anew is back before.
         on_end: called with the token before a session's folder is removed.
     """
 
-    def __init__(self, most: int, idle: float, on_end: Callable[[str], None]) -> None:
-        self.root = Path(tempfile.mkdtemp(prefix="atbsn-page-"))  # for this user alone
+    def __init__(self, most: int, idle: float, grace: float, on_end: Callable[[str], None]) -> None:
+        remove_leftovers()
+        self._folder = OwnFolder()
+        self.root = self._folder.visitors
         self.most = most
         self.idle = idle
+        self.grace = grace
         self.on_end = on_end
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
@@ -121,6 +139,8 @@ class Sessions:
             BusyError: there are as many as there may be.
         """
         self.expire()
+        if len(self._sessions) >= self.most:
+            self._end_those_who_left()
         with self._lock:
             if len(self._sessions) >= self.most:
                 raise BusyError(f"{self.most} pages are open already; close one, and try again.")
@@ -135,6 +155,16 @@ class Sessions:
             session.seen = time.monotonic()
         return session
 
+    def leave(self, token: str) -> None:
+        """The page says that it closes; that it is only loaded anew, it cannot know."""
+        session = self.get(token)
+        if session is not None:
+            session.left = True
+
+    def come_back(self, session: Session) -> None:
+        """The page is open, still or again."""
+        session.left = False
+
     def end(self, token: str) -> None:
         """Forget a session and delete its folder."""
         with self._lock:
@@ -147,14 +177,37 @@ class Sessions:
         """End the sessions that nobody uses any more."""
         now = time.monotonic()
         for session in list(self._sessions.values()):
-            if now - session.seen > self.idle:
+            if now - session.seen > (self.grace if session.left else self.idle):
+                self.end(session.token)
+
+    def _end_those_who_left(self) -> None:
+        for session in list(self._sessions.values()):
+            if session.left:
                 self.end(session.token)
 
     def close(self) -> None:
         """End all sessions and delete the root folder."""
         for token in list(self._sessions):
             self.end(token)
-        shutil.rmtree(self.root, ignore_errors=True)
+        self._folder.remove()
+
+
+@contextmanager
+def own_copies(session: Session) -> Iterator[list[Path]]:
+    """The files of all pictures for a long computation: they stay until it ends, also where a picture is removed."""
+    folder = Path(tempfile.mkdtemp(dir=session.folder))
+    try:
+        paths = []
+        for upload in list(session.pictures.values()):
+            path = folder / f"{upload.id}{upload.path.suffix}"
+            try:
+                path.hardlink_to(upload.path)
+            except OSError:  # a file system without links
+                shutil.copyfile(upload.path, path)
+            paths.append(path)
+        yield paths
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def plain_name(name: str) -> str:

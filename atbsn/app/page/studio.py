@@ -1,39 +1,31 @@
 """What the page can do with a picture. Everything here runs outside of the server's event loop."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from atbsn.app.before_after import BeforeAfter, BeforeAfterObserver
+from atbsn.app.page.downloads import called, clean_file, clean_files
 from atbsn.app.page.jobs import PageJob
-from atbsn.app.page.sessions import Session, Upload
+from atbsn.app.page.offers import of_full_strength, offered_formats, offered_holes, own_settings, without_weights
+from atbsn.app.page.regions import lay_mask, take_mask_off
+from atbsn.app.page.sessions import Session, Upload, own_copies
 from atbsn.app.page.views import LOUPE, Region, grey_values, shrink, view_bytes
-from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.archs.base import Network
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.finish import finish, strengths
-from atbsn.engine.inference.photo import photo_denoiser, takes_setting
-from atbsn.engine.inference.pipeline.run import denoise_file
-from atbsn.engine.inference.pipeline.task import Task
+from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.samples import watched
-from atbsn.pictures import Picture, check_target, picture_size, read_picture, suffixes_for, to_tensor
+from atbsn.pictures import picture_size, read_picture, to_tensor
 from atbsn.utils.errors import UserError
-from atbsn.utils.types import Hole
 
-HOLES: tuple[Hole, ...] = (0, 1, 3, 5, 7, 9, 11, "mean")
-"""Blind spots offered, of those that the network takes; ``mean`` is that of its family."""
 STRONGEST = 1.5
 """End of the strength slider."""
 LONGEST = 30.0
 """Minutes that an adaptation may take."""
-_RESULTS = 4
-"""Files of full size that are kept for a picture, the newest."""
 
 Adapt = Callable[
     [Sequence[Path], float, Network, Callable[[float, str], None], Callable[[], bool]], tuple[Network | None, str]
@@ -78,8 +70,8 @@ class Studio:
         self.limits = limits
         self._adapt = adapt
         self._noise_curve = noise_curve
-        self._decoding = threading.Lock()
-        self.holes = _holes(net)
+        self._decoding, self._painting = threading.Lock(), threading.Lock()
+        self.holes = offered_holes(net)
         self.preview_side = 1280 if self.holes else 2048
 
     def describe(self, session: Session) -> dict[str, Any]:
@@ -88,7 +80,7 @@ class Studio:
             "weights": {"start": self.name, **({"adapted": "adapted"} if session.adapted else {})},
             "network": type(self.net).__name__,
             "strongest": STRONGEST,
-            "settings": _own_settings(self.net),
+            "settings": own_settings(self.net),
             "holes": self.holes,
             "adapt": self._adapt is not None,
             "noise": self._noise_curve is not None,
@@ -103,7 +95,7 @@ class Studio:
         Raises:
             UserError: it is no picture, or too large; in the visitor's own words for it.
         """
-        with self._decoding, _called(upload):
+        with self._decoding, called(upload):
             height, width = picture_size(upload.path)
             if height * width > self.limits.megapixels * 1e6:
                 raise UserError(
@@ -123,7 +115,8 @@ class Studio:
             "grey": picture.grey,
             "view": [small.shape[1], small.shape[0]],
             "before": session.offer(upload.path.with_name("before.view"), "before"),
-            **_formats(picture),
+            "mask": None,
+            **offered_formats(picture),
         }
         upload.icc = picture.icc
         session.pictures[upload.id] = upload
@@ -148,7 +141,7 @@ class Studio:
             margin = 2 * self.net.tile_overlap
             rgb, inner = region.with_margin(samples, margin)
         noisy = to_tensor(np.ascontiguousarray(rgb))[None]
-        denoiser = watched(photo_denoiser(self._net(session, settings), **_of_full_strength(settings)), job.progress)
+        denoiser = watched(photo_denoiser(self._net(session, settings), **of_full_strength(settings)), job.progress)
         names = [str(k) for k in self.holes] or [""]
         cleans = self._run(denoiser, noisy)
         views = {}
@@ -159,39 +152,33 @@ class Studio:
             path = upload.path.with_name(f"{job.id}-{name}.view")
             path.write_bytes(view_bytes(values, upload.icc))
             views[name] = session.offer(path, "view")
-        session.keep_newest(upload, "region" if region else "small", list(views.values()))
+        session.keep_newest(upload.offered, "region" if region else "small", list(views.values()))
         return {"width": values.shape[1], "height": values.shape[0], "views": views}
 
     def result(
         self, session: Session, upload: Upload, settings: Mapping[str, Any], suffix: str | None, job: PageJob
     ) -> dict[str, Any]:
-        """The clean file in full size and depth: what the command writes with the same settings.
+        """The clean file of a picture: ``clean_file``."""
+        return clean_file(session, upload, self._photo_denoiser(session, settings), suffix, job)
 
-        Args:
-            suffix: of its format, one of those that were offered; None: the first of them.
+    def results(
+        self, session: Session, settings: Mapping[str, Any], suffixes: Mapping[str, str], job: PageJob
+    ) -> dict[str, Any]:
+        """The clean files of all pictures, with one set of settings: ``clean_files``."""
+        return clean_files(session, self._photo_denoiser(session, settings), suffixes, job)
 
-        Returns:
-            ``{"file": id, "name": ..., "bytes": ..., "noise": ..., "warnings": [...]}``.
+    def lay_mask(self, session: Session, upload: Upload, data: bytes) -> dict[str, Any]:
+        """Denoise only a part of a picture, or with no ``data`` all of it again; its new facts.
+
+        Raises:
+            UserError: a mask of another size.
         """
-        offered = upload.facts["formats"]
-        suffix = suffix or next(iter(offered), "")
-        if suffix not in offered:
-            raise UserError(f"{upload.name}: cannot be written as {suffix or 'anything'}; choose {', '.join(offered)}")
-        path = upload.path.with_name(f"{job.id}{suffix}")
-        with _called(upload):
-            denoiser = photo_denoiser(self._net(session, settings), **_without_weights(settings))
-            task = Task(upload.name, path, upload.path)
-            found: BeforeAfter = denoise_file(task, denoiser, observer=BeforeAfterObserver(), on_progress=job.progress)
-        name = f"{Path(upload.name).stem}_clean{suffix}"
-        file = session.offer(path, name)
-        session.keep_newest(upload, "result", [file], _RESULTS)
-        return {
-            "file": file,
-            "name": name,
-            "bytes": path.stat().st_size,
-            "noise": str(found),
-            "warnings": found.warnings(strengths(denoiser.settings)[0]),
-        }
+        with self._painting:
+            if data:
+                lay_mask(session, upload, data)
+            else:
+                take_mask_off(session, upload)
+        return upload.facts
 
     def noise(self, upload: Upload, job: PageJob) -> dict[str, Any]:
         """The noise of a picture, level against intensity."""
@@ -199,19 +186,22 @@ class Studio:
         job.progress(0.0)
         samples = _open_samples(upload)
         top, left = (max(0, (length - 4096) // 2) for length in samples.shape[:2])
-        with _called(upload):
+        with called(upload):
             return self._noise_curve(np.array(samples[top : top + 4096, left : left + 4096]))
 
     def adapt(self, session: Session, minutes: float, job: PageJob) -> dict[str, Any]:
         """Learn the noise of the session's pictures; where it helps, ``weights: adapted`` means that from then on."""
         assert self._adapt is not None
-        paths = [upload.path for upload in session.pictures.values()]
-        if not paths:
+        if not session.pictures:
             raise UserError("There is no picture to learn from; drop one first.")
-        net, sentence = self._adapt(paths, minutes, self.net, job.note, job.should_stop)
+        with own_copies(session) as paths:
+            net, sentence = self._adapt(paths, minutes, self.net, job.note, job.should_stop)
         if net is not None:
             session.adapted = net.eval()
         return {"message": sentence, "helped": net is not None}
+
+    def _photo_denoiser(self, session: Session, settings: Mapping[str, Any]) -> Denoiser:
+        return photo_denoiser(self._net(session, settings), **without_weights(settings))
 
     def _net(self, session: Session, settings: Mapping[str, Any]) -> Network:
         if settings.get("weights", "start") == "start":
@@ -223,52 +213,6 @@ class Studio:
     def _run(self, denoiser: Denoiser, noisy: torch.Tensor) -> torch.Tensor:
         """(K, 1, 3, H, W): all blind spots, or one output of a network without."""
         return denoiser.family(self.holes)(noisy) if self.holes else denoiser(noisy)[None]
-
-
-@contextmanager
-def _called(upload: Upload) -> Iterator[None]:
-    """Errors about the file under our name are told with the visitor's."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace(str(upload.path), upload.name)) from error
-
-
-def _holes(net: Network) -> list[Hole]:
-    """The blind spots to offer; none for a network without."""
-    if not isinstance(net, BlindSpotNetwork) or "k" not in type(net).denoise_keywords():
-        return []
-    numbers = {*HOLES, _own_settings(net)["k"]} - {"mean"}
-    return [k for k in [*sorted(numbers), "mean"] if takes_setting(net, "k", k)]
-
-
-def _own_settings(net: Network) -> dict[str, Any]:
-    """What the command uses unless told otherwise, and so the page at first: its sliders."""
-    names = ["strength", "luma", "colour", "detail", *(["k"] if "k" in type(net).denoise_keywords() else [])]
-    declared = {**signature(finish).parameters, **signature(type(net).denoise).parameters}
-    defaults = {name: declared[name].default for name in names}
-    return {name: net.denoise_settings.get(name, default) for name, default in defaults.items()}
-
-
-def _without_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "weights"}
-
-
-def _of_full_strength(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the browser cannot do itself: all but strengths up to 1, which it leaves out, and the blind spot."""
-    given = {name: value for name, value in settings.items() if name in ("luma", "colour", "detail")}
-    return {"strength": 1.0, "luma": 1.0, "colour": 1.0, **given}
-
-
-def _formats(picture: Picture) -> dict[str, Any]:
-    """``formats``: suffixes of those that hold the picture; ``unfit``: why its own, otherwise the first, does not."""
-    own = picture.suffix
-    others = [suffix for suffix in suffixes_for(picture) if suffix != own.lower()]
-    try:
-        check_target(f"picture{own}", picture)
-    except UserError as error:
-        return {"formats": others, "unfit": str(error).split(": ", 1)[1]}
-    return {"formats": [own, *others], "unfit": None}
 
 
 def _samples(upload: Upload) -> Path:

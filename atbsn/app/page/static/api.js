@@ -32,20 +32,34 @@ export async function start() {
   return answer;
 }
 
+// Goes on as the visitor that this page was before it was loaded anew; null if he is not known any more.
+export async function comeBack(token) {
+  base = `/api/sessions/${token}`;
+  try {
+    return { token, ...(await describe()) };
+  } catch (error) {
+    if (error.over) return null;
+    throw error;
+  }
+}
+
 export const describe = async () => (await ask(base)).json();
-export const end = () => base && navigator.sendBeacon(`${base}/end`);
+export const leave = () => base && navigator.sendBeacon(`${base}/leave`);
 export const upload = async (file) =>
   (await ask(`${base}/pictures?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file })).json();
-export const remove = (picture) => ask(`${base}/pictures/${picture}`, { method: "DELETE" });
+export const remove = async (picture) => (await ask(`${base}/pictures/${picture}`, { method: "DELETE" })).json();
+export const mask = async (picture, values) =>
+  (await ask(`${base}/pictures/${picture}/mask`, { method: "PUT", body: values })).json();
 export const compute = async (picture, kind, body) =>
   (await (await post(`${base}/pictures/${picture}/${kind}`, body)).json()).id;
+export const results = async (body) => (await (await post(`${base}/results`, body)).json()).id;
 export const adapt = async (minutes) => (await (await post(`${base}/adapt`, { minutes })).json()).id;
 export const stop = (job) => post(`${base}/jobs/${job}/stop`, {});
 export const address = (file) => `${base}/files/${file}`;
 
-export async function samples(file) {
-  return new Int16Array(await (await ask(address(file))).arrayBuffer());
-}
+const content = async (file) => (await ask(address(file))).arrayBuffer();
+export const samples = async (file) => new Int16Array(await content(file));
+export const bytes = async (file) => new Uint8Array(await content(file));
 
 export async function region(picture, [left, top, width, height]) {
   const query = `left=${left}&top=${top}&width=${width}&height=${height}`;

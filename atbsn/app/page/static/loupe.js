@@ -2,46 +2,60 @@
 // computes the part from the full size.
 
 import * as api from "./api.js";
+import { drag } from "./drag.js";
+import { announce } from "./messages.js";
 import { paint } from "./samples.js";
 
 const MOST = 512; // pixels of a side that the server gives at once
+const STEP = 0.1; // of a pane that an arrow key moves the loupe by
+const FAR = 0.9; // the same with Shift
+const ZOOMS = [1, 2, 4];
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export class Loupe {
   constructor(section, settings, onError, onMove) {
     this.section = section;
+    this.panes = section.querySelector("#panes");
     this.figures = [...section.querySelectorAll("figure")];
     this.canvases = [...section.querySelectorAll("canvas")];
     this.settings = settings;
     this.onError = onError;
     this.onMove = onMove;
     this.onready = () => {};
+    this.tool = null; // while there is one, the pointer and Space paint
     this.picture = null;
     this.zoom = 1;
     this.centre = [0.5, 0.5];
     this.part = null; // { key, area, noisy, cleans } of a picture that is shown scaled down
     this.pending = null;
-    for (const button of section.querySelectorAll("#zooms button")) {
-      button.onclick = () => {
-        this.zoom = Number(button.dataset.zoom);
-        for (const other of section.querySelectorAll("#zooms button")) {
-          other.setAttribute("aria-pressed", String(other === button));
-        }
-        this.refresh();
-      };
-    }
+    this.telling = null;
+    this.buttons = [...section.querySelectorAll("#zooms button")];
+    for (const button of this.buttons) button.onclick = () => this.magnify(Number(button.dataset.zoom));
     new ResizeObserver(() => this.refresh()).observe(section);
-    this.figures.forEach((figure) => figure.addEventListener("pointerdown", (event) => this.pan(event, figure)));
+    this.figures.forEach((figure) => figure.addEventListener("pointerdown", (event) => this.point(event, figure)));
+    this.panes.addEventListener("keydown", (event) => this.key(event));
   }
 
+  // `picture` is null when there is none any more.
   show(picture) {
     this.picture = picture;
     this.part = null;
     this.centre = [0.5, 0.5];
+    if (picture !== null) {
+      this.canvases[0].setAttribute("aria-label", `Part of ${picture.name}, before`);
+      this.canvases[1].setAttribute("aria-label", `Part of ${picture.name}, after`);
+    }
     this.refresh();
   }
 
   move(centre) {
     this.centre = centre.map((value) => Math.min(1, Math.max(0, value)));
+    this.refresh();
+  }
+
+  magnify(zoom) {
+    this.zoom = zoom;
+    for (const button of this.buttons) button.setAttribute("aria-pressed", String(Number(button.dataset.zoom) === zoom));
     this.refresh();
   }
 
@@ -61,13 +75,15 @@ export class Loupe {
   }
 
   refresh() {
+    clearTimeout(this.pending);
     if (this.picture === null) return;
+    const { picture } = this;
     const area = this.area();
     this.onMove(area);
     this.onready();
     if (!this.scaledDown) return;
-    clearTimeout(this.pending);
-    this.pending = setTimeout(() => this.fetch(this.picture, area).catch(this.onError), 120);
+    const failed = (error) => this.picture === picture && this.onError(error);
+    this.pending = setTimeout(() => this.fetch(picture, area).catch(failed), 120);
   }
 
   async fetch(picture, area) {
@@ -87,7 +103,7 @@ export class Loupe {
     this.onready();
   }
 
-  paint(hole, strengths) {
+  paint(hole, strengths, mask) {
     const [before, after] = this.canvases;
     const area = this.area();
     const scaled = this.scaledDown;
@@ -105,32 +121,76 @@ export class Loupe {
     }
     if (!scaled) this.section.classList.toggle("waiting", clean === null);
     paint(before, noisy, null, [0, 0], row, shown);
-    paint(after, noisy, clean, strengths, row, shown);
+    paint(after, noisy, clean, strengths, row, shown, mask?.part(scaled ? part.area : area, this.picture));
     for (const canvas of this.canvases) {
       canvas.style.width = `${shown[2] * this.zoom}px`;
       canvas.style.height = `${shown[3] * this.zoom}px`;
     }
   }
 
-  // Dragging the magnified part moves it under the pane.
-  pan(event, figure) {
+  // Where the pointer is, in shares of the picture.
+  at(event, figure) {
+    const pane = figure.getBoundingClientRect();
+    const [left, top] = this.area();
+    const { width, height } = this.picture;
+    return [
+      (left + (event.clientX - pane.left) / this.zoom) / width,
+      (top + (event.clientY - pane.top) / this.zoom) / height,
+    ];
+  }
+
+  // Dragging the magnified part moves it under the pane, or paints on it.
+  point(event, figure) {
     if (event.button !== 0 || this.picture === null) return;
-    event.preventDefault();
-    figure.setPointerCapture(event.pointerId);
+    this.panes.focus({ preventScroll: true });
+    if (this.tool !== null) {
+      this.tool.begin(this.at(event, figure));
+      drag(event, (e) => this.tool?.move(this.at(e, figure)), () => this.tool?.end());
+      return;
+    }
     let last = [event.clientX, event.clientY];
-    const move = (e) => {
+    drag(event, (e) => {
       const { width, height } = this.picture;
       const step = [(last[0] - e.clientX) / this.zoom / width, (last[1] - e.clientY) / this.zoom / height];
       last = [e.clientX, e.clientY];
       this.move([this.centre[0] + step[0], this.centre[1] + step[1]]);
-    };
-    const end = () => {
-      figure.removeEventListener("pointermove", move);
-      figure.removeEventListener("pointerup", end);
-      figure.removeEventListener("pointercancel", end);
-    };
-    figure.addEventListener("pointermove", move);
-    figure.addEventListener("pointerup", end);
-    figure.addEventListener("pointercancel", end);
+    });
+  }
+
+  key(event) {
+    if (this.picture === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    const arrow = ARROWS[event.key];
+    if (arrow) this.step(arrow, event.shiftKey ? FAR : STEP);
+    else if (event.key === "Home") this.move([0.5, 0.5]);
+    else if (event.key === "+" || event.key === "=") this.magnify(ZOOMS[Math.min(ZOOMS.length - 1, ZOOMS.indexOf(this.zoom) + 1)]);
+    else if (event.key === "-") this.magnify(ZOOMS[Math.max(0, ZOOMS.indexOf(this.zoom) - 1)]);
+    else if (event.key === " " && this.tool !== null) this.tool.touch(this.middle());
+    else return;
+    event.preventDefault();
+    if (event.key !== " ") this.tell();
+  }
+
+  // By this share of what is shown, from the middle of what is shown: at a border that is not where it was asked to go.
+  step([right, down], share) {
+    const { width, height } = this.picture;
+    const [, , wide, high] = this.area();
+    const [x, y] = this.middle();
+    this.move([x + (right * share * wide) / width, y + (down * share * high) / height]);
+  }
+
+  middle() {
+    const { width, height } = this.picture;
+    const [left, top, wide, high] = this.area();
+    return [(left + wide / 2) / width, (top + high / 2) / height];
+  }
+
+  // Where it is, once the keys rest.
+  tell() {
+    clearTimeout(this.telling);
+    this.telling = setTimeout(() => {
+      if (this.picture === null) return;
+      const [x, y] = this.middle().map((value) => Math.round(100 * value));
+      announce(`Loupe at ${x} % from the left, ${y} % from the top, ${this.zoom}:1`);
+    }, 300);
   }
 }

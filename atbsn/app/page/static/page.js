@@ -1,270 +1,164 @@
+// The page: which pictures there are, and which is shown.
+
+import { Adaptation } from "./adaptation.js";
 import * as api from "./api.js";
-import * as curve from "./curve.js";
+import { $, state } from "./dom.js";
+import { Downloads } from "./downloads.js";
+import { keep, kept } from "./keep.js";
 import { Loupe } from "./loupe.js";
+import { announce, fail, forgive, note, say } from "./messages.js";
+import { Regions } from "./regions.js";
+import * as settings from "./settings.js";
 import { Stage } from "./stage.js";
+import { Views } from "./views.js";
 
-const $ = (id) => document.getElementById(id);
-const pictures = new Map(); // id -> facts, and what was fetched of it
-let about = null; // what the server says about itself
-let current = null;
-let adapting = null; // the id of the job
-let reading = 0;
+const NOTHING = "Drop a picture to begin.";
+const SIGN = 30_000; // milliseconds between two signs to the server that the page is open
 
-const detail = () => ($("detail-auto").checked ? "auto" : Number($("detail").value));
-const strength = () => Number($("strength").value);
-const strengths = () => ["luma", "colour"].map((part) => [part, Number($(part).value)]);
-// What the server has to compute: the browser itself makes strengths up to 1 from the output of 1.
-const settings = () => ({
-  weights: $("weights").value || "start",
-  detail: detail(),
-  ...Object.fromEntries(strengths().filter(([, value]) => value > 1)),
-});
-const blend = () => strengths().map(([, value]) => Math.min(1, value));
-const hole = () => (about.holes.length ? about.holes[Number($("hole").value)] : null);
-const holeName = () => (hole() === null ? "" : String(hole()));
-const percent = (share) => `${Math.round(100 * share)} %`;
-
+const { pictures } = state;
 const stage = new Stage($("stage"), (centre) => loupe.move(centre));
-const loupe = new Loupe($("loupe"), settings, fail, (area) => stage.mark(area));
+const loupe = new Loupe($("loupe"), settings.settings, fail, (area) => stage.mark(area));
+const views = new Views(stage, loupe);
+const regions = new Regions($("regions"), choseTool, () => views.repaint());
+const downloads = new Downloads(regions, () => enable());
+const adaptation = new Adaptation(() => state.current && views.refresh());
+loupe.onready = () => views.repaint();
 
-// Messages ---------------------------------------------------------------------------------------------------------
+// Pictures -----------------------------------------------------------------------------------------------------------
 
-function say(text, share = null) {
-  $("status-text").textContent = text;
-  $("status-bar").hidden = share === null;
-  $("status-bar").value = share ?? 0;
-}
-
-function fail(error) {
-  if (!(error instanceof api.Refused)) console.error(error);
-  $("error").hidden = false;
-  const text = $("error").querySelector("p");
-  text.textContent = text.textContent ? `${text.textContent}\n${error.message}` : error.message;
-}
-
-function forgive() {
-  $("error").hidden = true;
-  $("error").querySelector("p").textContent = "";
-}
-
-// Pictures ---------------------------------------------------------------------------------------------------------
+const opened = (facts) => ({ ...facts, noisy: null, cleans: new Map(), of: null, wanted: null, mask: null, maskFile: null });
 
 async function take(files) {
+  if (state.about === null) return;
   forgive();
+  let isFirst = true;
   for (const file of files) {
-    if (file.size > about.megabytes * 1e6) {
-      fail(new api.Refused(`${file.name}: larger than the limit of ${about.megabytes} MB; make it smaller`));
+    if (file.size > state.about.megabytes * 1e6) {
+      fail(new api.Refused(`${file.name}: larger than the limit of ${state.about.megabytes} MB; make it smaller`));
       continue;
     }
-    reading += 1;
+    views.reading += 1;
     say(`Reading ${file.name} …`);
     try {
       const facts = await api.upload(file);
-      pictures.set(facts.id, { ...facts, noisy: null, cleans: new Map(), of: null, wanted: null });
-      await choose(facts.id);
+      pictures.set(facts.id, opened(facts));
+      if (isFirst) await choose(facts.id);
+      else list();
+      isFirst = false;
     } catch (error) {
       fail(error);
-      say(current ? "" : "Drop a picture to begin.");
+      say(state.current ? "" : NOTHING);
     } finally {
-      reading -= 1;
+      views.reading -= 1;
     }
   }
+  if (state.current?.cleans.size) views.refresh(); // says what is to be said of it
 }
 
 async function choose(id) {
   const picture = pictures.get(id);
   picture.noisy ??= await api.samples(picture.before);
-  current = picture;
+  if (picture.removed) return;
+  state.current = picture;
   list();
   document.body.classList.remove("empty");
-  $("controls").disabled = $("adapt-start").disabled = false;
+  enable();
   $("facts").textContent =
     `${picture.name}: ${picture.width}\u00a0×\u00a0${picture.height}, ${picture.bits} bits` + (picture.grey ? ", grey" : "") +
     (picture.view[0] < picture.width ? `; shown at ${picture.view[0]}\u00a0×\u00a0${picture.view[1]}, the loupe at full size` : "") +
     (picture.unfit ? `; ${picture.unfit}` : "");
-  $("format").replaceChildren(...picture.formats.map((suffix) => new Option(suffix.slice(1).toUpperCase(), suffix)));
-  $("format").value = picture.format ?? picture.formats[0];
+  downloads.offer(picture);
+  regions.offer();
   stage.show(picture);
   loupe.show(picture);
-  repaint();
-  refresh();
-  measure(picture);
+  views.repaint();
+  views.refresh();
+  views.measure(picture);
+  announce(`${picture.name}, ${[...pictures.keys()].indexOf(id) + 1} of ${pictures.size}, is shown.`);
 }
 
-async function drop(id) {
-  pictures.get(id).wanted = null;
-  await api.remove(id).catch(fail);
+async function remove(id) {
+  const picture = pictures.get(id);
+  picture.removed = true;
+  picture.wanted = null;
   pictures.delete(id);
-  if (current?.id === id) {
-    current = null;
+  list();
+  if (state.current === picture) {
+    state.current = null;
     $("noise").hidden = true;
-    $("controls").disabled = $("adapt-start").disabled = true;
     $("facts").textContent = "";
+    enable();
+    loupe.show(null);
     const next = pictures.keys().next();
     if (next.done) {
       document.body.classList.add("empty");
-      say("Drop a picture to begin.");
-    } else await choose(next.value);
+      $("choose").focus();
+      say(NOTHING);
+    } else await choose(next.value).catch(fail);
   }
-  list();
+  const { message, mattered } = await api.remove(id);
+  if (mattered) note(message);
+  else announce(message);
 }
 
 function list() {
+  const focused = document.activeElement; // the list is made anew under the focus
+  const isWithin = $("pictures").contains(focused);
   $("pictures").replaceChildren(...[...pictures.values()].map((picture) => {
     const entry = document.createElement("span");
-    entry.className = picture === current ? "chosen" : "";
+    entry.className = picture === state.current ? "chosen" : "";
     const open = document.createElement("button");
     open.type = "button";
     open.textContent = picture.name;
     open.title = picture.name;
+    open.dataset.picture = picture.id;
+    if (picture === state.current) open.setAttribute("aria-current", "true");
     open.onclick = () => choose(picture.id).catch(fail);
     const close = document.createElement("button");
     close.type = "button";
     close.textContent = "×";
     close.setAttribute("aria-label", `Remove ${picture.name}`);
-    close.onclick = () => drop(picture.id).catch(fail);
+    close.onclick = () => remove(picture.id).catch(fail);
     entry.append(open, close);
     return entry;
   }));
+  const same = $("pictures").querySelector(`[data-picture="${focused.dataset.picture}"]`);
+  if (isWithin) (same ?? $("pictures").querySelector("[data-picture]"))?.focus();
+  downloads.count();
+  remember();
 }
 
-// Clean views ------------------------------------------------------------------------------------------------------
+function enable() {
+  const isNone = state.current === null;
+  $("controls").disabled = $("adapt-start").disabled = isNone;
+  $("regions").disabled = isNone || downloads.isBusy; // a download takes the masks as they are
+}
 
-async function refresh() {
-  const picture = current;
-  const wanted = settings();
-  const key = JSON.stringify(wanted);
-  if (picture.wanted === key) {
-    if (picture.cleans.size) say(ready());
-    return;
+function choseTool(tool) {
+  stage.tool = loupe.tool = tool;
+  document.body.classList.toggle("painting", tool !== null);
+  views.repaint();
+}
+
+// What a reload would lose -------------------------------------------------------------------------------------------
+
+function remember() {
+  if (state.about === null) return;
+  const formats = [...pictures.values()].filter((picture) => picture.format).map(({ id, format }) => [id, format]);
+  keep({ token: state.about.token, picture: state.current?.id, formats, sliders: settings.positions() });
+}
+
+async function restore(before) {
+  const formats = new Map(before.formats);
+  for (const facts of state.about.pictures) {
+    const picture = { ...opened(facts), format: formats.get(facts.id) };
+    if (facts.mask) await regions.restore(picture, facts.mask);
+    pictures.set(facts.id, picture);
   }
-  picture.wanted = key;
-  loupe.refresh();
-  try {
-    const job = await api.compute(picture.id, "view", { settings: wanted });
-    const result = await api.follow(job, (state) => {
-      if (picture === current && !reading) say(api.inWords(state, "Denoising"), state.share);
-    });
-    if (picture.wanted !== key) return;
-    if (result === null) { // another picture was looked at meanwhile
-      picture.wanted = null;
-      return;
-    }
-    const cleans = new Map();
-    const names = Object.keys(result.views).sort((a, b) => (b === holeName()) - (a === holeName()));
-    for (const name of names) { // the one that is shown first, the others so that the slider finds them
-      cleans.set(name, await api.samples(result.views[name]));
-      if (picture.wanted !== key) return;
-      picture.cleans = cleans;
-      picture.of = key; // until then those of other settings are shown
-      if (picture === current && name === holeName()) repaint();
-    }
-    if (picture === current && !reading) say(ready());
-  } catch (error) {
-    if (picture.wanted !== key) return;
-    picture.wanted = null;
-    if (picture === current) say("");
-    fail(error);
-  }
-}
-
-const ready = () => (about.holes.length ? "Ready: drag the divider, move the sliders." : "Ready: drag the divider, move the slider.");
-
-function repaint() {
-  if (repaint.asked) return;
-  repaint.asked = true;
-  requestAnimationFrame(() => {
-    repaint.asked = false;
-    if (current === null) return;
-    stage.paint(current.noisy, current.cleans.get(holeName()) ?? null, blend());
-    loupe.paint(holeName(), blend());
-    const done = current.of === JSON.stringify(settings()) && current.cleans.has(holeName());
-    const shown = [current.id, $("weights").value, detail(), holeName(), strength()];
-    if (strengths().some(([, value]) => value !== strength())) shown.push(...strengths().map(([, value]) => value));
-    document.body.dataset.shown = done ? shown.join(" ") : "";
-  });
-}
-loupe.onready = repaint;
-
-async function measure(picture) {
-  if (!about.noise) return;
-  $("noise").hidden = !picture.curve;
-  try {
-    if (!picture.curve) {
-      const result = await api.follow(await api.compute(picture.id, "noise", {}), () => {});
-      if (result === null) return;
-      picture.curve = result;
-    }
-    if (picture !== current) return;
-    curve.draw($("curve"), picture.curve);
-    $("noise-text").textContent = curve.inWords(picture.curve);
-    $("noise").hidden = false;
-  } catch (error) {
-    if (picture !== current) return;
-    $("curve").replaceChildren();
-    $("noise-text").textContent = error.message;
-    $("noise").hidden = false;
-  }
-}
-
-// Full size ----------------------------------------------------------------------------------------------------------
-
-async function download() {
-  const picture = current;
-  forgive();
-  $("download").disabled = true;
-  try {
-    const all = { ...settings(), strength: strength(), ...Object.fromEntries(strengths()), ...(hole() === null ? {} : { k: hole() }) };
-    const job = await api.compute(picture.id, "result", { settings: all, format: $("format").value });
-    const result = await api.follow(job, (state) => say(api.inWords(state, "Full size"), state.share));
-    if (result === null) return;
-    const link = document.createElement("a");
-    link.href = api.address(result.file);
-    link.download = result.name;
-    link.click();
-    say(`${result.name}, ${(result.bytes / 1e6).toFixed(1)} MB; ${result.noise}`);
-    for (const warning of result.warnings) fail(new api.Refused(`${result.name}: ${warning}`));
-  } catch (error) {
-    say("");
-    fail(error);
-  } finally {
-    $("download").disabled = false;
-  }
-}
-
-// Adaptation ---------------------------------------------------------------------------------------------------------
-
-async function adapt() {
-  forgive();
-  $("adapt-start").hidden = true;
-  $("adapt-stop").hidden = $("adapt-bar").hidden = false;
-  $("adapt-stop").disabled = false;
-  try {
-    adapting = await api.adapt(Number($("minutes").value));
-    const result = await api.follow(adapting, (state) => {
-      $("adapt-bar").value = state.share;
-      $("adapt-text").textContent = api.inWords(state, "Adapting");
-    });
-    if (result?.helped) {
-      about = await api.describe();
-      weights("adapted");
-      if (current) refresh();
-    }
-    $("adapt-text").textContent = result === null ? "Stopped before it began." : result.message;
-  } catch (error) {
-    $("adapt-text").textContent = "";
-    fail(error);
-  } finally {
-    adapting = null;
-    $("adapt-start").hidden = false;
-    $("adapt-stop").hidden = $("adapt-bar").hidden = true;
-  }
-}
-
-function weights(chosen) {
-  $("weights").replaceChildren(...Object.entries(about.weights).map(([id, name]) => new Option(name, id)));
-  $("weights").value = chosen;
-  $("weights-control").hidden = Object.keys(about.weights).length < 2;
+  if (pictures.size) await choose(pictures.has(before.picture) ? before.picture : pictures.keys().next().value);
+  const { adapt, all, result } = state.about.jobs;
+  if (adapt) adaptation.run(async () => adapt);
+  if (all ?? result) downloads.goOn(all ?? result);
 }
 
 // The page itself ------------------------------------------------------------------------------------------------------
@@ -289,76 +183,36 @@ function listen() {
     $("file").value = "";
     take(files);
   };
-  $("error").querySelector("button").onclick = forgive;
-  $("hole").oninput = () => {
-    label();
-    repaint();
-  };
-  let pending = null;
-  const detailed = () => {
-    label();
-    repaint();
-    clearTimeout(pending);
-    pending = setTimeout(() => current && refresh(), 250);
-  };
-  $("strength").oninput = () => {
-    $("luma").value = $("colour").value = strength();
-    detailed();
-  };
-  $("luma").oninput = $("colour").oninput = detailed;
-  $("detail").oninput = () => {
-    $("detail-auto").checked = false;
-    detailed();
-  };
-  $("detail-auto").onchange = detailed;
-  $("format").onchange = () => { current.format = $("format").value; };
-  $("weights").onchange = () => current && refresh();
-  $("download").onclick = download;
-  $("adapt-start").onclick = adapt;
-  $("adapt-stop").onclick = () => {
-    $("adapt-stop").disabled = true;
-    if (adapting) api.stop(adapting).catch(fail);
-  };
-  window.addEventListener("pagehide", () => api.end());
+  for (const box of [$("error"), $("note")]) box.querySelector("button").onclick = forgive;
+  settings.listen(() => views.repaint(), () => state.current && views.refresh());
+  window.addEventListener("pagehide", () => {
+    remember();
+    api.leave();
+  });
   window.addEventListener("pageshow", (event) => event.persisted && location.reload());
-  setInterval(() => api.describe().catch((error) => error.over && fail(error)), 60_000);
-}
-
-function label() {
-  $("strength-value").textContent = percent(strength());
-  for (const [part, value] of strengths()) $(`${part}-value`).textContent = percent(value);
-  $("detail-value").textContent = detail() === "auto" ? "auto" : percent(detail());
-  $("hole-value").textContent = hole() === "mean" ? "mean of all" : `k = ${hole()}`;
-}
-
-// The sliders begin where the command does.
-function settle() {
-  const own = about.settings;
-  for (const part of ["strength", "luma", "colour"]) {
-    $(part).max = Math.max(about.strongest, own.strength, own.luma ?? 0, own.colour ?? 0);
-    $(part).value = own[part] ?? own.strength;
-  }
-  $("detail-auto").checked = own.detail === "auto";
-  if (own.detail !== "auto") $("detail").value = own.detail;
-  $("hole-control").hidden = !about.holes.length;
-  $("hole").max = about.holes.length - 1;
-  $("hole").value = Math.max(0, about.holes.indexOf(own.k));
-  label();
+  setInterval(() => api.describe().catch((error) => error.over && fail(error)), SIGN);
 }
 
 async function begin() {
+  const before = kept();
   listen();
   try {
-    about = await api.start();
+    state.about = before.token ? await api.comeBack(before.token) : null;
+    if (state.about === null && before.picture) {
+      note("The pictures of before are deleted: the page was closed for long, or the server was started anew.");
+    }
+    const isBack = state.about !== null;
+    state.about ??= await api.start();
+    settings.settle(isBack ? before.sliders : null);
+    $("adapt").hidden = !state.about.adapt;
+    $("kinds").textContent += `. Up to ${state.about.megapixels} megapixels.`;
+    remember();
+    if (isBack) await restore(before);
   } catch (error) {
     fail(error);
     say("");
     return;
   }
-  weights("start");
-  settle();
-  $("adapt").hidden = !about.adapt;
-  $("kinds").textContent += `. Up to ${about.megapixels} megapixels.`;
   document.body.dataset.ready = "yes";
 }
 

@@ -4,10 +4,11 @@ export const STEPS = 64;
 
 const LUMA = [0.299, 0.587, 0.114]; // of R'G'B' (ITU-R BT.601)
 
-// Paints noisy + colour d + (luma - colour) Y(d) with d = clean - noisy and Y its luma, rounded half up and clipped, as
-// the server does. `strengths` is [luma, colour], each up to 1.
-// `area` is [left, top, width, height] of the view; the canvas gets its size.
-export function paint(canvas, noisy, clean, strengths, rowLength, area) {
+// Paints clean' = noisy + colour d + (luma - colour) Y(d), with d = clean - noisy and Y its luma, clipped, and of that
+// noisy + m (clean' - noisy), rounded half up, as the server does. `strengths` is [luma, colour], each up to 1; `mask`
+// has 255 m of the pixels of the area, or is null: m = 1. `area` is [left, top, width, height] of the view; the canvas
+// gets its size.
+export function paint(canvas, noisy, clean, strengths, rowLength, area, mask = null) {
   const [luma, colour] = strengths;
   const [left, top, width, height] = area;
   if (canvas.width !== width || canvas.height !== height) {
@@ -25,20 +26,33 @@ export function paint(canvas, noisy, clean, strengths, rowLength, area) {
       let green = noisy[from + 1];
       let blue = noisy[from + 2];
       if (!whole) {
+        const share = mask === null ? 1 : mask[to] / 255;
         const [r, g, b] = [clean[from] - red, clean[from + 1] - green, clean[from + 2] - blue];
         const grey = luma === colour ? 0 : (luma - colour) * (LUMA[0] * r + LUMA[1] * g + LUMA[2] * b);
-        red += colour * r + grey;
-        green += colour * g + grey;
-        blue += colour * b + grey;
+        red += share * (clip(red + colour * r + grey) - red);
+        green += share * (clip(green + colour * g + grey) - green);
+        blue += share * (clip(blue + colour * b + grey) - blue);
       }
-      red = (red + STEPS / 2) >> 6;
-      green = (green + STEPS / 2) >> 6;
-      blue = (blue + STEPS / 2) >> 6;
-      red = red < 0 ? 0 : red > 255 ? 255 : red;
-      green = green < 0 ? 0 : green > 255 ? 255 : green;
-      blue = blue < 0 ? 0 : blue > 255 ? 255 : blue;
+      red = clip(red + STEPS / 2) >> 6;
+      green = clip(green + STEPS / 2) >> 6;
+      blue = clip(blue + STEPS / 2) >> 6;
       out[to] = 0xff000000 | (blue << 16) | (green << 8) | red;
     }
   }
+  context.putImageData(image, 0, 0);
+}
+
+const WHITE = 255 * STEPS;
+const clip = (value) => (value < 0 ? 0 : value > WHITE ? WHITE : value);
+
+// Shades what `values`, a mask of the canvas's size, leaves alone; nothing where there is no mask.
+export function shade(canvas, values, width, height) {
+  canvas.width = width; // which also clears it
+  canvas.height = height;
+  if (values === null) return;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  const out = new Uint32Array(image.data.buffer);
+  for (let at = 0; at < out.length; at += 1) out[at] = (((255 - values[at]) >> 1) << 24) | 0x2828e6; // red
   context.putImageData(image, 0, 0);
 }

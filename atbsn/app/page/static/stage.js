@@ -1,34 +1,39 @@
 // The picture as a whole: before under after, and a divider between them.
 
-import { paint } from "./samples.js";
+import { drag } from "./drag.js";
+import { paint, shade } from "./samples.js";
 
 export class Stage {
+  // `onPoint` is told where the pointer is while it moves the loupe, in shares of the picture.
   constructor(section, onPoint) {
     this.section = section;
     this.frame = section.querySelector("#frame");
     this.before = section.querySelector("#before");
     this.after = section.querySelector("#after");
+    this.left = section.querySelector("#left-alone");
     this.divider = section.querySelector("#divider");
     this.place = section.querySelector("#place");
     this.onPoint = onPoint;
+    this.tool = null; // while there is one, the pointer paints
     this.picture = null;
     this.painted = null;
     this.area = null;
     this.divide(50);
     new ResizeObserver(() => this.fit()).observe(section);
-    this.divider.addEventListener("pointerdown", (event) => this.drag(event, (e) => this.divide(100 * this.at(e)[0])));
-    this.divider.addEventListener("keydown", (event) => this.key(event));
-    this.frame.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || this.divider.contains(event.target)) return;
-      const point = (e) => this.onPoint(this.at(e));
-      point(event);
-      if (event.pointerType === "mouse") this.drag(event, point);
+    this.divider.addEventListener("pointerdown", (event) => {
+      drag(event, (e) => this.divide(100 * this.at(e)[0]));
+      this.divider.focus({ preventScroll: true });
     });
+    this.divider.addEventListener("keydown", (event) => this.key(event));
+    this.frame.addEventListener("pointerdown", (event) => this.point(event));
+    this.frame.addEventListener("pointermove", (event) => this.ring(event));
   }
 
   show(picture) {
     this.picture = picture;
     this.painted = null;
+    this.before.setAttribute("aria-label", `${picture.name}, before`);
+    this.after.setAttribute("aria-label", `${picture.name}, after`);
     this.fit();
   }
 
@@ -46,12 +51,14 @@ export class Stage {
     this.mark(this.area);
   }
 
-  paint(noisy, clean, strengths) {
+  paint(noisy, clean, strengths, mask) {
     const [width, height] = this.picture.view;
     const all = [0, 0, width, height];
     if (this.painted !== noisy) paint(this.before, noisy, null, [0, 0], width, all);
     this.painted = noisy;
-    paint(this.after, noisy, clean, strengths, width, all);
+    paint(this.after, noisy, clean, strengths, width, all, mask?.values);
+    this.left.hidden = this.tool === null || !mask;
+    if (!this.left.hidden) shade(this.left, mask.values, width, height);
   }
 
   // Where the loupe is: [left, top, width, height] in the picture's pixels.
@@ -88,18 +95,25 @@ export class Stage {
     return [(event.clientX - frame.left) / frame.width, (event.clientY - frame.top) / frame.height];
   }
 
-  drag(event, move) {
-    event.preventDefault();
-    const target = event.currentTarget;
-    target.setPointerCapture(event.pointerId);
-    const end = () => {
-      target.removeEventListener("pointermove", move);
-      target.removeEventListener("pointerup", end);
-      target.removeEventListener("pointercancel", end);
-    };
-    target.addEventListener("pointermove", move);
-    target.addEventListener("pointerup", end);
-    target.addEventListener("pointercancel", end);
-    if (target === this.divider) target.focus({ preventScroll: true });
+  // How large the brush is.
+  ring(event) {
+    const ring = this.frame.querySelector("#ring");
+    ring.hidden = !this.tool?.diameter;
+    if (ring.hidden) return;
+    const [x, y] = this.at(event);
+    const side = this.tool.diameter * Math.max(this.frame.clientWidth, this.frame.clientHeight);
+    Object.assign(ring.style, { left: `${100 * x}%`, top: `${100 * y}%`, width: `${side}px`, height: `${side}px` });
+  }
+
+  point(event) {
+    if (event.button !== 0 || this.divider.contains(event.target)) return;
+    if (this.tool !== null) {
+      this.tool.begin(this.at(event));
+      drag(event, (e) => this.tool?.move(this.at(e)), () => this.tool?.end());
+      return;
+    }
+    const point = (e) => this.onPoint(this.at(e));
+    point(event);
+    if (event.pointerType === "mouse") drag(event, point);
   }
 }

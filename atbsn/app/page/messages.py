@@ -1,0 +1,107 @@
+"""What requests bring, and what answers say that are no page and no picture."""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from atbsn.app.page.jobs import in_plain_words
+from atbsn.app.page.sessions import Upload
+from atbsn.utils.errors import UserError
+
+_LONGEST_BODY = 16_384
+_CHUNK = 2**20
+
+
+async def receive_file(request: Request, upload: Upload, most: int) -> None:
+    """Write the body to the disk as it comes.
+
+    Args:
+        most: bytes of it.
+
+    Raises:
+        UserError: it is longer, or empty.
+    """
+    too_large = UserError(f"{upload.name}: larger than the limit of {most / 1e6:g} MB; make it smaller")
+    length = request.headers.get("content-length", "0")
+    if not (length.isascii() and length.isdecimal() and len(length) < 16) or int(length) > most:
+        raise too_large
+    received = 0
+    with upload.path.open("xb") as file:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > most:
+                raise too_large
+            file.write(chunk)
+    if not received:
+        raise UserError(f"{upload.name}: the file is empty")
+
+
+async def receive_bytes(request: Request, most: int) -> bytes:
+    """The body.
+
+    Raises:
+        UserError: it is longer than ``most`` bytes.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise UserError("the request is too long")
+    return bytes(body)
+
+
+async def receive_json(request: Request) -> dict[str, Any]:
+    """The body: a JSON object of a few bytes.
+
+    Raises:
+        UserError: it is something else.
+    """
+    body = await receive_bytes(request, _LONGEST_BODY)
+    try:
+        content = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise UserError("the request is not JSON") from None
+    if not isinstance(content, dict):
+        raise UserError("the request is not a JSON object")
+    return content
+
+
+def file_answer(file: BinaryIO, name: str) -> Response:
+    """An open file, to be saved as ``name``; it is closed in the end."""
+    headers = {
+        "Content-Length": str(os.fstat(file.fileno()).st_size),
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}",
+    }
+    return StreamingResponse(_chunks(file), headers=headers, media_type="application/octet-stream")
+
+
+async def answer_error(status: int, request: Request, error: Exception) -> Response:
+    """What the visitor can do something about."""
+    del request
+    return JSONResponse({"error": str(error)}, status_code=status)
+
+
+async def answer_http_error(request: Request, error: Exception) -> Response:
+    """An address or a method that is not served."""
+    del request
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": "There is nothing here."}, status_code=error.status_code)
+
+
+async def answer_fault(request: Request, error: Exception) -> Response:
+    """A fault of the server's own."""
+    if isinstance(error, ClientDisconnect):
+        return Response(status_code=499)
+    return JSONResponse({"error": in_plain_words(error)}, status_code=500)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

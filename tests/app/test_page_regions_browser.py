@@ -1,0 +1,192 @@
+"""Regions on the page in a real browser: what is painted is what is left alone, in the loupe and in the file."""
+
+import numpy as np
+import pytest
+from page_browser import (
+    assert_shown,
+    chromium,
+    find,
+    needs_browser,
+    open_page,
+    pixels,
+    ready,
+    served,
+    shown,
+    slide,
+    wait,
+)
+from page_support import blind_network, write_photo
+from selenium import webdriver
+from selenium.webdriver.common.keys import Keys
+
+from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.engine.inference.pipeline.run import denoise_file
+from atbsn.engine.inference.pipeline.task import Task
+from atbsn.pictures import read_mask, read_picture
+
+pytestmark = needs_browser
+SET = "document.getElementById(arguments[0]).value = arguments[1];"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with served(blind_network()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads")) as driver:
+        yield driver
+
+
+class Painter:
+    """The page with a picture in it, and a hand that paints on it."""
+
+    def __init__(self, driver, page, path):
+        self.driver, self.page, self.path = driver, page, path
+
+    def choose(self, tool, **sliders):
+        find(self.driver, f"[data-tool={tool}]").click()
+        for name, value in sliders.items():
+            self.driver.execute_script(SET, name, value)
+
+    def drag(self, start, *others, on="#frame"):
+        """Along points in shares of an element's width and height."""
+        element = find(self.driver, on)
+        size = element.size
+
+        def offset(point):
+            return [round((share - 0.5) * size[side]) for share, side in zip(point, ("width", "height"), strict=True)]
+
+        action = webdriver.ActionChains(self.driver, duration=20)
+        action.move_to_element_with_offset(element, *offset(start)).click_and_hold()
+        for point in others:
+            action.move_to_element_with_offset(element, *offset(point))
+        action.release().perform()
+
+    def mask(self):
+        """(H, W), as the server has it, once the page shows a picture under it; None where there is none."""
+        wait(self.driver, lambda: self.driver.execute_async_script(SAVED))
+        (session,) = (s for s in self.page.sessions._sessions.values() if not s.left)
+        (upload,) = session.pictures.values()
+        return None if upload.mask is None else read_mask(upload.mask)
+
+    def expected(self, tmp_path):
+        """What the command makes of the picture under this mask."""
+        (session,) = (s for s in self.page.sessions._sessions.values() if not s.left)
+        (upload,) = session.pictures.values()
+        target = tmp_path / "expected.png"
+        denoise_file(Task("a", target, self.path, mask=upload.mask), photo_denoiser(self.page.studio.net))
+        return target
+
+
+SAVED = """
+const done = arguments[0];
+import("/static/dom.js").then(({ state }) => done(!state.current.saving && !state.current.unsaved));
+"""
+
+
+@pytest.fixture
+def painter(server, driver, tmp_path):
+    path = write_photo(tmp_path / "night.png", height=90, width=140)
+    open_page(driver, server[0], path)
+    return Painter(driver, server[1], path)
+
+
+def test_the_brush_leaves_alone_what_it_paints(driver, painter, tmp_path):
+    painter.choose("brush", size=20, amount=0)
+    painter.drag((0.2, 0.5), (0.3, 0.5), (0.4, 0.5))
+    mask = painter.mask()
+    assert mask.shape == (90, 140)
+    assert not mask[45, 28:57].any() and (mask[:25] == 255).all() and (mask[:, 75:] == 255).all()
+    assert len(np.unique(mask)) > 10  # its edge is soft
+    expected = read_picture(painter.expected(tmp_path)).rgb.astype(int)
+    assert np.array_equal(expected[45, 28:57], read_picture(painter.path).rgb[45, 28:57])
+    wait(driver, lambda: np.abs(pixels(driver, "after") - expected).max() <= 1)
+    assert_shown(driver, expected)
+    assert np.array_equal(pixels(driver, "loupe-after"), pixels(driver, "after"))
+    assert find(driver, "#left-alone").is_displayed()
+
+    find(driver, "#download").click()
+    target = driver.downloads / "night_clean.png"
+    wait(driver, target.is_file)
+    wait(driver, lambda: target.read_bytes() == painter.expected(tmp_path).read_bytes())
+    find(driver, "#mask-file").click()
+    target = driver.downloads / "night_mask.png"
+    wait(driver, lambda: target.is_file() and target.stat().st_size)
+    wait(driver, lambda: np.array_equal(read_mask(target), mask))
+
+    driver.refresh()
+    ready(driver)
+    wait(driver, lambda: shown(driver))
+    assert_shown(driver, expected)  # a reload keeps it
+
+
+def test_strokes_are_undone_and_turned_round(driver, painter):
+    painter.choose("brush", size=20, amount=0)
+    undo, everywhere = find(driver, "#undo"), find(driver, "#everywhere")
+    assert not undo.is_enabled() and not everywhere.is_enabled()
+    find(driver, "#invert").click()
+    assert not painter.mask().any()
+    painter.choose("brush", size=30, amount=0.5)
+    painter.drag((0.5, 0.2), (0.5, 0.2))
+    mask = painter.mask()
+    assert mask[18, 70] == 128 and mask.max() == 128 and not mask[:, :40].any()
+    find(driver, "#invert").click()
+    assert np.array_equal(painter.mask(), 255 - mask)
+    undo.click()
+    assert np.array_equal(painter.mask(), mask)
+    undo.click()
+    assert not painter.mask().any()
+    everywhere.click()
+    assert painter.mask() is None
+    undo.click()
+    undo.click()
+    assert painter.mask() is None and not undo.is_enabled()
+
+
+def test_a_gradient_falls_off_along_the_drag(driver, painter):
+    painter.choose("gradient", amount=0)
+    painter.drag((0.25, 0.5), (0.1, 0.9), (0.75, 0.5))  # only its ends count
+    row = painter.mask()[45].astype(int)
+    assert not row[:34].any() and (row[106:] == 255).all()
+    assert (np.diff(row) >= 0).all() and abs(row[70] - 128) < 6
+    assert np.array_equal(painter.mask()[10], painter.mask()[80])
+
+
+def test_the_loupe_is_painted_on_too(driver, painter):
+    find(driver, "[data-zoom='4']").click()
+    painter.choose("brush", size=5, amount=0)
+    painter.drag((0.5, 0.5), (0.5, 0.5), on="#loupe figure")
+    mask = painter.mask()
+    assert mask.min() == 0 and 5 < (mask < 255).sum() < 60
+    assert abs(np.argwhere(mask == 0).mean(axis=0) - (45, 70)).max() < 3
+
+
+def test_painting_by_keyboard(driver, painter):
+    painter.choose("brush", size=20, amount=0)
+    panes = find(driver, "#panes")
+    panes.send_keys(Keys.SPACE)
+    mask = painter.mask()
+    assert mask[45, 70] == 0 and mask[45, 20] == 255
+    find(driver, "#everywhere").click()
+    find(driver, "[data-zoom='4']").click()
+    painter.choose("gradient", amount=0)
+    panes.send_keys(Keys.SPACE)
+    wait(driver, lambda: "begins here" in find(driver, "#announcements").get_attribute("textContent"))
+    assert painter.mask() is None
+    panes.send_keys(*[Keys.ARROW_RIGHT] * 5, Keys.SPACE)
+    row = painter.mask()[45].astype(int)
+    assert row[60] == 0 and row[-1] > 128 and (np.diff(row) >= 0).all()
+
+
+def test_a_tool_is_for_painting_the_loupe_for_looking(driver, painter):
+    painter.drag((0.2, 0.5), (0.4, 0.5))
+    assert painter.mask() is None
+    slide(driver, "strength", 0, " 0")
+    painter.choose("brush")
+    painter.choose("loupe")
+    assert not find(driver, "#tool-settings").is_displayed()
+    painter.drag((0.2, 0.5), (0.4, 0.5))
+    assert painter.mask() is None
