@@ -212,6 +212,10 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     """What ``app.denoising`` reads: weights and settings, how files are read, the device."""
     _add_weights(parser, "--weights", f"{WEIGHTS}; --raw needs your own")
     parser.add_argument(
+        "--network", metavar="NAME",
+        help="of others' files that do not say it: StudentC, or '{type: StudentC, scale: 1}'",
+    )  # fmt: skip
+    parser.add_argument(
         "--raw", action="store_true",
         help="denoise the mosaics of camera raw files, undeveloped, and write DNGs for any developer",
     )  # fmt: skip

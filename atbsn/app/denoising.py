@@ -14,6 +14,7 @@ from atbsn.engine.inference.photo import best_device, photo_denoiser
 from atbsn.engine.inference.pipeline.run import Result
 from atbsn.engine.inference.pipeline.steps import Read
 from atbsn.engine.inference.pipeline.task import Task
+from atbsn.options.load import parse_yaml
 from atbsn.pictures import read_raw, reader
 from atbsn.pictures.mosaic import CHANNELS
 from atbsn.utils.errors import UserError
@@ -41,7 +42,7 @@ def denoiser_of(arguments: Namespace) -> Denoiser:
     """
     asked = {name: getattr(arguments, name) for name in (*FINISHING, "k", "margin")}
     settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    net = _network(arguments.weights, arguments.raw).to(device(arguments.device))
+    net = _network(arguments.weights, arguments.raw, arguments.network).to(device(arguments.device))
     return photo_denoiser(net, tile=arguments.tile, **settings)
 
 
@@ -75,8 +76,22 @@ def say(result: Result, strength: float) -> None:
         logger.warning("%s: %s", label, warning)
 
 
-def _network(weights: str | None, raw: bool) -> Network:
-    """The network of ``--weights``.
+def named_network(text: str | None) -> str | dict[str, Any] | None:
+    """``--network`` as ``atbsn.load`` takes it: a type, or options in YAML.
+
+    Raises:
+        UserError: neither.
+    """
+    network = None if text is None else parse_yaml(text, "--network")
+    if network is not None and not isinstance(network, str | dict):
+        raise UserError(
+            f"--network {text}: no network; give its type, such as StudentC, or '{{type: StudentC, scale: 1}}'"
+        )
+    return network
+
+
+def _network(weights: str | None, raw: bool, network: str | None) -> Network:
+    """The network of ``--weights``, which is ``network`` if that is named.
 
     Raises:
         UserError: there is none, or it is not for what it is to denoise.
@@ -87,7 +102,7 @@ def _network(weights: str | None, raw: bool) -> Network:
             "--weights, or leave --raw out: then raw files are developed first"
         )
     name = weights or WEIGHTS
-    net = load(name)
+    net = load(name, named_network(network))
     if raw and net.channels != CHANNELS:
         raise UserError(
             f"--weights {name}: a network for {net.channels} channels, but raw data have {CHANNELS}; name "

@@ -162,7 +162,9 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", help="TensorFlow checkpoint prefix, .npz, .pth or .safetensors")
     parser.add_argument("output", help=".pth or .safetensors")
     parser.add_argument(
-        "--network", metavar="YAML", help="of others' files that do not say it, such as '{type: StudentC, scale: 255}'"
+        "--network",
+        metavar="NAME",
+        help="of others' files that do not say it: StudentC, or '{type: StudentC, scale: 1}'",
     )
 
 

@@ -85,7 +85,7 @@ def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     return weights.metadata
 
 
-def load(path: str | Path, network: Mapping[str, Any] | None = None) -> Network:
+def load(path: str | Path, network: str | Mapping[str, Any] | None = None) -> Network:
     """The network in ``path``, in evaluation mode: by the file's metadata, else by the names of its keys.
 
     Networks on [0, 1] and on [0, 255] can have the same keys. Where the file does not say which it is of, both are
@@ -93,7 +93,8 @@ def load(path: str | Path, network: Mapping[str, Any] | None = None) -> Network:
 
     Args:
         path: of the file; or the name of shipped weights, such as ``real``.
-        network: its options, ``{"type": "StudentC", "scale": 255}``, of a file of others that does not say them.
+        network: of a file of others that does not say it, its type, ``"StudentC"``, or its options, ``{"type":
+            "StudentC", "scale": 255}``. What they leave out is told from the shapes.
 
     Raises:
         UserError: the file cannot be read, no registered architecture has such keys, or not those of ``network``.
@@ -101,10 +102,12 @@ def load(path: str | Path, network: Mapping[str, Any] | None = None) -> Network:
     return load_with_metadata(path, network)[0]
 
 
-def load_with_metadata(path: str | Path, network: Mapping[str, Any] | None = None) -> tuple[Network, dict[str, Any]]:
+def load_with_metadata(
+    path: str | Path, network: str | Mapping[str, Any] | None = None
+) -> tuple[Network, dict[str, Any]]:
     """As ``load``, with what the file says about its weights."""
     if network is not None:
-        net = build_arch(dict(network))
+        net = build_arch(_whole_options({"type": network} if isinstance(network, str) else network, path))
         metadata = load_weights(net, path)
         return net.eval(), metadata
     weights = read_weights(path)
@@ -116,6 +119,21 @@ def load_with_metadata(path: str | Path, network: Mapping[str, Any] | None = Non
     net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
     net.trained_patch = weights.metadata.get("patch_size")
     return net.eval(), weights.metadata
+
+
+def _whole_options(given: Mapping[str, Any], path: str | Path) -> dict[str, Any]:
+    """The options of a network that is named, with those that its weights tell where they are not given."""
+    cls = ARCHS.get(given.get("type"))
+    weights = read_weights(path)
+    claimed = weights.metadata.get("network")
+    if isinstance(claimed, dict) and claimed.get("type") == given["type"]:
+        return {**claimed, **given}
+    for part, raw in product(parts_of(weights.params), (True, False)):
+        params = part if raw else cls.convert_state(part)
+        arguments = None if params is None else cls.recognise(_shapes(params))
+        if arguments is not None:
+            return {**arguments, **given}
+    return dict(given)
 
 
 def network_class(path: str | Path) -> type[Network]:

@@ -32,7 +32,7 @@ numpy.savez(sys.argv[2], **{name: reader.get_tensor(name) for name in reader.get
 
 
 def convert(
-    source: str | Path, target: str | Path, network: Mapping[str, Any] | None = None
+    source: str | Path, target: str | Path, network: str | Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Write the weights in ``source`` to ``target``; returns them and their metadata.
 
@@ -43,7 +43,7 @@ def convert(
     Args:
         source: a TensorFlow checkpoint's prefix, its variables as .npz ('/' may be written '__'), or a weight file.
         target: .pth or .safetensors.
-        network: its options, as ``weights.load`` takes them.
+        network: its type or options, as ``weights.load`` takes them.
 
     Raises:
         UserError: ``source`` cannot be read or is no network of ours, or ``target`` is no weight file's name.

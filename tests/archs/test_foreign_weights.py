@@ -4,6 +4,7 @@ import argparse
 import logging
 
 import golden
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -16,8 +17,9 @@ from atbsn.archs.foreign import under_our_names
 from atbsn.archs.lookalikes import likeliest
 from atbsn.archs.sass import LAN
 from atbsn.archs.students import StudentC
-from atbsn.archs.weights import load, load_weights, network_class
+from atbsn.archs.weights import load, load_weights, network_class, save_weights
 from atbsn.engine.convert import convert
+from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
 
 FILES = {
@@ -179,6 +181,36 @@ def test_a_network_that_is_named_is_taken_at_its_word(tmp_path, assets):
             torch.testing.assert_close(net(pictures["x0"]), pictures["y0"], rtol=0, atol=2e-3)
     with pytest.raises(UserError, match="weights of another network"):
         load(tmp_path / "unit.pth", {"type": "NBSN"})
+
+
+def test_a_name_is_enough_and_the_shapes_tell_the_rest(tmp_path, assets):
+    weights, pictures = golden.read(assets, "student_c_width8")
+    torch.save(weights, tmp_path / "bare.pth")
+    for named in ("StudentC", {"type": "StudentC", "scale": 1.0}):
+        net = load(tmp_path / "bare.pth", named)
+        assert net.options["width"] == 8 and net.scale == 1
+        with torch.no_grad():
+            torch.testing.assert_close(net(pictures["x0"]), pictures["y0"], rtol=0, atol=2e-3)
+    save_weights(tmp_path / "told.pth", weights, {"network": {"type": "StudentC", "width": 8, "scale": 255.0}})
+    assert load(tmp_path / "told.pth", "StudentC").scale == 255, "what the file says goes before a default"
+    with pytest.raises(UserError, match="made with scale 255"):
+        load(tmp_path / "told.pth", {"type": "StudentC", "scale": 1.0})
+    with pytest.raises(UserError, match="'StudentD' is not a registered architecture; did you mean 'Student"):
+        load(tmp_path / "bare.pth", "StudentD")
+
+
+def test_the_command_takes_a_network_by_name(command, tmp_path, assets):
+    weights, _ = golden.read(assets, "student_c_width8")
+    torch.save(weights, tmp_path / "bare.pth")
+    write_picture(tmp_path / "a.png", Picture(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)))
+    made = []
+    for named in ("StudentC", "{type: StudentC, scale: 255}"):
+        status, said = command("denoise", "a.png", "--overwrite", "--weights", "bare.pth", "--network", named)
+        assert status == 0, said
+        made.append(read_picture("a_clean.png").rgb)
+    assert not np.array_equal(*made)
+    status, said = command("denoise", "a.png", "--overwrite", "--weights", "bare.pth", "--network", "3")
+    assert status == 2 and "--network 3: no network" in said
 
 
 def test_aprrds_teacher_and_atbsn_look_alike():
