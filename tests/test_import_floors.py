@@ -23,6 +23,7 @@ FLOORS = {
     "atbsn.noise": 2,
     "atbsn.models": 3,
     "atbsn.engine": 4,
+    "atbsn.integrations": 4,
     "atbsn": 4,  # the public surface: names up to the engine's, handed out when they are asked for
     "atbsn.app": 5,
     "atbsn.__main__": 5,
@@ -37,7 +38,7 @@ ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.trai
 
 OPTIONAL = {
     "bm3d", "h5py", "lmdb", "lpips", "matplotlib", "onnx", "onnxruntime",
-    "openvino", "pillow_heif", "rawpy", "submitit", "tensorflow", "torchmetrics", "wandb", "zarr",
+    "openvino", "pillow_heif", "rawpy", "spandrel", "submitit", "tensorflow", "torchmetrics", "wandb", "zarr",
 }  # fmt: skip
 
 

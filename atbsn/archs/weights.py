@@ -111,6 +111,15 @@ def load_with_metadata(
         metadata = load_weights(net, path)
         return net.eval(), metadata
     weights = read_weights(path)
+    return network_of(weights, path), weights.metadata
+
+
+def network_of(weights: Weights, path: str | Path) -> Network:
+    """The network that ``weights`` belong to, with them in it: as ``load``.
+
+    Args:
+        path: where they are from, for messages.
+    """
     options, params = _identify(weights, path)
     with torch.device("meta"), _NoInitialValues():  # shapes alone: a damaged file may claim any width
         _check_fit(_build_claimed(options, path), params, path)
@@ -118,7 +127,21 @@ def load_with_metadata(
     net.load_state_dict(params)
     net.denoise_settings = _denoise_settings(type(net), weights.metadata, path)
     net.trained_patch = weights.metadata.get("patch_size")
-    return net.eval(), weights.metadata
+    return net.eval()
+
+
+def fits(net_class: type[Network], params: dict[str, Tensor]) -> bool:
+    """Whether ``params`` are all of what a ``net_class`` has, and nothing else, under our names or its authors'."""
+    params = net_class.convert_state(params) or params
+    arguments = net_class.recognise(_shapes(params))
+    if arguments is None:
+        return False
+    try:
+        with torch.device("meta"), _NoInitialValues():
+            own = build_arch({"type": net_class.__name__, **arguments}).state_dict()
+    except (ValueError, TypeError, OverflowError, RuntimeError):
+        return False
+    return _shapes(own) == _shapes(params)
 
 
 def _whole_options(given: Mapping[str, Any], path: str | Path) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""What makes the libraries of other programs open our files."""
