@@ -37,7 +37,7 @@ ROOMS = ("atbsn.engine.inference", "atbsn.engine.evaluation", "atbsn.engine.trai
 """Of floor 4: a room imports from those before it, and from modules beside them that import from no later one."""
 
 OPTIONAL = {
-    "bm3d", "h5py", "lmdb", "lpips", "matplotlib", "onnx", "onnxruntime",
+    "bm3d", "h5py", "huggingface_hub", "lmdb", "lpips", "matplotlib", "onnx", "onnxruntime",
     "openvino", "pillow_heif", "rawpy", "spandrel", "submitit", "tensorflow", "torchmetrics", "wandb", "zarr",
 }  # fmt: skip
 

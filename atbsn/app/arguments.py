@@ -329,7 +329,7 @@ COMMANDS = {
         project.add_convert, plain=True, about=project.CONVERT,
     ),
     "export": Command(
-        "export a network for other programs: ONNX, darktable",
+        "export a network for other programs: ONNX, darktable, the Hugging Face hub",
         project.add_export, plain=True, about=project.EXPORT,
     ),
     "options": Command(

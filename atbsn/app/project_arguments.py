@@ -58,11 +58,12 @@ averaged weights ('params_ema'), these are kept. Metadata stay; the network's ty
 EXPORT = """\
   atbsn export experiments/distill_atbsn/models/net_latest.pth student_c.onnx
   atbsn export real --to darktable               denoise-atbsn-real.dtmodel, for darktable's neural restore
+  atbsn export mine.pth --to hub                 atbsn-mine/, for the Hugging Face hub: weights and a model card
 
-Any network that takes one pass: students, PhotoNet, plain UNets, and C-BSN as it denoises (its statistics and padding
-included). Input 'noisy' and output 'denoised' are (B, 3, H, W), RGB, float32 in [0, 255], the output not clipped. The
-file is compared with the network in ONNX Runtime on several sizes before it gets its name. Needs the extra [onnx].
-docs/integrations.md says where each goes.
+As ONNX any network that takes one pass: students, PhotoNet, plain UNets, and C-BSN as it denoises (its statistics and
+padding included). Input 'noisy' and output 'denoised' are (B, 3, H, W), RGB, float32 in [0, 255], the output not
+clipped. The file is compared with the network in ONNX Runtime on several sizes before it gets its name. Needs the extra
+[onnx]. To the hub any network. docs/integrations.md says where each goes.
 """
 OPTIONS = """\
   atbsn options list                          methods, data, trainings, sweeps
@@ -169,12 +170,12 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
 
 
 def add_export(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", type=Path, help="the weight file of a network that takes one pass, or shipped ones")
+    parser.add_argument("weights", help="shipped weights by name, a weight file, or weights of the hub")
     parser.add_argument(
-        "output", type=Path, nargs="?", help="the file to write (default: named after the weights, in this folder)"
+        "output", type=Path, nargs="?", help="what to write (default: named after the weights, in this folder)"
     )
     parser.add_argument(
-        "--to", choices=("onnx", "darktable"), default="onnx", help="the program that it is for (default: %(default)s)"
+        "--to", choices=("onnx", "darktable", "hub"), default="onnx", help="what it is for (default: %(default)s)"
     )
     parser.add_argument(
         "--half", action="store_true", help="the weights as numbers of 16 bits: half the file, and the same speed"

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from atbsn.archs.hub import fetch_from_hub, is_hub_name
 from atbsn.options import option_files
 from atbsn.utils.errors import UserError
 
@@ -19,7 +20,9 @@ def shipped_weights() -> dict[str, Path]:
 
 
 def find_weights(name: str | Path) -> Path:
-    """The weight file ``name``: a path, or the name of shipped weights. A file of that name here comes first.
+    """The weight file ``name``: a path, the name of shipped weights, or one of the hub (``hf:owner/name@revision``).
+
+    A file of that name here comes first.
 
     Raises:
         UserError: there is no such file; it says what there is, or which command makes it.
@@ -27,6 +30,8 @@ def find_weights(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
+    if is_hub_name(name):
+        return fetch_from_hub(name)
     if len(path.parts) == 1 and not path.suffix:
         known = shipped_weights()
         if path.name in known:

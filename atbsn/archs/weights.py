@@ -49,7 +49,7 @@ def read_weights(path: str | Path) -> Weights:
     ``bsn.*`` (of which the student's part is taken).
 
     Args:
-        path: of the file, or the name of shipped weights. Numbers of 16 bits become float32.
+        path: as in ``load``. Numbers of 16 bits become float32.
 
     Raises:
         UserError: the file is missing, damaged, or holds anything but tensors by name, or numbers that are not finite.
@@ -92,7 +92,8 @@ def load(path: str | Path, network: str | Mapping[str, Any] | None = None) -> Ne
     tried on a noisy picture, the better one is taken, and that is said.
 
     Args:
-        path: of the file; or the name of shipped weights, such as ``real``.
+        path: of the file; or the name of shipped weights, such as ``real``; or of weights on the Hugging Face hub,
+            ``hf:owner/name@revision`` (extra ``[hub]``).
         network: of a file of others that does not say it, its type, ``"StudentC"``, or its options, ``{"type":
             "StudentC", "scale": 255}``. What they leave out is told from the shapes.
 

@@ -5,21 +5,37 @@ from pathlib import Path
 from typing import Any
 
 from atbsn.archs.base import Network
+from atbsn.archs.hub import WEIGHTS, is_hub_name, parse_hub_name
 from atbsn.archs.weights import load_with_metadata
-from atbsn.engine.export import darktable, onnx_file
+from atbsn.engine.export import darktable, hub, onnx_file
 from atbsn.engine.export.graph import SIZES
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 
 def main(arguments: Namespace) -> None:
-    name = Path(arguments.weights).stem
+    name = _name(arguments.weights)
     net, metadata = load_with_metadata(arguments.weights)
-    if arguments.to == "darktable":
+    if arguments.to == "hub":
+        _to_hub(net, arguments.output or Path(f"atbsn-{name}"), metadata, name)
+    elif arguments.to == "darktable":
         path = arguments.output or Path(darktable.model_id(name) + darktable.SUFFIX)
         _to_darktable(net, path, metadata, arguments.half)
     else:
         _to_onnx(net, arguments.output or Path(f"{name}.onnx"), metadata, arguments.half)
+
+
+def _name(weights: str) -> str:
+    """What weights are called: ``real``, ``net_latest`` of a file, the repository's name of one of the hub."""
+    return parse_hub_name(weights).repository.split("/")[1] if is_hub_name(weights) else Path(weights).stem
+
+
+def _to_hub(net: Network, folder: Path, metadata: dict[str, Any], name: str) -> None:
+    checksum = hub.export(net, folder, metadata, name)
+    logger.info("%s: %s, its description and a model card (sha256 %s)", folder, WEIGHTS, checksum)
+    if "terms" not in metadata:
+        logger.info("write in %s under which terms the weights are: license: ... in its first lines", folder / hub.CARD)
+    logger.info("hf upload OWNER/%s %s uploads it", folder.name, folder)
 
 
 def _to_onnx(net: Network, path: Path, metadata: dict[str, Any], half: bool) -> None:
