@@ -107,6 +107,8 @@ def test_the_brush_leaves_alone_what_it_paints(driver, painter, tmp_path):
     assert_shown(driver, expected)
     assert np.array_equal(pixels(driver, "loupe-after"), pixels(driver, "after"))
     assert find(driver, "#left-alone").is_displayed()
+    red = pixels(driver, "left-alone")
+    assert red[45, 28:57].all() and not red[:25].any()
 
     find(driver, "#download").click()
     target = driver.downloads / "night_clean.png"
@@ -153,6 +155,23 @@ def test_a_gradient_falls_off_along_the_drag(driver, painter):
     assert not row[:34].any() and (row[106:] == 255).all()
     assert (np.diff(row) >= 0).all() and abs(row[70] - 128) < 6
     assert np.array_equal(painter.mask()[10], painter.mask()[80])
+
+
+def test_what_a_stroke_paints_is_what_is_painted_anew(driver, painter):
+    """Of a stroke only the part that it changes is painted."""
+    painter.choose("brush", size=20, amount=0)
+    painter.drag((0.2, 0.3), (0.3, 0.9))
+    painter.choose("brush", size=10, amount=0.7)
+    painter.drag((0.1, 0.8), (0.45, 0.4), (0.02, 0.02), (0.9, 0.9))
+    painter.mask()
+    canvases = ("after", "left-alone", "loupe-after")
+    before = [pixels(driver, canvas) for canvas in canvases]
+    painter.choose("loupe")
+    wait(driver, lambda: not find(driver, "#left-alone").is_displayed())
+    painter.choose("brush")
+    wait(driver, lambda: find(driver, "#left-alone").is_displayed())
+    for canvas, painted in zip(canvases, before, strict=True):
+        assert np.array_equal(pixels(driver, canvas), painted), canvas
 
 
 def test_the_loupe_is_painted_on_too(driver, painter):

@@ -22,7 +22,7 @@ export class Mask {
     this.layer = new Float32Array(this.values.length);
   }
 
-  // A disc moved from one point to another, in pixels; its outer half fades out.
+  // A disc moved from one point to another, in pixels; its outer half fades out. Gives the area that it may change.
   brush([x0, y0], [x1, y1], radius, amount) {
     const [dx, dy] = [x1 - x0, y1 - y0];
     const length = dx * dx + dy * dy;
@@ -38,6 +38,7 @@ export class Mask {
         this.lay(y * this.width + x, Math.min(1, 2 - (2 * distance) / radius), amount);
       }
     }
+    return [left, top, Math.max(0, right - left), Math.max(0, bottom - top)];
   }
 
   // In whole before the first point, not at all beyond the second.

@@ -19,7 +19,7 @@ const { pictures } = state;
 const stage = new Stage($("stage"), (centre) => loupe.move(centre));
 const loupe = new Loupe($("loupe"), settings.settings, fail, (area) => stage.mark(area));
 const views = new Views(stage, loupe);
-const regions = new Regions($("regions"), choseTool, () => views.repaint());
+const regions = new Regions($("regions"), choseTool, (area) => views.repaint(area));
 const downloads = new Downloads(regions, () => enable());
 const adaptation = new Adaptation(() => state.current && views.refresh());
 loupe.onready = () => views.repaint();

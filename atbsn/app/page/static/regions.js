@@ -6,7 +6,7 @@ import { Mask } from "./mask.js";
 import { announce, fail } from "./messages.js";
 
 export class Regions {
-  // `onTool` is told which tool is chosen, null for the loupe; `onPaint` that the mask has changed.
+  // `onTool` is told which tool is chosen, null for the loupe; `onPaint` what part of the mask has changed, null: all.
   constructor(section, onTool, onPaint) {
     this.section = section;
     this.onTool = onTool;
@@ -68,7 +68,10 @@ export class Regions {
       this.picture = null;
       return;
     }
-    this.picture.mask ??= new Mask(...this.picture.view);
+    if (this.picture.mask === null) {
+      this.picture.mask = new Mask(...this.picture.view);
+      this.onPaint(null);
+    }
     this.picture.mask.begin();
     this.start = this.last = this.pixel(point);
     this.move(point);
@@ -79,10 +82,11 @@ export class Regions {
     const { mask } = this.picture;
     const at = this.pixel(point);
     const amount = Number($("amount").value);
+    let area = null;
     if (this.kind === "gradient") mask.gradient(this.start, at, amount);
-    else mask.brush(this.last, at, (this.diameter / 2) * Math.max(mask.width, mask.height), amount);
+    else area = mask.brush(this.last, at, (this.diameter / 2) * Math.max(mask.width, mask.height), amount);
     this.last = at;
-    this.onPaint();
+    this.onPaint(area);
   }
 
   end() {
@@ -114,7 +118,7 @@ export class Regions {
     const picture = state.current;
     picture.mask ??= new Mask(...picture.view);
     action(picture.mask);
-    this.onPaint();
+    this.onPaint(null);
     this.save(picture);
     announce(said);
   }

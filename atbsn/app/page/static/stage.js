@@ -51,13 +51,21 @@ export class Stage {
     this.mark(this.area);
   }
 
-  paint(noisy, clean, strengths, mask) {
+  // `area` is what has changed of the mask since it was painted the last time; null: all may have changed.
+  paint(noisy, clean, strengths, mask, area = null) {
     const [width, height] = this.picture.view;
     const all = [0, 0, width, height];
+    this.left.hidden = this.tool === null || !mask;
+    if (this.painted === noisy && area !== null) {
+      if (area[2] === 0 || area[3] === 0) return; // beside the picture
+      const values = mask.part(area, { width, height });
+      paint(this.after, noisy, clean, strengths, width, area, values, area);
+      if (!this.left.hidden) shade(this.left, values, area[2], area[3], area);
+      return;
+    }
     if (this.painted !== noisy) paint(this.before, noisy, null, [0, 0], width, all);
     this.painted = noisy;
     paint(this.after, noisy, clean, strengths, width, all, mask?.values);
-    this.left.hidden = this.tool === null || !mask;
     if (!this.left.hidden) shade(this.left, mask.values, width, height);
   }
 

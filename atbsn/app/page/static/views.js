@@ -11,6 +11,7 @@ export class Views {
     this.stage = stage;
     this.loupe = loupe;
     this.isAsked = false;
+    this.changed = null; // of the mask, since it was painted
     this.reading = 0; // files that are being handed in, of which the page speaks meanwhile
   }
 
@@ -51,14 +52,16 @@ export class Views {
     }
   }
 
-  repaint() {
+  // `area` as for the stage.
+  repaint(area = null) {
+    this.changed = this.isAsked ? around(this.changed, area) : area;
     if (this.isAsked) return;
     this.isAsked = true;
     requestAnimationFrame(() => {
       this.isAsked = false;
       const picture = state.current;
       if (picture === null) return;
-      this.stage.paint(picture.noisy, picture.cleans.get(holeName()) ?? null, blend(), picture.mask);
+      this.stage.paint(picture.noisy, picture.cleans.get(holeName()) ?? null, blend(), picture.mask, this.changed);
       this.loupe.paint(holeName(), blend(), picture.mask);
       const done = picture.of === JSON.stringify(settings()) && picture.cleans.has(holeName());
       document.body.dataset.shown = done ? `${picture.id} ${shown()}` : "";
@@ -86,6 +89,15 @@ export class Views {
       $("noise").hidden = false;
     }
   }
+}
+
+// The smallest area that holds both; null is all there is.
+function around(one, other) {
+  if (one === null || other === null) return null;
+  const [left, top] = [Math.min(one[0], other[0]), Math.min(one[1], other[1])];
+  const right = Math.max(one[0] + one[2], other[0] + other[2]);
+  const bottom = Math.max(one[1] + one[3], other[1] + other[3]);
+  return [left, top, right - left, bottom - top];
 }
 
 const ready = () => `Ready: drag the divider, move the slider${state.about.holes.length ? "s" : ""}.`;
