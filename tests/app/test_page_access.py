@@ -24,7 +24,7 @@ def driver(tmp_path_factory):
 @pytest.fixture
 def opened(server, driver, tmp_path):
     """The page with two pictures in it."""
-    open_page(driver, server[0], *(write_photo(tmp_path / name, 900, 1400) for name in ("a.png", "b.png")))
+    open_page(driver, server[0], *(write_photo(tmp_path / name, 400, 1270) for name in ("a.png", "b.png")))
 
 
 def said(driver):

@@ -56,7 +56,7 @@ def remove_leftovers() -> int:
         shutil.rmtree(folder, ignore_errors=True)
         removed += not folder.exists()
     if removed:
-        logger.info("Deleted what was handed in to %d pages whose server was killed.", removed)
+        logger.info("Deleted what was handed in to servers that were killed (%d).", removed)
     return removed
 
 
