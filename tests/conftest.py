@@ -67,14 +67,16 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable:
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int | str, str]]:
     """``command("train", "-opt", ...)``: run ``atbsn train``, in an empty folder, in this process.
 
     A name that ends with .py is a script of the repository. Gives the exit status and what was printed.
     """
     monkeypatch.chdir(tmp_path)
 
-    def run(name: str, *arguments: object) -> tuple[int, str]:
+    def run(name: str, *arguments: object) -> tuple[int | str, str]:
         is_script = name.endswith(".py")
         monkeypatch.setattr(sys, "argv", [*([name] if is_script else ["atbsn", name]), *map(str, arguments)])
         with pytest.raises(SystemExit) as ending:

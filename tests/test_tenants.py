@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from methods import built, method
+from helpers.methods import built, method
 from torch import nn
 from torch.utils.data import default_collate
 

@@ -7,14 +7,12 @@ import sys
 import time
 
 import pytest
+from helpers.photos import NETWORK, tiny
+from helpers.scenes import scene, taken
 from PIL import Image
-from scenes import scene, taken
-from test_denoise import NETWORK, atbsn, tiny
 
 from atbsn.archs.weights import read_weights, save_weights
 from atbsn.pictures import Picture, picture_size, write_picture
-
-__all__ = ["atbsn"]
 
 
 def test_the_command_ends_by_a_signal_with_usable_weights(tmp_path, repository):

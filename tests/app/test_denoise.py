@@ -2,16 +2,15 @@
 
 import os
 import re
-import sys
 
 import numpy as np
 import pytest
 import tifffile
 import torch
-from raw_files import linear, write_dng
+from helpers.photos import NETWORK, noise, tiny
+from helpers.raw_files import linear, write_dng
 
 from atbsn.app.before_after import Look, compare_before_after
-from atbsn.app.main import run
 from atbsn.app.sheet import choose_crops, cut, sheet_of
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
@@ -22,36 +21,6 @@ from atbsn.engine.inference.pipeline.progress import Progress
 from atbsn.noise.level import noise_level
 from atbsn.pictures import Picture, from_tensor, picture_size, read_picture, read_raw, to_tensor, write_picture
 from atbsn.utils.errors import UserError
-
-NETWORK = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
-
-
-def tiny(seed=0):
-    """A small network that changes its input."""
-    torch.manual_seed(seed)
-    net = build_arch(NETWORK).eval()
-    torch.nn.init.normal_(net.tail.weight, std=0.02)
-    return net
-
-
-def noise(*shape, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-@pytest.fixture
-def atbsn(monkeypatch, capsys, tmp_path):
-    """``atbsn("denoise", ...)``: its exit status and what it says, in an empty folder with ``tiny.pth``."""
-    monkeypatch.chdir(tmp_path)
-    save_weights("tiny.pth", tiny().state_dict(), {"network": NETWORK})
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["atbsn", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            run()
-        captured = capsys.readouterr()
-        return ending.value.code or 0, captured.out + captured.err
-
-    return call
 
 
 def test_a_folder_with_a_bad_file(atbsn, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_denoise import NETWORK, tiny
+from helpers.photos import NETWORK, tiny
 
 from atbsn.archs.weights import save_weights
 from atbsn.engine.training.state import load_state

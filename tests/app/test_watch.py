@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_denoise import NETWORK, noise, tiny
+from helpers.photos import NETWORK, noise, tiny
 
 from atbsn.archs.weights import save_weights
 from atbsn.engine.inference.pipeline import arrivals

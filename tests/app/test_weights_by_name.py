@@ -5,14 +5,12 @@ import json
 
 import pytest
 import torch
-from test_denoise import NETWORK, atbsn, tiny
+from helpers.photos import NETWORK, tiny
 
 import atbsn as package
 from atbsn.archs import build_arch, shipped
 from atbsn.archs.weights import read_weights, save_weights
 from atbsn.utils.errors import UserError
-
-__all__ = ["atbsn"]
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from golden import influence
+from helpers.networks import influence, picture
 from torch import Tensor
 
 from atbsn.archs import build_arch
@@ -16,10 +16,6 @@ OPTIONS = {"type": "AMSNet", "width": 4, "num_blocks": [1, 2, 1, 1], "num_refine
 def build() -> AMSNet:
     torch.manual_seed(0)
     return build_arch(OPTIONS).double().eval()
-
-
-def picture(*size: int, batch: int = 1) -> Tensor:
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
 
 
 def half_of(x: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """AP-BSN's and SDAP's networks: the authors' outputs, what a pixel sees, and pictures of any size."""
 
-import golden
 import pytest
 import torch
+from helpers import golden
+from helpers.networks import picture
 from torch import Tensor
 
 from atbsn.archs import build_arch
@@ -28,10 +29,6 @@ def small(kind: type, width: int = 4) -> APBSN | SDAP:
     """In float64, with biases large enough that few ReLUs are dead."""
     torch.manual_seed(0)
     return kind(width).double().eval()
-
-
-def picture(*size: int, batch: int = 1) -> Tensor:
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
 
 
 def close(output: Tensor, expected: Tensor, atol: float) -> None:

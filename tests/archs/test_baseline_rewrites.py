@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from helpers.networks import pair, picture
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from atbsn.archs import build_arch
@@ -21,22 +21,9 @@ CASES = {
 }
 
 
-def picture(*size: int, batch: int = 1) -> Tensor:
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
-
-
-def pair(name: str, **arguments) -> tuple[nn.Module, nn.Module]:
-    """A network of ours and the plain one, with the same weights, in double precision."""
-    torch.manual_seed(0)
-    ours = build_arch({"type": name, **arguments}).double()
-    plain = getattr(naive, name)(**arguments).double()
-    plain.load_state_dict(ours.state_dict())
-    return ours, plain
-
-
 @torch.no_grad()
 def test_apbsn():
-    ours, plain = pair("APBSN", width=4)
+    ours, plain = pair(naive, "APBSN", width=4)
     x = picture(40, 60, batch=2)
     for stride in (1, 2, 5):
         torch.testing.assert_close(ours(x, pd=stride), plain(x, pd=stride))
@@ -46,7 +33,7 @@ def test_apbsn():
 
 @torch.no_grad()
 def test_sdap():
-    ours, plain = pair("SDAP", width=4)
+    ours, plain = pair(naive, "SDAP", width=4)
     x = picture(40, 60, batch=2)
     torch.testing.assert_close(ours.denoise(x, enhance=True), plain.denoise(x))
 
@@ -55,7 +42,7 @@ def test_sdap():
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
 def test_unet(variant, memory_format):
-    ours, plain = pair("UNet", variant=variant, width=4)
+    ours, plain = pair(naive, "UNet", variant=variant, width=4)
     x = picture(32, 96, batch=2)
     y = x.contiguous(memory_format=memory_format)
     ours = ours.to(memory_format=memory_format)
@@ -65,10 +52,10 @@ def test_unet(variant, memory_format):
 
 def test_losses_without_chance():
     x = picture(32, 32)
-    ours, plain = pair("APBSN", width=4)
+    ours, plain = pair(naive, "APBSN", width=4)
     whole, start = picture(40, 60), torch.tensor(0.0)
     torch.testing.assert_close(APBSNModel(ours)({"noisy": whole}, start)["loss"], naive.apbsn_loss(plain, whole))
-    ours, plain = pair("UNet", variant="b2u", width=4)
+    ours, plain = pair(naive, "UNet", variant="b2u", width=4)
     loss = Blind2UnblindModel(ours)({"noisy": x}, start)["loss"]
     torch.testing.assert_close(loss, naive.blind2unblind_loss(plain, x))
 
@@ -77,13 +64,13 @@ def test_losses_on_average():
     """SDAP's permutations and N2N's pairs: the plain losses have the same mean over draws."""
     torch.manual_seed(0)
     x = picture(20, 20)
-    ours, plain = pair("SDAP", width=2, num_modules=1)
+    ours, plain = pair(naive, "SDAP", width=2, num_modules=1)
     plain_losses = torch.stack([naive.sdap_loss(plain, x).detach() for _ in range(30)])
     model = SDAPModel(ours)
     losses = torch.stack([model({"noisy": x}, torch.tensor(0.0))["loss"].detach() for _ in range(30)])
     assert abs(losses.mean() - plain_losses.mean()) < 4 * (losses.var() / 15).sqrt()
 
-    ours, plain = pair("UNet", variant="n2n", width=2)
+    ours, plain = pair(naive, "UNet", variant="n2n", width=2)
     x = picture(64, 64)
     plain_losses = torch.stack([naive.neighbor2neighbor_loss(plain, x).detach() for _ in range(30)])
     model = Neighbor2NeighborModel(ours)

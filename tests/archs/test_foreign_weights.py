@@ -3,11 +3,11 @@
 import argparse
 import logging
 
-import golden
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import golden
 from safetensors.torch import save_file
 
 import atbsn

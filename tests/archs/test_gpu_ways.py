@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from methods import built
-from recording import Operators
+from helpers.methods import built
+from helpers.recording import Operators
 from torch import nn
 
 from atbsn.archs import build_arch, cbsn, dbsn

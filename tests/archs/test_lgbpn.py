@@ -1,6 +1,7 @@
 import pytest
 import torch
-from golden import fill_by_formula, gradient_norm, influence, load_reference
+from helpers import golden
+from helpers.networks import assert_draws_are_those_of_the_generator, gradient_norm, influence, picture
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,10 +18,6 @@ def build(**arguments) -> LGBPN:
     return LGBPN(**{**small, **arguments}).eval()
 
 
-def picture(*size: int, batch: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=dtype) * 255
-
-
 # --- the published network ---------------------------------------------------------------------------------
 
 
@@ -32,49 +29,49 @@ def net(assets) -> LGBPN:
 
 
 def test_meets_the_authors_outputs_and_gradients(net, assets):
-    golden = load_reference(assets, "lgbpn_width16")
-    check(net, golden, PRESETS)
+    expected = golden.read_double(assets, "lgbpn_width16")
+    check(net, expected, PRESETS)
     for name in ("tail.6.weight", "branch2.body.encoder_level1.0.attn.temperature"):
         gradient = net.get_parameter(name).grad
-        torch.testing.assert_close(gradient, golden[f"grad.bsn.{name}"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(gradient, expected[f"grad.bsn.{name}"], rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
 def test_meets_the_authors_masked_convolutions(net, assets):
-    golden = load_reference(assets, "lgbpn_width16")
+    expected = golden.read_double(assets, "lgbpn_width16")
     for name, conv, kernel in (
         ("local", net.branch1.Maskconv, "local_kernel"),
         ("global", net.branch2.Maskconv, "global_kernel"),
     ):
         test, refine = getattr(TEST["sidd"], kernel), getattr(REFINE["sidd"], kernel)
         for which, scale in (("train", 1.0), ("test_sidd", test), ("refine_sidd", refine)):
-            output = conv(golden["head"], scale)[:, :4]
-            torch.testing.assert_close(output, golden[f"{name}_maskconv_{which}"], rtol=0, atol=5e-5)
+            output = conv(expected["head"], scale)[:, :4]
+            torch.testing.assert_close(output, expected[f"{name}_maskconv_{which}"], rtol=0, atol=5e-5)
 
 
 @pytest.mark.long
 def test_meets_the_authors_outputs_at_full_width(shared):
     net = LGBPN()
-    fill_by_formula(net, shared / "golden", "lgbpn_full", prefix="bsn.")
-    check(net.double(), load_reference(shared / "golden", "lgbpn_full"), PRESETS)
+    golden.fill(net, shared / "golden", "lgbpn_full", prefix="bsn.")
+    check(net.double(), golden.read_double(shared / "golden", "lgbpn_full"), PRESETS)
 
 
-def check(net: LGBPN, golden: dict[str, Tensor], presets: tuple[str, ...]) -> None:
-    x = golden["x"]
+def check(net: LGBPN, expected: dict[str, Tensor], presets: tuple[str, ...]) -> None:
+    x = expected["x"]
     for preset in presets:
         with torch.no_grad():
             once = net.denoise(x, preset=preset, refine=0)
-            refined = net.refine(x, once, golden["r3_mask"], preset=preset)
-            whole = net.refine(x, x, torch.zeros_like(golden["r3_mask"][:1]), preset=preset)
-            torch.testing.assert_close(once, golden[f"y_test_{preset}"], rtol=0, atol=5e-5)
-            torch.testing.assert_close(whole, golden[f"y_refine_{preset}"], rtol=0, atol=5e-5)
-            torch.testing.assert_close(refined, golden[f"y_r3_{preset}"], rtol=0, atol=5e-5)
-    output = net(golden["x_train"])
-    torch.testing.assert_close(output, golden["y_train"], rtol=0, atol=5e-5)
-    loss = (output - golden["x_train"]).abs().mean()
+            refined = net.refine(x, once, expected["r3_mask"], preset=preset)
+            whole = net.refine(x, x, torch.zeros_like(expected["r3_mask"][:1]), preset=preset)
+            torch.testing.assert_close(once, expected[f"y_test_{preset}"], rtol=0, atol=5e-5)
+            torch.testing.assert_close(whole, expected[f"y_refine_{preset}"], rtol=0, atol=5e-5)
+            torch.testing.assert_close(refined, expected[f"y_r3_{preset}"], rtol=0, atol=5e-5)
+    output = net(expected["x_train"])
+    torch.testing.assert_close(output, expected["y_train"], rtol=0, atol=5e-5)
+    loss = (output - expected["x_train"]).abs().mean()
     loss.backward()
-    assert loss.item() == pytest.approx(golden["loss"].item(), rel=1e-6)
-    assert gradient_norm(net) == pytest.approx(golden["grad_norm"].item(), rel=1e-5)
+    assert loss.item() == pytest.approx(expected["loss"].item(), rel=1e-6)
+    assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
 
 
 def test_number_of_parameters():
@@ -210,21 +207,9 @@ def test_a_picture_can_be_denoised_through_the_hole_of_the_training():
     assert not torch.equal(net.denoise(x, preset="sidd", refine=0), net(x))
 
 
-@torch.no_grad()
 def test_the_same_draws_give_the_same_picture():
-    net, x = build().double(), picture(32, 36)
-    first = net.denoise(x, refine=2)
-    assert torch.equal(first, net.denoise(x, refine=2))
-    assert torch.equal(first, net.denoise(x, refine=2, generator=torch.Generator().manual_seed(0)))
-    assert not torch.equal(first, net.denoise(x, refine=2, generator=torch.Generator().manual_seed(1)))
-    laid = []
-
-    def whole(function, image):
-        laid.append(image.shape)
-        return function(image)
-
-    assert torch.equal(first, net.denoise(x, whole, refine=2))
-    assert laid == [x.shape, (1, 3, 36, 40), (1, 3, 36, 40)]
+    x = picture(32, 36)
+    assert_draws_are_those_of_the_generator(build().double(), x, [x.shape, (1, 3, 36, 40), (1, 3, 36, 40)])
 
 
 def test_training_is_one_graph_in_bfloat16():

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from golden import fill_by_formula, gradient_norm, load_reference
+from helpers import golden
+from helpers.networks import gradient_norm
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,40 +17,40 @@ def loaded(net, assets, stem):
 
 
 @torch.no_grad()
-def check_outputs(net: NBSN, golden: dict[str, Tensor]) -> None:
+def check_outputs(net: NBSN, expected: dict[str, Tensor]) -> None:
     for x, y in (("x", "y"), ("x_rect", "y_rect")):
-        torch.testing.assert_close(net(255 * golden[x]) / 255, golden[y], rtol=0, atol=1e-6)
+        torch.testing.assert_close(net(255 * expected[x]) / 255, expected[y], rtol=0, atol=1e-6)
 
 
 def test_meets_the_authors_outputs(assets):
-    check_outputs(loaded(NBSN(8), assets, "nbsn102_width8"), load_reference(assets, "nbsn102_width8"))
+    check_outputs(loaded(NBSN(8), assets, "nbsn102_width8"), golden.read_double(assets, "nbsn102_width8"))
 
 
 def test_meets_the_authors_outputs_at_full_width(shared):
     net = NBSN()
-    fill_by_formula(net, shared / "golden", "nbsn102_full")
-    check_outputs(net.double(), load_reference(shared / "golden", "nbsn102_full"))
+    golden.fill(net, shared / "golden", "nbsn102_full")
+    check_outputs(net.double(), golden.read_double(shared / "golden", "nbsn102_full"))
 
 
 def test_meets_the_authors_recharged_distillation(assets):
     net, teacher = loaded(NBSN(8), assets, "nbsn102_width8"), loaded(TMBSN(8, 2), assets, "tmbsn_width8")
-    golden = load_reference(assets, "nbsn102_width8")
-    noisy = 255 * golden["x"]
+    expected = golden.read_double(assets, "nbsn102_width8")
+    noisy = 255 * expected["x"]
     with torch.no_grad():
         targets = teacher.denoise_family(noisy, (2, 3, 4, 5, 6))
     for k, target in zip((2, 3, 4, 5, 6), targets, strict=True):
-        torch.testing.assert_close(target / 255, golden[f"teacher_s{k}"], rtol=0, atol=1e-6)
-    recharged = recharge(targets, noisy, golden["recharge_index"])
-    torch.testing.assert_close(recharged[0] / 255, golden["recharged_s2"], rtol=0, atol=1e-6)
+        torch.testing.assert_close(target / 255, expected[f"teacher_s{k}"], rtol=0, atol=1e-6)
+    recharged = recharge(targets, noisy, expected["recharge_index"])
+    torch.testing.assert_close(recharged[0] / 255, expected["recharged_s2"], rtol=0, atol=1e-6)
     output = net(noisy)
     plain = sum(F.l1_loss(output, target) for target in targets) / 255
     loss = sum(F.l1_loss(output, target) for target in recharged) / 255
     loss.backward()
-    assert plain.item() == pytest.approx(golden["loss_plain"].item(), rel=1e-6)
-    assert loss.item() == pytest.approx(golden["loss_recharged"].item(), rel=1e-6)
-    assert gradient_norm(net) == pytest.approx(golden["grad_norm"].item(), rel=1e-5)
+    assert plain.item() == pytest.approx(expected["loss_plain"].item(), rel=1e-6)
+    assert loss.item() == pytest.approx(expected["loss_recharged"].item(), rel=1e-6)
+    assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
     for name in ("dec1_1.weight", "enc1.conv.weight"):
-        torch.testing.assert_close(net.get_parameter(name).grad, golden[f"grad.{name}"], rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(net.get_parameter(name).grad, expected[f"grad.{name}"], rtol=1e-5, atol=1e-8)
 
 
 def test_number_of_parameters():

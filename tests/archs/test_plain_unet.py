@@ -1,8 +1,8 @@
 """The plain UNets of Neighbor2Neighbor, Blind2Unblind and SASS: the authors' outputs, sizes and names."""
 
-import golden
 import pytest
 import torch
+from helpers import golden
 from torch import Tensor
 
 from atbsn.archs import build_arch

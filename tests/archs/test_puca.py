@@ -1,6 +1,7 @@
 import pytest
 import torch
-from golden import fill_by_formula, gradient_norm, influence, load_reference
+from helpers import golden
+from helpers.networks import assert_draws_are_those_of_the_generator, gradient_norm, influence, picture
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -12,44 +13,40 @@ def build(width: int = 4) -> PUCA:
     return PUCA(width, enc_blocks=(1, 2), middle_blocks=1, dec_blocks=(2, 1)).eval()
 
 
-def picture(*size: int, batch: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=dtype) * 255
-
-
 # --- the published network ---------------------------------------------------------------------------------
 
 
 def test_meets_the_authors_outputs_and_gradients(assets):
     net = PUCA(8, enc_blocks=(1, 2), middle_blocks=1, dec_blocks=(2, 1))
     net.load_state_dict(PUCA.convert_state(load_file(assets / "puca_width8.weights.safetensors")))
-    golden = load_reference(assets, "puca_width8")
-    check(net.double(), golden)
+    expected = golden.read_double(assets, "puca_width8")
+    check(net.double(), expected)
     for name in ("tail.3.weight", "encoders.0.0.beta"):
         gradient = net.get_parameter(name).grad
-        torch.testing.assert_close(gradient, golden[f"grad.bsn.{name}"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(gradient, expected[f"grad.bsn.{name}"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.long
 def test_meets_the_authors_outputs_at_full_width(shared):
     net = PUCA()
-    fill_by_formula(net, shared / "golden", "puca_full", prefix="bsn.")
-    check(net.double(), load_reference(shared / "golden", "puca_full"))
+    golden.fill(net, shared / "golden", "puca_full", prefix="bsn.")
+    check(net.double(), golden.read_double(shared / "golden", "puca_full"))
 
 
-def check(net: PUCA, golden: dict[str, Tensor]) -> None:
-    x = golden["x"]
+def check(net: PUCA, expected: dict[str, Tensor]) -> None:
+    x = expected["x"]
     with torch.no_grad():
         once = net.denoise(x, refine=0)
-        refined = net.refine(x, once, golden["r3_mask"])
-        torch.testing.assert_close(once, golden["y_test"], rtol=0, atol=5e-5)
-        torch.testing.assert_close(net.forward_whole(x), golden["y_refine"], rtol=0, atol=5e-5)
-        torch.testing.assert_close(refined, golden["y_r3"], rtol=0, atol=5e-5)
+        refined = net.refine(x, once, expected["r3_mask"])
+        torch.testing.assert_close(once, expected["y_test"], rtol=0, atol=5e-5)
+        torch.testing.assert_close(net.forward_whole(x), expected["y_refine"], rtol=0, atol=5e-5)
+        torch.testing.assert_close(refined, expected["y_r3"], rtol=0, atol=5e-5)
     output = net(x)
-    torch.testing.assert_close(output, golden["y_train"], rtol=0, atol=5e-5)
+    torch.testing.assert_close(output, expected["y_train"], rtol=0, atol=5e-5)
     loss = (output - x).abs().mean()
     loss.backward()
-    assert loss.item() == pytest.approx(golden["loss"].item(), rel=1e-6)
-    assert gradient_norm(net) == pytest.approx(golden["grad_norm"].item(), rel=1e-5)
+    assert loss.item() == pytest.approx(expected["loss"].item(), rel=1e-6)
+    assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
 
 
 def test_number_of_parameters():
@@ -114,21 +111,9 @@ def test_any_size(size):
     assert net.denoise(x, refine=1).shape == x.shape
 
 
-@torch.no_grad()
 def test_the_same_draws_give_the_same_picture():
-    net, x = build().double(), picture(24, 32)
-    first = net.denoise(x, refine=2)
-    assert torch.equal(first, net.denoise(x, refine=2))
-    assert torch.equal(first, net.denoise(x, refine=2, generator=torch.Generator().manual_seed(0)))
-    assert not torch.equal(first, net.denoise(x, refine=2, generator=torch.Generator().manual_seed(1)))
-    laid = []
-
-    def whole(function, image):
-        laid.append(image.shape)
-        return function(image)
-
-    assert torch.equal(first, net.denoise(x, whole, refine=2))
-    assert laid == [x.shape] * 3
+    x = picture(24, 32)
+    assert_draws_are_those_of_the_generator(build().double(), x, [x.shape] * 3)
 
 
 def test_training_is_one_graph_in_bfloat16():

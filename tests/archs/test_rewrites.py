@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.networks import pair, picture
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
@@ -15,19 +16,6 @@ from atbsn.ops.upsampling import upsampling_kernel
 from scripts import naive
 
 KS = (0, 1, 3, 5, 7, 9, 11)
-
-
-def picture(*size: int, batch: int = 1) -> Tensor:
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
-
-
-def pair(name: str, **arguments) -> tuple[nn.Module, nn.Module]:
-    """A network of ours and the plain one, with the same weights, in double precision."""
-    torch.manual_seed(0)
-    ours = build_arch({"type": name, **arguments}).double()
-    plain = getattr(naive, name)(**arguments).double()
-    plain.load_state_dict(ours.state_dict())
-    return ours, plain
 
 
 def gradients(net: nn.Module, loss: Tensor) -> dict[str, Tensor]:
@@ -48,7 +36,7 @@ def assert_same_gradients(ours: dict[str, Tensor], plain: dict[str, Tensor]) -> 
 @pytest.mark.parametrize("size", [(64, 64), (32, 96), (45, 70)])
 @torch.no_grad()
 def test_atbsn(size, memory_format):
-    ours, plain = pair("ATBSN", width=4)
+    ours, plain = pair(naive, "ATBSN", width=4)
     x = picture(*size, batch=2)
     ours, y = ours.to(memory_format=memory_format), x.contiguous(memory_format=memory_format)
     for k in (0, 1, 9) if size[0] == size[1] else (3,):
@@ -74,7 +62,7 @@ def turned_separately(plain: nn.Module, x: Tensor, k: int) -> Tensor:
 def test_teachers_in_blocks_of_any_size(pixels, monkeypatch):
     """Blocks of a few rows, of a picture, of several pictures."""
     monkeypatch.setattr("atbsn.ops.blind_spot.block_pixels", lambda device, num_heads: pixels)
-    ours, plain = pair("ATBSN", width=2)
+    ours, plain = pair(naive, "ATBSN", width=2)
     x, ks = picture(64, 64, batch=3), (0, 3, 11)
     torch.testing.assert_close(ours.forward_teachers(x, ks), plain.forward_teachers(x, ks))
 
@@ -83,14 +71,14 @@ def test_teachers_in_blocks_of_any_size(pixels, monkeypatch):
 @pytest.mark.parametrize("size", [(32, 64), (36, 44), (45, 70)])
 @torch.no_grad()
 def test_students(name, size):
-    ours, plain = pair(name, **({"width": 4} if name == "StudentC" else {}))
+    ours, plain = pair(naive, name, **({"width": 4} if name == "StudentC" else {}))
     x = picture(*size)
     torch.testing.assert_close(ours(x), plain(x))
 
 
 @torch.no_grad()
 def test_cbsn():
-    ours, plain = pair("CBSN", width=4)
+    ours, plain = pair(naive, "CBSN", width=4)
     x = picture(40, 53)
     torch.testing.assert_close(ours.denoise(x), plain.denoise(x))
 
@@ -100,7 +88,7 @@ def test_cbsn():
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_gradients_of_atbsn(memory_format):
-    ours, plain = pair("ATBSN", width=4)
+    ours, plain = pair(naive, "ATBSN", width=4)
     x = picture(64, 64, batch=2)
     model = build_model({"type": "BSNModel"}, ours).to(memory_format=memory_format)
     loss = model({"noisy": x.contiguous(memory_format=memory_format)}, torch.zeros(()))["loss"]
@@ -111,10 +99,10 @@ def test_gradients_of_atbsn(memory_format):
 
 @pytest.mark.parametrize("name", ["StudentA", "StudentB", "StudentC"])
 def test_gradients_of_distillation(name, tmp_path):
-    teacher, plain_teacher = pair("ATBSN", width=4)
+    teacher, plain_teacher = pair(naive, "ATBSN", width=4)
     save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
     arguments = {"width": 4} if name == "StudentC" else {}
-    ours, plain = pair(name, **arguments)
+    ours, plain = pair(naive, name, **arguments)
     options = {"type": "DistillModel", "teacher": str(tmp_path / "teacher.pth"), "ks": list(KS), "transfer": False}
     model = build_model(options, ours).double()
     x = picture(32, 32, batch=2)
@@ -129,7 +117,7 @@ def test_gradients_of_distillation(name, tmp_path):
 
 def test_terms_of_cbsn():
     """All but the one that draws pixels, which differ."""
-    ours, plain = pair("CBSN", width=4)
+    ours, plain = pair(naive, "CBSN", width=4)
     model = build_model({"type": "CBSNModel"}, ours)
     x = picture(20, 30, batch=2)
     losses = model({"noisy": x}, torch.ones(()))

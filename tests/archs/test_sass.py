@@ -1,8 +1,8 @@
 """SASS's locality-aware network, and its blind-spot network as an ATBSN: the authors' outputs."""
 
-import golden
 import pytest
 import torch
+from helpers import golden
 
 from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.sass import BNN_LAYERS, LAN, atbsn_state

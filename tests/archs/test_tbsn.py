@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from golden import fill_by_formula, gradient_norm, influence, load_reference
+from helpers import golden
+from helpers.networks import gradient_norm, influence, picture
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,11 +23,7 @@ def build() -> TBSN:
 def authors_network(assets) -> tuple[TBSN, dict[str, Tensor]]:
     net = TBSN(**SMALL)
     net.load_state_dict(load_file(assets / "tbsn_width8.weights.safetensors"))
-    return net.double(), load_reference(assets, "tbsn_width8")
-
-
-def picture(*size: int, batch: int = 1) -> Tensor:
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
+    return net.double(), golden.read_double(assets, "tbsn_width8")
 
 
 def close(output: Tensor, expected: Tensor) -> None:
@@ -37,55 +34,55 @@ def close(output: Tensor, expected: Tensor) -> None:
 
 
 def test_meets_the_authors_outputs_and_gradients(assets):
-    net, golden = authors_network(assets)
-    check(net, golden)
-    close(space_to_batch(golden["x"], 2), golden["pd2_batch"])
+    net, expected = authors_network(assets)
+    check(net, expected)
+    close(space_to_batch(expected["x"], 2), expected["pd2_batch"])
     for name in (
         "output.weight",
         "encoder_level1.0.channel_attn.temperature",
         "encoder_level1.0.spatial_attn.rel_pos_emb.rel_height",
     ):
-        torch.testing.assert_close(net.get_parameter(name).grad, golden[f"grad.{name}"], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(net.get_parameter(name).grad, expected[f"grad.{name}"], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.long
 def test_meets_the_authors_outputs_at_full_width(shared):
     net = TBSN()
-    fill_by_formula(net, shared / "golden", "tbsn_full")
-    check(net.double(), load_reference(shared / "golden", "tbsn_full"))
+    golden.fill(net, shared / "golden", "tbsn_full")
+    check(net.double(), golden.read_double(shared / "golden", "tbsn_full"))
 
 
-def check(net: TBSN, golden: dict[str, Tensor]) -> None:
-    x = golden["x"]
+def check(net: TBSN, expected: dict[str, Tensor]) -> None:
+    x = expected["x"]
     with torch.no_grad():
-        close(net(x), golden["y_bsn"])
+        close(net(x), expected["y_bsn"])
         once = net.denoise(x, refine=0)
-        close(once, golden["y_pd2"])
-        close(net.refine(x, once, golden["r3_mask"]), golden["y_r3"])
-        close(net(once), golden["y_teacher"])
-    patch = golden["train_input"]
+        close(once, expected["y_pd2"])
+        close(net.refine(x, once, expected["r3_mask"]), expected["y_r3"])
+        close(net(once), expected["y_teacher"])
+    patch = expected["train_input"]
     output = net(patch)
-    close(output, golden["y_train"])
+    close(output, expected["y_train"])
     loss = (output - patch).abs().mean()
     loss.backward()
-    assert loss.item() == pytest.approx(golden["loss"].item(), rel=1e-6)
-    assert gradient_norm(net) == pytest.approx(golden["grad_norm"].item(), rel=1e-5)
+    assert loss.item() == pytest.approx(expected["loss"].item(), rel=1e-6)
+    assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
 
 
 @torch.no_grad()
 def test_parts_on_phases_are_the_authors_dilated_and_masked_ones(assets):
-    net, golden = authors_network(assets)
-    features = net.patch_embed["proj"](golden["part_input"])
-    close(features, golden["embedding"])
+    net, expected = authors_network(assets)
+    features = net.patch_embed["proj"](expected["part_input"])
+    close(features, expected["embedding"])
     block = net.encoder_level1[0]
     for part, norm, name in (
         (block.channel_attn, block.norm1, "channel_attn"),
         (block.channel_ffn, block.norm1, "ffn"),
         (block.spatial_attn, block.norm1, "spatial_attn"),
     ):
-        close(batch_to_space(part(norm(space_to_batch(features, 2))), 2), golden[name])
-    moved = F.pixel_unshuffle(space_to_batch(golden["patch_unshuffle_in"], 2), 2)
-    assert torch.equal(batch_to_space(moved, 2), golden["patch_unshuffle_out"])
+        close(batch_to_space(part(norm(space_to_batch(features, 2))), 2), expected[name])
+    moved = F.pixel_unshuffle(space_to_batch(expected["patch_unshuffle_in"], 2), 2)
+    assert torch.equal(batch_to_space(moved, 2), expected["patch_unshuffle_out"])
 
 
 def test_number_of_parameters():

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from golden import fill_by_formula, gradient_norm, influence, load_reference
+from helpers import golden
+from helpers.networks import gradient_norm, influence, picture
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,45 +19,41 @@ def build(width: int = 4, num_blocks: int = 1) -> TMBSN:
     return TMBSN(width, num_blocks).eval().double()
 
 
-def picture(*size: int, batch: int = 1) -> Tensor:
-    return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
-
-
 # --- the published network ---------------------------------------------------------------------------------
 
 
 def test_meets_the_authors_outputs_and_gradients(assets):
     net = TMBSN(width=8, num_blocks=2).double()
     net.load_state_dict(load_file(assets / "tmbsn_width8.weights.safetensors"))
-    golden = load_reference(assets, "tmbsn_width8")
+    expected = golden.read_double(assets, "tmbsn_width8")
     with torch.no_grad():
-        torch.testing.assert_close(net.unet(golden["x"]), golden["features_rot0"], rtol=0, atol=1e-6)
-        family = net.forward_teachers(255 * golden["x"], KS)
+        torch.testing.assert_close(net.unet(expected["x"]), expected["features_rot0"], rtol=0, atol=1e-6)
+        family = net.forward_teachers(255 * expected["x"], KS)
     for k in KS:
-        torch.testing.assert_close(net(255 * golden["x"], k) / 255, golden[f"y_s{k}"], rtol=0, atol=1e-6)
-        torch.testing.assert_close(family[k] / 255, golden[f"y_s{k}"], rtol=0, atol=1e-6)
-    check_loss(net, golden)
+        torch.testing.assert_close(net(255 * expected["x"], k) / 255, expected[f"y_s{k}"], rtol=0, atol=1e-6)
+        torch.testing.assert_close(family[k] / 255, expected[f"y_s{k}"], rtol=0, atol=1e-6)
+    check_loss(net, expected)
     for name in ("nin_C.weight", "unet.conv1.weight"):
         gradient = net.get_parameter(name).grad
-        torch.testing.assert_close(gradient, golden[f"grad.{name}"], rtol=1e-5, atol=1e-8)
+        torch.testing.assert_close(gradient, expected[f"grad.{name}"], rtol=1e-5, atol=1e-8)
 
 
 def test_meets_the_authors_outputs_at_full_width(shared):
     net = TMBSN()
-    fill_by_formula(net, shared / "golden", "tmbsn_full")
+    golden.fill(net, shared / "golden", "tmbsn_full")
     net = net.double()
-    golden = load_reference(shared / "golden", "tmbsn_full")
+    expected = golden.read_double(shared / "golden", "tmbsn_full")
     with torch.no_grad():
-        family = net.forward_teachers(255 * golden["x"], (0, 2, 5)) / 255
+        family = net.forward_teachers(255 * expected["x"], (0, 2, 5)) / 255
     for output, k in zip(family, (0, 2, 5), strict=True):
-        torch.testing.assert_close(output, golden[f"y_s{k}"], rtol=0, atol=1e-5)
+        torch.testing.assert_close(output, expected[f"y_s{k}"], rtol=0, atol=1e-5)
 
 
-def check_loss(net: TMBSN, golden: dict[str, Tensor]) -> None:
-    loss = (net(255 * golden["x"], 5) / 255 - golden["x"]).abs().mean()
+def check_loss(net: TMBSN, expected: dict[str, Tensor]) -> None:
+    loss = (net(255 * expected["x"], 5) / 255 - expected["x"]).abs().mean()
     loss.backward()
-    assert loss.item() == pytest.approx(golden["loss"].item(), rel=1e-6)
-    assert gradient_norm(net) == pytest.approx(golden["grad_norm"].item(), rel=1e-5)
+    assert loss.item() == pytest.approx(expected["loss"].item(), rel=1e-6)
+    assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
 
 
 def test_number_of_parameters():

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from archives import make_dnd
+from helpers.archives import make_dnd
 
 from atbsn.data import build_dataset
 from atbsn.data.dnd import DND

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from raw_files import BLACK, WHITE, linear, write_dng, write_mosaic
+from helpers.raw_files import BLACK, WHITE, linear, write_dng, write_mosaic
 
 from atbsn.data import build_dataset
 from atbsn.data.patches import PatchDataset

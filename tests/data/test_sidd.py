@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import scipy.io
-from archives import INSTANCES, create_v73, make_sidd_blocks, make_sidd_medium
+from helpers.archives import INSTANCES, create_v73, make_sidd_blocks, make_sidd_medium
 
 from atbsn.data import build_dataset
 from atbsn.data.patches import PatchDataset

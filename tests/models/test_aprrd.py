@@ -1,6 +1,7 @@
 import pytest
 import torch
-from golden import gradient_norm, load_reference
+from helpers import golden
+from helpers.networks import gradient_norm
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -16,8 +17,8 @@ KS = (0, 1, 3, 5, 7, 9)
 
 
 @pytest.fixture
-def golden(assets):
-    return load_reference(assets, "aprrd")
+def expected(assets):
+    return golden.read_double(assets, "aprrd")
 
 
 @pytest.fixture
@@ -27,27 +28,27 @@ def net(assets) -> APRBSN:
     return net.double()
 
 
-def test_meets_the_authors_loss_and_gradients(net, golden):
-    losses = APRRDModel(net).pair_losses(255 * golden["x"], golden["pair_index"])
+def test_meets_the_authors_loss_and_gradients(net, expected):
+    losses = APRRDModel(net).pair_losses(255 * expected["x"], expected["pair_index"])
     for ours, theirs in (("loss", "loss"), ("rec", "loss_rec"), ("reg", "loss_reg")):
-        assert losses[ours].item() / 255 == pytest.approx(golden[theirs].item(), rel=1e-6)
+        assert losses[ours].item() / 255 == pytest.approx(expected[theirs].item(), rel=1e-6)
     (losses["loss"] / 255).backward()
-    assert gradient_norm(net) == pytest.approx(golden["grad_norm"].item(), rel=1e-5)
+    assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
     for name in ("nin_C.weight", "unet.intro.conv.weight"):
-        torch.testing.assert_close(net.bsn.get_parameter(name).grad, golden[f"grad.{name}"], rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(net.bsn.get_parameter(name).grad, expected[f"grad.{name}"], rtol=1e-5, atol=1e-7)
 
 
 @torch.no_grad()
-def test_meets_the_authors_passes(net, golden):
-    noisy = 255 * golden["x"]
-    torch.testing.assert_close(net(noisy, k=9) / 255, golden["fy"], rtol=0, atol=1e-6)
-    torch.testing.assert_close(net.denoise(noisy) / 255, golden["y_test"], rtol=0, atol=1e-6)
+def test_meets_the_authors_passes(net, expected):
+    noisy = 255 * expected["x"]
+    torch.testing.assert_close(net(noisy, k=9) / 255, expected["fy"], rtol=0, atol=1e-6)
+    torch.testing.assert_close(net.denoise(noisy) / 255, expected["y_test"], rtol=0, atol=1e-6)
     family = net.denoise_family(noisy, KS)
     for shift, teacher in enumerate(family):
-        torch.testing.assert_close(teacher / 255, golden[f"teacher_s{shift}"], rtol=0, atol=1e-6)
-    recharged = recharge(family, noisy, golden["recharge_index"])
-    loss = sum(F.l1_loss(255 * golden["fy"], target) for target in recharged) / 255
-    assert loss.item() == pytest.approx(golden["loss_rd_of_fy"].item(), rel=1e-6)
+        torch.testing.assert_close(teacher / 255, expected[f"teacher_s{shift}"], rtol=0, atol=1e-6)
+    recharged = recharge(family, noisy, expected["recharge_index"])
+    loss = sum(F.l1_loss(255 * expected["fy"], target) for target in recharged) / 255
+    assert loss.item() == pytest.approx(expected["loss_rd_of_fy"].item(), rel=1e-6)
 
 
 @torch.no_grad()

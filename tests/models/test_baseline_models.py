@@ -1,8 +1,8 @@
 """The trainings of AP-BSN, SDAP, Neighbor2Neighbor and Blind2Unblind: the authors' losses and gradients."""
 
-import golden
 import pytest
 import torch
+from helpers import golden
 from torch import Tensor
 
 from atbsn.archs import build_arch

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import golden
 import pytest
 import torch
+from helpers import golden
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

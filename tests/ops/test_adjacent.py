@@ -1,17 +1,17 @@
 import torch
-from golden import load_reference
+from helpers import golden
 
 from atbsn.ops.adjacent import PAIRS, draw_pairs, replace_adjacent
 
 
 def test_meets_the_authors_replacer(assets):
-    golden = load_reference(assets, "aprrd")
+    expected = golden.read_double(assets, "aprrd")
     table = [[(column, row) for row, column in pair] for pair in PAIRS]
-    assert torch.equal(torch.tensor(table), golden["pair_table"].long())
-    for picture, name in ((golden["x"], "y"), (golden["fy"], "fy")):
-        first, second = replace_adjacent(picture, golden["pair_index"])
-        assert torch.equal(first, golden[f"h1_{name}"])
-        assert torch.equal(second, golden[f"h2_{name}"])
+    assert torch.equal(torch.tensor(table), expected["pair_table"].long())
+    for picture, name in ((expected["x"], "y"), (expected["fy"], "fy")):
+        first, second = replace_adjacent(picture, expected["pair_index"])
+        assert torch.equal(first, expected[f"h1_{name}"])
+        assert torch.equal(second, expected[f"h2_{name}"])
 
 
 def test_the_72_pairs_of_different_places():

@@ -1,8 +1,8 @@
 """Mosaics, refinement, neighbours, permutations, masks and texture: against plain loops and the authors' arrays."""
 
-import golden
 import pytest
 import torch
+from helpers import golden
 from safetensors.torch import load_file
 
 from atbsn.ops.masker import collect_masked, masked_copies

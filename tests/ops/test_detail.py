@@ -13,7 +13,16 @@ from torch.nn import functional as F
 from atbsn.data.simulated import SimulatedCamera
 from atbsn.engine.inference.finish import finish
 from atbsn.ops.cosines import dct_blocks, from_opponent, overlap_add, pooled_energy, to_opponent
-from atbsn.ops.detail import MAX_LEFT_IN, _flattest, _kept, _Noise, _of_picture, left_in, return_detail
+from atbsn.ops.detail import (
+    MAX_LEFT_IN,
+    _flattest,
+    _kept,
+    _levels_and_spectrum,
+    _Noise,
+    _of_picture,
+    left_in,
+    return_detail,
+)
 from atbsn.pictures import read_picture
 
 SIGMA = 6.0
@@ -132,6 +141,20 @@ def test_the_flattest_two_fifths_of_an_intensity_tell_the_noise():
     activity = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).float()
     chosen = _flattest(torch.zeros(1000, dtype=torch.long), activity)
     assert activity[chosen].sort().values.tolist() == list(range(400))
+
+
+def test_a_frequency_without_noise_has_a_thousandth_of_the_mean():
+    """So that a rounding error there, divided by nothing, is no detail."""
+    squares = torch.randn(3, 64, 600, generator=torch.Generator().manual_seed(0)).square()
+    squares[:, 9] = 0
+    _, spectrum = _levels_and_spectrum(squares, torch.zeros(600, dtype=torch.long))
+    torch.testing.assert_close(spectrum[:, 9], spectrum.mean(dim=1) / 1000, rtol=1e-3, atol=0)
+    assert spectrum.mean().item() == pytest.approx(1, rel=0.1)
+
+
+def test_nothing_is_kept_for_gradients():
+    ramp, stripes, noise = scene()
+    assert not return_detail(ramp + stripes + noise, ramp.requires_grad_(), 1.0).requires_grad
 
 
 def test_every_picture_of_a_batch_and_family_by_itself():

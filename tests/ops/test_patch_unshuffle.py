@@ -1,13 +1,13 @@
 import torch
-from golden import load_reference
+from helpers import golden
 
 from atbsn.ops.patch_unshuffle import patch_shuffle, patch_unshuffle
 
 
 def test_meets_the_authors_arrangement(assets):
-    golden = load_reference(assets, "puca_width8")
-    assert torch.equal(patch_unshuffle(golden["patch_unshuffle_in"]), golden["patch_unshuffle_out"])
-    assert torch.equal(patch_shuffle(golden["patch_unshuffle_out"]), golden["patch_unshuffle_in"])
+    expected = golden.read_double(assets, "puca_width8")
+    assert torch.equal(patch_unshuffle(expected["patch_unshuffle_in"]), expected["patch_unshuffle_out"])
+    assert torch.equal(patch_shuffle(expected["patch_unshuffle_out"]), expected["patch_unshuffle_in"])
 
 
 def test_is_undone():

@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from raw_files import BLACK, WHITE, linear, with_exif, write_dng, write_mosaic
+from helpers.raw_files import BLACK, WHITE, linear, with_exif, write_dng, write_mosaic
 
 from atbsn.pictures import Picture, check_target, exif, raw_size, read_raw, write_picture
 from atbsn.pictures.mosaic import Mosaic, by_colour, pack, unpack

@@ -7,7 +7,8 @@ import zlib
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
+from helpers.metadata import ICC, NOTE, XMP, camera_block, entry, values
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from atbsn.pictures import Picture, exif, iptc, picture_size, read_picture, write_picture
 from atbsn.pictures.formats import jpeg
@@ -15,78 +16,13 @@ from atbsn.pictures.metadata import Metadata
 from atbsn.utils.errors import UserError
 
 RNG = np.random.default_rng(0)
-ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-XMP = b'<?xpacket begin=""?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf/>\xc3\xa9</x:xmpmeta><?xpacket end="w"?>'
 IPTC = bytes.fromhex("1c 02 05 0005") + b"Title" + bytes.fromhex("1c 02 78 0007") + b"Caption"
 RESOURCES = b"8BIM" + struct.pack(">H2xI", 0x03ED, 3) + b"abc\0" + iptc.wrap(IPTC)
-NOTE = bytes(range(256)) * 3 + b"!"  # a maker note, of odd length
 
 
 def smooth(height: int = 48, width: int = 64) -> np.ndarray:
     y, x = np.mgrid[:height, :width]
     return np.stack([3 * x, 4 * y, x + y], axis=2).astype(np.uint8)
-
-
-def entry(tag: int, kind: int, order: str, *values: int | bytes) -> exif.Entry:
-    if kind in (2, 7):
-        return exif.Entry(tag, kind, len(values[0]), values[0])
-    code = {3: "H", 4: "I", 5: "II"}[kind]
-    numbers = len(values) // len(code)
-    return exif.Entry(tag, kind, numbers, struct.pack(order + code * numbers, *values))
-
-
-def directories(order: str, orientation: int = 1) -> list[exif.Entry]:
-    """The first directory of a camera, with EXIF, interoperability, GPS and a maker note."""
-    interop = (entry(1, 2, order, b"R98\0"),)
-    camera = (
-        entry(33434, 5, order, 1, 160),
-        entry(36867, 2, order, b"2026:01:02 03:04:05\0"),
-        entry(37500, 7, order, NOTE),
-        entry(40962, 4, order, 64),
-        entry(40963, 4, order, 48),
-        exif.Entry(40965, 4, 1, bytes(4), interop),
-    )
-    gps = (entry(1, 2, order, b"N\0"), entry(2, 5, order, 48, 1, 8, 1, 1234, 100), entry(29, 2, order, b"2026:01:02\0"))
-    return [
-        entry(271, 2, order, b"Maker\0"),
-        entry(274, 3, order, orientation),
-        entry(282, 5, order, 3000, 10),
-        entry(283, 5, order, 1500, 10),
-        entry(296, 3, order, 2),
-        entry(33432, 2, order, "© me\0".encode()),
-        exif.Entry(exif.EXIF, 4, 1, bytes(4), camera),
-        exif.Entry(exif.GPS, 4, 1, bytes(4), gps),
-    ]
-
-
-def camera_block(order: str = ">", orientation: int = 1, thumbnail: bytes = b"") -> bytes:
-    """An EXIF block as cameras write it: the thumbnail last."""
-    header = b"II*\0\x08\0\0\0" if order == "<" else b"MM\0*\0\0\0\x08"
-    block = bytearray(header + exif.directory(directories(order, orientation), order, 8))
-    if thumbnail:
-        second = len(block)
-        struct.pack_into(order + "I", block, 8 + 2 + 12 * 8, second)
-        tags = [entry(513, 4, order, second + 2 + 2 * 12 + 4), entry(514, 4, order, len(thumbnail))]
-        block += exif.directory(tags, order, second) + thumbnail
-    return b"Exif\0\0" + bytes(block)
-
-
-def values(block: bytes) -> dict:
-    """All tags in an EXIF block: {(directory, tag): (type, count, bytes in little endian order)}."""
-    found = exif.Directories(block.removeprefix(b"Exif\0\0"))
-    result = {}
-
-    def walk(entries, name):
-        for item in entries:
-            if item.children is not None:
-                walk(item.children, item.tag)
-            else:
-                width = {3: 2, 4: 4, 5: 4}.get(item.kind, 1)
-                number = np.frombuffer(item.value, f"{found.order}u{width}")
-                result[name, item.tag] = (item.kind, item.length, number.tolist())
-
-    walk(found.read(found.first)[0], 0)
-    return result
 
 
 def jpeg_file(path, image=None, segments=b"", **options) -> None:

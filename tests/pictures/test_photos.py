@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+from helpers.metadata import ICC, XMP, camera_block, directories, values
+from helpers.raw_files import linear, with_exif, write_dng
 from PIL import Image
-from raw_files import linear, with_exif, write_dng
-from test_metadata import ICC, XMP, camera_block, directories, values
 
 from atbsn.pictures import (
     Picture,

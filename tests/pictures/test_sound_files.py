@@ -6,8 +6,8 @@ import zlib
 
 import numpy as np
 import pytest
+from helpers.raw_files import write_dng
 from PIL import Image
-from raw_files import write_dng
 
 from atbsn.pictures import Picture, check_target, picture_size, read_picture, suffixes_for, write_picture, xmp
 from atbsn.pictures.formats import CODECS, SUFFIXES, by_suffix, jpeg

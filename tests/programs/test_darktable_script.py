@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_denoise import NETWORK, noise, tiny
+from helpers.photos import NETWORK, noise, tiny
 
 import atbsn
 from atbsn.archs.weights import save_weights

@@ -13,7 +13,7 @@ import lmdb
 import numpy as np
 import pytest
 import torch
-from archives import photograph
+from helpers.archives import photograph
 
 from atbsn.data import build_dataset
 from atbsn.data.folder import NoisyFolder

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from archives import INSTANCES, make_dnd, make_sidd_blocks, make_sidd_medium, photograph
 from filelock import FileLock
+from helpers.archives import INSTANCES, make_dnd, make_sidd_blocks, make_sidd_medium, photograph
 
 from atbsn.app.arguments import command_parser
 from atbsn.app.commands import prepare

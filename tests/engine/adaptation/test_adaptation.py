@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from scenes import scene, taken
+from helpers.scenes import scene, taken
 
 import atbsn
 from atbsn.app.adapt import sentence, warnings

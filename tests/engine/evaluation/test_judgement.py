@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scenes import scene, taken
+from helpers.scenes import scene, taken
 
 from atbsn.archs.base import Network
 from atbsn.engine.evaluation.judgement import MIN_PICTURES, judge

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scenes import scene, taken
+from helpers.scenes import scene, taken
 
 from atbsn.data import build_dataset
 from atbsn.engine.evaluation.evaluator import evaluate, means

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from archives import INSTANCES, make_dnd, make_sidd_blocks, make_sidd_medium
+from helpers.archives import INSTANCES, make_dnd, make_sidd_blocks, make_sidd_medium
 
 import atbsn
 from atbsn.archs.base import Network

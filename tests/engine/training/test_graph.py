@@ -6,8 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from methods import built
-from recording import Operators, Rerun
+from helpers.methods import built
+from helpers.recording import Operators, Rerun
 from torch import nn
 
 from atbsn.engine.training.checkpoint import Learner

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 
 import pytest
 import torch
-from methods import built
-from recording import Operators
+from helpers.methods import built
+from helpers.recording import Operators
 from torch.utils._pytree import tree_leaves
 
 from atbsn.archs import build_arch

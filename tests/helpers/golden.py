@@ -3,6 +3,7 @@ file, and what tests against them need."""
 
 import json
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -11,6 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+Shapes = dict[str, torch.Size]
+"""Shapes of tensors by name."""
+
 
 def read(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The weights under the authors' names, float32, and what their network makes of its inputs."""
@@ -18,15 +22,34 @@ def read(folder: Path, stem: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]
     return {name: tensor.float() for name, tensor in weights.items()}, load_file(folder / f"{stem}.io.safetensors")
 
 
-def read_full(folder: Path, stem: str, shapes: dict[str, torch.Size]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def read_full(folder: Path, stem: str, shapes: Shapes) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """As ``read`` where weights follow from the formula, for tensors of these names (the authors') and shapes."""
-    path = folder / f"{stem}.io.safetensors"
-    with safe_open(path, "pt") as file:
+    return _drawn(folder, stem, shapes), load_file(folder / f"{stem}.io.safetensors")
+
+
+def read_double(folder: Path, stem: str) -> dict[str, Tensor]:
+    """Inputs, outputs and draws of the authors' network, whatever is real in float64."""
+    tensors = load_file(folder / f"{stem}.io.safetensors")
+    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def fill(net: nn.Module, folder: Path, stem: str, prefix: str = "") -> None:
+    """Give ``net`` the weights of a network at full width, which has no weight file.
+
+    Each follows from the authors' name of it, ``prefix`` and ours.
+    """
+    weights = _drawn(folder, stem, {prefix + name: shape for name, shape in shapes(net).items()})
+    net.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in weights.items()})
+
+
+def _drawn(folder: Path, stem: str, shapes: Shapes) -> dict[str, Tensor]:
+    """Weights that follow from the formula in a file."""
+    with safe_open(folder / f"{stem}.io.safetensors", "pt") as file:
         formula = json.loads(file.metadata()["formula"])
-    return {name: weight(name, shape, formula) for name, shape in shapes.items()}, load_file(path)
+    return {name: _weight(name, shape, formula) for name, shape in shapes.items()}
 
 
-def weight(name: str, shape: torch.Size, formula: dict) -> Tensor:
+def _weight(name: str, shape: torch.Size, formula: dict[str, Any]) -> Tensor:
     """One tensor, drawn by a counter (SplitMix64) that starts from a hash of its name."""
     with np.errstate(over="ignore"):
         count = np.arange(1, shape.numel() + 1, dtype=np.uint64)
@@ -47,7 +70,7 @@ def weight(name: str, shape: torch.Size, formula: dict) -> Tensor:
     return torch.from_numpy(w.astype(np.float16).astype(np.float32)).view(shape)
 
 
-def shapes(net: nn.Module) -> dict[str, torch.Size]:
+def shapes(net: nn.Module) -> Shapes:
     """Names and shapes of a network's state dict."""
     return {name: tensor.shape for name, tensor in net.state_dict().items()}
 
@@ -61,33 +84,3 @@ def assert_gradients(net: nn.Module, loss: Tensor, norm: Tensor, parts: dict[str
     for name, expected in parts.items():
         scale = expected.abs().max().item()
         torch.testing.assert_close(gradients[name], expected, rtol=1e-3, atol=1e-4 * scale, msg=name)
-
-
-def load_reference(folder: Path, stem: str) -> dict[str, Tensor]:
-    """Inputs, outputs and draws of an authors' network, whatever is real in float64."""
-    tensors = load_file(folder / f"{stem}.io.safetensors")
-    return {name: tensor.double() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-
-
-def fill_by_formula(net: nn.Module, folder: Path, stem: str, prefix: str = "") -> None:
-    """Give ``net`` the weights of a reference at full width, which has no weight file.
-
-    Each is drawn by a counter (SplitMix64) from the authors' name of it, ``prefix`` and ours.
-    """
-    with safe_open(folder / f"{stem}.io.safetensors", "pt") as file:
-        formula = json.loads(file.metadata()["formula"])
-    state = net.state_dict()
-    net.load_state_dict({name: weight(prefix + name, tensor.shape, formula) for name, tensor in state.items()})
-
-
-def gradient_norm(net: nn.Module) -> float:
-    """L2 norm of the gradient over all parameters."""
-    return sum(parameter.grad.square().sum() for parameter in net.parameters()).sqrt().item()
-
-
-def influence(output: Tensor, x: Tensor, row: int, column: int) -> Tensor:
-    """How much each pixel of ``x`` (B, 3, H, W) moves ``output`` at one place, (H, W): the largest of all pictures and
-    channels. Give several pictures: a ReLU that is off hides what it sees."""
-    seen = output[:, :, row, column] @ torch.tensor([0.7, -1.1, 1.3], dtype=output.dtype)
-    (gradient,) = torch.autograd.grad(seen.sum(), x, retain_graph=True)
-    return gradient.abs().amax(dim=(0, 1))

@@ -19,7 +19,8 @@ def photograph(height: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarr
     y, x = np.mgrid[:height, :width]
     clean = np.stack([90 + 60 * np.sin(x / 9 + seed), 40 + 140 * y / height, 60 + 120 * x / width], axis=2)
     noise = cv2.GaussianBlur(rng.normal(0, 30, clean.shape), (0, 0), 0.7)
-    return tuple(np.clip(values + 0.5, 0, 255).astype(np.uint8) for values in (clean, clean + noise))
+    rounded, noisy = (np.clip(values + 0.5, 0, 255).astype(np.uint8) for values in (clean, clean + noise))
+    return rounded, noisy
 
 
 def make_sidd_medium(root: Path, height: int = 100, width: int = 140) -> dict[str, np.ndarray]:
@@ -32,7 +33,7 @@ def make_sidd_medium(root: Path, height: int = 100, width: int = 140) -> dict[st
             clean, noisy = photograph(height, width, seed=10 * number + int(shot))
             for kind, rgb in (("NOISY", noisy), ("GT", clean)):
                 name = f"{instance[:4]}_{kind}_SRGB_{shot}"
-                (folder / f"{name}.PNG").write_bytes(cv2.imencode(".png", rgb[..., ::-1])[1])
+                (folder / f"{name}.PNG").write_bytes(cv2.imencode(".png", rgb[..., ::-1])[1].tobytes())
                 if kind == "NOISY":
                     noisy_by_key[f"{instance}/{name}"] = rgb
     return noisy_by_key

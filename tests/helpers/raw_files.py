@@ -1,6 +1,8 @@
 """Minimal camera RAW files for tests."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -10,6 +12,11 @@ from atbsn.pictures import exif
 XYZ_TO_SRGB = (3.2406, -1.5372, -0.4986, -0.9689, 1.8758, 0.0415, 0.0557, -0.2040, 1.0570)
 """As ColorMatrix1: a camera that sees sRGB's primaries."""
 BLACK, WHITE = 512, 16383
+Neutral = tuple[float, float, float]
+"""What a camera sees of white, green 1."""
+DAYLIGHT: Neutral = (0.5, 1.0, 0.7)
+Tag = tuple[int, int, int, Any, bool]
+"""As tifffile takes it: number, type, count, value, whether it is written once."""
 
 
 def linear(height: int = 96, width: int = 128) -> np.ndarray:
@@ -18,7 +25,7 @@ def linear(height: int = 96, width: int = 128) -> np.ndarray:
     return 0.8 * np.stack([x, y, 0.25 + (x + y) / 4], axis=2)
 
 
-def mosaic(rgb: np.ndarray, neutral: tuple[float, float, float]) -> np.ndarray:
+def mosaic(rgb: np.ndarray, neutral: Neutral) -> np.ndarray:
     """(H, W, 3) linear in [0, 1] to an RGGB mosaic of 14 bits; under the light, white is ``neutral`` to the camera."""
     seen = rgb * np.array(neutral)
     raw = np.empty(rgb.shape[:2])
@@ -27,14 +34,16 @@ def mosaic(rgb: np.ndarray, neutral: tuple[float, float, float]) -> np.ndarray:
     return np.round(BLACK + raw * (WHITE - BLACK)).astype(np.uint16)
 
 
-def write_dng(path: Path, rgb: np.ndarray, neutral=(0.5, 1.0, 0.7), orientation: int = 1, extra=()) -> None:
+def write_dng(
+    path: Path, rgb: np.ndarray, neutral: Neutral = DAYLIGHT, orientation: int = 1, extra: Sequence[Tag] = ()
+) -> None:
     """An uncompressed DNG of ``rgb``, (H, W, 3), linear sRGB in [0, 1]; even height and width."""
     write_mosaic(path, mosaic(rgb, neutral), neutral, (274, 3, 1, orientation, True), *extra)
 
 
-def write_mosaic(path: Path, raw: np.ndarray, neutral=(0.5, 1.0, 0.7), *own) -> None:
+def write_mosaic(path: Path, raw: np.ndarray, neutral: Neutral = DAYLIGHT, *own: Tag) -> None:
     """An uncompressed DNG of the levels ``raw`` (H, W); tags of its ``own`` take the place of the usual ones."""
-    usual = [
+    usual: list[Tag] = [
         (271, 2, 0, "Maker", True),
         (272, 2, 0, "Camera", True),
         (33421, 3, 2, (2, 2), True),  # CFARepeatPatternDim
@@ -49,7 +58,7 @@ def write_mosaic(path: Path, raw: np.ndarray, neutral=(0.5, 1.0, 0.7), *own) -> 
         (50778, 3, 1, 21, True),  # CalibrationIlluminant1: D65
     ]
     tags = {tag[0]: tag for tag in (*usual, *own)}
-    how = {"photometric": 32803} if raw.ndim == 2 else {"photometric": "rgb", "planarconfig": "contig"}
+    how: dict[str, Any] = {"photometric": 32803} if raw.ndim == 2 else {"photometric": "rgb", "planarconfig": "contig"}
     tifffile.imwrite(path, raw, metadata=None, software=False, extratags=sorted(tags.values()), **how)
 
 

@@ -1,0 +1,29 @@
+"""Fixtures of the tests of the ``atbsn`` command."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from helpers.photos import NETWORK, tiny
+
+from atbsn.app.main import run
+from atbsn.archs.weights import save_weights
+
+
+@pytest.fixture
+def atbsn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., tuple[int | str, str]]:
+    """``atbsn("denoise", ...)``: its exit status and what it says, in an empty folder with ``tiny.pth``."""
+    monkeypatch.chdir(tmp_path)
+    save_weights("tiny.pth", tiny().state_dict(), {"network": NETWORK})
+
+    def call(*arguments: object) -> tuple[int | str, str]:
+        monkeypatch.setattr(sys, "argv", ["atbsn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            run()
+        captured = capsys.readouterr()
+        return ending.value.code or 0, captured.out + captured.err
+
+    return call
