@@ -178,7 +178,7 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         "--to", choices=("onnx", "darktable", "hub"), default="onnx", help="what it is for (default: %(default)s)"
     )
     parser.add_argument(
-        "--half", action="store_true", help="the weights as numbers of 16 bits: half the file, and the same speed"
+        "--half", action="store_true", help="a graph's weights as numbers of 16 bits: half the file, and the same speed"
     )
 
 

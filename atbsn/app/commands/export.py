@@ -14,6 +14,8 @@ from atbsn.utils.log import logger
 
 
 def main(arguments: Namespace) -> None:
+    if arguments.half and arguments.to == "hub":
+        raise UserError("--half: is for graphs; the hub's folder has numbers of 16 bits where nothing is lost by it")
     name = _name(arguments.weights)
     net, metadata = load_with_metadata(arguments.weights)
     if arguments.to == "hub":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.onnx.errors import OnnxExporterError
 
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.engine.inference.finish import finish, split_settings
@@ -92,6 +93,8 @@ def make_graph(net: Network, interface: Interface, metadata: Mapping[str, Any], 
         UserError: the network has a blind spot or an operation that ONNX lacks, or the packages are missing.
     """
     check_exportable(net)
+    if half:
+        _check_half(net)
     module = Denoising(net.cpu(), interface.white).eval()
     free = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     batch = {} if interface.one_picture else {0: torch.export.Dim.DYNAMIC}
@@ -101,7 +104,7 @@ def make_graph(net: Network, interface: Interface, metadata: Mapping[str, Any], 
             module, (noisy,), input_names=[interface.noisy], output_names=[interface.denoised], dynamo=True,
             dynamic_shapes={"noisy": batch | free}, verbose=False,
         )  # fmt: skip
-    except torch.onnx.OnnxExporterError as error:
+    except OnnxExporterError as error:
         raise UserError(f"{type(net).__name__} cannot be exported ({in_a_phrase(error)}); export another") from error
     assert program is not None, "with dynamo=True a program is returned"
     program.model.metadata_props["atbsn"] = json.dumps({**metadata, "network": net.options})
@@ -127,6 +130,14 @@ def _tidy(graph: "GraphProto") -> None:
         part.ClearField("doc_string")
 
 
+def _check_half(net: Network) -> None:
+    """Raise a ``UserError`` if a weight is too large for 16 bits."""
+    largest = torch.finfo(torch.float16).max
+    large = [name for name, weight in net.named_parameters() if weight.numel() and weight.abs().max() > largest]
+    if large:
+        raise UserError(f"{', '.join(large)}: numbers above {largest:.0f} do not fit into 16 bits; leave --half out")
+
+
 def _halve(graph: "GraphProto") -> None:
     """Store the weights as float16, each followed by a cast, which ONNX Runtime does once, when it opens the file."""
     from onnx import TensorProto, helper, numpy_helper
@@ -136,8 +147,6 @@ def _halve(graph: "GraphProto") -> None:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
             continue  # biases and constants are few, and a constant may be one that 16 bits cannot say
         name, values = tensor.name, numpy_helper.to_array(tensor)
-        if np.abs(values).max(initial=0) > np.finfo(np.float16).max:
-            raise UserError(f"{name}: has numbers that are too large for 16 bits; export it without --half")
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *graph.node]

@@ -78,6 +78,12 @@ def test_what_is_there_stays(present, command, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["atbsn-mine", "mine.pth"]
 
 
+def test_half_is_for_graphs(command, tmp_path):
+    save(tmp_path / "mine.pth", {"type": "StudentA"})
+    status, output = command("export", "mine.pth", "--to", "hub", "--half")
+    assert status == 2 and "is for graphs" in output and not (tmp_path / "atbsn-mine").exists()
+
+
 def test_a_failure_leaves_nothing(command, tmp_path, monkeypatch):
     save(tmp_path / "mine.pth", {"type": "StudentA"})
 
