@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from atbsn.data.base import listing
+from atbsn.data.base import ImageSet, listing
 from atbsn.data.folder import NoisyFolder, StoredSet
-from atbsn.data.mat import open_v73
+from atbsn.data.mat import open_v73, read_v5, v5_shape
+from atbsn.data.sidd import PUBLISHED_BLOCKS, read_scenes, scene_groups, times
 from atbsn.pictures import Picture, formats, raw_size, read_raw, write_picture
 from atbsn.pictures.mosaic import CHANNELS, Mosaic, pack
 from atbsn.pictures.targets import RAW_TARGET
@@ -76,6 +77,72 @@ class RawFolder(NoisyFolder):
         return RAW_TARGET
 
 
+@DATASETS.register
+class SIDDRawValidation(ImageSet):
+    """SIDD's validation blocks as raw data, with references: 40 images x 32 blocks of 256x256, for ``channels: 4``.
+
+    As ``RawFolder`` reads SIDD's raw data: R, G, G, B, black 0 and white 255. Of phones whose mosaics do not begin with
+    red, cells at the edge are whole by reflection, so the pixels of the outermost rows and columns count twice.
+
+    Args:
+        dataroot: folder with ``ValidationNoisyBlocksRaw.mat`` and ``ValidationGtBlocksRaw.mat`` as SIDD publishes them:
+            MATLAB v5, one variable named as the file, single (images, blocks, H, W), black 0 and white 1.
+        scenes: a text file that names the scene instance of each image, one a line, in the order of the images: the
+            files do not say which phone took them, and so where red is.
+
+    Raises:
+        UserError: a file is missing, damaged, of another kind or shape; scenes are missing, twice or malformed, or of a
+            phone that is not SIDD's.
+    """
+
+    has_clean = True
+
+    def __init__(self, dataroot: str | Path, scenes: str | Path) -> None:
+        noisy, clean = (Path(dataroot) / f"Validation{kind}BlocksRaw.mat" for kind in ("Noisy", "Gt"))
+        self.shape = _raw_block_shape(noisy)
+        if _raw_block_shape(clean) != self.shape:
+            raise UserError(f"{clean}: {times(_raw_block_shape(clean))}, but {noisy.name} has {times(self.shape)}")
+        self._scenes = read_scenes(Path(scenes), self.shape[0])
+        self._phases = [_phase_of_instance(name) for name in self._scenes]
+        for name, phase in zip(self._scenes, self._phases, strict=True):
+            if phase is None:
+                raise UserError(f"{scenes}: '{name}' is of no phone of SIDD's ({', '.join(_SIDD)}); correct the name")
+        self._noisy, self._clean = (read_v5(path, path.stem) for path in (noisy, clean))
+
+    def __len__(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    def key(self, index: int) -> str:
+        image, block = divmod(index, self.shape[1])
+        return f"{image:02d}_{block:02d}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        down, right = self._phase(index)
+        return -(-(self.shape[2] + down) // 2), -(-(self.shape[3] + right) // 2)
+
+    def read(self, index: int) -> Picture:
+        return _picture(self._noisy[divmod(index, self.shape[1])], self._phase(index))
+
+    def read_clean(self, index: int) -> Picture:
+        return _picture(self._clean[divmod(index, self.shape[1])], self._phase(index))
+
+    def groups(self, index: int) -> dict[str, str]:
+        instance = self._scenes[index // self.shape[1]]
+        return {"instance": instance, **scene_groups(instance)}
+
+    def channels(self) -> frozenset[int]:
+        return frozenset({CHANNELS})
+
+    def suffix(self, index: int) -> str:
+        del index
+        return RAW_TARGET
+
+    def _phase(self, index: int) -> tuple[int, int]:
+        phase = self._phases[index // self.shape[1]]
+        assert phase is not None, "checked when it is made"
+        return phase
+
+
 def raw_paths(root: Path) -> list[Path]:
     """The raw file ``root`` itself, or all below the folder ``root``, sorted, but for SIDD's references.
 
@@ -101,17 +168,36 @@ def _read_sidd(path: Path) -> Picture:
             raise UserError(f"{path}: {values.shape} numbers, not rows and columns of a mosaic; is it the right file?")
     if not np.isfinite(values).all():
         raise UserError(f"{path}: holds numbers that are not finite; download it again")
-    mosaic = Mosaic(values.shape, phase, (0, 0, 0, 0), _SIDD_WHITE)
-    return Picture(pack(values * 255, phase), suffix=RAW_TARGET, mosaic=mosaic)
+    return _picture(values, phase)
+
+
+def _picture(values: np.ndarray, phase: tuple[int, int]) -> Picture:
+    """Of a mosaic (H, W), float, black 0 and white 1."""
+    height, width = values.shape
+    mosaic = Mosaic((height, width), phase, (0, 0, 0, 0), _SIDD_WHITE)
+    return Picture(pack(values.astype(np.float32) * 255, phase), suffix=RAW_TARGET, mosaic=mosaic)
+
+
+def _raw_block_shape(path: Path) -> tuple[int, ...]:
+    shape = v5_shape(path, path.stem, "single")
+    if len(shape) != len(PUBLISHED_BLOCKS) - 1:
+        published = times(PUBLISHED_BLOCKS[:-1])
+        raise UserError(f"{path}: {path.stem} is {times(shape)}, not (images, blocks, H, W) as {published}")
+    return shape
 
 
 def _sidd_phase(path: Path) -> tuple[int, int]:
     """By the phone in the name of a folder above: ``<instance>_<scene>_<phone>_<ISO>_...``."""
     for name in reversed(path.parent.parts):
-        phone = name.split("_")[2:3]
-        if phone and phone[0] in _SIDD:
-            return _SIDD[phone[0]]
+        phase = _phase_of_instance(name)
+        if phase is not None:
+            return phase
     raise UserError(
         f"{path}: no folder above it tells the phone, as SIDD's 0001_001_S6_00100_00060_3200_L does, and with it where "
         "red is; keep the publisher's folders"
     )
+
+
+def _phase_of_instance(name: str) -> tuple[int, int] | None:
+    """Of a scene instance; None if its name is of no phone of SIDD's."""
+    return _SIDD.get((name.split("_")[2:3] or [""])[0])

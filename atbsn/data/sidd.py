@@ -66,7 +66,7 @@ class BlockSet(ImageSet):
         if self.shape != PUBLISHED_BLOCKS:
             logger.warning(
                 "%s: %s; the published set is %s, and figures of another do not compare", path,
-                _times(self.shape), _times(PUBLISHED_BLOCKS),
+                times(self.shape), times(PUBLISHED_BLOCKS),
             )  # fmt: skip
         self._noisy = read_v5(path, path.stem)
 
@@ -114,12 +114,10 @@ class SIDDValidation(BlockSet):
     def __init__(self, dataroot: str | Path, scenes: str | Path | None = None) -> None:
         noisy, clean = (Path(dataroot) / f"Validation{kind}BlocksSrgb.mat" for kind in ("Noisy", "Gt"))
         if _block_shape(clean) != _block_shape(noisy):
-            raise UserError(
-                f"{clean}: {_times(_block_shape(clean))}, but {noisy.name} has {_times(_block_shape(noisy))}"
-            )
+            raise UserError(f"{clean}: {times(_block_shape(clean))}, but {noisy.name} has {times(_block_shape(noisy))}")
         super().__init__(noisy)
         self._clean = read_v5(clean, clean.stem)
-        self._scenes = None if scenes is None else _read_scenes(Path(scenes), self.shape[0])
+        self._scenes = None if scenes is None else read_scenes(Path(scenes), self.shape[0])
 
     def read_clean(self, index: int) -> Picture:
         return self._picture(self._clean, index)
@@ -178,12 +176,17 @@ def _block_shape(path: Path) -> tuple[int, ...]:
     shape = v5_shape(path, path.stem, "uint8")
     if len(shape) != 5 or shape[4] != 3:
         raise UserError(
-            f"{path}: {path.stem} is {_times(shape)}, not (images, blocks, H, W, 3) as {_times(PUBLISHED_BLOCKS)}"
+            f"{path}: {path.stem} is {times(shape)}, not (images, blocks, H, W, 3) as {times(PUBLISHED_BLOCKS)}"
         )
     return shape
 
 
-def _read_scenes(path: Path, images: int) -> list[str]:
+def read_scenes(path: Path, images: int) -> list[str]:
+    """The names of scene instances in a text file, one for each image.
+
+    Raises:
+        UserError: not so many, or something else.
+    """
     try:
         names = path.read_text(encoding="utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
@@ -198,5 +201,6 @@ def _read_scenes(path: Path, images: int) -> list[str]:
     return names
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def times(shape: tuple[int, ...]) -> str:
+    """``40 x 32 x 256 x 256 x 3``."""
     return " x ".join(map(str, shape))

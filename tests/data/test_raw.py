@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from helpers.raw_files import BLACK, WHITE, linear, write_dng, write_mosaic
 
+from atbsn.archs import build_arch
+from atbsn.archs.weights import save_weights
 from atbsn.data import build_dataset
 from atbsn.data.patches import PatchDataset
-from atbsn.data.raw import RawFolder
+from atbsn.data.raw import RawFolder, SIDDRawValidation
 from atbsn.pictures import read_raw, write_picture
 from atbsn.utils.errors import UserError
 
@@ -74,6 +77,61 @@ def test_sidd_as_published(tmp_path):
     scene.rename(tmp_path / "mine")
     with pytest.raises(UserError, match=r"no folder above it tells the phone"):
         RawFolder(tmp_path / "mine").read(0)
+
+
+SCENES = ("0001_001_S6_00100_00060_3200_L", "0010_002_IP_00800_00100_3200_N")
+
+
+@pytest.fixture
+def blocks(tmp_path) -> tuple[np.ndarray, np.ndarray]:
+    """SIDD's validation blocks in small, as they are published, with the names of their scenes."""
+    rng = np.random.default_rng(0)
+    clean = rng.uniform(0, 1, (2, 3, 32, 32)).astype(np.float32)
+    noisy = clean + rng.normal(0, 0.05, clean.shape).astype(np.float32)
+    for kind, values in (("Noisy", noisy), ("Gt", clean)):
+        name = f"Validation{kind}BlocksRaw"
+        scipy.io.savemat(tmp_path / f"{name}.mat", {name: values}, do_compression=True)
+    (tmp_path / "scenes.txt").write_text("\n".join(SCENES))
+    return noisy, clean
+
+
+def test_sidds_raw_blocks(blocks, tmp_path, command, write_options):
+    noisy, clean = blocks
+    data = {"type": "SIDDRawValidation", "dataroot": str(tmp_path), "scenes": str(tmp_path / "scenes.txt")}
+    images = build_dataset(data)
+    assert len(images) == 6 and images.key(4) == "01_01" and images.channels() == {4}
+    assert images.groups(0) == {"instance": SCENES[0], "scene": "001", "phone": "S6", "iso": "100"}
+    assert (
+        (images.size(0), images.size(4)) == ((16, 17), (16, 16)) == tuple(images.read(i).rgb.shape[:2] for i in (0, 4))
+    )
+    assert np.array_equal(images.read(4).rgb[..., 0], 255 * noisy[1, 1, ::2, ::2]), "an iPhone begins with red"
+    assert np.array_equal(images.read_clean(4).rgb[..., 3], 255 * clean[1, 1, 1::2, 1::2])
+    assert np.array_equal(images.read(2).rgb[:, :16, 1], 255 * noisy[0, 2, ::2, ::2]), "a Galaxy S6 with green"
+    weights = {"pretrain_network": str(tmp_path / "net.pth")}
+    net = build_arch({"type": "ATBSN", "width": 2, "channels": 4})
+    save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options})
+    options = write_options(network={"channels": 4}, path=weights, datasets={"val": data, "test": data})
+    status, said = command("valid", "-opt", options)
+    assert status == 0 and "psnr" in said and "phone" in said, said
+    status, said = command("test", "-opt", options, "--output", tmp_path / "out")
+    assert status == 0 and read_raw(tmp_path / "out" / "01_01.dng").mosaic.size == (32, 32), said
+
+
+def test_what_are_no_raw_blocks(blocks, tmp_path):
+    scenes = tmp_path / "scenes.txt"
+    scenes.write_text(f"{SCENES[0]}\n0010_002_XX_00800_00100_3200_N")
+    with pytest.raises(UserError, match=r"0010_002_XX_.*is of no phone of SIDD's \(GP, IP, S6, N6, G4\)"):
+        SIDDRawValidation(tmp_path, scenes)
+    scenes.write_text(SCENES[0])
+    with pytest.raises(UserError, match="1 scenes for 2 images"):
+        SIDDRawValidation(tmp_path, scenes)
+    name = "ValidationGtBlocksRaw"
+    scipy.io.savemat(tmp_path / f"{name}.mat", {name: blocks[1][:1]})
+    with pytest.raises(UserError, match=r"Gt.*1 x 3 x 32 x 32, but ValidationNoisy.* has 2 x 3 x 32 x 32"):
+        SIDDRawValidation(tmp_path, scenes)
+    scipy.io.savemat(tmp_path / f"{name}.mat", {name: blocks[1].astype(np.float64)})
+    with pytest.raises(UserError, match=r"no single variable 'ValidationGtBlocksRaw'; found: .*double"):
+        SIDDRawValidation(tmp_path, scenes)
 
 
 @pytest.mark.parametrize(
