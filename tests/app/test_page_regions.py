@@ -58,8 +58,10 @@ def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(vi
     painted = np.random.default_rng(0).choice([0, 100, 255], (height, width)).astype(np.uint8)
     painted[:, width // 2 :] = 0
     facts = put_mask(visitor, picture, painted.tobytes()).json()
-    assert np.array_equal(np.frombuffer(visitor.fetch(facts["mask"]["view"]), np.uint8), painted.ravel())
-    (tmp_path / "mask.png").write_bytes(visitor.fetch(facts["mask"]["file"]))
+    assert np.array_equal(np.frombuffer(visitor.fetch(facts["mask"]), np.uint8), painted.ravel())
+    answer = visitor.client.get(f"{visitor.base}/pictures/{picture['id']}/mask")
+    assert "a_mask.png" in answer.headers["content-disposition"]
+    (tmp_path / "mask.png").write_bytes(answer.content)
     mask = read_mask(tmp_path / "mask.png")
     assert mask.shape == size and (size != (60, 90) or np.array_equal(mask, painted))
     result = visitor.computed(f"pictures/{picture['id']}/result")
@@ -69,7 +71,9 @@ def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(vi
     moved = read_picture(tmp_path / "clean.png").rgb != read_picture(path).rgb
     assert moved.any() and not moved[:, size[1] // 2 + 2 :].any()
 
+    assert not [path for path in visitor.page.sessions.root.rglob("*mask*.png")]
     assert put_mask(visitor, picture, b"").json()["mask"] is None
+    assert visitor.client.get(f"{visitor.base}/pictures/{picture['id']}/mask").status_code == 404
     result = visitor.computed(f"pictures/{picture['id']}/result")
     assert visitor.fetch(result["file"]) == command_bytes(net, path, tmp_path / "whole.png")
 
@@ -80,15 +84,15 @@ def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor, tmp
     for data in (bytes(60 * 90 - 1), bytes(60 * 90 + 1)):
         assert put_mask(visitor, picture, data).status_code == 400
     assert visitor.client.get(visitor.base).json()["pictures"][0]["mask"] == before
-    visitor.fetch(before["file"])
+    visitor.fetch(before)
 
 
 def test_few_masks_are_kept(visitor, tmp_path):
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     for value in range(5):
         facts = put_mask(visitor, picture, bytes([value]) * (60 * 90)).json()
-    assert len(list(visitor.page.sessions.root.rglob("mask-*"))) == 4
-    assert set(visitor.fetch(facts["mask"]["view"])) == {4}
+    assert len(list(visitor.page.sessions.root.rglob("*.mask"))) == 2
+    assert set(visitor.fetch(facts["mask"])) == {4}
 
 
 def test_all_pictures_come_in_one_file(visitor, net, tmp_path):

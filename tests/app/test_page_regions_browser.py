@@ -1,5 +1,7 @@
 """Regions on the page in a real browser: what is painted is what is left alone, in the loupe and in the file."""
 
+import io
+
 import numpy as np
 import pytest
 from page_browser import (
@@ -16,9 +18,11 @@ from page_browser import (
     wait,
 )
 from page_support import blind_network, write_photo
+from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
 
+from atbsn.app.page.regions import mask_file
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.run import denoise_file
 from atbsn.engine.inference.pipeline.task import Task
@@ -66,24 +70,30 @@ class Painter:
         action.release().perform()
 
     def mask(self):
-        """(H, W), as the server has it, once the page shows a picture under it; None where there is none."""
+        """(H, W) of the picture, as the server has it once it has what is painted; None where there is none."""
         wait(self.driver, lambda: self.driver.execute_async_script(SAVED))
         (session,) = (s for s in self.page.sessions._sessions.values() if not s.left)
         (upload,) = session.pictures.values()
-        return None if upload.mask is None else read_mask(upload.mask)
+        data = mask_file(upload)
+        return None if data is None else np.asarray(Image.open(io.BytesIO(data)))
 
     def expected(self, tmp_path):
         """What the command makes of the picture under this mask."""
-        (session,) = (s for s in self.page.sessions._sessions.values() if not s.left)
-        (upload,) = session.pictures.values()
-        target = tmp_path / "expected.png"
-        denoise_file(Task("a", target, self.path, mask=upload.mask), photo_denoiser(self.page.studio.net))
-        return target
+        Image.fromarray(self.mask()).save(tmp_path / "mask.png")
+        task = Task("a", tmp_path / "expected.png", self.path, mask=tmp_path / "mask.png")
+        denoise_file(task, photo_denoiser(self.page.studio.net))
+        return task.target
 
 
 SAVED = """
 const done = arguments[0];
 import("/static/dom.js").then(({ state }) => done(!state.current.saving && !state.current.unsaved));
+"""
+
+
+PART = """
+const [area, done] = arguments;
+import("/static/dom.js").then(({ state }) => done(Array.from(state.current.mask.part(area, state.current))));
 """
 
 
@@ -172,6 +182,20 @@ def test_what_a_stroke_paints_is_what_is_painted_anew(driver, painter):
     wait(driver, lambda: find(driver, "#left-alone").is_displayed())
     for canvas, painted in zip(canvases, before, strict=True):
         assert np.array_equal(pixels(driver, canvas), painted), canvas
+
+
+def test_a_large_pictures_mask_is_the_same_in_the_loupe_and_in_the_file(server, driver, tmp_path):
+    path = write_photo(tmp_path / "large.png", height=200, width=2000)
+    open_page(driver, server[0], path)
+    painter = Painter(driver, server[1], path)
+    painter.choose("brush", size=4, amount=0)
+    painter.drag((0.4, 0.5), (0.47, 0.2))
+    mask = painter.mask()
+    assert mask.shape == (200, 2000) and len(np.unique(mask)) > 10
+    for left, top, width, height in ((700, 10, 300, 150), (0, 0, 512, 200), (1488, 0, 512, 200)):
+        part = driver.execute_async_script(PART, [left, top, width, height])
+        wanted = mask[top : top + height, left : left + width].astype(int)
+        assert np.abs(np.reshape(part, wanted.shape) - wanted).max() <= 1
 
 
 def test_the_loupe_is_painted_on_too(driver, painter):

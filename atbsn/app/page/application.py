@@ -19,6 +19,7 @@ from starlette.staticfiles import StaticFiles
 from atbsn.app.page import messages
 from atbsn.app.page.guard import Guard
 from atbsn.app.page.jobs import BusyError, JobQueue, PageJob
+from atbsn.app.page.regions import mask_file
 from atbsn.app.page.sessions import Session, Sessions, Upload
 from atbsn.app.page.studio import LONGEST, Studio
 from atbsn.app.page.views import Region
@@ -60,7 +61,8 @@ class Page:
             Route(own + "/pictures", self._of_session(self.upload), methods=["POST"]),
             Route(picture, self._of_session(self.remove), methods=["DELETE"]),
             Route(picture + "/region", self._of_session(self.region), methods=["GET"]),
-            Route(picture + "/mask", self._of_session(self.mask), methods=["PUT"]),
+            Route(picture + "/mask", self._of_session(self.lay_mask), methods=["PUT"]),
+            Route(picture + "/mask", self._of_session(self.mask), methods=["GET"]),
             Route(picture + "/{kind:str}", self._of_session(self.compute), methods=["POST"]),
             Route(own + "/results", self._of_session(self.results), methods=["POST"]),
             Route(own + "/adapt", self._of_session(self.adapt), methods=["POST"]),
@@ -142,12 +144,20 @@ class Page:
         data = await run_in_threadpool(self.studio.before, upload, region)
         return Response(data, media_type="application/octet-stream")
 
-    async def mask(self, request: Request, session: Session) -> Response:
+    async def lay_mask(self, request: Request, session: Session) -> Response:
         """Where a picture is denoised: a byte for each pixel that is shown; nothing: everywhere."""
         upload = _picture(request, session)
         width, height = upload.facts["view"]
         data = await messages.receive_bytes(request, width * height)
         return JSONResponse(await run_in_threadpool(self.studio.lay_mask, session, upload, data))
+
+    async def mask(self, request: Request, session: Session) -> Response:
+        """The mask of a picture as a file of its size."""
+        upload = _picture(request, session)
+        data = await run_in_threadpool(mask_file, upload)
+        if data is None:
+            raise HTTPException(404)
+        return messages.saved_as(data, f"{Path(upload.name).stem}_mask.png")
 
     async def compute(self, request: Request, session: Session) -> Response:
         """Put a computation on one picture into the queue: ``view``, ``result`` or ``noise``."""

@@ -10,6 +10,7 @@ from zipfile import ZIP_STORED, ZipFile
 
 from atbsn.app.before_after import BeforeAfter, BeforeAfterObserver
 from atbsn.app.page.jobs import PageJob
+from atbsn.app.page.regions import mask_file
 from atbsn.app.page.sessions import Session, Upload
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import strengths
@@ -121,10 +122,18 @@ def _checked(upload: Upload, suffix: str | None) -> str:
 
 def _written(upload: Upload, path: Path, denoiser: Denoiser, on_progress: Callable[[float], None]) -> dict[str, Any]:
     """Write the clean file of a picture to ``path``; what is to be said of it."""
-    task = Task(upload.name, path, upload.path, mask=upload.mask)
-    with called(upload):
-        found: BeforeAfter = denoise_file(task, denoiser, observer=BeforeAfterObserver(), on_progress=on_progress)
-    strength = strengths(denoiser.settings)[0] if upload.mask is None else 0.0  # what is left under a mask is no fault
+    painted, mask = mask_file(upload), None
+    if painted is not None:
+        mask = path.with_name(f"{path.name}.mask.png")
+        mask.write_bytes(painted)
+    task = Task(upload.name, path, upload.path, mask=mask)
+    try:
+        with called(upload):
+            found: BeforeAfter = denoise_file(task, denoiser, observer=BeforeAfterObserver(), on_progress=on_progress)
+    finally:
+        if mask is not None:
+            mask.unlink(missing_ok=True)
+    strength = strengths(denoiser.settings)[0] if mask is None else 0.0  # what is left under a mask is no fault
     return {"noise": str(found), "warnings": found.warnings(strength)}
 
 

@@ -74,11 +74,13 @@ async def receive_json(request: Request) -> dict[str, Any]:
 
 def file_answer(file: BinaryIO, name: str) -> Response:
     """An open file, to be saved as ``name``; it is closed in the end."""
-    headers = {
-        "Content-Length": str(os.fstat(file.fileno()).st_size),
-        "Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}",
-    }
+    headers = {"Content-Length": str(os.fstat(file.fileno()).st_size), **_attached(name)}
     return StreamingResponse(_chunks(file), headers=headers, media_type="application/octet-stream")
+
+
+def saved_as(data: bytes, name: str) -> Response:
+    """``data``, to be saved as ``name``."""
+    return Response(data, headers=_attached(name), media_type="application/octet-stream")
 
 
 async def answer_error(status: int, request: Request, error: Exception) -> Response:
@@ -99,6 +101,10 @@ async def answer_fault(request: Request, error: Exception) -> Response:
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)
     return JSONResponse({"error": in_plain_words(error)}, status_code=500)
+
+
+def _attached(name: str) -> dict[str, str]:
+    return {"Content-Disposition": f"attachment; filename*=utf-8''{quote(name)}"}
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

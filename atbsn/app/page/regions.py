@@ -1,12 +1,13 @@
-"""The mask that a visitor paints: of the size at which his picture is shown, and of that of the picture itself."""
+"""The mask that a visitor paints: of the size at which his picture is shown, and as a file of the picture's own."""
 
+import io
 import secrets
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from atbsn.app.page.sessions import Session, Upload
-from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 
 _KEPT = 2
@@ -14,10 +15,7 @@ _KEPT = 2
 
 
 def lay_mask(session: Session, upload: Upload, data: bytes) -> None:
-    """Lay a mask over a picture, in place of the one before.
-
-    The picture's facts name two files from then on: ``view``, what was painted, and ``file``, a grey PNG of the
-    picture's size for ``atbsn denoise --mask``; between the painted pixels it is interpolated.
+    """Lay a mask over a picture, in place of the one before; the picture's facts then name its file.
 
     Args:
         data: (H, W) bytes of the picture as it is shown: 255 where it is denoised, 0 where it stays as it is.
@@ -28,20 +26,29 @@ def lay_mask(session: Session, upload: Upload, data: bytes) -> None:
     width, height = upload.facts["view"]
     if len(data) != width * height:
         raise UserError(f"a mask of {len(data)} bytes: {width} x {height} are needed, one for each pixel that is shown")
-    painted = np.frombuffer(data, np.uint8).reshape(height, width)
-    size = upload.facts["width"], upload.facts["height"]
-    full = painted if (width, height) == size else cv2.resize(painted, size, interpolation=cv2.INTER_LINEAR)
-    name = secrets.token_urlsafe(6)
-    path, view = upload.path.with_name(f"mask-{name}.png"), upload.path.with_name(f"mask-{name}.view")
-    write_picture(path, Picture(np.repeat(full[..., None], 3, axis=2), grey=True))
-    view.write_bytes(data)
-    stem = upload.name.rpartition(".")[0]
-    files = {"view": session.offer(view, "mask"), "file": session.offer(path, f"{stem}_mask.png")}
-    upload.mask, upload.facts["mask"] = path, files
-    session.keep_newest(upload.offered, "mask", list(files.values()), _KEPT)
+    path = upload.path.with_name(f"{secrets.token_urlsafe(9)}.mask")
+    path.write_bytes(data)
+    upload.mask, upload.facts["mask"] = path, session.offer(path, "mask")
+    session.keep_newest(upload.offered, "mask", [upload.facts["mask"]], _KEPT)
 
 
 def take_mask_off(session: Session, upload: Upload) -> None:
     """Denoise all of a picture again."""
-    upload.mask, upload.facts["mask"] = None, None
+    upload.mask = upload.facts["mask"] = None
     session.keep_newest(upload.offered, "mask", [], _KEPT)
+
+
+def mask_file(upload: Upload) -> bytes | None:
+    """The mask for ``atbsn denoise --mask``: a grey PNG of the picture's size; None where there is none.
+
+    Between the pixels that were painted it is interpolated. Of a large picture that takes too long for every stroke, so
+    it is made when it is needed.
+    """
+    if upload.mask is None:
+        return None
+    width, height = upload.facts["view"]
+    painted = np.fromfile(upload.mask, np.uint8).reshape(height, width)
+    full = cv2.resize(painted, (upload.facts["width"], upload.facts["height"]), interpolation=cv2.INTER_LINEAR)
+    file = io.BytesIO()
+    Image.fromarray(full).save(file, "png")
+    return file.getvalue()

@@ -31,7 +31,7 @@ class Upload:
         path: where it lies.
         facts: height, width and the like, once it was read.
         icc: its colour profile.
-        mask: a picture that says where it is denoised; None: everywhere.
+        mask: where what was painted lies, which says where it is denoised; None: everywhere.
         offered: ids of files made from it, by kind, the oldest first.
     """
 

@@ -52,6 +52,7 @@ export const mask = async (picture, values) =>
   (await ask(`${base}/pictures/${picture}/mask`, { method: "PUT", body: values })).json();
 export const compute = async (picture, kind, body) =>
   (await (await post(`${base}/pictures/${picture}/${kind}`, body)).json()).id;
+export const maskAddress = (picture) => `${base}/pictures/${picture}/mask`;
 export const results = async (body) => (await (await post(`${base}/results`, body)).json()).id;
 export const adapt = async (minutes) => (await (await post(`${base}/adapt`, { minutes })).json()).id;
 export const stop = (job) => post(`${base}/jobs/${job}/stop`, {});

@@ -26,7 +26,7 @@ loupe.onready = () => views.repaint();
 
 // Pictures -----------------------------------------------------------------------------------------------------------
 
-const opened = (facts) => ({ ...facts, noisy: null, cleans: new Map(), of: null, wanted: null, mask: null, maskFile: null });
+const opened = (facts) => ({ ...facts, noisy: null, cleans: new Map(), of: null, wanted: null, mask: null, masked: false });
 
 async function take(files) {
   if (state.about === null) return;

@@ -43,9 +43,8 @@ export class Regions {
     const mask = state.current?.mask;
     $("undo").disabled = !mask?.before.length;
     $("everywhere").disabled = !mask || mask.isBlank;
-    const file = state.current?.maskFile;
-    $("mask-file").hidden = !file;
-    if (file) $("mask-file").href = api.address(file);
+    $("mask-file").hidden = !state.current?.masked;
+    if (state.current) $("mask-file").href = api.maskAddress(state.current.id);
   }
 
   label() {
@@ -136,7 +135,7 @@ export class Regions {
       picture.unsaved = false;
       try {
         const facts = await api.mask(picture.id, picture.mask.isBlank ? new Uint8Array(0) : picture.mask.values);
-        picture.maskFile = facts.mask?.file ?? null;
+        picture.masked = facts.mask !== null;
       } catch (error) {
         if (picture.removed) return;
         picture.unsaved = true;
@@ -155,8 +154,8 @@ export class Regions {
   }
 
   // What was painted before the page was loaded anew.
-  async restore(picture, { view, file }) {
-    picture.mask = new Mask(...picture.view, await api.bytes(view));
-    picture.maskFile = file;
+  async restore(picture, file) {
+    picture.mask = new Mask(...picture.view, await api.bytes(file));
+    picture.masked = true;
   }
 }
