@@ -1,5 +1,6 @@
 """An installed package works outside of the checkout: option files, weights and all commands travel with it."""
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,26 @@ import pytest
 import yaml
 
 from atbsn import __version__
+from atbsn.app.arguments import atbsn_parser
+
+
+def test_the_container_has_what_it_is_built_of(repository):
+    """All that the build takes in is there, and what is run at its start is a command."""
+    ignored = (repository / ".dockerignore").read_text().splitlines()
+    taken = {line[1:] for line in ignored if line.startswith("!")}
+    assert "*" in ignored and all((repository / name).exists() for name in taken)
+    project = (repository / "pyproject.toml").read_text() + (repository / "MANIFEST.in").read_text()
+    for name in ("README.md", "LICENSE", "requirements.txt", "CHANGELOG.md", "options"):
+        assert name in project and name in taken, f"{name}: the package is built of it"
+    lines = (repository / "Dockerfile").read_text().splitlines()
+    said = {
+        word: json.loads(line.removeprefix(word))
+        for line in lines
+        for word in ("ENTRYPOINT", "CMD")
+        if line.startswith(word)
+    }
+    assert said["ENTRYPOINT"] == ["atbsn"]
+    assert atbsn_parser().parse_args(said["CMD"]).command == "serve"
 
 
 @pytest.mark.long
