@@ -1,6 +1,7 @@
 """What is done often, each as one command: ``pip install nox``, ``nox --list``, ``nox -s lint``."""
 
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,26 @@ def lowest(session: nox.Session) -> None:
     session.install("uv")
     session.run("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".[dev]", external=True)
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def locked(session: nox.Session) -> None:
+    """The tests with the versions of constraints.txt, the newest that the tests have been run with."""
+    session.install("-c", "constraints.txt", "-e", ".[dev]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """The tests with the newest versions that there are; if they pass, constraints.txt names these."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", *session.posargs)
+    frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
+    head = Path("constraints.txt").read_text(encoding="utf-8").splitlines()[0]
+    ours = [
+        line.split("+")[0] for line in str(frozen).splitlines() if not line.startswith(("nvidia-", "cuda-", "triton"))
+    ]
+    Path("constraints.txt").write_text("\n".join([head, *sorted(ours, key=str.lower)]) + "\n", encoding="utf-8")
 
 
 @nox.session
@@ -80,7 +101,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def release(session: nox.Session) -> None:
-    """Build the wheel and the source archive, and run both from an empty environment. Nothing is uploaded."""
+    """Build the wheel and the source archive, and run both from an empty environment. Nothing is uploaded.
+
+    Further words go to venv: with ``nox -s release -- --system-site-packages``, torch need not be installed again.
+    """
     session.install("build>=1.2", "twine>=6")
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", "dist")
@@ -88,8 +112,8 @@ def release(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *built)
     for archive in built:
         with tempfile.TemporaryDirectory() as folder:
-            python = str(Path(folder, "bin", "python"))
-            session.run("python", "-m", "venv", folder)
+            python = str(Path(folder, "Scripts" if sys.platform == "win32" else "bin", "python"))
+            session.run("python", "-m", "venv", *session.posargs, folder)
             session.run(python, "-m", "pip", "install", "--quiet", archive, external=True)
             with session.chdir(folder):
                 session.run(python, "-m", "atbsn", "models", external=True)
