@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-_OUTWARD = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(?!docs/)([\w./-]+)\)")
+_OUTWARD = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(?!docs/)([\w./-]+)(?:#[\w-]+)?\)")
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
