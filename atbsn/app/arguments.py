@@ -8,8 +8,8 @@ from atbsn import __version__
 from atbsn.app import project_arguments as project
 from atbsn.utils.arguments import EXIT_STATUS, add_shared, positive
 
-WEIGHTS = "real"
-"""The shipped weights for pictures. None are shipped for raw files."""
+WEIGHTS, RAW_WEIGHTS = "real", "raw"
+"""The shipped weights for pictures, and for raw files."""
 
 _ABOUT = """\
 Take the noise out of photographs, and train denoisers on noisy pictures alone.
@@ -210,7 +210,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
     """What ``app.denoising`` reads: weights and settings, how files are read, the device."""
-    _add_weights(parser, "--weights", f"{WEIGHTS}; --raw needs your own")
+    _add_weights(parser, "--weights", f"{WEIGHTS}; with --raw {RAW_WEIGHTS}")
     parser.add_argument(
         "--network", metavar="NAME",
         help="of others' files that do not say it: StudentC, or '{type: StudentC, scale: 1}'",

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from atbsn.app.arguments import WEIGHTS
+from atbsn.app.arguments import RAW_WEIGHTS, WEIGHTS
 from atbsn.app.before_after import BeforeAfter
 from atbsn.archs.base import FINISHING, Network
 from atbsn.archs.weights import load
@@ -42,8 +42,13 @@ def denoiser_of(arguments: Namespace) -> Denoiser:
     """
     asked = {name: getattr(arguments, name) for name in (*FINISHING, "k", "margin")}
     settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-    net = _network(arguments.weights, arguments.raw, arguments.network).to(device(arguments.device))
+    net = _network(weights_of(arguments), arguments.raw, arguments.network).to(device(arguments.device))
     return photo_denoiser(net, tile=arguments.tile, **settings)
+
+
+def weights_of(arguments: Namespace) -> str:
+    """The weights of ``--weights``, or those that come with ``atbsn`` for what is to be denoised."""
+    return arguments.weights or (RAW_WEIGHTS if arguments.raw else WEIGHTS)
 
 
 def device(name: str) -> torch.device:
@@ -90,23 +95,17 @@ def named_network(text: str | None) -> str | dict[str, Any] | None:
     return network
 
 
-def _network(weights: str | None, raw: bool, network: str | None) -> Network:
+def _network(name: str, raw: bool, network: str | None) -> Network:
     """The network of ``--weights``, which is ``network`` if that is named.
 
     Raises:
         UserError: there is none, or it is not for what it is to denoise.
     """
-    if raw and weights is None:
-        raise UserError(
-            "--raw: no weights for raw files come with atbsn; train some on yours (docs/raw.md) and name them with "
-            "--weights, or leave --raw out: then raw files are developed first"
-        )
-    name = weights or WEIGHTS
     net = load(name, named_network(network))
     if raw and net.channels != CHANNELS:
         raise UserError(
             f"--weights {name}: a network for {net.channels} channels, but raw data have {CHANNELS}; name "
-            "weights that were trained on raw files (docs/raw.md)"
+            f"weights that were trained on raw files (docs/raw.md), or none for {RAW_WEIGHTS}"
         )
     if not raw and net.channels == CHANNELS:
         raise UserError(f"--weights {name}: a network for raw data; give --raw too, or name weights for pictures")

@@ -367,8 +367,10 @@ def test_raw_becomes_a_dng(atbsn, raw_folder, tmp_path):
     assert clean.mosaic.size == noisy.mosaic.size and clean.mosaic.orientation == 6
     assert np.abs(clean.rgb - noisy.rgb.clip(0, 255)).max() < 0.01
     assert sorted(path.name for path in raw_folder.iterdir()) == ["a.dng", "a_clean.dng", "b.png"]
-    status, output = atbsn("denoise", raw_folder, "--raw", "--weights", tmp_path / "four.pth")
+    status, output = atbsn("denoise", raw_folder, "--raw")
     assert status == 0 and "nothing is left to do" in output
+    status, output = atbsn("denoise", raw_folder / "a.dng", "--raw", "-o", tmp_path / "raw.dng")
+    assert status == 0 and read_raw(tmp_path / "raw.dng").rgb.shape == noisy.rgb.shape
     status, output = atbsn(
         "denoise", raw_folder / "a.dng", "--raw", "--weights", tmp_path / "four.pth", "-o", tmp_path / "c.dng",
         "--strength", "0",
@@ -380,7 +382,6 @@ def test_raw_becomes_a_dng(atbsn, raw_folder, tmp_path):
     ("arguments", "said"),
     [
         (["a.dng", "--raw", "--weights", "real"], "--weights real: a network for 3 channels, but raw data have 4"),
-        (["a.dng", "--raw"], "--raw: no weights for raw files come with atbsn; train some on yours"),
         (["a.dng", "--weights", "../four.pth"], r"four\.pth: a network for raw data; give --raw too"),
         (["a.dng", "--raw", "-o", "x.tif"], r"--output x\.tif: raw data are written as DNG; name a \.dng file"),
         (["a.dng", "--raw", "--white", "4095"], "--white and --page: a raw file says its white"),

@@ -7,9 +7,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from atbsn.app.arguments import WEIGHTS
 from atbsn.app.before_after import BeforeAfterObserver
-from atbsn.app.denoising import denoiser_of, reader_of, say
+from atbsn.app.denoising import denoiser_of, reader_of, say, weights_of
 from atbsn.engine.inference.finish import strengths
 from atbsn.engine.inference.pipeline.arrivals import Arrivals
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
@@ -32,8 +31,7 @@ def main(arguments: Namespace) -> int:
     if read is not read_picture:
         reading = {"raw": arguments.raw, "white": arguments.white, "page": arguments.page}
     done = skipped = failed = 0
-    weights = arguments.weights or WEIGHTS
-    with closing(open_record(output, denoiser, weights, reading, Shard(), resume=True)) as record:
+    with closing(open_record(output, denoiser, weights_of(arguments), reading, Shard(), resume=True)) as record:
         arrivals = Arrivals(found, lambda name: arguments.overwrite or record.has_name(name))
         if arguments.only_new:
             logger.info("%s: %d pictures that are there already are left alone", folder, arrivals.leave())
