@@ -1,8 +1,9 @@
 """Fixtures of the tests of the ``atbsn`` command."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.photos import NETWORK, tiny
@@ -27,3 +28,12 @@ def atbsn(
         return ending.value.code or 0, captured.out + captured.err
 
     return call
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium for the tests of a module, each of which opens a tab of its own."""
+    from page_browser import chromium  # needs selenium
+
+    with chromium(tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads")) as driver:
+        yield driver

@@ -1,7 +1,7 @@
 """The page for people who do not see it, or use no mouse: names, contrast, keys, what is said."""
 
 import pytest
-from page_browser import axe, choose, chromium, find, names, needs_browser, open_page, served, violations, visit, wait
+from page_browser import axe, choose, find, names, needs_browser, open_page, served, violations, visit, wait
 from page_support import blind_network, write_photo
 from selenium.webdriver.common.keys import Keys
 
@@ -13,12 +13,6 @@ WIDE, NARROW = (1280, 800), (320, 700)
 def server():
     with served(blind_network(), adapt=lambda *_: (None, "It did not help.")) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads")) as driver:
-        yield driver
 
 
 @pytest.fixture

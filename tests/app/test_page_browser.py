@@ -13,7 +13,6 @@ from page_browser import (
     assert_shown,
     choose,
     chosen,
-    chromium,
     find,
     hand_in,
     names,
@@ -62,12 +61,6 @@ def server():
     """The page at an address of its own, and its server."""
     with served(blind_network(), learn) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads")) as driver:
-        yield driver
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from page_browser import (
     assert_shown,
-    chromium,
     find,
     needs_browser,
     open_page,
@@ -36,12 +35,6 @@ SET = "document.getElementById(arguments[0]).value = arguments[1];"
 def server():
     with served(blind_network()) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    with chromium(tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads")) as driver:
-        yield driver
 
 
 class Painter:

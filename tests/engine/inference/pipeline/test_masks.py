@@ -11,6 +11,7 @@ from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.picture import denoise
 from atbsn.engine.inference.pipeline.masks import Masks
 from atbsn.engine.inference.pipeline.run import denoise_file, run
+from atbsn.engine.inference.pipeline.steps import Observer, Steps
 from atbsn.engine.inference.pipeline.task import Task
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
@@ -75,6 +76,17 @@ def test_a_mask_of_another_size_ends_its_picture_alone(tmp_path, net):
     assert reasons["a"] is None
     assert reasons["b"].endswith(f"50 x 40 pixels, but {tmp_path / 'b.png'} has 51 x 40; make the mask as large as it")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+
+
+def test_a_masked_picture_counts_with_its_mask_and_its_clean_samples(tmp_path, net):
+    write_picture(tmp_path / "a.png", Picture(RANDOM.integers(0, 256, (40, 50, 3), np.uint8)))
+    write_mask(tmp_path / "m.png", halves())
+    steps = Steps(photo_denoiser(net), read_picture, Observer())
+    sizes = []
+    for mask in (None, tmp_path / "m.png"):
+        task = Task("a.png", tmp_path / "out.png", tmp_path / "a.png", mask=mask)
+        sizes.append(steps.load(task, steps.check(task)).nbytes)
+    assert sizes == [6000, 6000 + 6000 + 2000]
 
 
 def test_python_refuses_a_mask_of_another_size(net):
