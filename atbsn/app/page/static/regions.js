@@ -15,7 +15,7 @@ export class Regions {
     this.picture = null; // that is being painted on
     this.start = null; // where the stroke under way began, in pixels of the mask
     this.last = null;
-    this.anchor = null; // where a gradient by keyboard begins
+    this.anchor = null; // { picture, point } where a gradient by keyboard begins
     this.buttons = [...section.querySelectorAll("[data-tool]")];
     for (const button of this.buttons) button.onclick = () => this.choose(button.dataset.tool);
     $("amount").oninput = $("size").oninput = () => this.label();
@@ -96,12 +96,12 @@ export class Regions {
 
   // By keyboard: a dab of the brush, or one of the two ends of a gradient.
   touch(point) {
-    if (this.kind === "gradient" && this.anchor === null) {
-      this.anchor = point;
+    if (this.kind === "gradient" && this.anchor?.picture !== state.current) {
+      this.anchor = { picture: state.current, point };
       announce("The gradient begins here; move the loupe to where it ends, and press Space.");
       return;
     }
-    this.begin(this.anchor ?? point);
+    this.begin(this.anchor?.point ?? point);
     this.move(point);
     this.end();
     this.anchor = null;
