@@ -182,7 +182,7 @@ def test_metric_passes_its_arguments_on():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "'type' is missing; name a metric: dists, lpips, psnr, ssim"),
+        ({}, f"'type' is missing; name a metric: {', '.join(METRICS)}"),
         ({"type": "psrn"}, "'psrn' is not a registered metric; did you mean 'psnr'"),
         ({"type": "psnr", "protocol": "y"}, "psnr.protocol: unknown key"),
         ({"type": "psnr", "rounds": True}, "did you mean 'round'"),

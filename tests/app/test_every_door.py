@@ -14,6 +14,7 @@ from atbsn.engine.build import build_sets
 from atbsn.engine.evaluation.evaluator import evaluate
 from atbsn.engine.evaluation.validation import labelled
 from atbsn.engine.inference.photo import photo_denoiser
+from atbsn.metrics.base import Metric
 from atbsn.options.check import check_options
 from atbsn.pictures import read_picture
 
@@ -117,7 +118,7 @@ def test_figures_are_of_the_same_picture(net, tmp_path):
     assert np.array_equal((np.clip(measured[0], 0, 255) + 0.5).astype(np.uint8), expected)
 
 
-class Seen:
+class Seen(Metric):
     """A metric that keeps what it is given."""
 
     protocol = "none"
