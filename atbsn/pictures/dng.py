@@ -26,6 +26,7 @@ _SUB_DIRECTORIES, _PHOTOMETRIC, _ORIENTATION = 330, 262, 274
 _CFA_DIMENSIONS, _CFA_PATTERN, _PLANE_COLOURS, _LAYOUT = 33421, 33422, 50710, 50711
 _VERSION, _BACKWARD, _MODEL = 50706, 50707, 50708
 _BLACK_REPEAT, _BLACK, _BLACK_COLUMNS, _BLACK_ROWS, _WHITE = 50713, 50714, 50715, 50716, 50717
+_SCALE = 50718
 _MATRIX, _NEUTRAL, _ILLUMINANT, _ACTIVE_AREA, _CROP = 50721, 50728, 50778, 50829, (50719, 50720, 51125)
 _OPCODES = (51009, 51022)
 """Corrections (lens shading, distortion) after black and white, and after demosaicing; their places are those of the
@@ -35,7 +36,7 @@ _KEPT = frozenset(
         *(_MODEL, 50709, 50735, 50736),  # camera and lens
         *range(_MATRIX, 50730), _ILLUMINANT, 50779, 50931, 50932, 50964, 50965,  # colours, and the light
         *range(50936, 50943), 50981, 50982, 51107, 51108, 51109, 51110,  # the profile: tables, curve, name, copyright
-        50730, 50732, 50733, 50734, 50738, 50739, 50780, 50718,  # exposure, sharpness, green split, scales
+        50730, 50732, 50733, 50734, 50738, 50739, 50780, _SCALE,  # exposure, sharpness, green split, scales
         *_CROP, *_OPCODES,
     }
 )  # fmt: skip
@@ -72,6 +73,9 @@ def tags(source: bytes | None, raw: Any, camera: str | None, order: str) -> list
     if crop is not None:
         origin, size = crop
         found |= {tag: _numbers(tag, _LONG, value, order) for tag, value in zip(_CROP, (origin, size), strict=False)}
+    aspect = raw.sizes.pixel_aspect  # width by height of a pixel, which a developer makes square
+    if aspect != 1:
+        found[_SCALE] = _fractions(_SCALE, (max(1, aspect), max(1, 1 / aspect)), order)
     directories = None if source is None else _directories(source)
     if directories is None:
         return list(found.values())

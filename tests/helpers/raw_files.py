@@ -72,3 +72,15 @@ def with_exif(path: Path, entries: dict[int, tuple[exif.Entry, ...]]) -> None:
     block = exif.directory(found, directories.order, end)
     header = data[:4] + end.to_bytes(4, "little" if directories.order == "<" else "big")
     path.write_bytes(header + data[8:] + bytes(len(data) % 2) + block + bytes(4096))
+
+
+def write_uncompressed(path: Path, raw: np.ndarray, maker: str, model: str, *own: Tag) -> None:
+    """The levels ``raw`` (H, W) as makers keep them that use TIFF (NEF, PEF, ARW, SRW): RGGB, or as ``own`` says."""
+    tags: dict[int, Tag] = {
+        271: (271, 2, 0, maker, True),
+        272: (272, 2, 0, model, True),
+        33421: (33421, 3, 2, (2, 2), True),
+        33422: (33422, 1, 4, (0, 1, 1, 2), True),
+    }
+    tags |= {tag[0]: tag for tag in own}
+    tifffile.imwrite(path, raw, photometric=32803, metadata=None, software=False, extratags=list(tags.values()))

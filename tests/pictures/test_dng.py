@@ -7,7 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
-from helpers.raw_files import BLACK, WHITE, linear, with_exif, write_dng, write_mosaic
+from helpers.raw_files import BLACK, WHITE, linear, with_exif, write_dng, write_mosaic, write_uncompressed
 
 from atbsn.pictures import Picture, check_target, exif, raw_size, read_raw, write_picture
 from atbsn.pictures.mosaic import Mosaic, by_colour, pack, unpack
@@ -116,6 +116,44 @@ def test_a_dng_of_the_same_mosaic_develops_alike(tmp_path, rawpy, name, area):
         assert old.raw_image_visible.shape == new.raw_image.shape
     again = read_raw(tmp_path / "b.dng")
     assert np.array_equal(again.rgb, picture.rgb) and again.mosaic.size == picture.mosaic.size
+
+
+MAKERS = {
+    "nef": ("NIKON CORPORATION", "NIKON D70", "BGGR", (1200, 1800)),  # of which the last column is none
+    "pef": ("PENTAX", "PENTAX K10D", "GRBG", (120, 180)),
+    "arw": ("SONY", "DSLR-A700", "RGGB", (120, 180)),
+    "srw": ("SAMSUNG", "NX10", "GBRG", (120, 180)),
+}
+
+
+@pytest.mark.parametrize("suffix", MAKERS)
+def test_what_makers_keep_in_tiff_develops_alike(tmp_path, rawpy, suffix):
+    maker, model, name, size = MAKERS[suffix]
+    values = np.random.default_rng(0).integers(500, 4000, size).astype(np.uint16)
+    source, made = tmp_path / f"a.{suffix}", tmp_path / "b.dng"
+    write_uncompressed(source, values, maker, model, pattern(name))
+    picture = read_raw(source)
+    assert raw_size(source) == picture.rgb.shape[:2]
+    write_picture(made, picture)
+    how = {"demosaic_algorithm": rawpy.DemosaicAlgorithm.LINEAR, "user_wb": [1, 1, 1, 1], "no_auto_bright": True}
+    both = []
+    for path in (source, made):
+        with rawpy.imread(str(path)) as raw:
+            both.append(raw.postprocess(**how).astype(int))
+    assert both[0].shape == both[1].shape and np.abs(both[0] - both[1]).max() <= 1
+    assert picture.mosaic.phase == PHASES[name]
+
+
+def test_pixels_that_are_not_square_stay_so(tmp_path, rawpy):
+    """Of a Nikon D1X they are twice as high as wide: without a word the developed picture has half its height."""
+    values = np.random.default_rng(0).integers(500, 4000, (1324, 4028)).astype(np.uint16)
+    write_uncompressed(tmp_path / "a.nef", values, "NIKON CORPORATION", "NIKON D1X")
+    write_picture(tmp_path / "b.dng", read_raw(tmp_path / "a.nef"))
+    sizes = []
+    for name in ("a.nef", "b.dng"):
+        with rawpy.imread(str(tmp_path / name)) as raw:
+            sizes.append((raw.sizes.height, raw.sizes.width, raw.sizes.pixel_aspect))
+    assert sizes[0] == sizes[1] == (1324, 4024, 0.5)
 
 
 def test_levels_between_those_of_the_file_are_kept(tmp_path, rawpy):
