@@ -9,6 +9,7 @@ from pathlib import Path
 from atbsn.app.page.noise import estimated_noise
 from atbsn.app.page.studio import Adapt, Limits, Studio
 from atbsn.archs.weights import load
+from atbsn.engine.inference.denoiser import check_channels
 from atbsn.engine.inference.photo import best_device
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
@@ -34,7 +35,8 @@ def serve(
         open_browser: show the page in the browser.
 
     Raises:
-        UserError: the extra ``[web]`` is not installed, the weights cannot be read, or the address cannot be used.
+        UserError: the extra ``[web]`` is not installed, the weights cannot be read or are not for pictures, or the
+            address cannot be used.
     """
     try:
         import uvicorn
@@ -44,6 +46,7 @@ def serve(
     except ImportError as error:
         raise UserError(f'the page needs the package {error.name}; pip install "atbsn[web]"') from None
     net = load(weights).to(best_device())
+    check_channels(net, 3)
     listener = _listen(host, port)
     page = Page(Studio(net, Path(weights).stem, limits or Limits(), adapt, estimated_noise))
     application = page.application(names=(host,), loopback=is_loopback(host))
