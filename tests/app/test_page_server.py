@@ -37,13 +37,12 @@ def test_a_port_in_use_or_out_of_range_is_said():
 
 def test_weights_that_are_not_there_are_said():
     with pytest.raises(UserError, match=r"nosuch\.pth"):
-        serve("nosuch.pth", port=0)
+        serve("nosuch.pth", open_browser=False)
 
 
 def test_weights_for_raw_files_are_refused():
     with pytest.raises(UserError, match="a picture of 3 channels: this PhotoNet is for 4"):
-        serve("raw", port=0)
-
+        serve("raw", open_browser=False)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
