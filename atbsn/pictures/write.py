@@ -90,13 +90,11 @@ def _samples(picture: Picture, codec: Codec) -> Samples:
 
 def _mean(values: np.ndarray) -> np.ndarray:
     """(H, W, 1), rounded half up."""
-    floats = values.dtype == np.float32
     # Channel by channel: NumPy's sum along three numbers takes five times as long.
-    mean = values[..., :1].astype(np.float32 if floats else np.uint32)
-    mean += values[..., 1:2]
-    mean += values[..., 2:3]
-    if floats:
-        return mean / np.float32(3)
-    mean += 1
-    mean //= 3
-    return mean.astype(values.dtype)
+    red, green, blue = values[..., :1], values[..., 1:2], values[..., 2:3]
+    if values.dtype == np.float32:
+        return (red + green + blue) / np.float32(3)
+    total = red.astype(np.uint32)
+    total += green
+    total += blue
+    return ((total + 1) // 3).astype(values.dtype)
