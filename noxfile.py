@@ -69,7 +69,9 @@ def types(session: nox.Session) -> None:
 def coverage(session: nox.Session) -> None:
     """Branch coverage of the tests, as a table and in ``htmlcov/``."""
     session.install("-e", ".[dev]", "coverage[toml]>=7.6")
+    session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "-q")  # with what the processes that tests start have written
     session.run("coverage", "html")
     session.run("coverage", "report")
 

@@ -1,4 +1,4 @@
-"""What every method has: helpers that stay frozen."""
+"""What every method has: helpers that stay frozen, a state of its own, and checks that several share."""
 
 import copy
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from atbsn.archs import build_arch
-from atbsn.models.base import Model
+from atbsn.models.base import Model, check_channels, check_stds, cleaned_by, epoch_of
+from atbsn.utils.errors import UserError
 
 
 class Helped(Model):
@@ -45,3 +46,44 @@ def test_their_weights_have_a_checksum(model):
     with torch.no_grad():
         next(model.first.parameters())[0] += 1
     assert model.frozen_sha256()[0] != first and model.frozen_sha256()[1] == second
+
+
+class Counting(Model):
+    def __init__(self, net):
+        super().__init__(net)
+        self.register_buffer("count", torch.zeros(2))
+
+
+def test_a_method_takes_its_own_state_back_and_leaves_the_network_alone():
+    net = build_arch({"type": "StudentC", "width": 2})
+    method, other = Counting(net), Counting(copy.deepcopy(net))
+    method.count += 3
+    assert list(method.own_state()) == ["count"]
+    other.load_own_state(method.own_state())
+    assert other.count.tolist() == [3, 3]
+    assert all(torch.equal(value, net.state_dict()[name]) for name, value in other.net.state_dict().items())
+
+
+def test_what_a_teacher_cleans_is_a_picture():
+    class Shifted(torch.nn.Module):
+        def forward(self, noisy):
+            return noisy.double() * 2 - 100
+
+    cleaned = cleaned_by(Shifted(), torch.tensor([0.0, 49.0, 100.0, 200.0]).view(1, 1, 2, 2))
+    assert cleaned.flatten().tolist() == [0, 0, 100, 255] and cleaned.dtype == torch.float32
+
+
+def test_shared_checks():
+    check_stds(1, 1)
+    check_stds(1, 5)
+    with pytest.raises(UserError, match=r"model\.flat_std: 5 exceeds texture_std = 1"):
+        check_stds(5, 1)
+    net = build_arch({"type": "StudentC", "width": 2})
+    check_channels(net, "teacher.pth", 3)
+    with pytest.raises(UserError, match=r"teacher\.pth: is for 3 channels, the network for 1"):
+        check_channels(net, "teacher.pth", 1)
+
+
+def test_epochs_are_counted_from_one_to_the_last():
+    progress = torch.tensor([0.0, 0.249, 0.25, 0.99, 1.0])
+    assert epoch_of(progress, 4).tolist() == [1, 1, 2, 4, 4]

@@ -41,7 +41,16 @@ def test_read_noise_is_that_of_433_cameras() -> None:
     assert 1 < strong.median() < 10  # SIDD fits 1 to 10 at a = 1.7e-3 to 6e-3
 
 
-def test_the_shares_are_those_of_the_brief() -> None:
+def test_smoothing_is_weaker_in_one_direction_by_the_anisotropy_at_most() -> None:
+    torch.manual_seed(0)
+    drawn = CameraTable.drawn(CameraPrior(anisotropy=0.4), torch.empty(2000, 1, 1, 1))
+    both = torch.stack((drawn.across, drawn.along))
+    assert both.amax(dim=0).eq(1).all() and both.min() >= 0.6
+    assert both.amin(dim=0).mean().item() == pytest.approx(0.8, abs=0.01)
+    assert (drawn.across < 1).float().mean().item() == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_shares_are_those_of_cameras() -> None:
     prior = CameraPrior()
     bilinear, edges, malvar, none = (share / sum(prior.demosaicing) for share in prior.demosaicing)
     assert bilinear <= 0.1 and 0.3 <= edges <= 0.4 and 0.3 <= malvar <= 0.5 and 0.05 <= none <= 0.15
