@@ -56,13 +56,19 @@ def jpeg(rgb: Tensor, quality: Tensor, subsampled: Tensor) -> Tensor:
         quality: (B,), 1 to 100, in the sense of libjpeg.
         subsampled: (B,) bool: whether the colour differences have half the resolution (4:2:0).
     """
-    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
-    luma, chroma = ((((table.like(rgb) * scale + 50) / 100).floor().clamp(1, 255)) for table in (_LUMA, _CHROMA))
+    luma, chroma = quantisation_tables(quality)
     ycbcr = to_ycbcr(rgb)
     y, c = ycbcr[:, :1] - 128, ycbcr[:, 1:]
     half = F.interpolate(_quantised(F.avg_pool2d(c, 2), chroma), scale_factor=2.0, mode="bilinear")
     c = torch.where(subsampled[:, None, None, None], half, _quantised(c, chroma))
     return to_rgb(torch.cat((_quantised(y, luma) + 128, c), dim=1)).clamp(0, 255)
+
+
+def quantisation_tables(quality: Tensor) -> tuple[Tensor, Tensor]:
+    """The steps of luma and of the colour differences, (B, 8, 8) each, for the qualities (B,), as libjpeg has them."""
+    scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+    luma, chroma = (((table.like(quality) * scale + 50) / 100).floor().clamp(1, 255) for table in (_LUMA, _CHROMA))
+    return luma, chroma
 
 
 def _quantised(x: Tensor, steps: Tensor) -> Tensor:

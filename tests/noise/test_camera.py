@@ -14,7 +14,7 @@ from atbsn.noise.camera import RandomCamera, gaussian_blur
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.demosaic import bayer_pattern, demosaic_bilinear, demosaic_edges, demosaic_malvar
 from atbsn.noise.fingerprint import Fingerprint
-from atbsn.noise.jpeg import jpeg, to_rgb, to_ycbcr
+from atbsn.noise.jpeg import jpeg, quantisation_tables, to_rgb, to_ycbcr
 from atbsn.noise.patterns import regular_pattern
 from atbsn.noise.prior import CameraPrior
 from atbsn.ops.constant import Constant
@@ -83,6 +83,15 @@ def test_jpeg_is_what_an_encoder_does(quality: int, subsampled: bool) -> None:
     # An encoder rounds luma and colour differences to whole numbers first; ours does not.
     assert (ours - reference).abs().mean() < 2
     assert (ours - reference).square().mean() < 0.35 * (rgb - reference).square().mean()
+
+
+@pytest.mark.parametrize("quality", [10, 49, 50, 51, 75, 100])
+def test_quantisation_tables_are_libjpegs(quality: int) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "JPEG", quality=quality)
+    tables = Image.open(buffer).quantization
+    for number, ours in enumerate(quantisation_tables(torch.tensor([float(quality)]))):
+        assert ours[0].flatten().tolist() == tables[number]
 
 
 def test_luma_and_colour_differences_turn_back() -> None:

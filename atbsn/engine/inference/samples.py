@@ -90,8 +90,8 @@ def _bands(denoiser: Denoiser, rgb: np.ndarray, white: float, on_progress: OnPro
     if denoiser.is_local and not denoiser.self_ensemble:
         bands = plan.tiler().rows(height)
     rest = None  # of the band before: where this one is laid over it
-    followings = [top for top, _ in bands[1:]] + [height]
-    for number, ((top, bottom), following) in enumerate(zip(bands, followings, strict=True)):
+    later = [top for top, _ in bands[1:]] + [height]
+    for number, ((top, bottom), following) in enumerate(zip(bands, later, strict=True)):
         noisy = to_device(rgb[top:bottom], denoiser.device if plan.resident else torch.device("cpu"), white)
         rows = watched(denoiser, on_progress, number, len(bands))(noisy, plan)[0]
         with torch.inference_mode():  # as where they come from
