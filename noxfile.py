@@ -68,9 +68,9 @@ def types(session: nox.Session) -> None:
 @nox.session
 def coverage(session: nox.Session) -> None:
     """Branch coverage of the tests, as a table and in ``htmlcov/``."""
-    session.install("-e", ".[dev]", "coverage[toml]>=7.6")
+    session.install("-e", ".[dev]", "coverage[toml]>=7.10")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["-n", "2"]))
     session.run("coverage", "combine", "-q")  # with what the processes that tests start have written
     session.run("coverage", "html")
     session.run("coverage", "report")
