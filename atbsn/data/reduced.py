@@ -15,6 +15,7 @@ from atbsn.data.folder import relative_keys, write_examples
 from atbsn.pictures import Picture, image_paths, picture_size, read_picture, to_depth
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
+from atbsn.utils.files import FileVersion, version_of
 from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
 _ONE_AT_A_TIME = Lock()
@@ -91,15 +92,15 @@ class ReducedFolder(ImageSet):
     def read(self, index: int) -> Picture:
         path, _, factor = self._entries[index]
         with _ONE_AT_A_TIME:  # OpenCV uses all cores for one picture; the next factor finds it done
-            samples = _smoothed(path, self.nlm if factor > 1 else 0.0, self.white)
+            samples = _smoothed(version_of(path), self.nlm if factor > 1 else 0.0, self.white)
             height, width = _reduced(samples.shape[:2], factor)
             reduced = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
         return picture_of(reduced.reshape(height, width, -1))  # OpenCV drops a single channel
 
 
 @lru_cache(maxsize=2)
-def _smoothed(path: Path, strength: float, white: White) -> np.ndarray:
-    samples = kept_samples(read_picture(path, white=white))
+def _smoothed(file: FileVersion, strength: float, white: White) -> np.ndarray:
+    samples = kept_samples(read_picture(file.path, white=white))
     return non_local_means(samples, strength) if strength else samples
 
 

@@ -12,6 +12,7 @@ import tifffile
 
 from atbsn.data.base import listing
 from atbsn.utils.errors import UserError
+from atbsn.utils.files import FileVersion, version_of
 
 _SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".lsm"})
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
@@ -81,7 +82,7 @@ def planes_of(path: Path, chosen: tuple[int | slice, ...]) -> np.ndarray:
     """
     try:
         with _ONE_AT_A_TIME:  # of several threads that want planes of one compressed file, one decodes it
-            volume = _opened(path)
+            volume = _opened(version_of(path))
         values = np.asarray(volume[chosen])
     except UserError:
         raise
@@ -103,8 +104,9 @@ def _is_store(path: Path) -> bool:
 
 
 @lru_cache(maxsize=2)
-def _opened(path: Path) -> Any:
+def _opened(file: FileVersion) -> Any:
     """The samples of a file, mapped into memory unless compressed; of a store, an array that reads by itself."""
+    path = file.path
     if _is_store(path):
         return _array_of(path)[0]
     try:

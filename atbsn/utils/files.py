@@ -8,7 +8,7 @@ import secrets
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from atbsn.utils.errors import UserError
 
@@ -18,6 +18,31 @@ _REMEDIES: dict[int | None, str] = {
     **dict.fromkeys(_FULL, "free some space or choose a writable folder"),
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+
+
+class FileVersion(NamedTuple):
+    """What a file is kept in memory by: one that was changed, or has its name in another folder, is another.
+
+    Attributes:
+        path: as it was given.
+        place: the same from the root.
+        size: bytes; -1 if it is not there, which reading it then tells.
+        changed: when it was written, nanoseconds.
+    """
+
+    path: Path
+    place: Path
+    size: int
+    changed: int
+
+
+def version_of(path: Path) -> FileVersion:
+    """Which file, and which version of it, lies at ``path`` now."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return FileVersion(path, path.absolute(), -1, 0)
+    return FileVersion(path, path.absolute(), facts.st_size, facts.st_mtime_ns)
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

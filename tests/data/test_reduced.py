@@ -34,6 +34,17 @@ def test_a_file_is_one_picture_a_factor_and_its_noise_is_averaged_away(tmp_path:
     assert stds[2] == pytest.approx(20 / 3, rel=0.1)
 
 
+def test_a_file_that_is_replaced_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value, name in ((50, "one"), (200, "two")):
+        write_picture(tmp_path / name / "in" / "a.png", Picture(np.full((64, 64, 3), value, np.uint8)))
+    for name, value in (("one", 50), ("two", 200)):  # the same name in another folder
+        monkeypatch.chdir(tmp_path / name)
+        images = build_dataset({"type": "ReducedFolder", "dataroot": "in", "factors": [1], "min_side": 32})
+        assert images.read(0).rgb8().mean() == value
+    write_picture(Path("in", "a.png"), Picture(np.full((64, 64, 3), 90, np.uint8)))
+    assert images.read(0).rgb8().mean() == 90
+
+
 def test_pictures_that_would_be_too_small_are_left_out_and_none_at_all_is_an_error(tmp_path: Path) -> None:
     root = folder(tmp_path, (96, 96), (300, 300))
     images = build_dataset({"type": "ReducedFolder", "dataroot": str(root), "factors": [2], "min_side": 100})

@@ -91,6 +91,16 @@ def test_axes_of_files(tmp_path, axes, shape, keys, first, compression):
     assert np.array_equal(images.read(0).rgb[..., 0], values[first])
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_stack_of_the_same_name_elsewhere_is_another(tmp_path, monkeypatch, compression):
+    for value, name in ((1, "one"), (2, "two")):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        tifffile.imwrite("a.tif", np.full((2, 32, 32 * value), value, np.uint8), compression=compression)
+        picture = Stack("a.tif").read(0)
+        assert picture.rgb.shape[:2] == (32, 32 * value) and (picture.rgb == value).all()
+
+
 def test_axes_that_the_user_names(tmp_path):
     values = np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8)
     np.testing.assert_equal(values.shape, (40, 50, 4))

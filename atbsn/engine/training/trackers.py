@@ -1,8 +1,10 @@
 """Where the numbers and pictures of a training can be looked at: TensorBoard, Weights & Biases."""
 
 import contextlib
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,7 @@ class TensorBoard(Tracker):
     def open(self, first_iter: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        _leave_faults_to_flush()
         with self._events():
             self._writer = SummaryWriter(str(self._folder), purge_step=first_iter)
 
@@ -90,6 +93,20 @@ class TensorBoard(Tracker):
             yield
         except OSError as error:
             raise cannot_write(self._folder, error) from error
+
+
+@cache
+def _leave_faults_to_flush() -> None:
+    """TensorBoard's writing thread would print a traceback where a disk is full; ``flush`` raises the same error."""
+    from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
+
+    others = threading.excepthook
+
+    def hook(fault: threading.ExceptHookArgs) -> None:
+        if not (isinstance(fault.thread, _AsyncWriterThread) and isinstance(fault.exc_value, OSError)):
+            others(fault)
+
+    threading.excepthook = hook
 
 
 class WeightsAndBiases(Tracker):
