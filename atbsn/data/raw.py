@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from atbsn.data.base import ImageSet, listing
+from atbsn.data.base import listing
 from atbsn.data.folder import NoisyFolder, StoredSet
 from atbsn.data.mat import open_v73, read_v5, v5_shape
-from atbsn.data.sidd import PUBLISHED_BLOCKS, read_scenes, scene_groups, times
+from atbsn.data.sidd import PUBLISHED_BLOCKS, PublishedBlocks, read_scenes, scene_groups, times
 from atbsn.pictures import Picture, formats, raw_size, read_raw, write_picture
 from atbsn.pictures.mosaic import CHANNELS, Mosaic, pack
 from atbsn.pictures.targets import RAW_TARGET
@@ -78,7 +78,7 @@ class RawFolder(NoisyFolder):
 
 
 @DATASETS.register
-class SIDDRawValidation(ImageSet):
+class SIDDRawValidation(PublishedBlocks):
     """SIDD's validation blocks as raw data, with references: 40 images x 32 blocks of 256x256, for ``channels: 4``.
 
     As ``RawFolder`` reads SIDD's raw data: R, G, G, B, black 0 and white 255. Of phones whose mosaics do not begin with
@@ -108,13 +108,6 @@ class SIDDRawValidation(ImageSet):
             if phase is None:
                 raise UserError(f"{scenes}: '{name}' is of no phone of SIDD's ({', '.join(_SIDD)}); correct the name")
         self._noisy, self._clean = (read_v5(path, path.stem) for path in (noisy, clean))
-
-    def __len__(self) -> int:
-        return self.shape[0] * self.shape[1]
-
-    def key(self, index: int) -> str:
-        image, block = divmod(index, self.shape[1])
-        return f"{image:02d}_{block:02d}"
 
     def size(self, index: int) -> tuple[int, int]:
         down, right = self._phase(index)

@@ -54,7 +54,20 @@ class SIDDMedium(StoredSet):
         return scene_groups(PurePosixPath(self.key(index)).parent.name)
 
 
-class BlockSet(ImageSet):
+class PublishedBlocks(ImageSet):
+    """Blocks of images, as SIDD publishes them: ``shape`` begins with the numbers of images and of blocks of each."""
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.shape[0] * self.shape[1]
+
+    def key(self, index: int) -> str:
+        image, block = divmod(index, self.shape[1])
+        return f"{image:02d}_{block:02d}"
+
+
+class BlockSet(PublishedBlocks):
     """Blocks of a SIDD .mat file, read once and kept as they are.
 
     Args:
@@ -69,13 +82,6 @@ class BlockSet(ImageSet):
                 times(self.shape), times(PUBLISHED_BLOCKS),
             )  # fmt: skip
         self._noisy = read_v5(path, path.stem)
-
-    def __len__(self) -> int:
-        return self.shape[0] * self.shape[1]
-
-    def key(self, index: int) -> str:
-        image, block = divmod(index, self.shape[1])
-        return f"{image:02d}_{block:02d}"
 
     def size(self, index: int) -> tuple[int, int]:
         return self.shape[2], self.shape[3]

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from mmap import mmap
 from typing import BinaryIO, ClassVar, NamedTuple
 
-from atbsn.pictures.metadata import Decoded, Metadata, Samples
+from atbsn.pictures.metadata import Decoded, Metadata, RefusedError, Samples
 
 
 class Holds(NamedTuple):
@@ -73,13 +73,14 @@ class Codec(ABC):
         """
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
-        """A file of ``samples``, which are only what the format ``holds``. Formats that are only read have none.
+        """A file of ``samples``, which are only what the format ``holds``. Formats that are only read refuse.
 
         Args:
             quality: 1 to 100, for formats with losses; None: as the source's.
 
         Raises:
-            RefusedError: a library is missing.
+            RefusedError: a library is missing, or the format is only read.
             OSError, ValueError: it cannot be encoded.
         """
-        raise NotImplementedError
+        del samples, picture, quality
+        raise RefusedError(f"{self.name} is only read", "name a .tif, .png or .jpg file")
