@@ -3,6 +3,8 @@
 Everything works without ``torch.distributed`` too: then there is one process, of rank 0.
 """
 
+import gc
+import importlib
 import os
 import subprocess
 from collections.abc import Callable
@@ -43,6 +45,9 @@ def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: 
             raise UserError(
                 f"--launcher {launcher}: {', '.join(missing)} not set; start through torchrun, or leave --launcher out"
             )
+        # DistributedDataParallel imports it anyway. Imported while there is a group, it keeps that group in the default
+        # values of its functions, whose threads then outlive close() and can abort the process as Python ends.
+        importlib.import_module("torch._dynamo")
         # What is said between processes about tensors on the CPU, objects above all, never waits for a GPU.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         try:
@@ -77,9 +82,10 @@ def restarted() -> bool:
 
 
 def close() -> None:
-    """Leave the group of processes."""
+    """Leave the group of processes, and end its threads."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
+        gc.collect()  # what still refers to the group, in cycles
 
 
 def rank() -> int:

@@ -41,9 +41,10 @@ export class Views {
         if (picture.wanted !== key) return;
         picture.cleans = cleans;
         picture.of = key; // until then those of other settings are shown
-        if (picture === state.current && name === holeName()) this.repaint();
+        if (picture !== state.current || name !== holeName()) continue;
+        this.repaint();
+        if (isShown()) say(ready()); // now: when the others are there, it may speak of a download
       }
-      if (isShown()) say(ready());
     } catch (error) {
       if (picture.wanted !== key || picture.removed) return;
       picture.wanted = null;
