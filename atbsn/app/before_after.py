@@ -113,7 +113,7 @@ class Look:
 
         Of a picture in a memory-mapped file, only a row of squares is in memory at a time.
         """
-        mean, deviation, clipped = (np.stack(values) for values in zip(*_squares(picture), strict=True))
+        mean, deviation, clipped = (np.concatenate(values) for values in zip(*_squares(picture), strict=True))
         return cls(sample_blocks(picture), mean, deviation, clipped, _is_grey(picture))
 
 
@@ -163,16 +163,22 @@ def _is_grey(picture: np.ndarray) -> bool:
 
 
 def _squares(picture: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield mean, standard deviation and share of black or white pixels of each square, each (C,)."""
+    """Yield mean, standard deviation and share of black or white pixels of the squares of each row, each (squares, C).
+
+    The last square of a row and of a column takes what is left over, up to one and a half sides.
+    """
     height, width = picture.shape[:2]
-    scale = np.float32(1 / 257 if picture.dtype == np.uint16 else 1)
-    rows, columns = (range(0, max(1, side - _CELL // 2), _CELL) for side in (height, width))
-    for top in rows:
-        band = picture[top : height if top == rows[-1] else top + _CELL].astype(np.float32) * scale
-        for left in columns:
-            square = band[:, left : width if left == columns[-1] else left + _CELL].reshape(-1, band.shape[2])
-            ends = ((square <= 0) | (square >= 255)).mean(axis=0)
-            yield square.mean(axis=0), square.std(axis=0), ends
+    peak = 65535 if picture.dtype == np.uint16 else 255
+    tops, lefts = (np.arange(0, max(1, side - _CELL // 2), _CELL) for side in (height, width))
+    for top, bottom in zip(tops, [*tops[1:], height], strict=True):
+        band = picture[top:bottom]
+        values = band.astype(np.float32) * np.float32(255 / peak)
+        size = (bottom - top) * np.diff([*lefts, width])[:, None]
+        # Down the columns first, which lie side by side in memory; float32 holds sums of so few rows.
+        ends = np.add.reduce((band <= 0) | (band >= peak), axis=0, dtype=np.float32)
+        sums = (values.sum(axis=0), np.einsum("hwc,hwc->wc", values, values), ends)
+        mean, square, share = (np.add.reduceat(each, lefts, axis=0, dtype=np.float64) / size for each in sums)
+        yield mean, np.sqrt(np.maximum(square - mean**2, 0)), share
 
 
 def _colour(mean: np.ndarray) -> tuple[int, ...]:
