@@ -7,7 +7,8 @@
 cosmic-ray makes the changes: numbers, operators, comparisons, conditions, decorators, loops. Each is made in a process
 of its own that is forked after torch is imported (so Linux and macOS only), and no file is touched. A module is tried
 with the tests of its mirrored folder that name it, the fastest first, and without those that take longer than
-``--longest`` seconds. Tests that start other processes see the module as it is.
+``--longest`` seconds of a core, so that a busy machine leaves out no more than an idle one. Tests that start other
+processes see the module as it is.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import difflib
 import gc
 import importlib
 import json
+import math
 import os
 import random
 import re
@@ -26,6 +28,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType
@@ -45,8 +48,14 @@ _PYTEST = (
 )  # fmt: skip
 """Arguments of pytest, in place of the usual ones: the first failure is enough, and nobody reads how it failed."""
 _PATIENCE = 10.0
-"""Seconds that a change may take beyond three times what the tests take without it. One that takes longer, such as a
-loop without end, counts as noticed."""
+"""Seconds of a core that a change may take beyond three times what the tests take without it. One that takes longer,
+such as a loop without end, counts as noticed. Chosen by hand: more than importing the package takes."""
+_WAIT = 20.0
+"""Seconds that may pass for each second of a core that is allowed, before a change counts as one that waits without
+end. Chosen by hand for machines where others have most of each core."""
+
+_NO_TESTS = 5
+"""Exit status of pytest where all tests of a file are deselected, such as those that need a GPU."""
 
 Place = tuple[int, int]
 """Line, from 1, and column, from 0."""
@@ -82,7 +91,11 @@ def main() -> None:
     parser.add_argument("--sample", type=int, metavar="N", help="how many places are tried (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of places and changes (default 0)")
     parser.add_argument(
-        "--longest", type=float, default=2.0, metavar="S", help="seconds of the longest test (default 2)"
+        "--longest",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="seconds of a core that the longest test takes (default 2)",
     )
     options = parser.parse_args()
     if not hasattr(os, "fork"):
@@ -96,8 +109,8 @@ def main() -> None:
     noticed = tried = 0
     for path in sorted(drawn):
         tests = options.tests or own_tests(path)
-        start, seconds = time.monotonic(), passing(tests, options.longest)
-        limit = _PATIENCE + 3 * (time.monotonic() - start)
+        seconds = passing(tests, options.longest)
+        limit = _PATIENCE + 3 * sum(seconds.values())
         survivors = [change for change in drawn[path] if not is_noticed(change, tests, seconds, limit)]
         tried, noticed = tried + len(drawn[path]), noticed + len(drawn[path]) - len(survivors)
         print(f"{path.as_posix()}: {len(drawn[path]) - len(survivors)} of {len(drawn[path])}", flush=True)
@@ -161,37 +174,49 @@ def own_tests(path: Path) -> list[str]:
 
 
 def passing(tests: Sequence[str], longest: float) -> Mapping[str, float]:
-    """Seconds that each of ``tests`` takes without a change, by its id, of those that take ``longest`` at most.
+    """Seconds of a core of each test of the files ``tests`` without a change, by its id, up to ``longest`` each.
 
     Raises:
         SystemExit: one fails, or there are none.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        written = Path(folder, "seconds.json")
-        status = _forked(lambda: _timed(tests, written), limit=None)
-        if status != 0:
-            raise SystemExit(f"{' '.join(tests)}: pytest ends with {status} without any change")
-        seconds: dict[str, float] = json.loads(written.read_text())
+    seconds = {test: spent for file in tests for test, spent in _seconds(file).items()}
+    if not seconds:
+        raise SystemExit(f"no tests in {' '.join(tests) or 'the mirrored folder'}")
     return {test: spent for test, spent in seconds.items() if spent <= longest}
 
 
+@cache
+def _seconds(file: str) -> Mapping[str, float]:
+    """Seconds of a core that each test of ``file`` takes; each file is timed once, however many modules it tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder, "seconds.json")
+        status = _forked(lambda: _timed(file, written), limit=None)
+        if status not in (0, _NO_TESTS):
+            raise SystemExit(f"{file}: pytest ends with {status} without any change")
+        seconds: dict[str, float] = json.loads(written.read_text())
+    return seconds
+
+
 def is_noticed(change: Change, tests: Sequence[str], seconds: Mapping[str, float], limit: float) -> bool:
-    """Whether one of ``tests`` fails, of those that ``seconds`` names, or does not end within ``limit`` seconds."""
+    """Whether one of ``tests`` that ``seconds`` names fails, or they need more than ``limit`` seconds of a core."""
 
     def run() -> int:
+        import resource
+
         import pytest
 
+        resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), math.ceil(limit) + 1))
         sys.meta_path.insert(0, _Changed(change))
         return int(pytest.main([*_PYTEST, *tests], plugins=[_Fastest(seconds)]))
 
-    return _forked(run, limit) != 0
+    return _forked(run, _WAIT * limit) != 0
 
 
-def _timed(tests: Sequence[str], written: Path) -> int:
+def _timed(file: str, written: Path) -> int:
     import pytest
 
     recorder = _Recorder()
-    status = int(pytest.main([*_PYTEST, *tests], plugins=[recorder]))
+    status = int(pytest.main([*_PYTEST, file], plugins=[recorder]))
     written.write_text(json.dumps(recorder.seconds))
     return status
 
@@ -243,13 +268,17 @@ class _Loader(SourceFileLoader):
 
 
 class _Recorder:
-    """Keeps what each test takes, with its fixtures."""
+    """Keeps how many seconds of a core each test takes, with its fixtures and with the processes that it waits for."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds: dict[str, float] = {}
+        self.begin = 0.0
 
-    def pytest_runtest_logreport(self, report: "pytest.TestReport") -> None:
-        self.seconds[report.nodeid] += report.duration
+    def pytest_runtest_logstart(self) -> None:
+        self.begin = sum(os.times()[:4])
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self.seconds[nodeid] = sum(os.times()[:4]) - self.begin
 
 
 class _Fastest:

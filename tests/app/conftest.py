@@ -33,7 +33,7 @@ def atbsn(
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium for the tests of a module, each of which opens a tab of its own."""
-    from page_browser import chromium  # needs selenium
+    from helpers.page_browser import chromium  # needs selenium
 
     with chromium(tmp_path_factory.mktemp("profile"), tmp_path_factory.mktemp("downloads")) as driver:
         yield driver

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from page_support import Visitor, write_photo
+from helpers.page_support import Visitor, write_photo
 
 import atbsn
 from atbsn.archs import build_arch

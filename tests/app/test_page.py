@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from page_support import Visitor, blind_network, write_photo
+from helpers.page_support import Visitor, blind_network, write_photo
 from PIL import Image, ImageCms
 
 from atbsn.archs import build_arch

@@ -1,8 +1,8 @@
 """The page for people who do not see it, or use no mouse: names, contrast, keys, what is said."""
 
 import pytest
-from page_browser import axe, choose, find, names, needs_browser, open_page, served, violations, visit, wait
-from page_support import blind_network, write_photo
+from helpers.page_browser import axe, choose, find, names, needs_browser, open_page, served, violations, visit, wait
+from helpers.page_support import blind_network, write_photo
 from selenium.webdriver.common.keys import Keys
 
 pytestmark = needs_browser

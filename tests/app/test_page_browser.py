@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from page_browser import (
+from helpers.page_browser import (
     SLIDE,
     assert_shown,
     choose,
@@ -26,7 +26,7 @@ from page_browser import (
     visit,
     wait,
 )
-from page_support import Gate, blind_network, write_photo
+from helpers.page_support import Gate, blind_network, write_photo
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys

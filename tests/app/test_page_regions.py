@@ -6,7 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from page_support import Gate, Visitor, blind_network, write_photo
+from helpers.page_support import Gate, Visitor, blind_network, write_photo
 
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.run import denoise_file

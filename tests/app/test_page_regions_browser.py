@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from page_browser import (
+from helpers.page_browser import (
     assert_shown,
     find,
     needs_browser,
@@ -16,7 +16,7 @@ from page_browser import (
     slide,
     wait,
 )
-from page_support import blind_network, write_photo
+from helpers.page_support import blind_network, write_photo
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys

@@ -6,7 +6,7 @@ import time
 import zlib
 
 import pytest
-from page_support import Visitor, write_photo
+from helpers.page_support import Visitor, write_photo
 
 from atbsn.archs.weights import load
 

@@ -5,12 +5,12 @@ import torch
 from helpers.networks import pair, picture
 from torch._dynamo.testing import CompileCounterWithBackend
 
+import naive_baselines as naive
 from atbsn.archs import build_arch
 from atbsn.models.apbsn import APBSNModel
 from atbsn.models.blind2unblind import Blind2UnblindModel
 from atbsn.models.neighbor2neighbor import Neighbor2NeighborModel
 from atbsn.models.sdap import SDAPModel
-from scripts import naive_baselines as naive
 
 VARIANTS = ("n2n", "b2u", "sass")
 CASES = {

@@ -8,12 +8,12 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+import naive
 from atbsn.archs import build_arch
 from atbsn.archs.unet import ConvLReLU, Decoder
 from atbsn.archs.weights import save_weights
 from atbsn.models import build_model
 from atbsn.ops.upsampling import upsampling_kernel
-from scripts import naive
 
 KS = (0, 1, 3, 5, 7, 9, 11)
 

@@ -28,7 +28,7 @@ class TwoNodes:
 
     def __init__(self) -> None:
         self.names = tuple(f"atbsn{os.getpid()}n{node}" for node in (0, 1))
-        self._processes: list[subprocess.Popen] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "TwoNodes":
         if shutil.which("ip") is None:
@@ -57,7 +57,9 @@ class TwoNodes:
         for name in self.names:
             subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
 
-    def start(self, node: int, command: list[str], folder: Path, log: Path, **environment: str) -> subprocess.Popen:
+    def start(
+        self, node: int, command: list[str], folder: Path, log: Path, **environment: str
+    ) -> subprocess.Popen[bytes]:
         """Run a command on a node, in a process group of its own, its output to ``log``."""
         threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
         with log.open("ab") as output:
@@ -71,7 +73,7 @@ class TwoNodes:
 
     def torchrun(
         self, node: int, arguments: list[str], folder: Path, log: Path, restarts: int = 0, **environment: str
-    ) -> subprocess.Popen:
+    ) -> subprocess.Popen[bytes]:
         """``torchrun`` with one process on this node, of a job of two nodes that meet at node 0.
 
         Torch 2.15 keeps the address of the first meeting on the nodes that live on, and a node that comes back
@@ -91,7 +93,7 @@ class TwoNodes:
         _ip("-n", self.names[0], "link", "set", "cable", "down")
 
 
-def kill(process: subprocess.Popen) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL to a started command, and to all that it started in its session."""
     members = subprocess.run(
         ["ps", "-o", "pid=", "--sid", str(process.pid)], capture_output=True, text=True, check=False

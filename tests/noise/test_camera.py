@@ -10,7 +10,7 @@ from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from atbsn.noise.camera import RandomCamera, gaussian_blur
+from atbsn.noise.camera import RandomCamera, _Tone, gaussian_blur
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.demosaic import bayer_pattern, demosaic_bilinear, demosaic_edges, demosaic_malvar
 from atbsn.noise.fingerprint import Fingerprint
@@ -47,8 +47,7 @@ def test_demosaicing_gives_back_a_flat_colour_and_the_pixels_that_were_measured(
     bayer = bayer_pattern(torch.tensor([0, 3]), 32, 32)
     assert bayer.sum(dim=1).eq(1).all()
     raw = (flat * bayer).sum(dim=1, keepdim=True)
-    if demosaic is demosaic_bilinear:
-        torch.testing.assert_close(demosaic(raw, bayer), flat, atol=1e-6, rtol=0)
+    torch.testing.assert_close(demosaic(raw, bayer), flat, atol=1e-6, rtol=0)
     grey = torch.full((2, 1, 32, 32), 0.4)
     torch.testing.assert_close(demosaic(grey, bayer), torch.full((2, 3, 32, 32), 0.4), atol=1e-6, rtol=0)
     noise = torch.randn(2, 1, 32, 32)
@@ -68,6 +67,15 @@ def test_malvar_has_the_published_weights() -> None:
     assert result[0, 1, 8, 10] == pytest.approx(-1 / 8)
     assert result[0, 0, 8, 9] == pytest.approx(4 / 8)
     assert result[0, 0, 9, 9] == pytest.approx(2 / 8)
+
+
+def test_edge_directed_demosaicing_has_the_published_weights() -> None:
+    """Green at red: 2/8 of each green beside, 4/8 of itself, -1/8 of each red two away (Adams and Hamilton, 1997)."""
+    bayer = bayer_pattern(torch.tensor([0]), 16, 16)
+    for place, weight in (((8, 8), 4 / 8), ((8, 9), 2 / 8), ((7, 8), 2 / 8), ((8, 10), -1 / 8), ((6, 8), -1 / 8)):
+        impulse = torch.zeros(1, 1, 16, 16)
+        impulse[(..., *place)] = 1
+        assert demosaic_edges(impulse, bayer)[0, 1, 8, 8] == pytest.approx(weight), place
 
 
 @pytest.mark.parametrize("quality", [75, 95])
@@ -241,6 +249,22 @@ def test_the_mean_picture_is_the_mean_of_many_noisy_ones() -> None:
     assert off_scene.abs() > 2.5 and off_mean.abs() < 0.4 * off_scene.abs()
 
 
+def test_the_mean_over_the_noise_is_exact_for_a_curve_of_second_degree() -> None:
+    """E[(x + n)^2] = x^2 + s^2, whatever nodes were drawn."""
+
+    class Square(_Tone):
+        def __call__(self, linear: torch.Tensor) -> torch.Tensor:
+            return linear.square()
+
+    one = torch.ones(2, 1, 1, 1)
+    linear = torch.rand(2, 3, 16, 16)
+    std = torch.tensor([0.1, 0.3]).view(2, 1, 1, 1)
+    noise = std * torch.ones_like(linear)
+    noise[..., ::2] *= -1
+    expected = linear.square() + std.square()
+    torch.testing.assert_close(Square(one, one).mean(linear, noise), expected, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_black_and_white_pictures_have_black_and_white_noise(grey: float) -> None:
     torch.manual_seed(0)
@@ -310,6 +334,16 @@ def test_regular_patterns_are_regular_and_cover_a_part() -> None:
     waves = torch.fft.rfft2(quarters - quarters.mean((1, 2), keepdim=True)).abs().flatten(1).square()
     few = waves.topk(waves.shape[1] // 20).values.sum(1) / waves.sum(1)
     assert len(quarters) > 20 and few.min() > 0.7  # white noise has a fifth of its energy there
+
+
+def test_patterns_begin_anywhere_and_go_either_way() -> None:
+    """The line that bounds them parts the two pairs of opposite corners equally often: in 0.75 of the pictures."""
+    torch.manual_seed(0)
+    covered = (regular_pattern(torch.full((1500, 3, 16, 24), -1.0)) >= 0).all(dim=1)
+    falling = (covered[:, 0, 0] != covered[:, -1, -1]).float().mean()
+    rising = (covered[:, 0, -1] != covered[:, -1, 0]).float().mean()
+    assert abs(falling - rising) < 0.06 and 0.5 < falling < 0.9
+    assert float(covered[:, 8, 12].float().mean()) == pytest.approx(0.5, abs=0.05)
 
 
 @pytest.mark.parametrize("patterned", [0.0, 0.5, 1.0])

@@ -1,6 +1,6 @@
 """CameraTable like those of given pictures: the features, and that the noise of a known camera is found again."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ import torch
 from atbsn.noise import likeness
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
-from atbsn.noise.likeness import cameras_like, distance, features
+from atbsn.noise.likeness import _descendants, cameras_like, distance, features
 from atbsn.noise.prior import CameraPrior
 
 PRIOR = CameraPrior(
@@ -61,6 +61,43 @@ def test_the_level_of_a_known_camera_is_found(monkeypatch: pytest.MonkeyPatch) -
     others = distance(features((start[0] - start[1])[:, None], start[1][:, None]), wanted)
     assert ours < 0.5 * others.median() and ours < 2.5
     torch.testing.assert_close(cameras_like([(noisy[0], clean[0])], PRIOR, keep=2).shot, found.shot)
+
+
+def test_descendants_lie_off_their_parents_along_differences() -> None:
+    """By 0.3 to 0.9 of the difference of two others, or of the ratio where a number is positive."""
+    torch.manual_seed(0)
+    parents = CameraTable.drawn(CameraPrior(), torch.empty(2, 1, 1, 1))
+    parents = replace(
+        parents,
+        shot=parents.shot.new_tensor([1e-3, 4e-3]).view(2, 1, 1, 1),
+        contrast=parents.shot.new_tensor([0.4, 0.7]).view(2, 1, 1, 1),
+        across=torch.tensor([0.95, 0.3]).view(2, 1, 1, 1),
+        quality=torch.tensor([70.0, 90.0]).view(2, 1, 1, 1),
+        clipped=torch.tensor([0.0, 1.0]).view(2, 1, 1, 1),
+        blotch_level=torch.tensor([0.0, 0.5]).view(2, 1, 1, 1),
+    )
+    parents = parents[torch.arange(2).repeat(8)]
+    children = _descendants(parents)
+    own = parents[torch.arange(16).repeat(5)]
+    assert len(children) == len(own)
+    for name in ("clipped", "demosaicing", "banding_down", "subsampled"):
+        assert torch.equal(getattr(children, name), getattr(own, name))
+    for name, difference in (("contrast", 0.3), ("quality", 20.0)):
+        steps = (getattr(children, name) - getattr(own, name)).flatten() / difference
+        assert all(step == 0 or 0.29 <= abs(step) <= 0.91 for step in steps.tolist()), name
+        assert steps.min() < 0 < steps.max()
+    steps = (children.shot / own.shot).log().flatten() / torch.tensor(4.0).log()
+    assert all(abs(step) < 1e-5 or 0.29 <= abs(step) <= 0.91 for step in steps.tolist())
+    assert len(children.matrix.flatten(1).unique(dim=0)) > 4
+    assert children.across.max() == 1 and children.blotch_level.min() == 0
+    assert all(getattr(children, field.name).isfinite().all() for field in fields(CameraTable))
+
+
+def test_a_camera_without_a_jpeg_and_its_descendants_have_none() -> None:
+    torch.manual_seed(1)
+    parents = CameraTable.drawn(CameraPrior(), torch.empty(2, 1, 1, 1))
+    parents = replace(parents, quality=torch.tensor([0.0, 80.0]).view(2, 1, 1, 1))
+    assert _descendants(parents).quality.flatten().tolist() == [0.0, 80.0] * 5
 
 
 def test_pictures_without_a_usable_patch_are_left_out_or_an_error() -> None:

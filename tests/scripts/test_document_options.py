@@ -8,7 +8,7 @@ from annotated_types import MinLen
 from pydantic import Field
 
 from atbsn.utils.types import Fraction, PositiveInt
-from scripts.document_options import PAGE, page, spell
+from document_options import PAGE, page, spell
 
 
 def test_the_page_is_up_to_date():

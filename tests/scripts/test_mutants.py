@@ -27,7 +27,8 @@ def little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tests" / "test_other.py").write_text("def test_other():\n    assert True\n")
     (tmp_path / "tests" / "test_sums.py").write_text(
         "import time\nfrom little.sums import twice\n\n"
-        "def test_long():\n    time.sleep(0.5)\n    assert twice(3) == 6\n\n"
+        "def test_long():\n    end = time.process_time() + 0.5\n    while time.process_time() < end:\n        pass\n"
+        "    assert twice(3) == 6\n\n"
         "def test_short():\n    assert twice(2) == 4\n"
     )
     monkeypatch.chdir(tmp_path)

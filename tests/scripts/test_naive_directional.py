@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+import naive_directional as naive
 from atbsn.archs.lgbpn import LGBPN, REFINE, TEST
 from atbsn.archs.tmbsn import TMBSN
-from scripts import naive_directional as naive
 
 
 @torch.no_grad()

@@ -192,8 +192,8 @@ class Run:
 
     def _start(self, output: Path, rank: int, arguments: Sequence[str], environment: dict[str, str], *hook: Any) -> Any:
         own = environment | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if self.processes > 1 else {})
-        arguments = (self.folder, output, self.launches, rank, list(arguments), own, *hook)
-        process = _context().Process(target=_train, args=arguments)
+        called_with = (self.folder, output, self.launches, rank, list(arguments), own, *hook)
+        process = _context().Process(target=_train, args=called_with)
         process.start()
         return process
 
@@ -206,7 +206,7 @@ def tiny(folder: Path, **sections: dict[str, Any]) -> dict[str, Any]:
             write_picture(folder / f"{name}.png", Picture(rng.integers(0, 256, (40, 48, 3), np.uint8)))
     loader = {"patch_size": 32, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0}
     val = {"type": "PairedFolder", "dataroot": str(folder / "noisy"), "dataroot_clean": str(folder / "clean")}
-    options = {
+    options: dict[str, Any] = {
         "name": "tiny",
         "num_gpu": 0,
         "manual_seed": 3,
@@ -242,15 +242,16 @@ def assert_same(run: Run, reference: Run) -> None:
         ours, theirs = (sorted(r.experiment.glob(pattern)) for r in (run, reference))
         assert [path.name for path in ours] == [path.name for path in theirs]
         for one, other in zip(ours, theirs, strict=True):
-            assert_equal(*(torch.load(path, weights_only=True) for path in (one, other)), where=one.name)
+            saved, expected = (torch.load(path, weights_only=True) for path in (one, other))
+            assert_equal(saved, expected, where=one.name)
     for pattern in ("metrics.csv", "visualization/*/*"):
-        ours, theirs = (
+        written, expected = (
             {path.relative_to(r.experiment): path.read_bytes() for path in r.experiment.glob(pattern)}
             for r in (run, reference)
         )
-        assert ours == theirs
-    ours, theirs = (scalars(r.folder / "tb_logger" / "tiny") for r in (run, reference))
-    assert ours == theirs and ours
+        assert written == expected
+    curves, expected = (scalars(r.folder / "tb_logger" / "tiny") for r in (run, reference))
+    assert curves == expected and curves
 
 
 def assert_equal(one: Any, other: Any, where: str) -> None:
@@ -265,8 +266,8 @@ def assert_equal(one: Any, other: Any, where: str) -> None:
             assert_equal(one[key], other[key], f"{where}.{key}")
     elif isinstance(one, list):
         assert len(one) == len(other), where
-        for index, pair in enumerate(zip(one, other, strict=True)):
-            assert_equal(*pair, f"{where}.{index}")
+        for index, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_equal(left, right, f"{where}.{index}")
     else:
         assert one == other, where
 
@@ -296,7 +297,8 @@ def _train(
     os.dup2(said, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
     torch.set_num_threads(1)
-    experiment._PATIENCE = float(os.environ.get("LOCK_PATIENCE", experiment._PATIENCE))
+    if "LOCK_PATIENCE" in os.environ:
+        vars(experiment)["_PATIENCE"] = float(os.environ["LOCK_PATIENCE"])
     event_file_writer.time = SimpleNamespace(time=lambda: float(launch))  # files are read by the second in their names
     if at is not None and at.rank == rank:
         arm(at, act)
@@ -331,12 +333,14 @@ def arm(at: At, act: Callable[[], None]) -> None:
         _wrap(checkpoint, "prune", before=reached)
     elif word in ("half", "whole"):
         for module in (files, WEIGHTS, state, write):
-            module.write_atomically = _interrupted(files.write_atomically, word, name, is_due, act)
+            vars(module)["write_atomically"] = _interrupted(files.write_atomically, word, name, is_due, act)
     else:
         raise ValueError(at.point)
 
 
-def _wrap(owner: Any, name: str, before: Callable = lambda: None, after: Callable = lambda: None) -> None:
+def _wrap(
+    owner: Any, name: str, before: Callable[[], None] = lambda: None, after: Callable[[], None] = lambda: None
+) -> None:
     original = getattr(owner, name)
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
@@ -348,8 +352,10 @@ def _wrap(owner: Any, name: str, before: Callable = lambda: None, after: Callabl
     setattr(owner, name, wrapped)
 
 
-def _interrupted(original: Callable, word: str, name: str, is_due: Callable[[], bool], act: Callable) -> Callable:
-    def write_atomically(path: Path, write: Callable, *more: Any) -> None:
+def _interrupted(
+    original: Callable[..., None], word: str, name: str, is_due: Callable[[], bool], act: Callable[[], None]
+) -> Callable[..., None]:
+    def write_atomically(path: Path, write: Callable[[Any], object], *more: Any) -> None:
         def half(file: Any) -> None:
             write(file)
             file.flush()
@@ -376,4 +382,4 @@ def _is_group(number: int) -> bool:
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])

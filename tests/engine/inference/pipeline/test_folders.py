@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from many_files import Many
 
 from atbsn.engine.inference.pipeline import manifest as manifests
 from atbsn.engine.inference.pipeline import mirrored, steps
@@ -25,7 +26,6 @@ from atbsn.engine.inference.pipeline.run import Result, run
 from atbsn.engine.inference.pipeline.shards import Shard, array_shard, own_shard, parse_shard
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
-from tests.engine.inference.pipeline.many_files import Many
 
 FILES = 40
 ALL = Shard()

@@ -6,7 +6,9 @@ import os
 import shutil
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +20,12 @@ import uvicorn
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 from atbsn.app.page.application import Page
 from atbsn.app.page.studio import Limits, Studio
+from atbsn.archs.base import Network
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 needs_browser = pytest.mark.skipif(not CHROMIUM or not DRIVER, reason="needs chromium and chromium-driver")
@@ -44,11 +48,17 @@ NAMES = "return [...document.querySelectorAll('#pictures [data-picture]')].map((
 AXE = "const done = arguments[0]; axe.run(document).then((found) => done(found.violations));"
 
 
+class Browser(webdriver.Chrome):
+    """Chromium, and the folder where its downloads go."""
+
+    downloads: Path
+
+
 @contextlib.contextmanager
-def served(net, adapt=None, **of_page):
+def served(net: Network, adapt: Any = None, **of_page: Any) -> Iterator[tuple[str, Page]]:
     """The page with ``net`` at an address of its own, and its server: ``(address, page)``."""
 
-    def curve(rgb):
+    def curve(rgb: Any) -> dict[str, Any]:
         return {"intensity": [0, 128, 255], "level": [[2, 6, 4], [2, 5, 4], [3, 6, 4]], "correlation": 0.4}
 
     page = Page(Studio(net, "some", Limits(), adapt, curve), **of_page)
@@ -65,23 +75,24 @@ def served(net, adapt=None, **of_page):
 
 
 @contextlib.contextmanager
-def chromium(profile, downloads):
+def chromium(profile: Path, downloads: Path) -> Iterator[Browser]:
     """Chromium without a window; what is downloaded goes to ``driver.downloads``."""
     options = webdriver.ChromeOptions()
+    assert CHROMIUM is not None
     options.binary_location = CHROMIUM
     for flag in (*FLAGS.split(), f"--user-data-dir={profile}"):
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     environment = {**os.environ, "HOME": str(profile)}
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER, env=environment))
+    driver = Browser(options=options, service=Service(DRIVER, env=environment))
     driver.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(downloads)})
     driver.downloads = downloads
     yield driver
     driver.quit()
 
 
-def visit(driver, address):
+def visit(driver: Browser, address: str) -> None:
     """Open the page, until it is ready, in a new tab: in one where it was, it would come back with what it had."""
     before = driver.current_window_handle
     driver.switch_to.new_window("tab")
@@ -93,67 +104,68 @@ def visit(driver, address):
     ready(driver)
 
 
-def ready(driver):
+def ready(driver: Browser) -> None:
     wait(driver, lambda: find(driver, "body").get_attribute("data-ready") == "yes")
 
 
-def open_page(driver, address, *paths):
+def open_page(driver: Browser, address: str, *paths: Path) -> None:
     """Visit the page and hand pictures in, until the first is shown and all are listed."""
     visit(driver, address)
     hand_in(driver, *paths)
 
 
-def hand_in(driver, *paths):
+def hand_in(driver: Browser, *paths: Path) -> None:
     """Hand pictures in, until all are listed and one is shown."""
     there = len(names(driver))
     find(driver, "#file").send_keys("\n".join(map(str, paths)))
     wait(driver, lambda: len(names(driver)) == there + len(paths) and shown(driver))
 
 
-def find(driver, selector):
+def find(driver: Browser, selector: str) -> WebElement:
     return driver.find_element(By.CSS_SELECTOR, selector)
 
 
-def names(driver):
+def names(driver: Browser) -> list[str]:
     """The pictures that are listed."""
-    return driver.execute_script(NAMES)
+    listed: list[str] = driver.execute_script(NAMES)
+    return listed
 
 
-def chosen(driver):
+def chosen(driver: Browser) -> str | None:
     """The picture that is shown."""
     return find(driver, "#pictures [aria-current]").get_attribute("title")
 
 
-def choose(driver, name):
+def choose(driver: Browser, name: str) -> None:
     """Look at a picture, until it is shown."""
     entry = find(driver, f"#pictures [title='{name}']")
     picture = entry.get_attribute("data-picture")
     entry.click()
-    wait(driver, lambda: (shown(driver) or "").startswith(picture))
+    wait(driver, lambda: (shown(driver) or "").startswith(str(picture)))
 
 
-def wait(driver, condition):
+def wait(driver: Browser, condition: Callable[[], Any]) -> Any:
     return WebDriverWait(driver, PATIENCE, poll_frequency=0.05).until(lambda _: condition())
 
 
-def shown(driver):
+def shown(driver: Browser) -> str | None:
     """What is painted: "picture weights detail k strength"; empty while it is computed."""
     return find(driver, "body").get_attribute("data-shown")
 
 
-def slide(driver, slider, value, expected=""):
+def slide(driver: Browser, slider: str, value: object, expected: str = "") -> None:
     """Move a slider and wait until the page has painted what it says."""
     driver.execute_script(SLIDE, slider, value)
     wait(driver, lambda: (shown(driver) or "").endswith(expected))
 
 
-def pixels(driver, canvas):
+def pixels(driver: Browser, canvas: str) -> np.ndarray:
     """(H, W, 3) of what a canvas shows."""
     height, width, values = driver.execute_script(PIXELS, canvas)
     return np.array(values, dtype=np.int32).reshape(height, width, 4)[..., :3]
 
 
-def assert_shown(driver, expected, exact=False):
+def assert_shown(driver: Browser, expected: np.ndarray, exact: bool = False) -> None:
     """The page paints ``expected``, (H, W, 3). Few samples are rounded the other way: in bfloat16, a pass for all k is
     not to the bit that for one.
     """
@@ -163,7 +175,7 @@ def assert_shown(driver, expected, exact=False):
     assert not exact or not difference.any()
 
 
-def axe():
+def axe() -> str:
     """axe-core, which finds what keeps people out, as npm or a package from PyPI brings it."""
     files = [Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"]
     package = importlib.util.find_spec("selenium_axe_python")
@@ -175,7 +187,7 @@ def axe():
     pytest.skip("needs axe-core: pip install selenium-axe-python, or npm install --no-save axe-core")
 
 
-def violations(driver, source):
+def violations(driver: Browser, source: str) -> dict[str, list[Any]]:
     """What axe-core finds on the page as it is: rules and the elements that break them."""
     found = driver.execute_async_script(f"{source}\n{AXE}")
     return {rule["id"]: [node["target"] for node in rule["nodes"]] for rule in found}
