@@ -13,7 +13,7 @@ import atbsn
 from atbsn.archs import build_arch
 from atbsn.archs.base import BlindSpotNetwork, seeded, untiled
 from atbsn.archs.weights import save_weights
-from atbsn.engine.inference.denoiser import build_denoiser
+from atbsn.engine.inference.denoiser import build_denoiser, check_channels
 from atbsn.engine.inference.seed import picture_seed
 from atbsn.engine.precision import resolve_precision
 from atbsn.options.schema import Test as Options
@@ -224,3 +224,13 @@ def test_a_network_that_knows_only_numbers_has_the_mean_too():
 def test_anything_else_is_no_blind_spot():
     with pytest.raises(UserError, match="k: 'median'"):
         of(Dithering(), {"denoise": {"k": "median"}})
+
+
+def test_a_network_for_one_channel_takes_any_picture_and_others_their_own():
+    grey, rgb = (build_arch({"type": "PhotoNet", "widths": [4, 4], "channels": channels}) for channels in (1, 3))
+    for channels in (1, 3, 4):
+        check_channels(grey, channels)
+    check_channels(rgb, 3)
+    for channels in (1, 4):
+        with pytest.raises(UserError, match=f"a picture of {channels} channels: this PhotoNet is for 3"):
+            check_channels(rgb, channels)

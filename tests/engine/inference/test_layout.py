@@ -103,3 +103,8 @@ def test_no_picture_costs_more_than_before(name, overlap_before):
 def test_what_fits_is_done_in_one_pass(sizes):
     assert fewest_pixels((500, 500), 32, 32, 500**2, sizes=sizes) is None
     assert fewest_pixels((500, 501), 32, 32, 500**2, sizes=sizes) is not None
+
+
+def test_tiles_have_64_pixels_at_least():
+    assert fewest_pixels((640, 640), 0, 1, 64**2) == (64, 64)
+    assert fewest_pixels((640, 640), 0, 1, 32**2) == (64, 64), "however little fits"

@@ -122,3 +122,13 @@ def test_a_picture_larger_than_the_card_stays_on_the_cpu():
 def test_the_facts_of_this_machine():
     facts = DeviceFacts.of(torch.device("cpu"))
     assert facts.kind == "cpu" and facts.precision in ("bf16", "fp32")
+
+
+def test_the_facts_of_a_card(monkeypatch):
+    """What is free of it counts, and what the process holds without using it; not what there is in all."""
+    for name, value in (
+        ("memory_reserved", 6 * GB), ("memory_allocated", 4 * GB), ("mem_get_info", (10 * GB, 80 * GB)),
+        ("get_device_capability", (9, 0)),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert DeviceFacts.of(torch.device("cuda", 0)) == DeviceFacts("cuda", 12 * GB, (9, 0))
