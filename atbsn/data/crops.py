@@ -130,3 +130,20 @@ class PictureCrops(ImageSet):
             self._keys.append(f"{key}/{place}")
             self._owners.append(len(self.cameras) - 1)
             self._crops.append(samples[top : top + height, left : left + width].copy())
+
+
+def random_crops(images: ImageSet, indices: Sequence[int], number: int, side: int, seed: int) -> list[np.ndarray]:
+    """Cut ``number`` random crops of at most ``side`` x ``side`` pixels evenly from the pictures ``indices``.
+
+    Returns:
+        (H, W, 3) each, in the order of the pictures.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.permutation(np.arange(max(number, len(indices))) % len(indices))[:number])
+    crops = []
+    for index in (indices[int(position)] for position in chosen):
+        height, width = images.size(index)
+        length = min(side, height, width)
+        top, left = int(rng.integers(height - length + 1)), int(rng.integers(width - length + 1))
+        crops.append(images.crop(index, top, left, length))
+    return crops

@@ -13,19 +13,16 @@ from torch import Tensor, nn
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.data.base import ImageSet
+from atbsn.data.crops import random_crops
 from atbsn.models.base import Model, check_channels, cleaned_by
-from atbsn.noise import NoiseModel, bounded, estimate, estimate_with
+from atbsn.noise import NoiseModel, bounded, estimate, estimate_any, estimate_with
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.model import local_mean
-from atbsn.pictures import to_tensor
 from atbsn.registry import MODELS
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 Alpha = Annotated[float, Gt(0), Le(16)]
-_MIN_TAKEN_OFF = 0.6
-"""Smallest ratio of the level that the teacher takes off to the level of the noise at which the teacher counts as one
-that knows this noise. Chosen by hand: more than half."""
 _CROP_SIDE = 256
 """Pixels: longest side of the crops that a noise model is estimated from. They hold 256 blocks of 16 x 16 pixels."""
 
@@ -123,13 +120,13 @@ class RecorruptModel(Model):
                 f"network.channels: {self.net.channels}: the camera that takes nearly clean pictures has 3; leave out "
                 "these pictures (ReducedFolder with factors above 1), or set network.channels: 3"
             )
-        crops = _crops(images, noisy, self.num_crops, seed, self.net.channels)
+        crops = self._crops(images, noisy, self.num_crops, seed)
         choose = self.teacher is not None and self.strong > 0
         self.noise = (self._chosen(crops, seed) if choose else self._estimated(crops, seed)).to(device)
         self.renoised.fill_(self.renoise)
         if 1 < len(noisy) <= self.own_models:
             for index in noisy:
-                crops = _crops(images, [index], max(1, self.num_crops // 4), seed, self.net.channels)
+                crops = self._crops(images, [index], max(1, self.num_crops // 4), seed)
                 self.each[str(index)] = self._estimated(crops, seed).to(device)
 
     def load_own_state(self, state: dict[str, Tensor]) -> None:
@@ -199,6 +196,12 @@ class RecorruptModel(Model):
         assert isinstance(model, NoiseModel)
         return model
 
+    def _crops(self, images: ImageSet, indices: list[int], number: int, seed: int) -> list[np.ndarray]:
+        """Random crops of the pictures ``indices`` with the channels of the network: for one, the first of a grey
+        picture's three, which are equal."""
+        crops = random_crops(images, indices, number, _CROP_SIDE, seed)
+        return [crop[..., : self.net.channels] for crop in crops]
+
     def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
         """The noise model of ``crops`` that the loss needs: what the teacher takes off, or the noise itself."""
         if self.teacher is None:
@@ -209,11 +212,8 @@ class RecorruptModel(Model):
     def _chosen(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
         """Decide from ``crops`` which loss is minimised, as ``strong`` says; the noise model that it needs."""
         assert self.teacher is not None
-        through = estimate_with(partial(_cleaned, self.teacher), crops, seed)
-        found = bounded(estimate(crops, seed), through)
-        level, taken_off = (model.mean_level(map(to_tensor, crops)) for model in (found, through))
-        self.renoise = level > self.strong and taken_off > _MIN_TAKEN_OFF * level
-        return through if self.renoise else found
+        noise, self.renoise = estimate_any(partial(_cleaned, self.teacher), crops, self.strong, seed)
+        return noise
 
 
 @dataclass(frozen=True)
@@ -238,19 +238,3 @@ def _cleaned(net: Network, crop: Tensor) -> Tensor:
     noisy = crop[None].to(next(net.parameters()).device)
     clean = cleaned_by(net, noisy) if isinstance(net, BlindSpotNetwork) else net.denoise(noisy).clamp(0, 255)
     return clean[0].cpu()
-
-
-def _crops(images: ImageSet, indices: list[int], number: int, seed: int, channels: int) -> list[np.ndarray]:
-    """Cut ``number`` random crops of at most 256 x 256 pixels from the pictures ``indices``, evenly over them.
-
-    They have the ``channels`` of the network: for one channel, the first of a grey picture's three, which are equal.
-    """
-    rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.permutation(np.arange(max(number, len(indices))) % len(indices))[:number])
-    crops = []
-    for index in (indices[int(position)] for position in chosen):
-        height, width = images.size(index)
-        side = min(_CROP_SIDE, height, width)
-        top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        crops.append(images.crop(index, top, left, side)[..., :channels])
-    return crops

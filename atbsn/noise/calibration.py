@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbsn.noise.estimation import from_residual
+from atbsn.noise.estimation import estimate, from_residual
 from atbsn.noise.model import NoiseModel
 from atbsn.pictures import to_tensor
 
@@ -17,6 +17,9 @@ _DOUBTFUL_KURTOSIS = 3.3
 _MAX_RATIO = 1.5
 """Largest ratio of the level that is believed to the level that a denoiser takes off. Denoisers that know many cameras
 take off at least 1 / 1.5 of weak noise: on PolyU 1 / 1.5 to 1 / 1.2."""
+_MIN_TAKEN_OFF = 0.6
+"""Smallest ratio of the level that a denoiser takes off to the level of the noise at which it counts as one that knows
+this noise. Chosen by hand: more than half."""
 
 
 def estimate_with(
@@ -66,3 +69,28 @@ def bounded(found: NoiseModel, through: NoiseModel) -> NoiseModel:
     if found.kurtosis > _DOUBTFUL_KURTOSIS:
         found.levels.copy_(found.levels.minimum(_MAX_RATIO * through.levels))
     return found
+
+
+def estimate_any(
+    denoise: Callable[[Tensor], Tensor], pictures: Iterable[np.ndarray | Tensor], strong: float, seed: int = 0
+) -> tuple[NoiseModel, bool]:
+    """Estimate the noise model of ``pictures`` with noise of any strength, by what suits that strength.
+
+    Args:
+        denoise, pictures, seed: as for ``estimate_with``.
+        strong: grey values: mean level of the noise above which it counts as strong, if ``denoise`` takes off most of
+            it.
+
+    Returns:
+        The noise model, and whether the noise is strong: that of ``estimate_with``, or else that of ``estimate``,
+        ``bounded`` by it.
+
+    Raises:
+        UserError: as ``estimate``.
+    """
+    noisy = [picture if isinstance(picture, Tensor) else to_tensor(picture) for picture in pictures]
+    through = estimate_with(denoise, noisy, seed)
+    found = bounded(estimate(noisy, seed), through)
+    level, taken_off = (model.mean_level(noisy) for model in (found, through))
+    is_strong = level > strong and taken_off > _MIN_TAKEN_OFF * level
+    return (through if is_strong else found), is_strong

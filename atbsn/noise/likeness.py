@@ -25,9 +25,16 @@ _TOLERANCE = {"level": 0.05, "correlation": 0.03, "power": 0.02, "slope": 0.1, "
 """What counts as a difference of 1: of the logarithm of levels, of correlations, of shares of the power, of the
 logarithm of the level in the dark over that in the bright, of the skewness. About twice what the patches of one noise
 differ by."""
-_FIRST, _KEPT, _ROUNDS, _CHILDREN = 256, 24, 3, 5
-"""Cameras drawn from the prior, those kept, rounds, and descendants of each kept one in a round. Chosen so that the
-distance no longer falls."""
+THOROUGH = 616
+"""Cameras that are tried for a pair: 256 of the prior, and in three rounds five descendants of each of the nearest 24.
+Chosen so that the distance no longer falls."""
+_ROUNDS, _CHILDREN = 3, 5
+_KEPT_SHARE, _FEWEST_KEPT = 24 / THOROUGH, 2
+"""Cameras that a round keeps: their share of those that are tried, and the fewest, which have a difference."""
+_BATCH = 16
+"""Cameras that are tried at a time."""
+FEWEST = _BATCH + _ROUNDS * _FEWEST_KEPT * _CHILDREN
+"""Fewest cameras that are tried for a pair."""
 _STEP = 0.6
 """Of differential evolution (Storn and Price, 1997): how far along the difference of two others a descendant lies."""
 _POSITIVE = ("shot", "read", "exponent", "balance")
@@ -39,6 +46,7 @@ def cameras_like(
     keep: int = 8,
     seed: int = 0,
     each: Callable[[], object] = lambda: None,
+    tried: int = THOROUGH,
 ) -> CameraTable:
     """The cameras nearest to the noise of every pair, by approximate Bayesian computation.
 
@@ -52,21 +60,24 @@ def cameras_like(
         keep: cameras of each pair that are returned.
         seed: of all that is drawn.
         each: called after every pair.
+        tried: cameras that are tried for a pair, ``FEWEST`` or more. The time is proportional to them.
 
     Returns:
         ``keep`` cameras a pair, in the order of the pairs, the nearest first; pairs that are saturated or without noise
         everywhere have none.
 
     Raises:
-        ValueError: a picture is too small, or all are saturated or without noise.
+        ValueError: a picture is too small, all are saturated or without noise, or too few cameras are to be tried.
     """
+    if tried < FEWEST:
+        raise ValueError(f"tried: {tried}: at least {FEWEST} are needed")
     found = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
         for noisy, clean in pairs:
             patches = _flattest(noisy, clean)
             if patches is not None:
-                found.append(_nearest(*patches, prior, keep))
+                found.append(_nearest(*patches, prior, keep, tried))
             each()
     if not found:
         raise ValueError("all patches are saturated or without noise")
@@ -129,7 +140,7 @@ def _flattest(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor] | None:
     return noisy[order], clean[order]
 
 
-def _nearest(noisy: Tensor, clean: Tensor, prior: CameraPrior, keep: int) -> CameraTable:
+def _nearest(noisy: Tensor, clean: Tensor, prior: CameraPrior, keep: int, tried: int) -> CameraTable:
     wanted = features((noisy - clean)[None], clean[None])[0]
     camera = RandomCamera(
         prior.model_copy(
@@ -142,17 +153,18 @@ def _nearest(noisy: Tensor, clean: Tensor, prior: CameraPrior, keep: int) -> Cam
 
     def distances(cameras: CameraTable) -> Tensor:
         parts = []
-        for rows in torch.arange(len(cameras)).split(16):
+        for rows in torch.arange(len(cameras)).split(_BATCH):
             some = cameras[rows.repeat_interleave(len(clean))]
             shown, scene = camera.taken(clean.repeat(len(rows), 1, 1, 1), some)
             grouped = (x.unflatten(0, (len(rows), len(clean))) for x in (shown - scene, scene))
             parts.append(distance(features(*grouped), wanted))
         return torch.cat(parts)
 
-    cameras = CameraTable.drawn(prior, torch.empty(_FIRST, 1, 1, 1))
+    kept = max(_FEWEST_KEPT, round(_KEPT_SHARE * tried))
+    cameras = CameraTable.drawn(prior, torch.empty(tried - _ROUNDS * kept * _CHILDREN, 1, 1, 1))
     away = distances(cameras)
     for _ in range(_ROUNDS):
-        best = away.argsort()[:_KEPT]
+        best = away.argsort()[:kept]
         cameras, away = cameras[best], away[best]
         children = _descendants(cameras)
         cameras, away = CameraTable.joined([cameras, children]), torch.cat([away, distances(children)])

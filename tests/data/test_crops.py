@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atbsn.data.crops import PictureCrops
+from atbsn.data.crops import PictureCrops, random_crops
+from atbsn.data.folder import NoisyFolder
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 
@@ -54,3 +55,13 @@ def test_reading_stops_when_its_time_is_over(tmp_path, monkeypatch):
     assert len(images) == 3 * 3  # what a picture of 70 x 150 pixels holds
     always = PictureCrops([str(tmp_path)], side=64, seconds=0.001)
     assert len(always.cameras) == 1
+
+
+def test_random_crops_are_shared_out_and_fit(tmp_path):
+    write_picture(tmp_path / "a.png", Picture(np.full((40, 60, 3), 10, np.uint8)))
+    write_picture(tmp_path / "b.png", Picture(np.full((100, 90, 3), 20, np.uint8)))
+    images = NoisyFolder(tmp_path)
+    crops = random_crops(images, [0, 1], 5, 64, seed=0)
+    assert {(crop.shape, int(crop.mean())) for crop in crops} == {((40, 40, 3), 10), ((64, 64, 3), 20)}
+    assert sorted(sum(int(crop.mean()) == value for crop in crops) for value in (10, 20)) == [2, 3]
+    assert [crop.shape[0] for crop in random_crops(images, [1], 2, 64, seed=0)] == [64, 64]

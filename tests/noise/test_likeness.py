@@ -5,10 +5,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from atbsn.noise import likeness
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
-from atbsn.noise.likeness import _descendants, cameras_like, distance, features
+from atbsn.noise.likeness import FEWEST, _descendants, cameras_like, distance, features
 from atbsn.noise.prior import CameraPrior
 
 PRIOR = CameraPrior(
@@ -45,14 +44,11 @@ def test_the_same_camera_is_near_and_another_far() -> None:
     assert distance(weaker[None], wanted) > 3
 
 
-def test_the_level_of_a_known_camera_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(likeness, "_FIRST", 64)
-    monkeypatch.setattr(likeness, "_KEPT", 12)
-    monkeypatch.setattr(likeness, "_ROUNDS", 2)
+def test_the_level_of_a_known_camera_is_found() -> None:
     camera = one_camera(6e-3)
     noisy, clean = taken(camera, 0)
     done: list[int] = []
-    found = cameras_like([(noisy[0], clean[0])], PRIOR, keep=2, each=lambda: done.append(1))
+    found = cameras_like([(noisy[0], clean[0])], PRIOR, keep=2, each=lambda: done.append(1), tried=154)
     assert len(found) == 2 and done == [1]
     wanted = features((noisy - clean)[None], clean[None])[0]
     first = taken(found[torch.tensor([0])], 5)
@@ -60,7 +56,22 @@ def test_the_level_of_a_known_camera_is_found(monkeypatch: pytest.MonkeyPatch) -
     ours = distance(features((first[0] - first[1])[None], first[1][None]), wanted)
     others = distance(features((start[0] - start[1])[:, None], start[1][:, None]), wanted)
     assert ours < 0.5 * others.median() and ours < 2.5
-    torch.testing.assert_close(cameras_like([(noisy[0], clean[0])], PRIOR, keep=2).shot, found.shot)
+    torch.testing.assert_close(cameras_like([(noisy[0], clean[0])], PRIOR, keep=2, tried=154).shot, found.shot)
+
+
+@pytest.mark.parametrize("tried", [FEWEST, 100])
+def test_so_many_cameras_are_tried(monkeypatch: pytest.MonkeyPatch, tried: int) -> None:
+    noisy, clean = taken(one_camera(6e-3), 0, side=64)
+    counted: list[int] = []
+    original = RandomCamera.taken
+
+    def counting(self: RandomCamera, pictures: torch.Tensor, cameras: CameraTable) -> tuple[torch.Tensor, torch.Tensor]:
+        counted.append(len(cameras))
+        return original(self, pictures, cameras)
+
+    monkeypatch.setattr(RandomCamera, "taken", counting)
+    assert len(cameras_like([(noisy[0], clean[0])], PRIOR, tried=tried)) == 8
+    assert sum(counted) == tried  # one patch each
 
 
 def test_descendants_lie_off_their_parents_along_differences() -> None:
@@ -105,5 +116,7 @@ def test_pictures_without_a_usable_patch_are_left_out_or_an_error() -> None:
     black = torch.zeros(3, 64, 64)
     with pytest.raises(ValueError, match="saturated"):
         cameras_like([(black, black)], PRIOR)
+    with pytest.raises(ValueError, match="at least 46"):
+        cameras_like([(noisy[0], clean[0])], PRIOR, tried=45)
     with pytest.raises(ValueError, match="64x64"):
         cameras_like([(noisy[0, :, :32], clean[0, :, :32])], PRIOR)

@@ -11,38 +11,49 @@ from torch import Tensor
 
 from atbsn.archs.base import Network
 from atbsn.archs.weights import load_with_metadata, save_weights
-from atbsn.data.crops import PictureCrops
+from atbsn.data.crops import PictureCrops, random_crops
 from atbsn.engine.adaptation.cameras import Cameras, cameras_of, noise_differs
 from atbsn.engine.adaptation.plan import (
+    CLEANED_SIDE,
     CROP_SIDE,
+    FACTORS_OF_STRONG,
+    FACTORS_OF_WEAK,
     AdaptationPlan,
     make_plan,
     options_of,
+    patch_side,
     seconds_to_denoise,
     seconds_to_fit,
+    seconds_to_try,
     steps,
 )
+from atbsn.engine.adaptation.scenes import cameras_of_noise, write_scenes
 from atbsn.engine.evaluation.judgement import Fault, Judgement, judge
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.training.experiment import RunFolders
 from atbsn.engine.training.interrupt import StopSignal
 from atbsn.engine.training.pace import seconds_an_iteration
 from atbsn.engine.training.setup import Training, build_trainer, build_training
-from atbsn.models.recorrupt import RecorruptModel
-from atbsn.noise import NoiseModel
+from atbsn.models.renoise import RenoiseModel
+from atbsn.noise import NoiseModel, estimate_any
 from atbsn.pictures import to_tensor
 from atbsn.utils.budget import TimeBudget
+from atbsn.utils.errors import UserError
 from atbsn.utils.log import quiet
 
 OnProgress = Callable[[float, str], None]
 """A function that is called with the share of the learning that is done, 0 to 1, and with what is being done."""
-Stage = Literal["reading", "estimating the noise", "learning", "judging"]
 
 MIN_LEVEL = 0.8
 """Grey values: mean level of the noise below which pictures count as clean and nothing is learned. Rounding to whole
 grey values alone has 0.29, and the free photographs that are trained on as clean ones have up to 0.6."""
+_CHANNELS = 3
+"""Of the pictures that cameras take."""
 _MAX_LEVEL_CROPS = 32
 """Most crops over which the level of the noise is averaged. Chosen by hand: it takes well below a second."""
+_STRONG = 5.0
+"""Grey values: mean level of the noise above which it is estimated by what the weights take off. Chosen between the
+levels of SIDD (8 to 20), where that is the better estimate, and those of PolyU (2 to 4), where it is not."""
 _TIMED = 4
 """Most iterations that are made to know what one takes, the first of which is not timed. Chosen by hand: one may take
 seconds. They are made without what takes long to set up, so they take rather longer than those of the training."""
@@ -95,12 +106,13 @@ def adapt(
     metadata: dict[str, Any] | None = None,
     seed: int = 0,
 ) -> Adapted:
-    """Train ``start`` on ``pictures`` with ``RecorruptModel``, and keep the better weights.
+    """Train ``start`` on ``pictures`` with ``RenoiseModel``, and keep the better weights.
 
-    Weak noise is learned by recorruption. Where the noise is strong and ``start`` takes off most of it, ``start`` is
-    the teacher. Whether the training helped is judged without a clean picture (``judge``). Every stage has its share
-    of the time (``AdaptationPlan``): with little time, fewer pictures are read, and fewer crops are estimated from and
-    judged.
+    ``start`` cleans crops of the pictures. They are reduced, which makes them sharper and cleaner than it left them,
+    and cameras whose noise is like what it took off take them again; ``start`` learns to take that off. Whether the
+    training helped is judged without a clean picture (``judge``). Every stage has its share of the time
+    (``AdaptationPlan``): with little time, fewer pictures are read and cleaned, fewer cameras are tried, and fewer
+    crops are estimated from and judged.
 
     Args:
         pictures: noisy ones of one camera, files or folders, from one up.
@@ -112,36 +124,67 @@ def adapt(
         seed: seed of everything that is drawn.
 
     Raises:
-        UserError: no picture can be used, or ``start`` has a blind spot, which this training cannot adapt.
+        UserError: no picture can be used; ``start`` has a blind spot or is for other than three channels, which this
+            training cannot adapt; or it takes nothing off the pictures.
     """
+    RenoiseModel.check_network(type(start), {})
+    if start.channels != _CHANNELS:
+        raise UserError(f"{start.channels} channels: only networks for pictures of {_CHANNELS} can be adapted")
     budget = TimeBudget(60 * minutes, should_stop)
     start_net = copy.deepcopy(start).eval()
     device = next(start.parameters()).device
+    denoiser = photo_denoiser(start_net)
     on_progress(0, "reading")
-    plan = make_plan(60 * minutes, seconds_to_denoise(photo_denoiser(start_net)), seconds_to_fit())
+    plan = make_plan(60 * minutes, seconds_to_denoise(denoiser), seconds_to_fit(), seconds_to_try())
     kept = {"network": start.options, "denoise": start.denoise_settings} if metadata is None else metadata
-    with tempfile.TemporaryDirectory(prefix="atbsn_") as scratch, quiet():
-        weights = Path(scratch, "start.pth")
-        save_weights(weights, start.state_dict(), {"network": start.options, "denoise": start.denoise_settings})
-        options = options_of(pictures, start, weights, scratch, device, plan, seed)
+    with quiet():
+        patch, least = patch_side(pictures, start)
+        paths = [str(path) for path in pictures]
+        images = PictureCrops(paths, side=CLEANED_SIDE, least=least, seed=seed, seconds=plan.reading_seconds)
         on_progress(0, "estimating the noise")
-        training = build_training(options, device, None)
-        model, images = training.model, training.patches.images
-        assert isinstance(model, RecorruptModel) and isinstance(images, PictureCrops)
-        noise = model.noise
+        crops = random_crops(images, range(len(images)), plan.noise_crops, CROP_SIDE, seed)
+        noise, is_strong = estimate_any(lambda crop: denoiser(crop[None])[0].float().cpu(), crops, _STRONG, seed)
         level = noise.mean_level(_crop(images, index) for index in _spread(len(images), _MAX_LEVEL_CROPS))
         unchanged = Adapted(start_net, kept, noise, level, cameras_of(images), None, 0)
         if level < MIN_LEVEL:
             return unchanged
-        net, made, done = _learned(training, RunFolders(options), plan, budget, on_progress)
+        with tempfile.TemporaryDirectory(prefix="atbsn_") as scratch:
+            weights, scenes, table = _prepared(images, start_net, Path(scratch), plan, budget, on_progress, seed)
+            factors = FACTORS_OF_STRONG if is_strong else FACTORS_OF_WEAK
+            options = options_of(start, weights, scenes, table, Path(scratch), factors, patch, seed)
+            training = build_training(options, device, None)
+            net, made, done = _learned(training, RunFolders(options), plan, budget, on_progress)
+    made["noise"] = noise.to_dict()
     on_progress(1, "judging")
     judged = _spread(len(images), plan.judged_crops)
-    crops = (_crop(images, index) for index in judged)
-    before, after = judge([photo_denoiser(start_net), photo_denoiser(net.to(device))], crops, noise, budget)
+    shown = (_crop(images, index) for index in judged)
+    before, after = judge([denoiser, photo_denoiser(net.to(device))], shown, noise, budget)
     owners = [images.owner(index) for index in judged][: len(before.residuals)]
     cameras = replace(unchanged.cameras, noise_differs=noise_differs(before.residuals, owners))
     result = replace(unchanged, cameras=cameras, judgements=(before, after), iterations=done)
     return replace(result, net=net, metadata=made) if result.helped else result
+
+
+def _prepared(
+    images: PictureCrops,
+    start: Network,
+    scratch: Path,
+    plan: AdaptationPlan,
+    budget: TimeBudget,
+    on_progress: OnProgress,
+    seed: int,
+) -> tuple[Path, Path, Path]:
+    """Write to ``scratch`` the weights that the training begins with, cleaned pictures, and cameras like theirs."""
+    weights, scenes, table = scratch / "start.pth", scratch / "scenes", scratch / "cameras.json"
+    save_weights(weights, start.state_dict(), {"network": start.options, "denoise": start.denoise_settings})
+    on_progress(0, "cleaning the pictures")
+    chosen = _spread(len(images), plan.cleaned_crops)
+    cleaned = write_scenes(images, chosen, photo_denoiser(start), scenes, budget.part(plan.cleaning_seconds))
+    on_progress(0, "finding cameras with such noise")
+    searched = [cleaned[place] for place in _spread(len(cleaned), plan.searched_crops)]
+    time = budget.part(plan.searching_seconds)
+    cameras_of_noise(images, searched, scenes, plan.tried, time, seed).write(table)
+    return weights, scenes, table
 
 
 def _learned(
@@ -152,7 +195,6 @@ def _learned(
     Returns:
         The network, the metadata of its weight file, and the number of iterations made.
     """
-    assert isinstance(training.model, RecorruptModel)
     learning = budget.part(budget.left - plan.judging_seconds)
     plain = training.train.model_copy(update={**steps(_TIMED), "compile": False, "cuda_graph": False})
     each = seconds_an_iteration(replace(training, train=plain), folders, _TIMING_SHARE * learning.left)

@@ -10,7 +10,7 @@ from atbsn.archs.weights import load
 from atbsn.data.paired import PairedFolder
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.noise.camera_table import CameraTable
-from atbsn.noise.likeness import cameras_like
+from atbsn.noise.likeness import THOROUGH, cameras_like
 from atbsn.noise.prior import CameraPrior
 from atbsn.pictures import image_paths, read_picture, to_tensor
 from atbsn.utils.errors import UserError
@@ -36,7 +36,7 @@ def cameras_of_pictures(noisy: Path, clean: Path | None, weights: str, prior: Ca
         pairs = ((to_tensor(images.read(i).rgb), to_tensor(images.read_clean(i).rgb)) for i in chosen)
     with tqdm(total=len(chosen), desc="cameras", unit="picture") as bar:
         try:
-            return cameras_like(pairs, prior, each=bar.update)
+            return cameras_like(pairs, prior, each=bar.update, tried=THOROUGH)
         except ValueError as error:
             raise UserError(f"{noisy}: {error}; give other pictures") from None
 
