@@ -13,31 +13,37 @@ from atbsn.noise.fingerprint import BANDS, cross_spectrum, radius
 from atbsn.noise.prior import CameraPrior
 
 SIDE = 64
-"""Side of the patches that are looked at, pixels."""
+"""Pixels: side of the patches that are compared."""
 PATCHES = 4
-"""Patches of a picture that every camera takes, the flattest."""
+"""Number of patches of a picture, the flattest, that every camera takes. Chosen by hand: time grows with it."""
 _BLOCK = 64
+"""Pixels: side of the blocks whose cross-spectra are averaged, that of ``cross_spectrum``."""
 _SATURATED = (4.0, 251.0)
-"""Grey values beyond which the noise is cut off, and a patch is not looked at if half of it lies there."""
+"""Grey values below and above which clipping cuts noise off. A patch is left out if half of its samples lie there.
+Chosen by hand."""
 _NO_NOISE = 0.3
-"""Grey values: the standard deviation that rounding to whole ones makes."""
+"""Grey values: largest standard deviation of a patch without noise. Rounding to whole grey values alone makes it,
+1 / sqrt(12)."""
 _TOLERANCE = {"level": 0.05, "correlation": 0.03, "power": 0.02, "slope": 0.1, "skewness": 0.1}
-"""What counts as a difference of 1: of the logarithm of levels, of correlations, of shares of the power, of the
-logarithm of the level in the dark over that in the bright, of the skewness. About twice what the patches of one noise
-differ by."""
+"""The difference that counts as 1, for each kind of feature: the logarithm of the level, a correlation, a share of the
+power, the logarithm of the level in the dark divided by that in the bright, and the skewness. Chosen by hand: about
+twice the difference between patches with the same noise."""
 THOROUGH = 616
-"""Cameras that are tried for a pair: 256 of the prior, and in three rounds five descendants of each of the nearest 24.
-Chosen so that the distance no longer falls."""
+"""Number of cameras that are tried for a pair: 256 of the prior, and in three rounds five descendants of each of the
+nearest 24. Chosen by hand: with more, the distance hardly falls."""
 _ROUNDS, _CHILDREN = 3, 5
+"""Number of rounds, and of descendants of each kept camera in a round."""
 _KEPT_SHARE, _FEWEST_KEPT = 24 / THOROUGH, 2
-"""Cameras that a round keeps: their share of those that are tried, and the fewest, which have a difference."""
+"""Share of the tried cameras that a round keeps, and the least number: two are needed for a difference."""
 _BATCH = 16
-"""Cameras that are tried at a time."""
+"""Number of cameras that are tried at a time."""
 FEWEST = _BATCH + _ROUNDS * _FEWEST_KEPT * _CHILDREN
-"""Fewest cameras that are tried for a pair."""
+"""Least number of cameras that can be tried for a pair."""
 _STEP = 0.6
-"""Of differential evolution (Storn and Price, 1997): how far along the difference of two others a descendant lies."""
+"""Scale factor of differential evolution (Storn and Price, 1997): a descendant differs from its parent by 0.5 to 1.5
+times this share of the difference between two other cameras."""
 _POSITIVE = ("shot", "read", "exponent", "balance")
+"""Attributes of a camera that are above 0. They are multiplied by a power of a ratio instead."""
 
 
 def cameras_like(
@@ -48,23 +54,24 @@ def cameras_like(
     each: Callable[[], object] = lambda: None,
     tried: int = THOROUGH,
 ) -> CameraTable:
-    """The cameras nearest to the noise of every pair, by approximate Bayesian computation.
+    """Find the cameras whose noise is most like that of every pair, by approximate Bayesian computation.
 
-    Cameras are drawn from ``prior`` and take the flattest patches of the clean picture; those are kept whose noise has
-    the levels, correlations, spectrum, skewness and dependence on intensity of the pair's; what is kept moves by
-    differential evolution (Storn and Price, 1997), and so on for some rounds.
+    Cameras are drawn from ``prior`` and take the flattest patches of the clean picture. The nearest are kept: those
+    whose noise has nearly the levels, correlations, spectrum, skewness and dependence on intensity of the pair's noise.
+    They have descendants by differential evolution (Storn and Price, 1997), the nearest of all are kept again, and so
+    on for three rounds.
 
     Args:
-        pairs: (noisy, clean) pictures, (3, H, W), RGB, [0, 255], 64 pixels a side at least; clean may be what a network
-            made of the noisy one.
-        keep: cameras of each pair that are returned.
-        seed: of all that is drawn.
+        pairs: (noisy, clean) pictures, (3, H, W), RGB, [0, 255], with sides of at least 64 pixels. The clean picture
+            may be the output of a network for the noisy one.
+        keep: number of cameras that are returned for each pair.
+        seed: seed of all random numbers.
         each: called after every pair.
-        tried: cameras that are tried for a pair, ``FEWEST`` or more. The time is proportional to them.
+        tried: number of cameras that are tried for a pair, ``FEWEST`` or more. The time is proportional to it.
 
     Returns:
-        ``keep`` cameras a pair, in the order of the pairs, the nearest first; pairs that are saturated or without noise
-        everywhere have none.
+        ``keep`` cameras for each pair, in the order of the pairs, the nearest first. A pair that is saturated or has no
+        noise everywhere has none.
 
     Raises:
         ValueError: a picture is too small, all are saturated or without noise, or too few cameras are to be tried.
@@ -90,7 +97,12 @@ def distance(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def features(noise: Tensor, clean: Tensor) -> Tensor:
-    """(B, F) numbers that cameras differ in, in units of ``_TOLERANCE``, of noises (B, N, 3, H, W) on N patches."""
+    """Compute the features by which cameras are compared, (B, F), in units of ``_TOLERANCE``.
+
+    Args:
+        noise: (B, N, 3, H, W), the noise of B cameras on N patches, grey values.
+        clean: (B, N, 3, H, W), the patches without noise, [0, 255].
+    """
     blocks = noise.unfold(-2, _BLOCK, _BLOCK).unfold(-2, _BLOCK, _BLOCK).permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3)
     away = radius(noise.device)
     spectrum = cross_spectrum(blocks) / blocks.shape[1] * (away >= BANDS[0])
@@ -122,7 +134,10 @@ def features(noise: Tensor, clean: Tensor) -> Tensor:
 
 
 def _flattest(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor] | None:
-    """(N, 3, 64, 64) patches of both with least detail in the clean one, none of them saturated or without noise."""
+    """Cut the ``PATCHES`` patches with the least detail in ``clean`` from both pictures: two (N, 3, 64, 64) tensors.
+
+    Patches that are saturated or have no noise are left out. None if no patch is left.
+    """
     if min(clean.shape[-2:]) < SIDE:
         raise ValueError(f"{clean.shape[-2]}x{clean.shape[-1]} pixels: at least {SIDE}x{SIDE} are needed")
     both = [
@@ -141,6 +156,7 @@ def _flattest(noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor] | None:
 
 
 def _nearest(noisy: Tensor, clean: Tensor, prior: CameraPrior, keep: int, tried: int) -> CameraTable:
+    """Find the ``keep`` cameras nearest to the noise of patches (N, 3, 64, 64), the nearest first."""
     wanted = features((noisy - clean)[None], clean[None])[0]
     camera = RandomCamera(
         prior.model_copy(
@@ -172,7 +188,11 @@ def _nearest(noisy: Tensor, clean: Tensor, prior: CameraPrior, keep: int, tried:
 
 
 def _descendants(cameras: CameraTable) -> CameraTable:
-    """Of each camera some that lie off it along the difference of two others; yes-or-no attributes stay its own."""
+    """Make ``_CHILDREN`` descendants of each camera by differential evolution.
+
+    A descendant has its parent's attributes plus a share of the difference between those of two random cameras.
+    Attributes without an order, such as the demosaicing, are the parent's.
+    """
     parents = torch.arange(len(cameras)).repeat(_CHILDREN)
     one, other = torch.randint(len(cameras), (2, len(parents)))
     own, first, second = cameras[parents], cameras[one], cameras[other]

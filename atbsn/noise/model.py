@@ -104,7 +104,7 @@ class NoiseModel(nn.Module):
         return {name: torch.round(getattr(self, name), decimals=5).tolist() for name in _fields(self.channels)}
 
     def level(self, clean: Tensor, clipped: bool = True) -> Tensor:
-        """Standard deviation of the noise at every value of ``clean`` (B, 3, H, W), [0, 255]; the same shape.
+        """Standard deviation of the noise at every value of ``clean`` (B, C, H, W), [0, 255]; the same shape.
 
         Args:
             clipped: give the standard deviation after clipping, ``clean`` being means after clipping. False: the one
@@ -117,7 +117,7 @@ class NoiseModel(nn.Module):
 
     @torch.no_grad()
     def mean_level(self, pictures: Iterable[Tensor]) -> float:
-        """Root mean square of the level over the pixels of ``pictures``, each (3, H, W) in [0, 255], grey values."""
+        """Root mean square of the level over the pixels of ``pictures``, each (C, H, W) in [0, 255], grey values."""
         device = self.levels.device
         squares = [self.level(picture[None].to(device)).square().mean() for picture in pictures]
         return float(torch.stack(squares).mean().sqrt())
@@ -130,7 +130,7 @@ class NoiseModel(nn.Module):
         scale: float | Tensor = 1,
         clipped: bool = True,
     ) -> Tensor:
-        """Draw the noise of pictures with local means ``clean`` (B, 3, H, W), [0, 255], on its device; the same shape.
+        """Draw the noise of pictures with local means ``clean`` (B, C, H, W), [0, 255], on its device; the same shape.
 
         The noise is not clipped. With ``clipped``, it has the covariance that noise has after clipping, also in the
         dark: use it to add noise to a picture that is noisy already (recorruption). Without ``clipped``,
@@ -152,7 +152,7 @@ class NoiseModel(nn.Module):
     def fields(
         self, batch: int, height: int, width: int, device: torch.device, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Draw z u, float32 (batch, 3, height, width): noise with standard deviation 1.
+        """Draw z u, float32 (batch, C, height, width): noise with standard deviation 1.
 
         A field of up to 512 x 512 pixels is drawn at once and is periodic: its opposite borders are neighbours.
         """
@@ -193,7 +193,7 @@ class NoiseModel(nn.Module):
         return self._cached(("deviation",), lambda: math.sqrt(max(0.0, math.log(float(self.kurtosis) / 3) / 4)))
 
     def _table(self, device: torch.device, clipped: bool) -> Tensor:
-        """(3, 255 _STEPS + 1) levels at finely spaced intensities."""
+        """(C, 255 _STEPS + 1) levels at finely spaced intensities."""
 
         def build() -> Tensor:
             points = torch.linspace(0, WHITE, int(WHITE) * _STEPS + 1, device=device).expand(self.channels, -1)

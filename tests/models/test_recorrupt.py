@@ -9,7 +9,8 @@ import torch
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load_with_metadata, save_weights
 from atbsn.data import build_dataset
-from atbsn.models.recorrupt import RecorruptModel
+from atbsn.models import recorrupt
+from atbsn.models.recorrupt import RecorruptModel, _crops
 from atbsn.models.renoise import RenoiseModel
 from atbsn.noise import NoiseModel
 from atbsn.pictures import Picture, write_picture
@@ -176,3 +177,72 @@ def test_the_weight_is_that_of_recorrupted_patches_alone() -> None:
     assert 0 < recorrupted < losses[3.0, (False, True)] and recorrupted == pytest.approx(
         losses[1.0, (False, False)], rel=0.5
     )
+
+
+def test_nearly_clean_patches_have_the_loss_of_psnr_and_others_that_of_their_variance() -> None:
+    """The network is the identity: what the camera does is the error of one, what was drawn that of the other."""
+    torch.manual_seed(0)
+    model = RecorruptModel(build_arch(TINY), alpha=(1.0, 1.0))
+    model.noise = white(10)
+    model.nearly_clean, model.mixed = torch.tensor([False, True]), True
+    model.camera = lambda pictures: (pictures + 5, pictures)
+    noisy = torch.full((2, 3, 64, 64), 128.0)
+    losses = [
+        model.losses({"noisy": noisy, "index": torch.tensor([index, index])}, torch.tensor(0.0)) for index in (0, 1)
+    ]
+    assert losses[1]["mse"].item() == pytest.approx(25, rel=1e-3)
+    assert losses[1]["loss"].item() == pytest.approx(np.log(26) / 2, rel=1e-3)
+    assert losses[0]["loss"].item() == pytest.approx(4 * 100 / (1 + 2 * 100), rel=0.05)
+
+
+def test_crops_are_spread_over_the_pictures_and_have_the_channels_of_the_network(tmp_path: Path) -> None:
+    for index, side in enumerate((300, 200, 40)):
+        write_picture(tmp_path / f"{index}.png", Picture(np.full((side, side + 10, 3), 10 * index + 5, np.uint8)))
+    images = build_dataset({"type": "NoisyFolder", "dataroot": str(tmp_path)})
+    images.preload()
+    crops = _crops(images, [0, 1, 2], 7, seed=0, channels=3)
+    assert sorted({crop.shape for crop in crops}, reverse=True) == [(256, 256, 3), (200, 200, 3), (40, 40, 3)]
+    counts = np.bincount([int(crop.flat[0]) // 10 for crop in crops])
+    assert len(crops) == 7 and counts.min() == 2
+    assert [crop.shape for crop in _crops(images, [2], 2, seed=0, channels=1)] == [(40, 40, 1)] * 2
+    assert len(_crops(images, [0, 1, 2], 2, seed=0, channels=3)) == 2, "fewer crops than pictures"
+
+
+def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops(tmp_path, monkeypatch) -> None:
+    images = build_dataset({"type": "NoisyFolder", "dataroot": str(flat_folder(tmp_path, 1.0))})
+    images.preload()
+    seen = []
+
+    def estimated(crops, seed):
+        seen.append((len(crops), seed))
+        return white(len(seen))
+
+    monkeypatch.setattr(recorrupt, "estimate", estimated)
+    for most, expected in ((4, [12, 3, 3, 3, 3]), (3, [12])):
+        seen.clear()
+        model = RecorruptModel(build_arch(TINY), num_crops=12, own_models=most)
+        model.prepare(images, seed=5)
+        assert seen == [(number, 5) for number in expected]
+        assert sorted(model.each) == [str(number) for number in range(len(expected) - 1)]
+    other = RecorruptModel(build_arch(TINY))
+    other.load_own_state(model.own_state())
+    assert other.nearly_clean.tolist() == [False] * 4 and not other.mixed
+    assert other.noise.levels.unique().tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("level", "taken_off", "renoises"),
+    [(8.0, 7.0, True), (8.0, 4.9, True), (8.0, 4.7, False), (4.9, 4.9, False), (5.1, 5.1, True)],
+)
+def test_strong_noise_that_the_teacher_knows_is_renoised(tmp_path, monkeypatch, level, taken_off, renoises) -> None:
+    """Above the level that ``strong`` says, where the teacher takes off more than six tenths of it."""
+    teacher = build_arch(TINY)
+    save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
+    monkeypatch.setattr(recorrupt, "estimate", lambda crops, seed: white(level))
+    monkeypatch.setattr(recorrupt, "estimate_with", lambda denoise, crops, seed: white(taken_off))
+    images = build_dataset({"type": "NoisyFolder", "dataroot": str(flat_folder(tmp_path / "pictures", 1.0))})
+    images.preload()
+    model = RecorruptModel(build_arch(TINY), teacher=str(tmp_path / "teacher.pth"), strong=5.0, own_models=1)
+    model.prepare(images, seed=0)
+    assert model.renoise is renoises and bool(model.renoised) is renoises
+    assert model.noise.levels.unique().tolist() == pytest.approx([taken_off if renoises else level])

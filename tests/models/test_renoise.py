@@ -1,5 +1,7 @@
 """RenoiseModel: the random camera is part of what a GPU compiles and captures."""
 
+import math
+
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
@@ -39,3 +41,14 @@ def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind, tmp_p
     model.compile(backend=backend, fullgraph=True)
     assert losses() == pytest.approx(plain, rel=1e-4)
     assert backend.frame_count == 1
+
+
+@pytest.mark.parametrize(("loss", "expected"), [("l1", 6.0), ("psnr", math.log(1 + 36) / 2)])
+def test_the_loss_is_the_one_that_is_asked_for(loss, expected):
+    """The network is the identity, and the camera adds 6 grey values."""
+    net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1})
+    model = RenoiseModel(net, loss=loss)
+    model.camera = lambda pictures: (pictures + 6, pictures)
+    losses = model.losses({"noisy": torch.full((2, 3, 32, 32), 100.0)}, torch.tensor(0.0))
+    assert losses["loss"].item() == pytest.approx(expected, rel=1e-4)
+    assert ("mse" in losses) == (loss == "psnr")

@@ -10,17 +10,19 @@ Span = tuple[int, int]
 """Where a tile begins and ends along a side of the picture, pixels."""
 
 FADE = 16
-"""Pixels across which one tile fades into the next, at most: chosen, so that no seam shows and the rest is context."""
+"""Pixels: largest width of the strip in which one tile fades into the next. Chosen by hand: wide enough that no seam
+shows, and the rest of the overlap is context."""
 _LEAST = 4
-"""A tile is at least so many overlaps high and wide, so that at most half of it each way is its neighbours' too."""
+"""Least side of a tile divided by the overlap, so that a tile shares at most half of each side with its neighbours.
+Chosen by hand."""
 _SMALLEST = 64
-"""Pixels that a tile is high and wide at least, whatever overlaps: below that, starting a pass costs more than it."""
+"""Pixels: least side of a tile for any overlap. Chosen by hand: starting a pass costs more than a smaller tile does."""
 
 
 def context(overlap: int) -> int:
-    """Of the pixels that two tiles share, those at the edge of each that only the other one gives.
+    """Number of shared pixels at the edge of a tile that are context only: there the result is the neighbour's.
 
-    A quarter; where they are many, all but ``FADE`` in the middle.
+    It is a quarter of ``overlap``. Where the overlap is wide, it is all but the ``FADE`` pixels in its middle.
     """
     return max(overlap // 4, (overlap - FADE) // 2)
 
@@ -33,10 +35,11 @@ def spans(length: int, side: int, overlap: int, multiple: int = 1, sizes: Sizes 
     network pads there what it pads untiled. (Sides that are too short for that are not kept to multiples.)
 
     Args:
-        multiple: of which all tiles begin at multiples.
-        sizes: ``any``: the last one may be shorter, so that least is computed twice. ``fitted``: all have one length,
-            for a network whose passes are kept for every size: as that of the picture, modulo ``multiple``. ``one``: it
-            is ``side``, for a network that is compiled; only the last one then begins where it has to.
+        multiple: all tiles begin at multiples of this number.
+        sizes: which lengths tiles may have. ``any``: the last tile may be shorter, so that the least is computed twice.
+            ``fitted``: all have the same length, which is that of the picture modulo ``multiple``; for a GPU, which
+            keeps a pass for every size. ``one``: all have the length ``side``, for a compiled network; then the last
+            tile need not begin at a multiple.
     """
     if length <= side:
         return [(0, length)]
@@ -63,7 +66,7 @@ def fewest_pixels(
 
     Args:
         size: height and width of the picture.
-        multiple: to which the network pads tiles, and of which they begin at multiples.
+        multiple: the network pads tiles to multiples of this number, and they begin at its multiples.
         highest: height of the tallest tile; None: any.
         sizes: as in ``spans``.
 
@@ -85,8 +88,8 @@ def fewest_pixels(
 
 
 def _parts(length: int, overlap: int, multiple: int, sizes: Sizes) -> list[tuple[int, int, int]]:
-    """Every number of tiles that are not too short: it, the least side with which they cover ``length``, and how many
-    pixels the network then computes, which pads each."""
+    """List (number, side, pixels) for every number of tiles that are not too short: the least side with which so many
+    tiles cover ``length``, and how many pixels the network then computes, padding included."""
     parts = [(1, length, _padded(length, multiple))]
     least = max(_LEAST * overlap, _SMALLEST)
     for number in range(2, 2 + length // max(1, least - overlap)):

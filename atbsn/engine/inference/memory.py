@@ -15,7 +15,8 @@ _SIDE = 256
 """Pixels: side of the picture whose memory is measured: large beside what networks pad, small beside what they are used
 on."""
 _UNSEEN = 1.25
-"""Times what is seen: kernels take memory of their own, and the allocator rounds up."""
+"""Ratio of the memory that a pass takes to the tensors that are seen: kernels take memory of their own, and the
+allocator rounds up. Chosen by hand."""
 
 
 class Watch(TorchDispatchMode):
@@ -56,7 +57,9 @@ class Watch(TorchDispatchMode):
 
 @torch.inference_mode()
 def bytes_per_pixel(function: Callable[[Tensor], Tensor], device: torch.device, channels: int = 3) -> float:
-    """What ``function`` of (1, C, H, W) takes at its peak on ``device`` for every pixel, its output included.
+    """Measure the bytes for every pixel that ``function`` of (1, C, H, W) takes on ``device`` at its peak.
+
+    The output is included, the input is not. Nothing is kept for gradients.
 
     Args:
         channels: C; with 1, the three of a colour picture are a batch.

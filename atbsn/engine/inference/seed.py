@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 _ROWS = 256
-"""Rows of a picture that are rounded at once: a few megabytes."""
+"""Number of rows of a picture that are rounded at once, which takes a few megabytes. Chosen by hand."""
 
 
 def picture_seed(noisy: Tensor) -> int:
-    """The seed of what is drawn on ``noisy``, (B, C, H, W) in [0, 255]: a checksum of its size and its pixels.
+    """Compute the seed of the random numbers for ``noisy``, (B, C, H, W) in [0, 255]: a checksum of size and pixels.
 
     The pixels count rounded to 8 bits. So neither a file's name, format or place nor the depth or scale in which its
     samples arrive makes a difference: a file, a copy of it under another name, and the array that Python was given of

@@ -20,7 +20,7 @@ OnShortage = Callable[[int, int, int], None]
 """Is told how many tiles of which height and width were too much for the memory."""
 
 _LEAST = 32
-"""Side of the smallest tile that is cut up for want of memory."""
+"""Pixels: side of the smallest tile that is cut into smaller ones when memory does not suffice. Chosen by hand."""
 
 
 class Tiler:
