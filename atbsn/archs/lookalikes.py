@@ -46,9 +46,9 @@ class Verdict:
 def likeliest(
     options: Mapping[str, Any], lookalikes: Sequence[Mapping[str, Any]], params: dict[str, Tensor]
 ) -> Verdict:
-    """Of the network ``options`` and its ``lookalikes`` the one that ``params``, of their shapes, were trained for.
+    """Find which of ``options`` and its ``lookalikes`` the weights ``params`` were trained for. All have their shapes.
 
-    The first one, unless another denoises, and clearly better than that.
+    It is ``options``, unless another network denoises, and clearly better.
     """
     clean, noisy = _pictures(options.get("channels", 3))
     found = [_error(each, params, clean, noisy) for each in (options, *lookalikes)]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from atbsn.archs.base import in_full_precision
 
 HEADS = (1, 2, 4, 8)
-"""Of the attention at full, half, a quarter and an eighth of the resolution."""
+"""Number of heads of the attention at full, half, a quarter and an eighth of the resolution."""
 
 
 class BiasFreeNorm(nn.Module):

@@ -316,9 +316,12 @@ def _identify(weights: Weights, path: str | Path) -> tuple[Any, dict[str, Tensor
 def _likeliest(
     options: dict[str, Any], others: Sequence[dict[str, Any]], params: dict[str, Tensor], path: str | Path
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Of networks whose names and shapes are alike the one that these bare weights are likeliest of, and its weights.
+    """Find which of several networks with the same names and shapes these bare weights most likely belong to.
 
-    The first one, unless another denoises clearly better with them; what was decided is said.
+    It is the first one, unless another denoises clearly better with them. The user is told what was decided.
+
+    Returns:
+        The options of that network, and the weights for it.
     """
     if not others:
         return options, params
@@ -334,7 +337,7 @@ def _likeliest(
 
 
 def _say_if_another_is_likelier(net: Network, params: dict[str, Tensor], path: str | Path) -> None:
-    """Of weights that are loaded into the network that the user names."""
+    """Warn if weights that the user loads into a network by name more likely belong to another network."""
     arguments = {name: value for name, value in (net.options or {}).items() if name != "type"}
     others = type(net).lookalikes(arguments)
     if not net.options or not others:

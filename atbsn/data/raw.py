@@ -165,7 +165,7 @@ def _read_sidd(path: Path) -> Picture:
 
 
 def _picture(values: np.ndarray, phase: tuple[int, int]) -> Picture:
-    """Of a mosaic (H, W), float, black 0 and white 1."""
+    """Make a picture of a mosaic (H, W), float, with black at 0 and white at 1."""
     height, width = values.shape
     mosaic = Mosaic((height, width), phase, (0, 0, 0, 0), _SIDD_WHITE)
     return Picture(pack(values.astype(np.float32) * 255, phase), suffix=RAW_TARGET, mosaic=mosaic)
@@ -192,5 +192,5 @@ def _sidd_phase(path: Path) -> tuple[int, int]:
 
 
 def _phase_of_instance(name: str) -> tuple[int, int] | None:
-    """Of a scene instance; None if its name is of no phone of SIDD's."""
+    """The phase of the mosaic of a scene instance; None if its name has none of SIDD's phones."""
     return _SIDD.get((name.split("_")[2:3] or [""])[0])

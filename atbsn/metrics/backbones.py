@@ -37,7 +37,7 @@ class FeatureDistance(Metric):
 
     @abstractmethod
     def distance(self, image: Tensor, reference: Tensor) -> Tensor:
-        """Of two pictures (1, 3, H, W), float32, RGB, [0, 255]: one number."""
+        """Measure two pictures (1, 3, H, W), float32, RGB, [0, 255]; the result is one number."""
 
     def check_size(self, height: int, width: int, channels: int) -> None:
         check_sides(self.name, height, width, _LEAST)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from atbsn.ops.padding import has_any_size, pad_to_multiple
 
 _DEVIATION_OVER_MEAN_ABSOLUTE = (math.pi / 2) ** 0.5
-"""Of a Gaussian."""
+"""Standard deviation of a Gaussian divided by its mean absolute value."""
 
 
 @torch.no_grad()

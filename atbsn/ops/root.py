@@ -5,9 +5,9 @@ from torch import Tensor
 
 _WHITE = 255.0
 _FOOT = 0.01
-"""Of white: raw values at which read noise is about as strong as shot noise. With variance a x + b, b / a is .004 to
-.011 for the middle of the cameras of ``CameraPrior``; below, noise does not change with the value, nor does the slope
-below 0."""
+"""Share of white: the raw value at which read noise is about as strong as shot noise. With variance a x + b, that is
+b / a, which is .004 to .011 for the middle of the cameras of ``CameraPrior``. Below it noise hardly changes with the
+value; so below 0 the slope is that at 0."""
 
 
 def to_root(linear: Tensor) -> Tensor:

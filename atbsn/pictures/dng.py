@@ -40,8 +40,8 @@ _KEPT = frozenset(
         *_CROP, *_OPCODES,
     }
 )  # fmt: skip
-"""Of a DNG, what holds for its denoised mosaic too: all that says how to develop it but for how noisy it is
-(BaselineNoise, NoiseReductionApplied, NoiseProfile), where its data lie, previews and maker notes."""
+"""Tags of a DNG that hold for its denoised mosaic too: all that say how to develop it. Left out are those that say how
+noisy it is (BaselineNoise, NoiseReductionApplied, NoiseProfile), where its data lie, previews and maker notes."""
 _FORMATS = {_BYTE: "B", _SHORT: "H", _LONG: "I", _RATIONAL: "II", _SRATIONAL: "ii"}
 _D65 = 21
 """The light that LibRaw's table of colour matrices is for."""
@@ -184,7 +184,7 @@ def _neutral(raw: Any) -> list[float]:
 
 
 def _crop(raw: Any) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """Of the visible pixels, the first that is to be shown, and how many: (x, y) and (width, height)."""
+    """The part of the visible pixels that is to be shown: its first pixel (x, y), and its (width, height)."""
     sizes = raw.sizes
     left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
     width, height = sizes.crop_width, sizes.crop_height

@@ -7,7 +7,7 @@ import numpy as np
 from atbsn.pictures.exif import Entry
 
 CHANNELS = 4
-"""Of packed raw data: red, green in its row, green, blue."""
+"""Number of channels of packed raw data: red, the green in its row, the other green, blue."""
 _RED = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Row and column of every pixel of a cell, from its red one on: R, G, G, B of RGGB."""
 

@@ -80,7 +80,7 @@ def upright(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def as_image(samples: Samples) -> Image.Image:
-    """Of 8 bits, without extra samples."""
+    """Make a Pillow image of samples of 8 bits; extra samples, such as alpha, are not used."""
     values = samples.values
     return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
 

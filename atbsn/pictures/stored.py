@@ -38,7 +38,7 @@ from atbsn.pictures.pages import (
 LOSSLESS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
 """Nothing, LZW, Deflate, PackBits, Deflate by its old number, LZMA, Zstandard: bytes in, the same bytes out."""
 _WITH_PREDICTOR = LOSSLESS - {1}
-"""Of what is not compressed the tag means nothing."""
+"""Compressions for which the predictor counts. Without compression its tag means nothing."""
 _WHOLE_BYTES = {8: "u1", 16: "u2", 32: "u4", 64: "u8"}
 PLAINLY = "save it without compression, or with LZW or Deflate"
 _KINDS = {1: "unsigned integers", 2: "signed integers", 3: "floating-point numbers", 5: "complex", 6: "complex"}

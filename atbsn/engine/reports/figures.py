@@ -162,7 +162,8 @@ _KMACS: dict[tuple[Path, str], float] = {}
 
 
 def _kmac(value: Value) -> float | None:
-    """Of the network in the weight file; the mean of a family costs what atbsn compare counted for it."""
+    """Thousands of MACs for a pixel: those of the network in the weight file. For the mean of a family they are what
+    atbsn compare counted."""
     if value.k == "mean":
         return value.kmac
     key = (value.weights or Path(), value.method)

@@ -18,7 +18,7 @@ from atbsn.pictures.pillow import as_image, decoded, given, open_image, orientat
 
 
 class Avif(Codec):
-    """Of 8 bits; Pillow reads 10 and 12 as 8, which is said."""
+    """AVIF of 8 bits. Pillow reads 10 and 12 bits as 8, about which the user is told."""
 
     name = "AVIF"
     suffixes = (".avif",)

@@ -14,7 +14,7 @@ _EMBEDDED = b"DEBM"
 
 
 class Bmp(Codec):
-    """Of what is beside the pixels it holds the resolution; a profile in a file of version 5 is read."""
+    """BMP. Beside the pixels it holds the resolution only; a profile in a file of version 5 is read."""
 
     name = "BMP"
     suffixes = (".bmp", ".dib")

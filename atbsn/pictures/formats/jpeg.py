@@ -28,9 +28,9 @@ from atbsn.pictures.pillow import (
 LEAST_QUALITY = 90
 """A denoised picture is not coded more coarsely than this, whatever its source was."""
 _PLAIN_QUALITY = 98
-"""Of a JPEG whose source was none."""
+"""Quality of a JPEG whose source was another format. Chosen by hand."""
 _STANDARD_SUMS = (3688, 5505)
-"""Of the luma and the chroma table of ITU-T T.81, K.1 and K.2: quality 50."""
+"""Sums of the luma and of the chroma table of ITU-T T.81, K.1 and K.2, which are those of quality 50."""
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 """The header of ISO 21496-1's segment."""

@@ -19,8 +19,9 @@ _FUJI = b"FUJIFILMCCD-RAW"
 _GAMMA = (2.4, 12.92)  # sRGB's curve
 _DNG = 50706
 _EMPTY_SHARE = 0.05
-"""Of the sensor's rows, that may hold one value from end to end. Noise makes that impossible where light or darkness
-was measured; rows that were never written, or decoded from nothing, are so. Some files have a margin of them."""
+"""Largest share of the sensor's rows that may hold one value from end to end. Noise makes that impossible where light
+or darkness was measured; rows that were never written, or decoded from nothing, are so. Some files have a margin of
+them. Chosen by hand."""
 
 
 class Raw(Codec):
@@ -124,7 +125,7 @@ def raw_exif(data: bytes) -> bytes | None:
 
 
 def _canon(data: bytes) -> bytes | None:
-    """Of a CR3: boxes that hold the first directory, EXIF's and GPS's, each as a TIFF of its own."""
+    """Read the metadata of a CR3: its boxes hold the first directory, EXIF's and GPS's, each as a TIFF of its own."""
     entries: list[exif.Entry] = []
     order = "<"
     for box, tag in ((b"CMT1", None), (b"CMT2", exif.EXIF), (b"CMT4", exif.GPS)):

@@ -38,14 +38,14 @@ that takes hundredths of a second, and smaller pictures leave little of it."""
 
 
 class Observer:
-    """Looks at each picture before and after. Nothing, unless a method is overridden."""
+    """Looks at each picture before and after it is denoised. By itself it does nothing; override its methods."""
 
     def before(self, task: Task, noisy: Picture) -> Any:
-        """Of the noisy picture, which is then written over. Called in any thread; what it gives goes to ``after``."""
+        """Look at the noisy picture, which is overwritten later. Called in any thread. The result goes to ``after``."""
         del task, noisy
 
     def after(self, task: Task, seen: Any, clean: Picture) -> Any:
-        """Of the clean one, before it is written. Called in any thread; what it gives is told with the result."""
+        """Look at the clean picture before it is written. Called in any thread. The result goes into ``Result``."""
         del task, clean
         return seen
 
