@@ -111,6 +111,7 @@ def release(session: nox.Session) -> None:
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", "dist")
     built = sorted(str(path.resolve()) for path in Path("dist").iterdir())
+    picture = str(Path("docs/images/real.png").resolve())
     session.run("twine", "check", "--strict", *built)
     for archive in built:
         with tempfile.TemporaryDirectory() as folder:
@@ -120,3 +121,4 @@ def release(session: nox.Session) -> None:
             with session.chdir(folder):
                 session.run(python, "-m", "atbsn", "models", external=True)
                 session.run(python, "-m", "atbsn", "options", "show", "quickstart.yml", external=True)
+                session.run(python, "-m", "atbsn", "denoise", picture, "-o", "clean.png", external=True)

@@ -72,7 +72,10 @@ def test_a_step_reaches_the_network_and_nothing_else(name: str, tmp_path: Path) 
     gradients = [parameter.grad for parameter in model.net.parameters() if parameter.grad is not None]
     assert gradients and all(gradient.isfinite().all() for gradient in gradients)
     assert any(gradient.any() for gradient in gradients)
-    model.check_patch(type(model.net), with_defaults(type(model), type(model).example(tmp_path)), 4096)
+    cls, network = type(model), type(model.net)
+    given = with_defaults(cls, cls.example(tmp_path))
+    cls.check_network(network, given)  # as the check of an option file calls them, before there is a method
+    cls.check_patch(network, given, 4096)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load_with_metadata, save_weights
 from atbsn.data import build_dataset
-from atbsn.models import recorrupt
+from atbsn.models import build_model, recorrupt
 from atbsn.models.recorrupt import RecorruptModel, _crops
 from atbsn.models.renoise import RenoiseModel
 from atbsn.noise import NoiseModel
@@ -124,6 +124,13 @@ def test_a_range_that_is_none_is_refused() -> None:
         RecorruptModel(build_arch(TINY), alpha=(2.0, 1.0))
 
 
+def test_alpha_is_16_at_most() -> None:
+    net = build_arch(TINY)
+    assert build_model({"type": "RecorruptModel", "alpha": [0.1, 16.0]}, net).alpha == (0.1, 16.0)
+    with pytest.raises(UserError, match=r"alpha.*16\.5.*less than or equal to 16"):
+        build_model({"type": "RecorruptModel", "alpha": [0.1, 16.5]}, net)
+
+
 def test_a_blind_spot_network_is_refused() -> None:
     with pytest.raises(UserError, match="has a blind spot, which is not needed"):
         RecorruptModel(build_arch({"type": "ATBSN", "width": 2}))
@@ -218,9 +225,9 @@ def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops
         return white(len(seen))
 
     monkeypatch.setattr(recorrupt, "estimate", estimated)
-    for most, expected in ((4, [12, 3, 3, 3, 3]), (3, [12])):
+    for crops, most, expected in ((2, 4, [2, 1, 1, 1, 1]), (12, 4, [12, 3, 3, 3, 3]), (12, 3, [12])):
         seen.clear()
-        model = RecorruptModel(build_arch(TINY), num_crops=12, own_models=most)
+        model = RecorruptModel(build_arch(TINY), num_crops=crops, own_models=most)
         model.prepare(images, seed=5)
         assert seen == [(number, 5) for number in expected]
         assert sorted(model.each) == [str(number) for number in range(len(expected) - 1)]

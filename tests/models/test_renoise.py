@@ -52,3 +52,8 @@ def test_the_loss_is_the_one_that_is_asked_for(loss, expected):
     losses = model.losses({"noisy": torch.full((2, 3, 32, 32), 100.0)}, torch.tensor(0.0))
     assert losses["loss"].item() == pytest.approx(expected, rel=1e-4)
     assert ("mse" in losses) == (loss == "psnr")
+
+
+def test_mosaics_are_made_of_photographs():
+    net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1, "channels": 4})
+    assert RenoiseModel(net, raw=True).picture_channels == 3
