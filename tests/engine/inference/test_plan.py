@@ -105,6 +105,7 @@ def test_tiles_have_one_size_where_that_matters():
         (DeviceFacts("cpu", bf16=True), "bf16"),
         (DeviceFacts("cpu"), "fp32"),
         (DeviceFacts("mps"), "fp32"),
+        (DeviceFacts("cuda", GB), "fp32"),  # a card that says nothing of itself
     ],
 )
 def test_bf16_is_taken_where_the_device_has_it(facts, precision):
