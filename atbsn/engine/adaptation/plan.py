@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from atbsn.archs.base import Network
+from atbsn.engine.adaptation.scenes import WHITE
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.precision import resolve_precision
 from atbsn.models.renoise import RenoiseModel
@@ -185,7 +186,7 @@ def options_of(
     device = next(start.parameters()).device
     train = {
         "type": "ReducedFolder", "dataroot": str(scenes), "factors": list(factors), "min_side": patch,
-        "patch_size": patch, "batch_size_per_gpu": _BATCH, "num_worker_per_gpu": 0,
+        "white": WHITE, "patch_size": patch, "batch_size_per_gpu": _BATCH, "num_worker_per_gpu": 0,
     }  # fmt: skip
     raw: dict[str, Any] = {
         "name": "adapt",
