@@ -16,8 +16,6 @@ from atbsn.engine.adaptation.cameras import Cameras, cameras_of, noise_differs
 from atbsn.engine.adaptation.plan import (
     CLEANED_SIDE,
     CROP_SIDE,
-    FACTORS_OF_STRONG,
-    FACTORS_OF_WEAK,
     AdaptationPlan,
     make_plan,
     options_of,
@@ -150,8 +148,7 @@ def adapt(
             return unchanged
         with tempfile.TemporaryDirectory(prefix="atbsn_") as scratch:
             weights, scenes, table = _prepared(images, start_net, Path(scratch), plan, budget, on_progress, seed)
-            factors = FACTORS_OF_STRONG if is_strong else FACTORS_OF_WEAK
-            options = options_of(start, weights, scenes, table, Path(scratch), factors, patch, seed)
+            options = options_of(start, weights, scenes, table, Path(scratch), is_strong, patch, seed)
             training = build_training(options, device, None)
             net, made, done = _learned(training, RunFolders(options), plan, budget, on_progress)
     made["noise"] = noise.to_dict()

@@ -13,7 +13,7 @@ from atbsn.app.adapt import sentence, warnings
 from atbsn.archs import build_arch
 from atbsn.engine.adaptation import adapt
 from atbsn.engine.adaptation.cameras import MAX_DIFFERENCE, Cameras, noise_differs
-from atbsn.engine.adaptation.plan import make_plan, patch_side
+from atbsn.engine.adaptation.plan import make_plan, options_of, patch_side
 from atbsn.engine.evaluation.judgement import MIN_PICTURES
 from atbsn.engine.evaluation.residual import Residual
 from atbsn.noise.likeness import FEWEST
@@ -153,3 +153,11 @@ def test_a_stop_is_heard_at_once_and_noise_of_two_kinds_is_told(tmp_path):
     assert result.iterations == 1 and len(result.judgements[0].residuals) == MIN_PICTURES
     assert result.cameras.noise_differs and "differs as that of several cameras" in warnings(result)[0]
     assert sentence(result) and result.metadata["network"]["type"] == "PhotoNet"
+
+
+@pytest.mark.parametrize(("is_strong", "factors", "rate"), [(True, [1.0, 1.5, 2.0], 2e-4), (False, [2.0], 5e-5)])
+def test_weak_noise_is_learned_more_carefully(tmp_path, is_strong, factors, rate):
+    weights, table = tmp_path / "a.pth", tmp_path / "a.json"
+    options = options_of(tiny(), weights, tmp_path / "scenes", table, tmp_path, is_strong, 64, 0)
+    assert options.datasets["train"]["factors"] == factors
+    assert options.train.optim.lr == rate and options.model["cameras"] == str(table)
