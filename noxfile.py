@@ -67,13 +67,16 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Branch coverage of the tests, as a table and in ``htmlcov/``."""
+    """Branch coverage of the tests, as a table and in ``htmlcov/``; below ``fail_under`` of pyproject.toml it fails.
+
+    With further words, such as ``nox -s coverage -- tests/ops``, only these tests are run, and nothing fails.
+    """
     session.install("-e", ".[dev]", "coverage[toml]>=7.10")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["-n", "2"]))
     session.run("coverage", "combine", "-q")  # with what the processes that tests start have written
     session.run("coverage", "html")
-    session.run("coverage", "report")
+    session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
 
 
 @nox.session

@@ -1,5 +1,6 @@
 """CameraTable like those of given pictures: the features, and that the noise of a known camera is found again."""
 
+import math
 from dataclasses import fields, replace
 
 import pytest
@@ -72,6 +73,19 @@ def test_so_many_cameras_are_tried(monkeypatch: pytest.MonkeyPatch, tried: int) 
     monkeypatch.setattr(RandomCamera, "taken", counting)
     assert len(cameras_like([(noisy[0], clean[0])], PRIOR, tried=tried)) == 8
     assert sum(counted) == tried  # one patch each
+
+
+def test_features_of_white_noise_that_is_twice_as_strong_in_the_dark() -> None:
+    """In units of their tolerances: levels, no correlation, ..., log(4 / 2) / 0.1 for the slope, no skewness."""
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.full((1, 4, 3, 64, 64), 40.0)
+    clean[..., 32:] = 200
+    noise = torch.where(clean < 100, 4.0, 2.0) * torch.randn(clean.shape, generator=generator)
+    (found,) = features(noise, clean)
+    assert float(found[-4]) * 0.1 == pytest.approx(math.log(2), abs=0.05)
+    assert (found[-3:] * 0.1).abs().max() < 0.1
+    assert found[:3].exp().pow(0.05).tolist() == pytest.approx([10**0.5] * 3, rel=0.05)
+    assert (found[3:15] * 0.03).abs().max() < 0.06
 
 
 def test_descendants_lie_off_their_parents_along_differences() -> None:

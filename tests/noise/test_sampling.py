@@ -3,13 +3,14 @@
 import copy
 import io
 import json
+import math
 
 import pytest
 import torch
 
 from atbsn.noise import NoiseModel
 from atbsn.noise.clipping import moments_after_clipping
-from atbsn.noise.sampling import REACH
+from atbsn.noise.sampling import REACH, swell
 from atbsn.utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -60,6 +61,16 @@ def test_heavy_tails():
     assert (variance - 1).abs().max() < 0.03
     assert (noise**4).mean((0, 2, 3)).div(variance**2).sub(4.5).abs().max() < 0.4
     assert correlations(noise, 0, 1)[1, 1] == pytest.approx(float(known_model().correlation[1, 1, 4, 5]), abs=0.03)
+
+
+def test_random_scales_change_slowly_and_have_unit_variance_everywhere():
+    """Over 16 pixels from one independent value to the next: at half way, each has a weight of sqrt(1 / 2)."""
+    field = swell(4000, 1, 40, CPU, torch.Generator().manual_seed(0))[:, 0, 0]
+    assert (field.square().mean(0) - 1).abs().max() < 0.1
+    correlation = (field[:, :1] * field).mean(0)
+    expected = (torch.arange(17) * math.pi / 32).cos()
+    assert (correlation[:17] - expected).abs().max() < 0.06 and correlation[32].abs() < 0.06
+    assert field.diff().abs().max() < 0.6
 
 
 def test_clipping_restores_the_level_that_is_seen():
