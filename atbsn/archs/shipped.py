@@ -12,6 +12,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "weights"
 
 _RUN_NAME = re.compile(r"^name:\s*['\"]?([^\s'\"#]+)", re.MULTILINE)
 _LISTED = 5
+"""Number of files of a folder, the last ones, that a message names. Chosen by hand."""
 
 
 def shipped_weights() -> dict[str, Path]:

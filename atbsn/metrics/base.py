@@ -9,6 +9,7 @@ import numpy as np
 from atbsn.utils.errors import UserError
 
 PEAK = 255.0
+"""Grey value of white, the peak of PSNR and SSIM."""
 _STRIP_ROWS = 64  # float64 exists for strips of this many rows only: they stay in the cache
 
 Rounding = bool | Literal["down"]

@@ -15,6 +15,7 @@ SsimProtocol = Literal["y", "rgb", "uniform7", "volume", "channels"]
 
 _C1 = (0.01 * PEAK) ** 2
 _C2 = (0.03 * PEAK) ** 2
+"""Grey values squared: the constants (K1 L)^2 and (K2 L)^2 of Wang et al., IEEE TIP 2004, equation 13."""
 
 
 def ssim(
@@ -124,6 +125,7 @@ def _replicated(kernel: np.ndarray, length: int) -> np.ndarray:
 
 
 _GAUSSIAN = _gaussian(11, 1.5)
+"""Window of Wang et al.: 11 taps, standard deviation 1.5 pixels."""
 _WINDOWS = {
     "y": _Window("Gaussian 11x11, BT.601 luma", _GAUSSIAN, luma=True),
     "rgb": _Window("Gaussian 11x11, RGB", _GAUSSIAN),

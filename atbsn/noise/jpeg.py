@@ -9,6 +9,7 @@ from atbsn.ops.cosines import dct_matrix
 from atbsn.ops.luma import BT601
 
 _TO_YCBCR = torch.tensor([[*BT601], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64)
+"""From RGB to luma and the differences of blue and red to it (JFIF, ITU-T T.871, clause 7)."""
 _YCBCR, _RGB = Constant(_TO_YCBCR), Constant(torch.linalg.inv(_TO_YCBCR))
 
 _LUMA = Constant(

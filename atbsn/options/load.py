@@ -13,6 +13,8 @@ from atbsn.utils.errors import UserError
 
 _TAG = "tag:yaml.org,2002:"
 _MAX_VALUES, _MAX_DEPTH, _MAX_LENGTH = 10_000, 20, 4096
+"""Most values of an option file, levels of nesting, and characters of a value. Chosen by hand: far more than any file
+has, and little enough that a hostile one is refused at once."""
 
 
 class _Loader(yaml.SafeLoader):

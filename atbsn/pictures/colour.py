@@ -13,6 +13,7 @@ from atbsn.pictures.metadata import CodePoints, Metadata, RefusedError
 _NO_PROFILE = "CMYK without a colour profile: its colours are only roughly right"
 _D65: Place = (0.3127, 0.3290)
 _BT709: tuple[Place, Place, Place, Place] = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), _D65)
+"""CIE 1931 chromaticities (x, y) of the white D65, and of red, green, blue and white of ITU-R BT.709 and sRGB."""
 _PRIMARIES: dict[int, tuple[str, tuple[Place, Place, Place, Place]]] = {
     1: ("BT.709", _BT709),
     4: ("BT.470 M", ((0.67, 0.33), (0.21, 0.71), (0.14, 0.08), (0.310, 0.316))),

@@ -15,7 +15,9 @@ from atbsn.app.page.sessions import Upload
 from atbsn.utils.errors import UserError
 
 _LONGEST_BODY = 16_384
+"""Bytes: longest body of a request that is no picture. Chosen by hand: settings take a few hundred."""
 _CHUNK = 2**20
+"""Bytes of a file that are read and sent at a time. Chosen by hand."""
 
 
 async def receive_file(request: Request, upload: Upload, most: int) -> None:

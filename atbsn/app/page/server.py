@@ -15,6 +15,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 PORT = 7860
+"""TCP port of the page unless another is given. Chosen by hand."""
 
 
 def serve(

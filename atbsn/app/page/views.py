@@ -21,6 +21,7 @@ STEPS = 64
 LOUPE = 512
 """Pixels: longest side of a region that is shown at 1:1. Chosen by hand: larger than most screens."""
 _MOST = 2**15 - 1
+"""Largest absolute value of a view's samples, which are integers of 16 bits."""
 
 
 @dataclass(frozen=True)

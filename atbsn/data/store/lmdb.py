@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MANIFEST = b"manifest"
 _JOURNAL = b"done/"
 _FIRST_MAP_SIZE = 2**30
+"""Bytes: size of the map of a new database. Chosen by hand; it is doubled when it is full."""
 _STRIP = 64
 """Rows of a raw record. py-lmdb reads all of a record that it hands out, so a raw patch is several of them."""
 _TYPES = {name: np.dtype(name) for name in get_args(Depth)}

@@ -10,6 +10,7 @@ from scipy import stats
 from atbsn.engine.evaluation.evaluator import Column, Row
 
 CONFIDENCE = 0.95
+"""Level of the confidence intervals: the usual one."""
 _RESAMPLES = 9999
 """Resamplings of the bootstrap: SciPy's default, at which the ends of the interval move by a hundredth of its
 length."""

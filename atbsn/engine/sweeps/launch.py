@@ -13,6 +13,7 @@ import torch
 from atbsn.utils.errors import UserError
 
 _SET_PARENT_DEATH_SIGNAL = 1
+"""PR_SET_PDEATHSIG of Linux's prctl(2)."""
 
 
 class StartedPoint(Protocol):

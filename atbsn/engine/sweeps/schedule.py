@@ -15,10 +15,12 @@ from atbsn.utils.durations import exact_duration
 from atbsn.utils.log import logger
 
 _POLL = 0.2
+"""Seconds between two looks at the running trainings. Chosen by hand."""
 _SAY = 60.0
 """Seconds between lines about progress when nothing ends."""
 _ITERATION = re.compile(rb"iter (\d+)/(\d+)")
 _TAIL = 8192
+"""Bytes at the end of a log in which the last iteration is looked for. Chosen by hand: a hundred lines."""
 
 
 @dataclass
