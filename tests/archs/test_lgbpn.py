@@ -212,6 +212,7 @@ def test_the_same_draws_give_the_same_picture():
     assert_draws_are_those_of_the_generator(build().double(), x, [x.shape, (1, 3, 36, 40), (1, 3, 36, 40)])
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 compiles a view of a padded tensor wrongly")
 def test_training_is_one_graph_in_bfloat16():
     net = build().to(memory_format=torch.channels_last)
     torch._dynamo.reset()
