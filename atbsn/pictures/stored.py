@@ -238,5 +238,5 @@ def _free(colours: np.ndarray, alpha: np.ndarray) -> None:
             continue
         full = np.uint64(np.iinfo(colours.dtype).max)
         share = np.maximum(share.astype(np.uint64), 1)
-        freed = np.minimum((block * full + share // 2) // share, full)
+        freed = np.minimum((block.astype(np.uint64) * full + share // 2) // share, full)  # NumPy 1 would multiply bytes
         block[...] = np.where(alpha[top : top + _BLOCK, :, None] > 0, freed, block)
