@@ -123,7 +123,7 @@ def _open(file: BinaryIO, page: int | None) -> tuple[Any, tuple[str, ...]]:
 
 def _pixels(frame: Any) -> np.ndarray:
     try:
-        return np.asarray(frame)
+        return np.array(frame)  # a copy: NumPy 1 does not keep the frame, whose memory it would be, alive
     except (OSError, RuntimeError, ValueError) as error:
         if "has not been built in" in str(error):
             raise RefusedError("its compression is not one that pillow-heif decodes", "convert it to HEIC") from error
