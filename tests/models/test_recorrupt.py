@@ -10,9 +10,9 @@ from atbsn.archs import build_arch
 from atbsn.archs.weights import load_with_metadata, save_weights
 from atbsn.data import build_dataset
 from atbsn.models import build_model, recorrupt
-from atbsn.models.recorrupt import RecorruptModel, _crops
+from atbsn.models.recorrupt import RecorruptModel
 from atbsn.models.renoise import RenoiseModel
-from atbsn.noise import NoiseModel
+from atbsn.noise import NoiseModel, calibration
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 
@@ -207,12 +207,13 @@ def test_crops_are_spread_over_the_pictures_and_have_the_channels_of_the_network
         write_picture(tmp_path / f"{index}.png", Picture(np.full((side, side + 10, 3), 10 * index + 5, np.uint8)))
     images = build_dataset({"type": "NoisyFolder", "dataroot": str(tmp_path)})
     images.preload()
-    crops = _crops(images, [0, 1, 2], 7, seed=0, channels=3)
+    crops = RecorruptModel(build_arch(TINY))._crops(images, [0, 1, 2], 7, seed=0)
     assert sorted({crop.shape for crop in crops}, reverse=True) == [(256, 256, 3), (200, 200, 3), (40, 40, 3)]
     counts = np.bincount([int(crop.flat[0]) // 10 for crop in crops])
     assert len(crops) == 7 and counts.min() == 2
-    assert [crop.shape for crop in _crops(images, [2], 2, seed=0, channels=1)] == [(40, 40, 1)] * 2
-    assert len(_crops(images, [0, 1, 2], 2, seed=0, channels=3)) == 2, "fewer crops than pictures"
+    grey = RecorruptModel(build_arch(TINY | {"channels": 1}))
+    assert [crop.shape for crop in grey._crops(images, [2], 2, seed=0)] == [(40, 40, 1)] * 2
+    assert len(grey._crops(images, [0, 1, 2], 2, seed=0)) == 2, "fewer crops than pictures"
 
 
 def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops(tmp_path, monkeypatch) -> None:
@@ -245,8 +246,8 @@ def test_strong_noise_that_the_teacher_knows_is_renoised(tmp_path, monkeypatch, 
     """Above the level that ``strong`` says, where the teacher takes off more than six tenths of it."""
     teacher = build_arch(TINY)
     save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
-    monkeypatch.setattr(recorrupt, "estimate", lambda crops, seed: white(level))
-    monkeypatch.setattr(recorrupt, "estimate_with", lambda denoise, crops, seed: white(taken_off))
+    monkeypatch.setattr(calibration, "estimate", lambda crops, seed: white(level))
+    monkeypatch.setattr(calibration, "estimate_with", lambda denoise, crops, seed: white(taken_off))
     images = build_dataset({"type": "NoisyFolder", "dataroot": str(flat_folder(tmp_path / "pictures", 1.0))})
     images.preload()
     model = RecorruptModel(build_arch(TINY), teacher=str(tmp_path / "teacher.pth"), strong=5.0, own_models=1)
