@@ -190,3 +190,11 @@ def test_describe_is_one_line_and_the_picture_draws():
     seen = next(line for line in axes.lines if line.get_label() == "G")
     assert np.allclose(seen.get_ydata(), 10)
     assert len(plot(model).subfigs[1].axes) == 10
+
+
+def test_what_a_denoiser_leaves_in_is_made_up_for():
+    """It takes off 0.7 of any noise: 0.7 of the level at first, and 0.49 of it when 0.7 was added."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = [128 + 12 * torch.randn(3, 256, 256, generator=generator) for _ in range(2)]
+    model = estimate_with(lambda noisy: 0.3 * noisy + 0.7 * noisy.mean((1, 2), keepdim=True), pictures)
+    assert model.mean_level(pictures) == pytest.approx(12, rel=0.1)

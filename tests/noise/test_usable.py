@@ -91,3 +91,8 @@ def test_texture_is_no_noise():
     """Its strength differs from block to block."""
     variance = torch.cat([torch.full((100,), 0.2), 30 * torch.exp(torch.linspace(-1.5, 1.5, 100))])
     assert not without_noise(variance, torch.tensor([150.0, 140.0]).repeat_interleave(100)).any()
+
+
+def test_a_channel_is_clipped_at_black_and_at_white_and_nowhere_else():
+    blocks = torch.tensor([[0, 1, 254], [254, 254, 255], [1, 254, 128]])[..., None].expand(3, 3, 256).float()
+    assert clipped_channels(blocks).tolist() == [[True, False, False], [True] * 3, [False] * 3]
