@@ -6,23 +6,6 @@ import sys
 
 import pytest
 
-
-def test_processes_of_torchrun_join_without_being_told(repository, write_options, tmp_path):
-    """They used to train the same run one after the other, the second archiving what the first had made."""
-    options = write_options(train={"total_iter": 2})
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
-        str(repository / "train.py"), "-opt", str(options),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "on 2 x cpu" in done.stdout
-    assert [path.name for path in (tmp_path / "experiments").iterdir() if path.is_dir()] == ["tiny"]
-
-
 THREADS = """
 import atexit, os, runpy, sys
 
@@ -38,18 +21,29 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
+def torchrun(folder, processes, *arguments):
+    """What ``torchrun`` of so many processes says on this machine, in ``folder``."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    done = subprocess.run(
+        [*command, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=False, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_processes_of_torchrun_join_without_being_told(repository, write_options, tmp_path):
+    """They used to train the same run one after the other, the second archiving what the first had made."""
+    said = torchrun(tmp_path, 2, repository / "train.py", "-opt", write_options(train={"total_iter": 2}))
+    assert "on 2 x cpu" in said
+    assert [path.name for path in (tmp_path / "experiments").iterdir() if path.is_dir()] == ["tiny"]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 def test_no_thread_of_the_group_outlives_the_training(repository, write_options, tmp_path):
     """One that does may want the interpreter as it ends, and aborts a process that had finished its training."""
     wrapper = tmp_path / "wrapper.py"
     wrapper.write_text(THREADS, encoding="utf-8")
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1", str(wrapper),
-        str(repository / "train.py"), "-opt", str(write_options(train={"total_iter": 1})), "--launcher", "pytorch",
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=240,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "threads of gloo: 0" in done.stdout
+    options = write_options(train={"total_iter": 1})
+    said = torchrun(tmp_path, 1, wrapper, repository / "train.py", "-opt", options, "--launcher", "pytorch")
+    assert "threads of gloo: 0" in said
