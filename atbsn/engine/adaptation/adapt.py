@@ -27,6 +27,7 @@ from atbsn.engine.adaptation.plan import (
 )
 from atbsn.engine.adaptation.scenes import cameras_of_noise, write_scenes
 from atbsn.engine.evaluation.judgement import Fault, Judgement, judge
+from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.training.experiment import RunFolders
 from atbsn.engine.training.interrupt import StopSignal
@@ -147,7 +148,9 @@ def adapt(
         if level < MIN_LEVEL:
             return unchanged
         with tempfile.TemporaryDirectory(prefix="atbsn_") as scratch:
-            weights, scenes, table = _prepared(images, start_net, Path(scratch), plan, budget, on_progress, seed)
+            weights, scenes, table = _prepared(
+                images, start_net, denoiser, Path(scratch), plan, budget, on_progress, seed
+            )
             options = options_of(start, weights, scenes, table, Path(scratch), is_strong, patch, seed)
             training = build_training(options, device, None)
             net, made, done = _learned(training, RunFolders(options), plan, budget, on_progress)
@@ -165,6 +168,7 @@ def adapt(
 def _prepared(
     images: PictureCrops,
     start: Network,
+    denoiser: Denoiser,
     scratch: Path,
     plan: AdaptationPlan,
     budget: TimeBudget,
@@ -176,7 +180,7 @@ def _prepared(
     save_weights(weights, start.state_dict(), {"network": start.options, "denoise": start.denoise_settings})
     on_progress(0, "cleaning the pictures")
     chosen = _spread(len(images), plan.cleaned_crops)
-    cleaned = write_scenes(images, chosen, photo_denoiser(start), scenes, budget.part(plan.cleaning_seconds))
+    cleaned = write_scenes(images, chosen, denoiser, scenes, budget.part(plan.cleaning_seconds))
     on_progress(0, "finding cameras with such noise")
     searched = [cleaned[place] for place in _spread(len(cleaned), plan.searched_crops)]
     time = budget.part(plan.searching_seconds)
