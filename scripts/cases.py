@@ -24,7 +24,7 @@ from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import build_denoiser
 from atbsn.engine.inference.picture import denoise
 from atbsn.engine.inference.pipeline.plan import beside
-from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.run import TaskResult, run
 from atbsn.engine.precision import autocast
 from atbsn.engine.training.checkpoint import Learner
 from atbsn.engine.training.finite import FiniteGuard
@@ -329,7 +329,7 @@ def _write_photographs(folder: Path, size: tuple[int, int], number: int) -> None
         cv2.imwrite(str(folder / f"{each}.jpg"), noisy.astype(np.uint8))
 
 
-def _check(result: Result) -> None:
+def _check(result: TaskResult) -> None:
     """A folder of which a picture failed was not denoised.
 
     Raises:

@@ -20,7 +20,7 @@ from atbsn.data import build_dataset
 from atbsn.data.patches import PatchDataset, to_batch
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.finish import split_settings
-from atbsn.engine.inference.plan import Asked
+from atbsn.engine.inference.plan import ComputeOptions
 from atbsn.engine.inference.tiling import Tiler
 from atbsn.pictures import Picture, picture_size, write_picture
 from atbsn.registry import ARCHS, DATASETS, MODELS
@@ -115,7 +115,7 @@ def test_settings_are_checked_keywords(name):
 @torch.no_grad()
 def test_the_same_picture_comes_out_the_same(name):
     net, noisy = tiny(name), picture(40, 40)
-    denoiser, state = Denoiser(net, {}, CPU, Asked(tile="none")), torch.get_rng_state()
+    denoiser, state = Denoiser(net, {}, CPU, ComputeOptions(tile="none")), torch.get_rng_state()
     first = denoiser(noisy)
     denoiser(noisy)
     assert torch.equal(denoiser(noisy), first)

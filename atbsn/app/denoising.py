@@ -11,7 +11,7 @@ from atbsn.archs.base import FINISHING, Network
 from atbsn.archs.weights import load
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.photo import best_device, photo_denoiser
-from atbsn.engine.inference.pipeline.run import Result
+from atbsn.engine.inference.pipeline.run import TaskResult
 from atbsn.engine.inference.pipeline.steps import Read
 from atbsn.engine.inference.pipeline.task import Task
 from atbsn.options.load import parse_yaml
@@ -67,7 +67,7 @@ def device(name: str) -> torch.device:
     return found
 
 
-def say(result: Result, strength: float) -> None:
+def say(result: TaskResult, strength: float) -> None:
     """Report in one line how it went; of a picture that was denoised with ``strength``."""
     label = result.task.label
     if result.reason is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from atbsn.pictures import exif
-from atbsn.pictures.exif import Directories, Entry
+from atbsn.pictures.exif import Directories, DirectoryEntry
 from atbsn.pictures.formats.tiff import describe
 from atbsn.pictures.metadata import Metadata
 from atbsn.pictures.mosaic import Mosaic, by_colour, unpack
@@ -58,7 +58,7 @@ class _Raw(NamedTuple):
     order: str
 
 
-def tags(source: bytes | None, raw: Any, camera: str | None, order: str) -> list[Entry]:
+def tags(source: bytes | None, raw: Any, camera: str | None, order: str) -> list[DirectoryEntry]:
     """What a DNG says of camera, colours and lens.
 
     Args:
@@ -148,7 +148,7 @@ def encode(cells: np.ndarray, mosaic: Mosaic, picture: Metadata) -> bytes:
     ]
     beside, _ = exif.for_tiff(picture.exif)
     if picture.xmp:
-        beside.append(Entry(exif.XMP, _BYTE, len(picture.xmp), picture.xmp))
+        beside.append(DirectoryEntry(exif.XMP, _BYTE, len(picture.xmp), picture.xmp))
     file = io.BytesIO()
     tifffile.imwrite(
         file, values, byteorder="<" if order == "<" else ">", photometric=CFA, software=False, metadata=None
@@ -159,11 +159,11 @@ def encode(cells: np.ndarray, mosaic: Mosaic, picture: Metadata) -> bytes:
 
 def _colours(
     camera: str, matrix: Sequence[Sequence[float]] | np.ndarray, neutral: Sequence[float], order: str
-) -> dict[int, Entry]:
+) -> dict[int, DirectoryEntry]:
     """The least that a developer needs: camera, XYZ to its colours in daylight, and what it makes of white."""
     name = camera.encode() + b"\0"
     return {
-        _MODEL: Entry(_MODEL, _ASCII, len(name), name),
+        _MODEL: DirectoryEntry(_MODEL, _ASCII, len(name), name),
         _MATRIX: _fractions(_MATRIX, np.asarray(matrix).flatten(), order, signed=True),
         _ILLUMINANT: _numbers(_ILLUMINANT, _SHORT, (_D65,), order),
         _NEUTRAL: _fractions(_NEUTRAL, neutral, order),
@@ -213,7 +213,7 @@ def _active_corner(page: Page) -> tuple[int, int]:
     return top, left
 
 
-def _values(entry: Entry, order: str) -> tuple[float, ...]:
+def _values(entry: DirectoryEntry, order: str) -> tuple[float, ...]:
     """The numbers of an entry."""
     code = _FORMATS[entry.kind]
     found = struct.unpack(f"{order}{entry.length * len(code)}{code[0]}", entry.value)
@@ -222,13 +222,13 @@ def _values(entry: Entry, order: str) -> tuple[float, ...]:
     return tuple(above / below if below else 0.0 for above, below in zip(found[::2], found[1::2], strict=True))
 
 
-def _numbers(tag: int, kind: int, values: Iterable[int], order: str) -> Entry:
+def _numbers(tag: int, kind: int, values: Iterable[int], order: str) -> DirectoryEntry:
     values = list(values)
-    return Entry(tag, kind, len(values), struct.pack(f"{order}{len(values)}{_FORMATS[kind]}", *values))
+    return DirectoryEntry(tag, kind, len(values), struct.pack(f"{order}{len(values)}{_FORMATS[kind]}", *values))
 
 
-def _fractions(tag: int, values: Sequence[float] | np.ndarray, order: str, signed: bool = False) -> Entry:
+def _fractions(tag: int, values: Sequence[float] | np.ndarray, order: str, signed: bool = False) -> DirectoryEntry:
     """In ten-thousandths."""
     parts = [part for value in values for part in (round(float(value) * 10000), 10000)]
     kind = _SRATIONAL if signed else _RATIONAL
-    return Entry(tag, kind, len(values), struct.pack(f"{order}{len(parts)}{'i' if signed else 'I'}", *parts))
+    return DirectoryEntry(tag, kind, len(values), struct.pack(f"{order}{len(parts)}{'i' if signed else 'I'}", *parts))

@@ -25,14 +25,14 @@ _SWAPPED = ((256, 257), (40962, 40963))  # width and height, in the first and in
 _THUMBNAIL = (513, 514)  # its offset and length
 
 
-class Entry(NamedTuple):
+class DirectoryEntry(NamedTuple):
     """A tag of a directory: its TIFF type, how many values, and their bytes; sub-directories have ``children``."""
 
     tag: int
     kind: int
     length: int
     value: bytes
-    children: tuple["Entry", ...] | None = None
+    children: tuple["DirectoryEntry", ...] | None = None
     position: int = 0
     end: int = 0
 
@@ -61,7 +61,7 @@ class Directories:
         except (struct.error, OverflowError):
             raise ValueError("the TIFF structure leads outside of the file") from None
 
-    def read(self, offset: int, depth: int = 0) -> tuple[tuple[Entry, ...], int]:
+    def read(self, offset: int, depth: int = 0) -> tuple[tuple[DirectoryEntry, ...], int]:
         """The entries at ``offset`` with their sub-directories, and the position of the next directory's offset.
 
         Entries that lead outside of the file are left out.
@@ -84,10 +84,10 @@ class Directories:
                 children = self._children(self.number("I" if len(value) == 4 else "Q", at), depth + 1)
                 if children is None:
                     continue
-            entries.append(Entry(tag, kind, number, value, children, position, at + size))
+            entries.append(DirectoryEntry(tag, kind, number, value, children, position, at + size))
         return tuple(entries), offset + start + count * width
 
-    def _children(self, offset: int, depth: int) -> tuple[Entry, ...] | None:
+    def _children(self, offset: int, depth: int) -> tuple[DirectoryEntry, ...] | None:
         try:
             return self.read(offset, depth)[0]
         except ValueError:
@@ -175,7 +175,7 @@ def collect(data: bytes, maker_notes: bool = True, at: int | None = None) -> tup
     return block(entries, directories.order, maker_notes), beside
 
 
-def block(entries: Iterable[Entry], order: str, maker_notes: bool = True) -> bytes | None:
+def block(entries: Iterable[DirectoryEntry], order: str, maker_notes: bool = True) -> bytes | None:
     """A new EXIF block of those ``entries`` that say something of the picture; their values are of byte ``order``."""
     kept = [entry for entry in entries if entry.tag in _KEPT and entry.length]
     if not maker_notes:
@@ -191,7 +191,7 @@ def block(entries: Iterable[Entry], order: str, maker_notes: bool = True) -> byt
     return PREFIX + header + directory(kept, order, len(header))
 
 
-def for_tiff(block: bytes | None) -> tuple[list[Entry], str]:
+def for_tiff(block: bytes | None) -> tuple[list[DirectoryEntry], str]:
     """The entries of an EXIF block that go into a TIFF, and their byte order."""
     try:
         directories = Directories((block or b"").removeprefix(PREFIX))
@@ -201,7 +201,7 @@ def for_tiff(block: bytes | None) -> tuple[list[Entry], str]:
     return [entry for entry in entries if entry.tag in _KEPT and entry.length], directories.order
 
 
-def directory(entries: Iterable[Entry], order: str, at: int) -> bytes:
+def directory(entries: Iterable[DirectoryEntry], order: str, at: int) -> bytes:
     """A directory with its values and sub-directories, to stand at position ``at`` of a file."""
     entries = sorted(entries, key=lambda entry: entry.tag)
     position = at + 2 + 12 * len(entries) + 4
@@ -219,7 +219,7 @@ def directory(entries: Iterable[Entry], order: str, at: int) -> bytes:
     return struct.pack(order + "H", len(records)) + b"".join(records) + bytes(4) + values
 
 
-def _values(directories: Directories, entries: Iterable[Entry]) -> dict[int, int]:
+def _values(directories: Directories, entries: Iterable[DirectoryEntry]) -> dict[int, int]:
     """The first value of each tag of short or long numbers."""
     codes = {3: "H", 4: "I"}
     return {
@@ -229,11 +229,13 @@ def _values(directories: Directories, entries: Iterable[Entry]) -> dict[int, int
     }
 
 
-def _child(entries: Iterable[Entry], tag: int) -> tuple[Entry, ...]:
+def _child(entries: Iterable[DirectoryEntry], tag: int) -> tuple[DirectoryEntry, ...]:
     return next((entry.children or () for entry in entries if entry.tag == tag), ())
 
 
-def _drop_thumbnail(directories: Directories, data: bytearray, entries: tuple[Entry, ...], behind: int) -> None:
+def _drop_thumbnail(
+    directories: Directories, data: bytearray, entries: tuple[DirectoryEntry, ...], behind: int
+) -> None:
     """Cut off the second directory and its thumbnail, or blank the thumbnail where other things lie behind it."""
     second = directories.number("I", behind)
     struct.pack_into("4x", data, behind)

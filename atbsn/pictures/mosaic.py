@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atbsn.pictures.exif import Entry
+from atbsn.pictures.exif import DirectoryEntry
 
 CHANNELS = 4
 """Number of channels of packed raw data: red, the green in its row, the other green, blue."""
@@ -31,7 +31,7 @@ class Mosaic:
     black: tuple[float, float, float, float]
     white: float
     orientation: int = 1
-    tags: tuple[Entry, ...] = ()
+    tags: tuple[DirectoryEntry, ...] = ()
     order: str = "<"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from mmap import mmap
 
-from atbsn.pictures.exif import Directories, Entry
+from atbsn.pictures.exif import Directories, DirectoryEntry
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
 STRIPS, ROWS, STRIP_BYTES = 273, 278, 279
@@ -33,7 +33,7 @@ class Page:
 
     at: int
     order: str
-    entries: tuple[Entry, ...]
+    entries: tuple[DirectoryEntry, ...]
     depth: int = 0
 
     @cached_property

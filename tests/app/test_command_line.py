@@ -107,6 +107,9 @@ def test_choices_are_those_of_the_engine():
     from atbsn.data.store import known
     from atbsn.engine.reports import figures, tables
 
-    assert set(project_arguments.FORMATS) == set(tables.SUFFIXES) and project_arguments.FIGURES == figures.KINDS
+    assert (
+        set(project_arguments.FORMATS) == set(tables.FORMAT_SUFFIXES)
+        and project_arguments.FIGURES == figures.FIGURE_KINDS
+    )
     assert set(project_arguments.SOURCES) == set(known.SOURCES)
     assert (*known.SETS, known.PREPARED) == project_arguments.CHECKED

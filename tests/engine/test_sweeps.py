@@ -16,7 +16,7 @@ from atbsn.engine.sweeps.file import read_sweep
 from atbsn.engine.sweeps.launch import SlurmLauncher
 from atbsn.engine.sweeps.ledger import Ledger
 from atbsn.engine.sweeps.points import combinations, expand, label_of
-from atbsn.engine.sweeps.schedule import Scheduler, last_words
+from atbsn.engine.sweeps.schedule import SweepScheduler, last_words
 from atbsn.registry import ARCHS
 from atbsn.utils.durations import exact_duration
 from atbsn.utils.errors import UserError
@@ -157,7 +157,7 @@ def test_slurm_jobs_run_the_points(sweep_file, repository, tmp_path, monkeypatch
     path = sweep_file(grid={"manual_seed": [0]}, options={"train.total_iter": 2})
     points, folder = points_of(path), tmp_path / "experiments" / "grid"
     launcher = SlurmLauncher(folder / "slurm", 1, {"timeout_min": 10}, cluster="local")
-    assert Scheduler(points, Ledger(folder, points), launcher).run() == 0
+    assert SweepScheduler(points, Ledger(folder, points), launcher).run() == 0
     entry = ledger(tmp_path)["train grid/seed-0"]
     assert entry["status"] == "done" and entry["handle"] is None and "done: " in Path(entry["log"]).read_text()
 
@@ -241,7 +241,7 @@ def test_eta_goes_by_points_of_the_same_stage(sweep_file, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     points = points_of(sweep_file(grid={"manual_seed": [0, 1, 2, 3, 4]}))
     record = Ledger(tmp_path / "experiments" / "grid", points)
-    scheduler = Scheduler(points, record, type("TwoSlots", (), {"slots": 2, "cores": 1}))
+    scheduler = SweepScheduler(points, record, type("TwoSlots", (), {"slots": 2, "cores": 1}))
     assert scheduler.eta() == "not known yet"
     record.entries[points[0].id].update(status="done", seconds=100.0)
     assert scheduler.eta() == exact_duration(200)  # four of 100 s, two at a time

@@ -13,16 +13,16 @@ XMP = b'<?xpacket begin=""?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf/>\xc3\xa9</
 NOTE = bytes(range(256)) * 3 + b"!"  # a maker note, of odd length
 
 
-def entry(tag: int, kind: int, order: str, *values: int | bytes) -> exif.Entry:
+def entry(tag: int, kind: int, order: str, *values: int | bytes) -> exif.DirectoryEntry:
     """A tag: text or bytes of kind 2 or 7, or numbers of kind 3, 4 or 5 (a rational is two of them)."""
     if isinstance(values[0], bytes):
-        return exif.Entry(tag, kind, len(values[0]), values[0])
+        return exif.DirectoryEntry(tag, kind, len(values[0]), values[0])
     code = {3: "H", 4: "I", 5: "II"}[kind]
     numbers = len(values) // len(code)
-    return exif.Entry(tag, kind, numbers, struct.pack(order + code * numbers, *values))
+    return exif.DirectoryEntry(tag, kind, numbers, struct.pack(order + code * numbers, *values))
 
 
-def directories(order: str, orientation: int = 1) -> list[exif.Entry]:
+def directories(order: str, orientation: int = 1) -> list[exif.DirectoryEntry]:
     """The first directory of a camera, with EXIF, interoperability, GPS and a maker note."""
     interop = (entry(1, 2, order, b"R98\0"),)
     camera = (
@@ -31,7 +31,7 @@ def directories(order: str, orientation: int = 1) -> list[exif.Entry]:
         entry(37500, 7, order, NOTE),
         entry(40962, 4, order, 64),
         entry(40963, 4, order, 48),
-        exif.Entry(40965, 4, 1, bytes(4), interop),
+        exif.DirectoryEntry(40965, 4, 1, bytes(4), interop),
     )
     gps = (entry(1, 2, order, b"N\0"), entry(2, 5, order, 48, 1, 8, 1, 1234, 100), entry(29, 2, order, b"2026:01:02\0"))
     return [
@@ -41,8 +41,8 @@ def directories(order: str, orientation: int = 1) -> list[exif.Entry]:
         entry(283, 5, order, 1500, 10),
         entry(296, 3, order, 2),
         entry(33432, 2, order, "© me\0".encode()),
-        exif.Entry(exif.EXIF, 4, 1, bytes(4), camera),
-        exif.Entry(exif.GPS, 4, 1, bytes(4), gps),
+        exif.DirectoryEntry(exif.EXIF, 4, 1, bytes(4), camera),
+        exif.DirectoryEntry(exif.GPS, 4, 1, bytes(4), gps),
     ]
 
 
@@ -63,7 +63,7 @@ def values(block: bytes) -> dict[tuple[int, int], tuple[int, int, list[int]]]:
     found = exif.Directories(block.removeprefix(b"Exif\0\0"))
     result = {}
 
-    def walk(entries: Sequence[exif.Entry], name: int) -> None:
+    def walk(entries: Sequence[exif.DirectoryEntry], name: int) -> None:
         for item in entries:
             if item.children is not None:
                 walk(item.children, item.tag)

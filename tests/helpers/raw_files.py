@@ -62,12 +62,12 @@ def write_mosaic(path: Path, raw: np.ndarray, neutral: Neutral = DAYLIGHT, *own:
     tifffile.imwrite(path, raw, metadata=None, software=False, extratags=sorted(tags.values()), **how)
 
 
-def with_exif(path: Path, entries: dict[int, tuple[exif.Entry, ...]]) -> None:
+def with_exif(path: Path, entries: dict[int, tuple[exif.DirectoryEntry, ...]]) -> None:
     """Give a TIFF or DNG sub-directories: {EXIF or GPS: its entries}. Nothing of interest stands at the very end."""
     data = path.read_bytes()
     directories = exif.Directories(data)
     found = list(directories.read(directories.first)[0])
-    found += [exif.Entry(tag, 4, 1, bytes(4), children) for tag, children in entries.items()]
+    found += [exif.DirectoryEntry(tag, 4, 1, bytes(4), children) for tag, children in entries.items()]
     end = len(data) + len(data) % 2
     block = exif.directory(found, directories.order, end)
     header = data[:4] + end.to_bytes(4, "little" if directories.order == "<" else "big")

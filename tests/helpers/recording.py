@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from atbsn.engine.training.checkpoint import Learner
-from atbsn.engine.training.step import Batch, Outcome, Step
+from atbsn.engine.training.step import Batch, Outcome, TrainingStep
 
 
 class Operators(TorchDispatchMode):
@@ -45,13 +45,13 @@ class Rerun:
         self.operators = Operators(learner)
         self.replays = 0
 
-    def warm_up(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> Outcome:
+    def warm_up(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
         return step(batches, progress)
 
-    def watch(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> tuple[Outcome, str | None]:
+    def watch(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> tuple[Outcome, str | None]:
         return step(batches, progress), None
 
-    def record(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> Outcome:
+    def record(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
         with self.operators:
             return step(batches, progress)
 

@@ -170,8 +170,8 @@ def test_what_a_raw_says_is_kept(tmp_path, rawpy):
         tmp_path / "a.dng", linear(), orientation=8,
         extra=[(700, 1, 9, b"<x:xmpmeta", True), (50730, 10, 1, (1, 2), True), (51041, 12, 2, (1e-3, 1e-6), True)],
     )  # fmt: skip
-    iso = exif.Entry(34855, 3, 1, struct.pack("<H", 3200))
-    with_exif(tmp_path / "a.dng", {exif.EXIF: (iso,), exif.GPS: (exif.Entry(1, 2, 2, b"N\0"),)})
+    iso = exif.DirectoryEntry(34855, 3, 1, struct.pack("<H", 3200))
+    with_exif(tmp_path / "a.dng", {exif.EXIF: (iso,), exif.GPS: (exif.DirectoryEntry(1, 2, 2, b"N\0"),)})
     write_picture(tmp_path / "b.dng", read_raw(tmp_path / "a.dng"))
     data = (tmp_path / "b.dng").read_bytes()
     directories = exif.Directories(data)
@@ -185,7 +185,7 @@ def test_what_a_raw_says_is_kept(tmp_path, rawpy):
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
 def test_exiftool_finds_nothing_wrong(tmp_path, rawpy):
     write_dng(tmp_path / "a.dng", linear(), orientation=6, extra=[pattern("GRBG")])
-    with_exif(tmp_path / "a.dng", {exif.EXIF: (exif.Entry(34855, 3, 1, struct.pack("<H", 3200)),)})
+    with_exif(tmp_path / "a.dng", {exif.EXIF: (exif.DirectoryEntry(34855, 3, 1, struct.pack("<H", 3200)),)})
     write_picture(tmp_path / "b.dng", read_raw(tmp_path / "a.dng"))
     asked = ["exiftool", "-json", "-validate", "-a", "-warning", "-error", "-ISO", "-Model", "-CFAPattern", "-FileType"]
     result = subprocess.run([*asked, tmp_path / "b.dng"], capture_output=True, check=True, text=True)

@@ -59,7 +59,7 @@ def test_thumbnail_goes_and_orientation_is_reset(tmp_path, order):
 def test_a_thumbnail_amid_other_things_is_blanked():
     """Some cameras put the thumbnail before their notes: nothing may move then."""
     order, thumbnail = "<", b"\xff\xd8 old noise \xff\xd9"
-    camera = exif.Entry(exif.EXIF, 4, 1, bytes(4), (entry(37500, 7, order, NOTE),))
+    camera = exif.DirectoryEntry(exif.EXIF, 4, 1, bytes(4), (entry(37500, 7, order, NOTE),))
     first_size = 2 + 12 + 4
     second = 8 + first_size
     tags = [entry(513, 4, order, second + 30), entry(514, 4, order, len(thumbnail))]

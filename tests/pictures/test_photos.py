@@ -129,7 +129,7 @@ def test_exif_of_a_fuji_is_in_its_preview(tmp_path):
 
 
 def test_exif_of_a_cr3_is_in_boxes():
-    def box(kind: bytes, entries: list[exif.Entry]) -> bytes:
+    def box(kind: bytes, entries: list[exif.DirectoryEntry]) -> bytes:
         body = b"II*\0\x08\0\0\0" + exif.directory(entries, "<", 8)
         return struct.pack(">I", 8 + len(body)) + kind + body
 

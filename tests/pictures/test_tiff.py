@@ -49,7 +49,7 @@ def by_libtiff(path, values: np.ndarray, compression: str, predictor: int = 1, b
         256: (width,), 258: (bits or 8 * size,) * count, 262: (2 if count >= 3 else 1,), 277: (count,),
         317: (predictor,), 338: (2,) * (count - (3 if count >= 3 else 1)), 339: (what,) * count,
     }.items():  # fmt: skip
-        found[tag] = exif.Entry(tag, 3, len(numbers), struct.pack(f"<{len(numbers)}H", *numbers))
+        found[tag] = exif.DirectoryEntry(tag, 3, len(numbers), struct.pack(f"<{len(numbers)}H", *numbers))
     at = len(data) + len(data) % 2
     entries = [entry for entry in found.values() if entry.length]
     block = exif.directory(entries, "<", at)
@@ -211,7 +211,9 @@ def _retag(path, data: bytearray, numbers: dict[int, tuple[int, ...]]) -> None:
     directories = exif.Directories(bytes(data))
     found = {entry.tag: entry for entry in directories.read(directories.first)[0]}
     code = directories.order
-    found |= {tag: exif.Entry(tag, 3, len(v), struct.pack(f"{code}{len(v)}H", *v)) for tag, v in numbers.items()}
+    found |= {
+        tag: exif.DirectoryEntry(tag, 3, len(v), struct.pack(f"{code}{len(v)}H", *v)) for tag, v in numbers.items()
+    }
     at = len(data) + len(data) % 2
     block = exif.directory(found.values(), code, at)
     path.write_bytes(bytes(data[:4]) + struct.pack(code + "I", at) + bytes(data[8:]) + bytes(len(data) % 2) + block)
@@ -441,7 +443,7 @@ def test_subsampled_chroma_and_tiles_over_the_edge(tmp_path):
     units[..., :2] = y.reshape(16, 16, 2)
     tags = {256: (32,), 257: (16,), 258: (8, 8, 8), 259: (1,), 262: (6,), 273: (8,), 277: (3,), 278: (16,),
             279: (units.size,), 530: (2, 1)}  # fmt: skip
-    entries = [exif.Entry(tag, 3, len(v), struct.pack(f"<{len(v)}H", *v)) for tag, v in tags.items()]
+    entries = [exif.DirectoryEntry(tag, 3, len(v), struct.pack(f"<{len(v)}H", *v)) for tag, v in tags.items()]
     at = 8 + units.size
     (tmp_path / "a.tif").write_bytes(
         b"II*\0" + struct.pack("<I", at) + units.tobytes() + exif.directory(entries, "<", at)

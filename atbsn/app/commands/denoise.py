@@ -12,7 +12,7 @@ from atbsn.engine.inference.finish import strengths
 from atbsn.engine.inference.pipeline.masks import Masks
 from atbsn.engine.inference.pipeline.plan import beside
 from atbsn.engine.inference.pipeline.progress import Progress
-from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.run import TaskResult, run
 from atbsn.engine.inference.pipeline.task import Task
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
@@ -38,7 +38,7 @@ def main(arguments: Namespace) -> int:
     strength = strengths(denoiser.settings)[0]
     with closing(Progress("denoise", len(todo.tasks))) as progress:
 
-        def tell(result: Result) -> None:
+        def tell(result: TaskResult) -> None:
             progress.tell(result)
             say(result, strength)
 

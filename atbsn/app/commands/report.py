@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atbsn.engine.reports.collect import collect
 from atbsn.engine.reports.figures import draw
-from atbsn.engine.reports.tables import SUFFIXES, build_tables, format_table
+from atbsn.engine.reports.tables import FORMAT_SUFFIXES, build_tables, format_table
 from atbsn.utils.files import write_text
 from atbsn.utils.log import logger
 
@@ -16,7 +16,7 @@ def main(arguments: Namespace) -> None:
     for table in build_tables(values):
         logger.info("\n%s", format_table(table, "md"))
         for form in arguments.format:
-            write_text(folder / f"table_{table.dataset}.{SUFFIXES[form]}", format_table(table, form))
+            write_text(folder / f"table_{table.dataset}.{FORMAT_SUFFIXES[form]}", format_table(table, form))
     for kind in arguments.figures:
         for path in draw(kind, values, folder):
             logger.info("wrote %s", path)

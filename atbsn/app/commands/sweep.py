@@ -9,7 +9,7 @@ from atbsn.engine.sweeps.file import read_sweep
 from atbsn.engine.sweeps.launch import Launcher, LocalLauncher, SlurmLauncher
 from atbsn.engine.sweeps.ledger import Ledger
 from atbsn.engine.sweeps.points import expand
-from atbsn.engine.sweeps.schedule import Scheduler
+from atbsn.engine.sweeps.schedule import SweepScheduler
 from atbsn.options.files import find_option_file
 from atbsn.options.load import parse_yaml
 from atbsn.utils.errors import UserError
@@ -35,7 +35,7 @@ def main(arguments: Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / ".sweep.lock", timeout=1):
-            return Scheduler(points, Ledger(folder, points), launcher).run()
+            return SweepScheduler(points, Ledger(folder, points), launcher).run()
     except Timeout:
         raise UserError(f"{folder}: this sweep is running already; wait for it, or give it another name") from None
 

@@ -15,7 +15,7 @@ from atbsn.engine.inference.pipeline.mirrored import Mirrored
 from atbsn.engine.inference.pipeline.plan import of_set, output_file, single
 from atbsn.engine.inference.pipeline.progress import Progress
 from atbsn.engine.inference.pipeline.record import Record, open_record
-from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.run import TaskResult, run
 from atbsn.engine.inference.pipeline.shards import Shard, own_shard
 from atbsn.engine.inference.pipeline.steps import Observer
 from atbsn.engine.inference.pipeline.task import Refused, Task
@@ -141,7 +141,7 @@ class _Session:
         record: Record | None,
         observer: Observer | None = None,
     ) -> None:
-        def tell(result: Result) -> None:
+        def tell(result: TaskResult) -> None:
             progress.tell(result)
             if result.reason is not None:
                 logger.error("%s: %s", result.task.label, result.reason)

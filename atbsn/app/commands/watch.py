@@ -14,7 +14,7 @@ from atbsn.engine.inference.pipeline.arrivals import Arrivals
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
 from atbsn.engine.inference.pipeline.progress import Progress
 from atbsn.engine.inference.pipeline.record import open_record
-from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.run import TaskResult, run
 from atbsn.engine.inference.pipeline.shards import Shard
 from atbsn.pictures import read_picture
 from atbsn.utils.errors import UserError
@@ -40,7 +40,7 @@ def main(arguments: Namespace) -> int:
             for batch in arrivals.batches(arguments.every):
                 with closing(Progress("denoise", len(batch))) as progress:
 
-                    def tell(result: Result, progress: Progress = progress) -> None:
+                    def tell(result: TaskResult, progress: Progress = progress) -> None:
                         nonlocal done, skipped, failed
                         progress.tell(result)
                         is_done = result.reason is None and not result.skipped

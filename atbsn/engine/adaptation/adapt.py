@@ -17,13 +17,13 @@ from atbsn.engine.adaptation.plan import (
     CLEANED_SIDE,
     CROP_SIDE,
     AdaptationPlan,
+    length_options,
     make_plan,
     options_of,
     patch_side,
     seconds_to_denoise,
     seconds_to_fit,
     seconds_to_try,
-    steps,
 )
 from atbsn.engine.adaptation.scenes import cameras_of_noise, write_scenes
 from atbsn.engine.evaluation.judgement import Fault, Judgement, judge
@@ -40,7 +40,7 @@ from atbsn.utils.budget import TimeBudget
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import quiet
 
-OnProgress = Callable[[float, str], None]
+OnStage = Callable[[float, str], None]
 """A function that is called with the share of the learning that is done, 0 to 1, and with what is being done."""
 
 MIN_LEVEL = 0.8
@@ -100,7 +100,7 @@ def adapt(
     pictures: Sequence[str | Path],
     minutes: float,
     start: Network,
-    on_progress: OnProgress = lambda share, what: None,
+    on_progress: OnStage = lambda share, what: None,
     should_stop: Callable[[], bool] = lambda: False,
     metadata: dict[str, Any] | None = None,
     seed: int = 0,
@@ -172,7 +172,7 @@ def _prepared(
     scratch: Path,
     plan: AdaptationPlan,
     budget: TimeBudget,
-    on_progress: OnProgress,
+    on_progress: OnStage,
     seed: int,
 ) -> tuple[Path, Path, Path]:
     """Write to ``scratch`` the weights that the training begins with, cleaned pictures, and cameras like theirs."""
@@ -189,7 +189,7 @@ def _prepared(
 
 
 def _learned(
-    training: Training, folders: RunFolders, plan: AdaptationPlan, budget: TimeBudget, on_progress: OnProgress
+    training: Training, folders: RunFolders, plan: AdaptationPlan, budget: TimeBudget, on_progress: OnStage
 ) -> tuple[Network, dict[str, Any], int]:
     """Train until only the time for judging is left.
 
@@ -197,10 +197,10 @@ def _learned(
         The network, the metadata of its weight file, and the number of iterations made.
     """
     learning = budget.part(budget.left - plan.judging_seconds)
-    plain = training.train.model_copy(update={**steps(_TIMED), "compile": False, "cuda_graph": False})
+    plain = training.train.model_copy(update={**length_options(_TIMED), "compile": False, "cuda_graph": False})
     each = seconds_an_iteration(replace(training, train=plain), folders, _TIMING_SHARE * learning.left)
     total = max(1, int(learning.left / each))
-    training = replace(training, train=training.train.model_copy(update=steps(total)))
+    training = replace(training, train=training.train.model_copy(update=length_options(total)))
     for folder in (folders.models, folders.states):
         folder.mkdir(parents=True)
     watch = _Watch(learning, total, on_progress)
@@ -212,7 +212,7 @@ def _learned(
 class _Watch(StopSignal):
     """Stops the training when its time is spent, and reports progress after every iteration."""
 
-    def __init__(self, budget: TimeBudget, total: int, on_progress: OnProgress) -> None:
+    def __init__(self, budget: TimeBudget, total: int, on_progress: OnStage) -> None:
         super().__init__()
         self.budget, self.total, self.on_progress = budget, total, on_progress
         self.done = 0

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from atbsn.archs.base import Network
-from atbsn.engine.adaptation.scenes import WHITE
+from atbsn.engine.adaptation.scenes import SCENE_WHITE
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.precision import resolve_precision
 from atbsn.models.renoise import RenoiseModel
@@ -188,7 +188,7 @@ def options_of(
     factors, rate = (_FACTORS_OF_STRONG, _RATE_OF_STRONG) if is_strong else (_FACTORS_OF_WEAK, _RATE_OF_WEAK)
     train = {
         "type": "ReducedFolder", "dataroot": str(scenes), "factors": list(factors), "min_side": patch,
-        "white": WHITE, "patch_size": patch, "batch_size_per_gpu": _BATCH, "num_worker_per_gpu": 0,
+        "white": SCENE_WHITE, "patch_size": patch, "batch_size_per_gpu": _BATCH, "num_worker_per_gpu": 0,
     }  # fmt: skip
     raw: dict[str, Any] = {
         "name": "adapt",
@@ -199,7 +199,7 @@ def options_of(
         "model": {"type": "RenoiseModel", "cameras": str(cameras), "camera": _OWN_SCENES},
         "path": {"root": str(scratch), "pretrain_network": str(weights)},
         "train": {
-            **steps(1),
+            **length_options(1),
             "optim": {"type": "Adam", "lr": rate, "betas": [0.9, 0.99]},
             "clip_grad_norm": 1.0,
             "precision": resolve_precision("auto", device),
@@ -209,7 +209,7 @@ def options_of(
     return check_options(raw, "adapt")
 
 
-def steps(total: int) -> dict[str, Any]:
+def length_options(total: int) -> dict[str, Any]:
     """The options of ``train`` that depend on the number of iterations: weights are averaged over a twentieth of
     them."""
     return {"total_iter": total, "ema_decay": max(0.0, min(0.998, 1 - 20 / total))}

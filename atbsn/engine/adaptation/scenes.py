@@ -15,7 +15,7 @@ from atbsn.pictures import Picture, read_picture, to_depth, to_tensor, write_pic
 from atbsn.utils.budget import TimeBudget
 from atbsn.utils.errors import UserError
 
-WHITE = 65535.0
+SCENE_WHITE = 65535.0
 """White of the files with cleaned pictures. Without it, dark ones would be suspected of having fewer than 16 bits."""
 
 
@@ -60,7 +60,7 @@ def cameras_of_noise(
         for number, index in enumerate(indices):
             if number and budget.is_spent:
                 return
-            yield _noisy(images, index), to_tensor(read_picture(_scene(scenes, index), white=WHITE).rgb)
+            yield _noisy(images, index), to_tensor(read_picture(_scene(scenes, index), white=SCENE_WHITE).rgb)
 
     try:
         return cameras_like(pairs(), CameraPrior(), seed=seed, tried=tried)

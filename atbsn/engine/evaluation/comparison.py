@@ -31,7 +31,7 @@ _MEASURED_SIDE = 512
 """Pictures on which arithmetic and speed are measured are so many pixels square."""
 
 
-Facts = Mapping[str, Mapping[str, Any]]
+MethodFacts = Mapping[str, Mapping[str, Any]]
 """What is known of each method but its quality, by label."""
 
 
@@ -168,7 +168,7 @@ def megapixels_per_second(candidate: Candidate, repeats: int = 3) -> float:
     return _MEASURED_SIDE**2 / 1e6 / median_seconds(lambda: candidate.denoise(noisy), repeats)
 
 
-def measure_candidates(candidates: Sequence[Candidate]) -> Facts:
+def measure_candidates(candidates: Sequence[Candidate]) -> MethodFacts:
     """Parameters, thousand MACs a pixel, megapixels a second and the checksum of its weights, by label."""
     return {
         label: {
@@ -183,7 +183,7 @@ def measure_candidates(candidates: Sequence[Candidate]) -> Facts:
     }
 
 
-def comparison_table(rows: Sequence[Row], facts: Facts, metrics: Mapping[str, Column]) -> list[dict[str, Any]]:
+def comparison_table(rows: Sequence[Row], facts: MethodFacts, metrics: Mapping[str, Column]) -> list[dict[str, Any]]:
     """One line a method: its means, and its facts."""
     empty = dict.fromkeys(("parameters", "kMAC/pixel", "MP/s", "weights"))
     return [{"method": name, **values, **facts.get(name, empty)} for name, values in means(rows, metrics).items()]

@@ -191,7 +191,7 @@ def means(rows: Iterable[Row], metrics: Iterable[str]) -> dict[str, dict[str, fl
     }
 
 
-def format_table(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str, Column]) -> str:
+def format_means(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str, Column]) -> str:
     """The mean table for a console, with the protocol of every metric below it."""
     names = list(metrics)
     width = max([len(method) for method in table] + [8])

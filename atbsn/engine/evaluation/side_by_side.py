@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from atbsn.data.base import ImageSet
-from atbsn.engine.evaluation.comparison import Candidate, Facts, comparison_table, together, write_comparison
+from atbsn.engine.evaluation.comparison import Candidate, MethodFacts, comparison_table, together, write_comparison
 from atbsn.engine.evaluation.evaluator import (
     Column,
     Row,
@@ -35,7 +35,7 @@ def compare_on(
     images: ImageSet,
     name: str,
     candidates: Sequence[Candidate],
-    facts: Facts,
+    facts: MethodFacts,
     metrics: Mapping[str, Metric],
     folder: Path,
     num_panels: int = 0,

@@ -18,7 +18,7 @@ from atbsn.engine.evaluation.evaluator import (
     columns_of,
     count_pictures,
     evaluate,
-    format_table,
+    format_means,
     means,
     panel_writer,
     write_rows,
@@ -109,7 +109,7 @@ def validate_sets(
         dist.on_main(partial(write_results, folder / name / MEANS, summarise(rows, metrics, name, own)))
         table = means(rows, metrics)
         pictures = count_pictures(images, measuring.limit)
-        logger.info("%s, mean of %s (each in %s):\n%s", name, pictures, folder / name, format_table(table, metrics))
+        logger.info("%s, mean of %s (each in %s):\n%s", name, pictures, folder / name, format_means(table, metrics))
         if not images.has_clean and len(table) > 2:
             best = max(table, key=lambda method: table[method][ESTIMATED_PSNR])
             logger.info("%s: the least error is estimated for %s", name, best)

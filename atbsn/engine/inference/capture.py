@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from atbsn.engine.inference.tiling import Function
 from atbsn.utils.log import logger
 
 _KEPT = 4
 """Graphs that are kept of a network: pictures upright and across, of two cameras. They share their memory."""
-
-Function = Callable[[Tensor], Tensor]
 
 
 class Graph:

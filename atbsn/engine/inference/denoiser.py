@@ -10,9 +10,9 @@ from torch import Tensor
 
 from atbsn.archs.base import BlindSpotNetwork, Network, Tiled, untiled
 from atbsn.engine.inference.finish import denoises_twice, finish, is_local, leaves_pictures_alone, split_settings
-from atbsn.engine.inference.known import known_of
 from atbsn.engine.inference.memory import bytes_per_pixel
-from atbsn.engine.inference.plan import Asked, DevicePlan
+from atbsn.engine.inference.network_cache import cache_of
+from atbsn.engine.inference.plan import ComputeOptions, DevicePlan
 from atbsn.engine.inference.seed import picture_seed
 from atbsn.engine.inference.tiling import Function, OnTiles, Tiler, self_ensemble
 from atbsn.engine.precision import autocast, resolve_precision
@@ -61,7 +61,7 @@ class Denoiser:
     net: Network
     settings: Mapping[str, Any]
     device: torch.device
-    asked: Asked = field(default_factory=Asked)
+    asked: ComputeOptions = field(default_factory=ComputeOptions)
     self_ensemble: bool = False
     on_tiles: OnTiles | None = None
 
@@ -143,19 +143,19 @@ class Denoiser:
 
         net, size = self.net, (height, width)
         kind = net.sees_whole_tile, net.tile_multiple, net._compiled_call_impl is not None
-        return known_of(net).plan(self.device, self.asked, size, work.name, measure, *kind)
+        return cache_of(net).plan(self.device, self.asked, size, work.name, measure, *kind)
 
     def _run(self, work: _Work, noisy: Tensor, plan: DevicePlan | None = None) -> Tensor:
         plan = plan or self._plan(work, *noisy.shape[-2:])
-        known = known_of(self.net)
-        tiler = plan.tiler(self.device, self.on_tiles, known.short)
+        cache = cache_of(self.net)
+        tiler = plan.tiler(self.device, self.on_tiles, cache.on_shortage)
         tiled: Tiled = tiler
         if plan.capture and self.net.is_local():  # then all that is laid over a picture is one function
             where = [parameter.data_ptr() for parameter in self.net.parameters()]
             name = work.name, plan.precision, self.net._compiled_call_impl is not None, *where
 
             def tiled(function: Function, x: Tensor) -> Tensor:
-                return tiler(partial(known.graphs, name, function), x)
+                return tiler(partial(cache.graphs, name, function), x)
 
         seed = picture_seed(noisy) if self.net.draws() else None
         if plan.resident:
@@ -192,7 +192,7 @@ def build_denoiser(
     """
     overlap = net.tile_overlap if options.overlap == "auto" else options.overlap
     usual = usual_tile(net, overlap, patch_size)
-    asked = Asked(options.tile, overlap, options.tile_batch, options.precision, capture, usual_tile=usual)
+    asked = ComputeOptions(options.tile, overlap, options.tile_batch, options.precision, capture, usual_tile=usual)
     settings = {**trained_for, **options.denoise, **({} if options.k is None else {"k": options.k})}
     try:
         return Denoiser(net, settings, device, asked, options.self_ensemble)

@@ -6,7 +6,7 @@ import numpy as np
 
 from atbsn.archs.base import Network
 from atbsn.engine.inference.denoiser import Denoiser, usual_tile
-from atbsn.engine.inference.plan import Asked
+from atbsn.engine.inference.plan import ComputeOptions
 from atbsn.engine.inference.samples import denoise_samples
 from atbsn.pictures import check_mask, keep_where_black
 from atbsn.utils.errors import UserError
@@ -76,7 +76,7 @@ def denoise(
     overlap = net.tile_overlap if overlap is None else overlap
     usual = usual_tile(net, overlap)
     at_once: int | Literal["auto"] = "auto" if batch_size is None else batch_size
-    asked = Asked("auto" if tile is None else tile, overlap, at_once, precision, usual_tile=usual)
+    asked = ComputeOptions("auto" if tile is None else tile, overlap, at_once, precision, usual_tile=usual)
     settings = {**net.denoise_settings, **how, **({} if k is None else {"k": k})}
     denoiser = Denoiser(net, settings, device, asked, self_ensemble)
     if denoiser.leaves_pictures_alone:

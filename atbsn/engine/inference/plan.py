@@ -64,7 +64,7 @@ class DeviceFacts:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ComputeOptions:
     """What a user asks for; ``auto`` is for the device to decide.
 
     Attributes:
@@ -124,7 +124,7 @@ class DevicePlan:
     def make(
         cls,
         facts: DeviceFacts,
-        asked: Asked,
+        asked: ComputeOptions,
         size: tuple[int, int],
         bytes_per_pixel: float = UNKNOWN,
         sees_whole_tile: bool = False,

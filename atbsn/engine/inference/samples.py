@@ -10,15 +10,15 @@ import numpy as np
 import torch
 
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.passage import Samples, to_device, travels, white_of
 from atbsn.engine.inference.tiling import lay
+from atbsn.engine.inference.transfer import CleanRows, is_asynchronous, to_device, white_of
 from atbsn.utils.errors import UserError
 
 OnProgress = Callable[[float], None]
 """Is told the share that is done, 0 to 1. What it raises ends the computation."""
 
 
-class Begun:
+class PictureInProgress:
     """A picture that is being denoised.
 
     On a GPU it is on its way as soon as this is there (the first band of it, of pictures that are not done whole): who
@@ -51,7 +51,7 @@ class Begun:
         self._bands = _bands(denoiser, rgb, white_of(rgb.dtype) if white is None else white, on_progress)
         self._top = 0
         # A GPU returns before it is done: it gets the next band before the one before it is waited for.
-        self._begun = deque(islice(self._bands, travels(denoiser.device)))
+        self._begun = deque(islice(self._bands, is_asynchronous(denoiser.device)))
         self.under_way = sum(band.height for band in self._begun) == len(rgb)
 
     def result(self) -> np.ndarray:
@@ -67,18 +67,18 @@ class Begun:
             self._put(self._begun.popleft())
         return self._result
 
-    def _put(self, band: Samples) -> None:
+    def _put(self, band: CleanRows) -> None:
         if not band.into(self._result[self._top : self._top + band.height]):
             raise UserError(f"{self._name}: the network's output is not finite; check its weights")
         self._top += band.height
 
 
 def denoise_samples(denoiser: Denoiser, rgb: np.ndarray, name: str, **how: Any) -> np.ndarray:
-    """The result of ``Begun`` with the same arguments."""
-    return Begun(denoiser, rgb, name, **how).result()
+    """The result of ``PictureInProgress`` with the same arguments."""
+    return PictureInProgress(denoiser, rgb, name, **how).result()
 
 
-def _bands(denoiser: Denoiser, rgb: np.ndarray, white: float, on_progress: OnProgress | None) -> Iterator[Samples]:
+def _bands(denoiser: Denoiser, rgb: np.ndarray, white: float, on_progress: OnProgress | None) -> Iterator[CleanRows]:
     """The clean rows of a picture, from top to bottom, holding only one row of its tiles as numbers of 32 bits.
 
     The rows of tiles, and how they are blended, are those of the whole picture, so the values are too. A denoiser that
@@ -100,7 +100,7 @@ def _bands(denoiser: Denoiser, rgb: np.ndarray, white: float, on_progress: OnPro
                 lay(rest, rows[:, :overlap], 0, overlap, dim=-2)
                 rows[:, :overlap] = rest
             rest = rows[:, following - top :].clone()
-            samples = Samples(rows[:, : following - top], rgb.dtype, white)
+            samples = CleanRows(rows[:, : following - top], rgb.dtype, white)
         yield samples
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from atbsn.engine.evaluation.results import COMPARED_MEANS, MEANS, read_results
-from atbsn.engine.sweeps.ledger import FILE, read_ledger
+from atbsn.engine.sweeps.ledger import LEDGER, read_ledger
 from atbsn.options.load import parse_yaml
 from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole
@@ -61,7 +61,7 @@ def collect(paths: list[Path]) -> list[Value]:
     values: list[Value] = []
     runs = []
     for path in paths:
-        if (path / FILE).is_file():
+        if (path / LEDGER).is_file():
             values += _sweep(path)
         elif (path / "metrics.csv").is_file() and (path / "options.yml").is_file():
             runs.append(path)
@@ -70,7 +70,7 @@ def collect(paths: list[Path]) -> list[Value]:
                 values += _results(table, path.as_posix(), (("run", path.name),), "", None, None)
         else:
             raise UserError(
-                f"{path}: neither a sweep ({FILE}), nor a run (options.yml and metrics.csv), nor results of "
+                f"{path}: neither a sweep ({LEDGER}), nor a run (options.yml and metrics.csv), nor results of "
                 "atbsn valid or atbsn compare; give such folders"
             )
     values += _runs(runs)
@@ -80,7 +80,7 @@ def collect(paths: list[Path]) -> list[Value]:
 
 
 def _sweep(folder: Path) -> Iterator[Value]:
-    entries = read_ledger(folder / FILE)
+    entries = read_ledger(folder / LEDGER)
     for name, entry in entries.items():
         if entry["status"] != "done":
             continue

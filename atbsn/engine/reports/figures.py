@@ -14,8 +14,8 @@ from atbsn.engine.reports.tables import Cell, cell_of, final
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
 
-Kind = Literal["heatmap", "k", "curves", "macs"]
-KINDS: tuple[str, ...] = get_args(Kind)
+FigureKind = Literal["heatmap", "k", "curves", "macs"]
+FIGURE_KINDS: tuple[str, ...] = get_args(FigureKind)
 _SIZES = {"macs": (8.0, 4.2)}
 _MARKERS = "osd^v<>PX*"
 _Selection = Sequence[Value]

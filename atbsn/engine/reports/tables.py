@@ -9,7 +9,7 @@ from atbsn.engine.reports.collect import Value
 from atbsn.utils.tables import format_csv
 
 Format = Literal["md", "latex", "csv"]
-SUFFIXES: dict[str, str] = {"md": "md", "latex": "tex", "csv": "csv"}
+FORMAT_SUFFIXES: dict[str, str] = {"md": "md", "latex": "tex", "csv": "csv"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ColumnFormat:
     """Which way a metric is better (None: neither), and its digits after the point."""
 
     higher_is_better: bool | None
@@ -43,7 +43,7 @@ class Table:
 
     dataset: str
     axes: tuple[str, ...]
-    columns: dict[tuple[str, str], Kind]
+    columns: dict[tuple[str, str], ColumnFormat]
     lines: tuple[tuple[tuple[str, ...], str, dict[tuple[str, str], Cell], float | None], ...]
     pictures: str
 
@@ -90,7 +90,7 @@ def format_table(table: Table, form: Format) -> str:
 
 def _table(dataset: str, values: list[Value]) -> Table:
     axes = tuple(dict.fromkeys(axis for value in values for axis, _ in value.axes))
-    columns = {(each.metric, each.protocol): Kind(each.higher_is_better, each.digits) for each in values}
+    columns = {(each.metric, each.protocol): ColumnFormat(each.higher_is_better, each.digits) for each in values}
     groups: dict[tuple[tuple[str, ...], str], list[Value]] = {}
     for value in values:
         labels = dict(value.axes)

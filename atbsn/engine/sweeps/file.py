@@ -14,7 +14,7 @@ from atbsn.registry.build import describe_faults
 from atbsn.utils.errors import UserError
 
 Label = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-Axis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Label, Any], Field(min_length=1)]
+GridAxis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Label, Any], Field(min_length=1)]
 """The values of an option, or the same by label; a mapping has to have a label."""
 
 
@@ -23,7 +23,7 @@ class _Step(Section):
     """Option file, or several that are laid over one another: a path from the sweep file, or a name that -opt finds."""
     options: dict[str, Any] = Field(default={})
     """Laid over the option file in every point: ``a.b: value``."""
-    grid: dict[str, Axis] = Field(default={})
+    grid: dict[str, GridAxis] = Field(default={})
     """Every combination is a point. A key is an option; or ``set.NAME``, whose labelled values are several options; or
     ``file.NAME``, whose values are option files that are laid over ``base``."""
     stage: Label | None = None
@@ -42,12 +42,12 @@ class Measurement(_Step):
 class Then(Section):
     """What follows on a training, with its weights: one of these."""
 
-    train: Training | None = None
+    train: SweepTraining | None = None
     valid: Measurement | None = None
     compare: Measurement | None = None
 
 
-class Training(_Step):
+class SweepTraining(_Step):
     """``train``: with ``then``, what follows."""
 
     weights: str | None = None
@@ -55,11 +55,11 @@ class Training(_Step):
     then: list[Then] = Field(default=[])
 
 
-class Sweep(Training):
+class Sweep(SweepTraining):
     """The whole file: one training, or several as ``trainings``."""
 
     name: Label
-    trainings: list[Training] = Field(default=[])
+    trainings: list[SweepTraining] = Field(default=[])
 
 
 Then.model_rebuild()
@@ -107,7 +107,7 @@ def _located(value: Any, key: str, path: Path, files: bool = False) -> Any:
     return str(beside) if beside is not None and beside.is_file() else value
 
 
-def trainings(sweep: Sweep) -> list[Training]:
+def trainings(sweep: Sweep) -> list[SweepTraining]:
     """The trainings that follow on no other."""
     return sweep.trainings or [sweep]
 
@@ -131,7 +131,7 @@ def _structure_faults(sweep: Sweep) -> list[str]:
     return faults
 
 
-def _then_faults(training: Training, place: str) -> list[str]:
+def _then_faults(training: SweepTraining, place: str) -> list[str]:
     faults = []
     for index, then in enumerate(training.then):
         here = f"{place}then.{index}"

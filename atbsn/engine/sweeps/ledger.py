@@ -8,7 +8,7 @@ from atbsn.engine.sweeps.points import Point
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 
-FILE = "sweep.json"
+LEDGER = "sweep.json"
 
 
 class Ledger:
@@ -23,7 +23,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, points: list[Point]) -> None:
-        self.path = folder / FILE
+        self.path = folder / LEDGER
         self.entries: dict[str, dict[str, Any]] = read_ledger(self.path) if self.path.is_file() else {}
         faults = []
         for point in points:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from atbsn.engine.sweeps.file import Measurement, Sweep, Training, trainings
+from atbsn.engine.sweeps.file import Measurement, Sweep, SweepTraining, trainings
 from atbsn.options import Options, read_layers
 from atbsn.options.check import check_options
 from atbsn.options.files import find_option_file
 from atbsn.utils.errors import UserError
 
-Kind = Literal["train", "valid", "compare"]
+PointKind = Literal["train", "valid", "compare"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Point:
         digest: of the options as they are written: with others it is another point.
     """
 
-    kind: Kind
+    kind: PointKind
     name: str
     stage: str
     axes: dict[str, str]
@@ -120,7 +120,7 @@ class _Collector:
         self.faults: dict[str, list[str]] = {}
         self.taken: dict[tuple[str, str], int] = {}
 
-    def add_training(self, training: Training, parent: _Parent | None) -> None:
+    def add_training(self, training: SweepTraining, parent: _Parent | None) -> None:
         for axes, settings in combinations(training.grid):
             sources = _sources(training.base, settings)
             overrides = {**training.options, **settings}
@@ -158,7 +158,7 @@ class _Collector:
         if len(roots) > 1:
             self._fault(self.name, f"path.root: {', '.join(roots)}; one for all points")
 
-    def _add_measurement(self, kind: Kind, step: Measurement, parent: _Parent) -> None:
+    def _add_measurement(self, kind: PointKind, step: Measurement, parent: _Parent) -> None:
         for axes, settings in combinations(step.grid):
             ks = settings.pop("k", step.k)
             label = "--".join(filter(None, (parent.label, label_of(axes))))
@@ -181,7 +181,7 @@ class _Collector:
             self._add(kind, name, stage, {**parent.axes, **axes}, sources, words, arguments, parent.id, parent.seed)
 
     def _add(
-        self, kind: Kind, name: str, stage: str, axes: dict[str, str], sources: tuple[str, ...],
+        self, kind: PointKind, name: str, stage: str, axes: dict[str, str], sources: tuple[str, ...],
         overrides: tuple[str, ...], arguments: tuple[str, ...], needs: str | None, seed: int | None = None,
     ) -> Point | None:  # fmt: skip
         self.taken[kind, name] = self.taken.get((kind, name), 0) + 1
@@ -203,7 +203,7 @@ class _Collector:
         self.points.append(point)
         return point
 
-    def _check_use(self, kind: Kind, name: str, options: Options) -> None:
+    def _check_use(self, kind: PointKind, name: str, options: Options) -> None:
         if kind == "train":
             needed = {"train": options.train, "datasets.train": options.datasets.get("train"), "model": options.model}
             missing = [key for key, value in needed.items() if value is None]

@@ -36,7 +36,7 @@ class _Running:
         return time.monotonic() - self.since
 
 
-class Scheduler:
+class SweepScheduler:
     """Runs what is left of ``points``.
 
     SIGINT and SIGTERM are passed on to the running commands, once more each time they come; a training saves its state.

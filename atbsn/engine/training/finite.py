@@ -33,7 +33,7 @@ class FiniteGuard:
         skip: how many iterations in a row may be left out; 0 stops at the first.
         name_of: the name of a picture, by its index in the training set.
         last_good: where the last good checkpoint is, for the message.
-        scaler: enabled for fp16; gradients that are not finite are then its business (``Step``), unless they stay so.
+        scaler: enabled for fp16; it then handles gradients that are not finite (``TrainingStep``), unless they stay so.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atbsn.engine.training.step import Batch, Outcome, Step
+from atbsn.engine.training.step import Batch, Outcome, TrainingStep
 from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.log import logger
 
@@ -26,15 +26,15 @@ is watched for what a graph cannot repeat. They count like any other."""
 class Recorder(Protocol):
     """What records an iteration and repeats it: ``CudaRecorder``, or the stand-in of the tests."""
 
-    def warm_up(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> Outcome:
+    def warm_up(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
         """Make an iteration as it will be recorded."""
         ...
 
-    def watch(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> tuple[Outcome, str | None]:
+    def watch(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> tuple[Outcome, str | None]:
         """Make an iteration, and tell what in it cannot be recorded, if anything."""
         ...
 
-    def record(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> Outcome:
+    def record(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
         """Record an iteration without making it; the tensors that every ``replay`` fills."""
         ...
 
@@ -44,7 +44,7 @@ class Recorder(Protocol):
 
 
 class GraphedStep:
-    """``Step``, recorded after a few iterations and repeated from then on.
+    """``TrainingStep``, recorded after a few iterations and repeated from then on.
 
     A method whose losses read numbers from the device, or draw some on the host, is left as it is, and the log says so.
 
@@ -53,7 +53,7 @@ class GraphedStep:
         recorder: of the device.
     """
 
-    def __init__(self, step: Step, recorder: Recorder) -> None:
+    def __init__(self, step: TrainingStep, recorder: Recorder) -> None:
         self.step, self.recorder = step, recorder
         self._made = 0
         self._possible = True
@@ -68,7 +68,7 @@ class GraphedStep:
         return self._outcome is not None
 
     def __call__(self, micro_batches: Sequence[Batch], progress: Tensor) -> Outcome:
-        """As ``Step``. What it returns is overwritten by the next call."""
+        """As ``TrainingStep``. What it returns is overwritten by the next call."""
         if not self._possible:
             return self.step(micro_batches, progress)
         self._take(micro_batches, progress)
@@ -120,7 +120,7 @@ class CudaRecorder:
         self._graph = torch.cuda.CUDAGraph()
         self._stream = torch.cuda.Stream(device)
 
-    def warm_up(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> Outcome:
+    def warm_up(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
         """Run on a stream of its own, so that libraries make the workspaces that a capture needs."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
@@ -129,7 +129,7 @@ class CudaRecorder:
         current.wait_stream(self._stream)
         return outcome
 
-    def watch(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> tuple[Outcome, str | None]:
+    def watch(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> tuple[Outcome, str | None]:
         drawn, on_host = torch.cuda.get_rng_state(self._device), _host_generators()
         mode = torch.cuda.get_sync_debug_mode()
         torch.cuda.set_sync_debug_mode("error")
@@ -147,7 +147,7 @@ class CudaRecorder:
         step.learner.optimizer.zero_grad(set_to_none=True)
         return self.warm_up(step, batches, progress), "waits for the device, or copies to it from pageable memory"
 
-    def record(self, step: Step, batches: Sequence[Batch], progress: Tensor) -> Outcome:
+    def record(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
         try:  # thread_local: a thread of the loader pins memory meanwhile
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 return step(batches, progress)

@@ -29,7 +29,7 @@ class Outcome:
     updated: bool = True
 
 
-class Step:
+class TrainingStep:
     """``step(micro_batches, progress)``: from the patches to the new weights.
 
     It depends on tensors alone and leaves no gradients behind, so that it can be captured as a CUDA graph

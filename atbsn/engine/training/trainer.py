@@ -15,7 +15,7 @@ from atbsn.engine.training.finite import FiniteGuard
 from atbsn.engine.training.graph import CudaRecorder, GraphedStep
 from atbsn.engine.training.interrupt import StopSignal
 from atbsn.engine.training.loggers import RunLogger
-from atbsn.engine.training.step import Step
+from atbsn.engine.training.step import TrainingStep
 from atbsn.utils.log import logger, progress_bar
 from atbsn.utils.types import Precision
 
@@ -79,7 +79,7 @@ class Trainer:
         if torch.distributed.is_initialized():
             ids = [device.index] if device.type == "cuda" else None
             replica = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
-        step = Step(learner, replica, schedule.clip_grad_norm, schedule.precision, device)
+        step = TrainingStep(learner, replica, schedule.clip_grad_norm, schedule.precision, device)
         self.make_step = GraphedStep(step, CudaRecorder(device)) if schedule.cuda_graph else step
 
     def train(self, stop: StopSignal) -> None:

@@ -11,7 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from atbsn.archs.base import Network
 from atbsn.data.base import ImageSet
-from atbsn.engine.evaluation.evaluator import columns_of, count_pictures, evaluate, format_table, means
+from atbsn.engine.evaluation.evaluator import columns_of, count_pictures, evaluate, format_means, means
 from atbsn.engine.evaluation.panels import panel
 from atbsn.engine.evaluation.residual import ResidualMeter
 from atbsn.engine.evaluation.results import summarise
@@ -94,5 +94,5 @@ class TrainingValidation:
         self.run_logger.log_metrics(iteration, named)
         if last:
             pictures = count_pictures(images, self.measuring.limit)
-            logger.info("%s (%s), mean of %s:\n%s", name, weights, pictures, format_table(table, metrics))
+            logger.info("%s (%s), mean of %s:\n%s", name, weights, pictures, format_means(table, metrics))
         return table[labels[0]]

@@ -126,7 +126,7 @@ def raw_exif(data: bytes) -> bytes | None:
 
 def _canon(data: bytes) -> bytes | None:
     """Read the metadata of a CR3: its boxes hold the first directory, EXIF's and GPS's, each as a TIFF of its own."""
-    entries: list[exif.Entry] = []
+    entries: list[exif.DirectoryEntry] = []
     order = "<"
     for box, tag in ((b"CMT1", None), (b"CMT2", exif.EXIF), (b"CMT4", exif.GPS)):
         at = data.find(box, 0, 2**20)
@@ -142,5 +142,5 @@ def _canon(data: bytes) -> bytes | None:
             order = directories.order
             entries += [entry for entry in found if entry.children is None]
         elif directories.order == order:
-            entries.append(exif.Entry(tag, 4, 1, bytes(4), tuple(found)))
+            entries.append(exif.DirectoryEntry(tag, 4, 1, bytes(4), tuple(found)))
     return exif.block(entries, order, maker_notes=False)

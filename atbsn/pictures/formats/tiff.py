@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from atbsn.pictures import exif, iptc
 from atbsn.pictures.colour import profile
-from atbsn.pictures.exif import Entry
+from atbsn.pictures.exif import DirectoryEntry
 from atbsn.pictures.formats.codec import Codec, Holds
 from atbsn.pictures.metadata import Coding, Decoded, Metadata, RefusedError, Samples, check_pixels, choose_page
 from atbsn.pictures.pages import COMPRESSION, PHOTOMETRIC, RGB, YCBCR, Page, full_size, main_pages, pages
@@ -83,7 +83,7 @@ class Tiff(Codec):
             exif.PHOTOSHOP: (7, picture.iptc),
             exif.ICC: (7, icc),
         }
-        found |= {tag: Entry(tag, kind, len(value), value) for tag, (kind, value) in beside.items() if value}
+        found |= {tag: DirectoryEntry(tag, kind, len(value), value) for tag, (kind, value) in beside.items() if value}
         values, colours = samples.values, samples.colours
         if values.dtype == np.uint16 and values.shape[2] == 2 and samples.alpha:  # which hardly any program reads
             values, colours = values[..., [0, 0, 0, 1]], 3
@@ -197,20 +197,20 @@ def _dpi(page: Page) -> tuple[float, float] | None:
     return parts[0][0] / parts[0][1] * scale, parts[1][0] / parts[1][1] * scale
 
 
-def _resolution(dpi: tuple[float, float] | None, order: str) -> list[Entry]:
+def _resolution(dpi: tuple[float, float] | None, order: str) -> list[DirectoryEntry]:
     """The entries of ``dpi``, in ten-thousandths of a pixel; those of the source's EXIF go before them."""
     if dpi is None or not all(0 < value < 2**32 / 10000 for value in dpi):
         return []
     fractions = [struct.pack(order + "II", round(float(value) * 10000), 10000) for value in dpi]
     across, down, unit = exif.RESOLUTION
     return [
-        Entry(across, 5, 1, fractions[0]),
-        Entry(down, 5, 1, fractions[1]),
-        Entry(unit, 3, 1, struct.pack(order + "H", _INCH)),
+        DirectoryEntry(across, 5, 1, fractions[0]),
+        DirectoryEntry(down, 5, 1, fractions[1]),
+        DirectoryEntry(unit, 3, 1, struct.pack(order + "H", _INCH)),
     ]
 
 
-def describe(file: io.BytesIO, found: dict[int, Entry], order: str) -> None:
+def describe(file: io.BytesIO, found: dict[int, DirectoryEntry], order: str) -> None:
     """Replace the directory of a TIFF by one at its end that also has the entries ``found``."""
     with file.getbuffer() as data:
         directories = exif.Directories(data)

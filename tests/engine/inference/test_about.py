@@ -10,13 +10,15 @@ from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.engine.inference.about import _tile, describe_denoiser, fingerprint
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.plan import Asked
+from atbsn.engine.inference.plan import ComputeOptions
 from atbsn.engine.provenance import file_sha256
 
 
 def denoiser(tile: int) -> Denoiser:
     torch.manual_seed(0)
-    return Denoiser(build_arch({"type": "StudentC", "width": 2}).eval(), {}, torch.device("cpu"), Asked(tile=tile))
+    return Denoiser(
+        build_arch({"type": "StudentC", "width": 2}).eval(), {}, torch.device("cpu"), ComputeOptions(tile=tile)
+    )
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,7 @@ def denoiser(tile: int) -> Denoiser:
     [("cpu", "auto", 256), ("cuda", "auto", "auto"), ("cpu", "none", None), ("cuda", 96, 96), ("cpu", 96, 96)],
 )
 def test_a_gpu_chooses_its_tiles_and_a_cpu_has_usual_ones(device, tile, said) -> None:
-    asking: Any = SimpleNamespace(device=torch.device(device), asked=Asked(tile=tile))
+    asking: Any = SimpleNamespace(device=torch.device(device), asked=ComputeOptions(tile=tile))
     assert _tile(asking) == said
 
 

@@ -11,9 +11,9 @@ import torch
 import atbsn
 from atbsn.archs import build_arch
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.known import known_of
-from atbsn.engine.inference.plan import SHARE, UNKNOWN, Asked, DeviceFacts
-from atbsn.engine.inference.samples import Begun, denoise_samples
+from atbsn.engine.inference.network_cache import cache_of
+from atbsn.engine.inference.plan import SHARE, UNKNOWN, ComputeOptions, DeviceFacts
+from atbsn.engine.inference.samples import PictureInProgress, denoise_samples
 from atbsn.registry import ARCHS
 
 pytestmark = pytest.mark.gpu
@@ -65,17 +65,17 @@ def test_networks_that_are_laid_over_a_picture_are_captured(name):
     net, image = network(name).cuda(), photograph(64, 96)
     for _ in range(2):
         atbsn.denoise(net, image)
-    assert sum(graph is not None for graph in known_of(net).graphs._met.values()) == 1
+    assert sum(graph is not None for graph in cache_of(net).graphs._met.values()) == 1
 
 
 @pytest.mark.parametrize("name", [name for name, kind in NETWORKS.items() if not kind.sees_whole_tile])
 def test_large_pictures_in_a_plan_of_this_card(name, monkeypatch):
     """In the tiles, batches and graphs that memory for a seventh of the picture leaves; as the same plan on a CPU."""
     monkeypatch.setattr("atbsn.engine.inference.plan.WORKING", 900 * 1300 / 7 * UNKNOWN)
-    monkeypatch.setattr("atbsn.engine.inference.known.SMALL", 2**40)
+    monkeypatch.setattr("atbsn.engine.inference.network_cache.SMALL", 2**40)
     net, how = network(name), without_chance(NETWORKS[name])
     noisy = torch.from_numpy(photograph(900, 1301).astype(np.float32)).permute(2, 0, 1)[None]
-    asked = Asked(overlap=net.tile_overlap, precision="fp32")
+    asked = ComputeOptions(overlap=net.tile_overlap, precision="fp32")
     plan = Denoiser(net, how, torch.device("cuda"), asked).plan(900, 1301)
     assert plan.tile is not None and plan.capture
     expected = Denoiser(net, how, torch.device("cpu"), asked)(noisy, replace(plan, capture=False, resident=False))
@@ -119,10 +119,10 @@ def test_weights_that_change_are_seen_by_a_captured_pass():
 def test_results_are_the_callers():
     """Of several pictures of a size, denoised one after the other and begun ahead."""
     net = network("StudentA").cuda()
-    denoiser = Denoiser(net, {}, torch.device("cuda"), Asked(precision="fp32"))
+    denoiser = Denoiser(net, {}, torch.device("cuda"), ComputeOptions(precision="fp32"))
     images = [photograph(96, 128, seed) for seed in range(5)]
     alone = [atbsn.denoise(network("StudentA").cuda(), image, precision="fp32") for image in images]
-    begun = [Begun(denoiser, image, "x") for image in images]
+    begun = [PictureInProgress(denoiser, image, "x") for image in images]
     for image, work, expected in zip(images, begun, alone, strict=True):
         assert np.abs(work.result().astype(int) - expected).max() <= 1
         assert np.abs(denoise_samples(denoiser, image, "x").astype(int) - expected).max() <= 1
@@ -133,7 +133,7 @@ def test_the_plan_on_this_card():
     assert 0 < facts.free_memory <= torch.cuda.get_device_properties(0).total_memory
     assert facts.capability == torch.cuda.get_device_capability()
     net = atbsn.load("real").cuda().eval()
-    plan = Denoiser(net, {}, torch.device("cuda"), Asked(overlap=net.tile_overlap)).plan(3000, 4000)
+    plan = Denoiser(net, {}, torch.device("cuda"), ComputeOptions(overlap=net.tile_overlap)).plan(3000, 4000)
     assert plan.capture and plan.resident
     if facts.free_memory > 20 * 2**30:
         assert plan.tile is None, "12 megapixels of it fit 24 GB"
@@ -142,10 +142,10 @@ def test_the_plan_on_this_card():
 def test_a_pass_takes_about_what_is_reckoned():
     for name, arguments in (("PhotoNet", {}), ("StudentC", {}), ("ATBSN", {"width": 32})):
         net = build_arch({"type": name, **arguments}).eval().cuda()
-        denoiser = Denoiser(net, {}, torch.device("cuda"), Asked(overlap=net.tile_overlap, capture=False))
+        denoiser = Denoiser(net, {}, torch.device("cuda"), ComputeOptions(overlap=net.tile_overlap, capture=False))
         noisy = torch.rand(1, 3, 736, 736, device="cuda") * 255
         denoiser(noisy)
-        (reckoned,) = known_of(net)._costs.values()
+        (reckoned,) = cache_of(net)._costs.values()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         denoiser(noisy)
@@ -156,7 +156,7 @@ def test_a_pass_takes_about_what_is_reckoned():
 def test_out_of_memory_goes_on_with_less(caplog):
     image, net = photograph(1500, 2000), atbsn.load("fast").cuda().eval()
     expected = atbsn.denoise(net, image)
-    known = known_of(net)
+    known = cache_of(net)
     known.graphs.clear()
     known._plans.clear()
     known._costs.update(dict.fromkeys(known._costs, 1.0))  # as if it needed hardly anything

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from atbsn.engine.inference.layout import FADE, context, fewest_pixels, spans
-from atbsn.engine.inference.plan import BAND, Asked, DeviceFacts, DevicePlan
+from atbsn.engine.inference.plan import BAND, ComputeOptions, DeviceFacts, DevicePlan
 
 USUAL = 512
 NETWORKS = {"student C": (32, 32), "photographs": (64, 8), "AP-BSN": (76, 1)}
@@ -62,7 +62,9 @@ def before(size, overlap, multiple):
 
 
 def now(size, overlap, multiple):
-    plan = DevicePlan.make(DeviceFacts("cpu"), Asked(overlap=overlap, usual_tile=USUAL), size, 1.0, multiple=multiple)
+    plan = DevicePlan.make(
+        DeviceFacts("cpu"), ComputeOptions(overlap=overlap, usual_tile=USUAL), size, 1.0, multiple=multiple
+    )
     rows, columns = plan.tiler().rows(size[0]), plan.tiler().columns(size[1])
     tallest, widest = (max(end - start for start, end in each) for each in (rows, columns))
     assert tallest * widest <= USUAL**2, "no more memory than before"

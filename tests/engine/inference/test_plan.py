@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from atbsn.engine.inference.plan import SHARE, UNKNOWN, WIDE, WORKING, Asked, DeviceFacts, DevicePlan
+from atbsn.engine.inference.plan import SHARE, UNKNOWN, WIDE, WORKING, ComputeOptions, DeviceFacts, DevicePlan
 
 GB = 2**30
 CARDS = {
@@ -21,7 +21,7 @@ PHOTONET, STUDENT, TEACHER = 230.0, 830.0, 3600.0
 
 @pytest.mark.parametrize("card", CARDS)
 def test_twelve_megapixels_of_the_photographs_network_are_done_whole(card):
-    plan = DevicePlan.make(CARDS[card], Asked(overlap=64), PHOTOGRAPH, PHOTONET)
+    plan = DevicePlan.make(CARDS[card], ComputeOptions(overlap=64), PHOTOGRAPH, PHOTONET)
     assert (plan.tile, plan.batch_size, plan.precision, plan.capture, plan.resident) == (None, 1, "bf16", True, True)
 
 
@@ -31,7 +31,7 @@ def test_twelve_megapixels_of_the_photographs_network_are_done_whole(card):
 @pytest.mark.parametrize("size", [PHOTOGRAPH, (4000, 3000), (8700, 11600), (512, 512), (70, 90_000), (1, 1)])
 def test_what_is_computed_at_once_fits_and_covers_the_picture(card, bytes_per_pixel, overlap, size):
     facts = CARDS[card]
-    plan = DevicePlan.make(facts, Asked(overlap=overlap), size, bytes_per_pixel)
+    plan = DevicePlan.make(facts, ComputeOptions(overlap=overlap), size, bytes_per_pixel)
     rows, columns = plan.tiler().rows(size[0]), plan.tiler().columns(size[1])
     at_once = math.prod(max(end - start for start, end in each) for each in (rows, columns))
     budget = min(WORKING, SHARE * facts.free_memory)
@@ -45,14 +45,14 @@ def test_what_is_computed_at_once_fits_and_covers_the_picture(card, bytes_per_pi
 
 def test_parts_are_no_more_than_needed():
     """8 GB halve the budget: 4.6 million pixels of student C at once; three parts cover 12, and overlap by ``WIDE``."""
-    plan = DevicePlan.make(CARDS["8 GB"], Asked(overlap=32), PHOTOGRAPH, STUDENT, multiple=32)
+    plan = DevicePlan.make(CARDS["8 GB"], ComputeOptions(overlap=32), PHOTOGRAPH, STUDENT, multiple=32)
     assert len(plan.tiler().rows(3000)) * len(plan.tiler().columns(4000)) == 3
     assert 3 * math.prod(plan.tile) < 1.11 * math.prod(PHOTOGRAPH)
     assert plan.overlap == WIDE and plan.sizes == "fitted"
 
 
 def test_tiles_that_are_asked_for_come_in_batches_that_fit():
-    asked = Asked(tile=256, overlap=32)
+    asked = ComputeOptions(tile=256, overlap=32)
     few, many = (DevicePlan.make(CARDS[card], asked, PHOTOGRAPH, TEACHER) for card in ("8 GB", "80 GB"))
     assert few.tile == many.tile == (256, 256)
     assert few.batch_size == int(3.6 * GB / TEACHER) // 256**2 == 16
@@ -63,22 +63,22 @@ def test_tiles_that_are_asked_for_come_in_batches_that_fit():
 
 @pytest.mark.parametrize("card", CARDS)
 def test_a_network_that_sees_its_whole_tile_keeps_the_size_it_is_used_to(card):
-    asked = Asked(overlap=64, usual_tile=160)
+    asked = ComputeOptions(overlap=64, usual_tile=160)
     plan = DevicePlan.make(CARDS[card], asked, PHOTOGRAPH, PHOTONET, sees_whole_tile=True)
     assert plan.tile == (160, 160) and plan.batch_size > 100
 
 
 @pytest.mark.parametrize("facts", [*CARDS.values(), CPU])
 def test_what_a_user_asks_for_lies_over_it(facts):
-    asked = Asked(tile="none", batch_size=3, precision="fp32", capture=False)
+    asked = ComputeOptions(tile="none", batch_size=3, precision="fp32", capture=False)
     plan = DevicePlan.make(facts, asked, (9000, 9000), UNKNOWN)
     assert (plan.tile, plan.batch_size, plan.precision, plan.capture) == (None, 3, "fp32", False)
-    plan = DevicePlan.make(facts, Asked(tile=200, overlap=20), PHOTOGRAPH, UNKNOWN)
+    plan = DevicePlan.make(facts, ComputeOptions(tile=200, overlap=20), PHOTOGRAPH, UNKNOWN)
     assert (plan.tile, plan.overlap) == ((200, 200), 20)
 
 
 def test_a_cpu_takes_as_many_pixels_as_a_usual_tile_has():
-    asked = Asked(usual_tile=384)
+    asked = ComputeOptions(usual_tile=384)
     plan = DevicePlan.make(CPU, asked, PHOTOGRAPH, 1.0)
     assert 0.9 * 384**2 < math.prod(plan.tile) <= 384**2
     assert (plan.batch_size, plan.precision, plan.capture, plan.resident, plan.overlap) == (1, "fp32", False, False, 32)
@@ -89,11 +89,11 @@ def test_a_cpu_takes_as_many_pixels_as_a_usual_tile_has():
 def test_tiles_have_one_size_where_that_matters():
     """To graphs for every size of pictures, to a compiled network for all of them. Others end a little shorter."""
     for facts, compiled, sizes in ((CPU, False, "any"), (CPU, True, "one"), (CARDS["8 GB"], False, "fitted")):
-        plan = DevicePlan.make(facts, Asked(), (3000, 4009), TEACHER, multiple=32, compiled=compiled)
+        plan = DevicePlan.make(facts, ComputeOptions(), (3000, 4009), TEACHER, multiple=32, compiled=compiled)
         columns = plan.tiler().columns(4009)
         assert len(columns) > 1 and plan.sizes == sizes
         assert (len({end - start for start, end in columns}) == 1) is (sizes != "any")
-    assert DevicePlan.make(CPU, Asked(), (3000, 4009), TEACHER, compiled=True).tile == (256, 256)
+    assert DevicePlan.make(CPU, ComputeOptions(), (3000, 4009), TEACHER, compiled=True).tile == (256, 256)
 
 
 @pytest.mark.parametrize(
@@ -110,14 +110,14 @@ def test_tiles_have_one_size_where_that_matters():
 )
 def test_bf16_is_taken_where_the_device_has_it(facts, precision):
     assert facts.precision == precision
-    assert DevicePlan.make(facts, Asked(), (64, 64)).precision == precision
+    assert DevicePlan.make(facts, ComputeOptions(), (64, 64)).precision == precision
 
 
 def test_a_picture_larger_than_the_card_stays_on_the_cpu():
     facts = CARDS["8 GB"]
-    assert DevicePlan.make(facts, Asked(), (6000, 6000), PHOTONET).resident
-    assert not DevicePlan.make(facts, Asked(), (8000, 8000), PHOTONET).resident
-    assert DevicePlan.make(CARDS["80 GB"], Asked(), (8000, 8000), PHOTONET).resident
+    assert DevicePlan.make(facts, ComputeOptions(), (6000, 6000), PHOTONET).resident
+    assert not DevicePlan.make(facts, ComputeOptions(), (8000, 8000), PHOTONET).resident
+    assert DevicePlan.make(CARDS["80 GB"], ComputeOptions(), (8000, 8000), PHOTONET).resident
 
 
 def test_the_facts_of_this_machine():

@@ -7,12 +7,12 @@ from torch import nn
 
 import atbsn
 from atbsn.archs.base import Network
-from atbsn.engine.inference import passage
 from atbsn.engine.inference import samples as samples_module
+from atbsn.engine.inference import transfer
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.passage import Samples, to_device, white_of
-from atbsn.engine.inference.plan import Asked
-from atbsn.engine.inference.samples import Begun, denoise_samples
+from atbsn.engine.inference.plan import ComputeOptions
+from atbsn.engine.inference.samples import PictureInProgress, denoise_samples
+from atbsn.engine.inference.transfer import CleanRows, to_device, white_of
 from atbsn.pictures import from_tensor, to_tensor
 from atbsn.utils.errors import UserError
 
@@ -33,7 +33,7 @@ class Smooth(Network):
 
 
 def denoiser(net=None, tile=64, **asked):
-    return Denoiser(net or Smooth(), {}, CPU, Asked(tile=tile, overlap=16, precision="fp32", **asked))
+    return Denoiser(net or Smooth(), {}, CPU, ComputeOptions(tile=tile, overlap=16, precision="fp32", **asked))
 
 
 def samples(dtype, shape=(150, 70, 3)):
@@ -48,7 +48,7 @@ def test_the_way_there_and_back_changes_no_sample(dtype):
     rgb = samples(dtype)
     back = np.empty_like(rgb)
     white = white_of(rgb.dtype)
-    assert Samples(to_device(rgb, CPU, white)[0], rgb.dtype, white).into(back)
+    assert CleanRows(to_device(rgb, CPU, white)[0], rgb.dtype, white).into(back)
     if np.issubdtype(dtype, np.integer):
         assert np.array_equal(back, rgb)
     else:
@@ -61,7 +61,7 @@ def test_conversions_are_those_of_picture_files(dtype):
     values = to_device(rgb, CPU, white_of(rgb.dtype))[0]
     assert torch.equal(values, to_tensor(rgb))
     back = np.empty_like(rgb)
-    Samples(values * 1.01 - 1, rgb.dtype, white_of(rgb.dtype)).into(back)
+    CleanRows(values * 1.01 - 1, rgb.dtype, white_of(rgb.dtype)).into(back)
     assert np.array_equal(back, from_tensor(values * 1.01 - 1, dtype))
 
 
@@ -72,7 +72,7 @@ def test_any_white(dtype, white):
     rgb = np.array([[[0, white // 2, white]]], dtype)
     assert to_device(rgb, CPU, white)[0, :, 0, 0].tolist() == pytest.approx([0, white // 2 * 255 / white, 255])
     back = np.empty_like(rgb)
-    Samples(to_device(rgb, CPU, white)[0], rgb.dtype, white).into(back)
+    CleanRows(to_device(rgb, CPU, white)[0], rgb.dtype, white).into(back)
     assert back.ravel().tolist() == [0, white // 2, white]
 
 
@@ -90,7 +90,7 @@ def test_bands_are_the_whole_picture(tile, in_place):
 
 def test_nothing_is_computed_before_the_result_is_asked_for():
     net = Smooth()
-    begun = Begun(denoiser(net), samples(np.uint8), "x")
+    begun = PictureInProgress(denoiser(net), samples(np.uint8), "x")
     assert net.calls == 0
     begun.result()
     assert net.calls > 0
@@ -116,17 +116,17 @@ def test_a_picture_is_uploaded_once_as_it_is_and_comes_back_once(monkeypatch):
         moved.extend(("back", str(tensor.dtype), tensor.numel() * tensor.element_size()) for tensor in tensors)
         return list(tensors), Arrived()
 
-    monkeypatch.setattr(passage, "_upload", upload)
-    monkeypatch.setattr(passage, "_download", download)
-    monkeypatch.setattr(passage, "travels", lambda device: True)
+    monkeypatch.setattr(transfer, "_upload", upload)
+    monkeypatch.setattr(transfer, "_download", download)
+    monkeypatch.setattr(transfer, "is_asynchronous", lambda device: True)
     for dtype, kind in ((np.uint8, "uint8"), (np.uint16, "int16"), (np.float64, "float32")):
         rgb = samples(dtype, (60, 50, 3))
         expected = rgb.copy()
         moved.clear()
         found = denoise_samples(denoiser(tile="none"), rgb, "x")
-        monkeypatch.setattr(passage, "travels", lambda device: False)
+        monkeypatch.setattr(transfer, "is_asynchronous", lambda device: False)
         assert np.allclose(found, denoise_samples(denoiser(tile="none"), expected, "x"), atol=1e-4)
-        monkeypatch.setattr(passage, "travels", lambda device: True)
+        monkeypatch.setattr(transfer, "is_asynchronous", lambda device: True)
         size = rgb.size * np.dtype(kind).itemsize
         assert moved == [("there", kind, size), ("back", f"torch.{kind}", size), ("back", "torch.bool", 1)]
 
@@ -150,14 +150,14 @@ def test_a_wrong_size_or_precision_is_said():
 
 def test_a_picture_that_is_under_way_is_waited_for_elsewhere(monkeypatch):
     """As on a GPU: all of a whole picture is started at once; of bands, only the first."""
-    monkeypatch.setattr(passage, "_upload", lambda rows, device: torch.from_numpy(rows.copy()))
-    monkeypatch.setattr(passage, "_download", lambda *tensors: (list(tensors), Arrived()))
+    monkeypatch.setattr(transfer, "_upload", lambda rows, device: torch.from_numpy(rows.copy()))
+    monkeypatch.setattr(transfer, "_download", lambda *tensors: (list(tensors), Arrived()))
     expected = denoise_samples(denoiser(tile="none"), samples(np.uint8), "x")
-    for module in (passage, samples_module):
-        monkeypatch.setattr(module, "travels", lambda device: True)
+    for module in (transfer, samples_module):
+        monkeypatch.setattr(module, "is_asynchronous", lambda device: True)
     for tile, under_way in (("none", True), (64, False)):
         net = Smooth()
-        begun = Begun(denoiser(net, tile), samples(np.uint8), "x")
+        begun = PictureInProgress(denoiser(net, tile), samples(np.uint8), "x")
         assert begun.under_way == under_way and net.calls > 0
         assert np.array_equal(begun.result(), expected)
         assert begun.result() is begun.result()

@@ -9,9 +9,9 @@ from torch import nn
 from atbsn.archs import build_arch
 from atbsn.engine.inference.capture import Graphs
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.known import known_of
 from atbsn.engine.inference.layout import FADE, context
-from atbsn.engine.inference.plan import WIDE, Asked, DevicePlan
+from atbsn.engine.inference.network_cache import cache_of
+from atbsn.engine.inference.plan import WIDE, ComputeOptions, DevicePlan
 from atbsn.engine.inference.samples import denoise_samples
 from atbsn.engine.inference.tiling import Tiler
 from atbsn.registry import ARCHS
@@ -99,8 +99,8 @@ def test_every_network_in_every_plan(name, monkeypatch):
     how, multiple = settings(net), net.tile_multiple
     overlap = needed_overlap(net)
     side = 2 * overlap + multiple
-    denoiser = Denoiser(net, how, CPU, Asked(tile="none", overlap=overlap, precision="fp32"))
-    monkeypatch.setattr(known_of(net), "graphs", Graphs(capture=StaticShapes))
+    denoiser = Denoiser(net, how, CPU, ComputeOptions(tile="none", overlap=overlap, precision="fp32"))
+    monkeypatch.setattr(cache_of(net), "graphs", Graphs(capture=StaticShapes))
     for x in (noisy(net, 2 * side - overlap + 45), noisy(net, side + 1).mT):
         with torch.no_grad():
             expected = net.denoise(x, **how)

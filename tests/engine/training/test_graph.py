@@ -14,7 +14,7 @@ from atbsn.engine.training.checkpoint import Learner
 from atbsn.engine.training.graph import WARM_UP, CudaRecorder, GraphedStep
 from atbsn.engine.training.loggers import LossMeter
 from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
-from atbsn.engine.training.step import Step
+from atbsn.engine.training.step import TrainingStep
 from atbsn.options.schema import SGD, Adam, Train
 from atbsn.registry import MODELS
 
@@ -87,7 +87,7 @@ def compare(name, folder, accumulate=1, clip=None, **changes):
     results = []
     for recorded in (False, True):
         learner = learner_of(copy.deepcopy(model).train(), **changes)
-        step, recorder = Step(learner, learner.model, clip, "fp32", CPU), Rerun(learner)
+        step, recorder = TrainingStep(learner, learner.model, clip, "fp32", CPU), Rerun(learner)
         make_step = GraphedStep(step, recorder) if recorded else step
         results.append(trained(learner, make_step, batches_of(side, accumulate)))
     assert recorder.replays == ITERATIONS - 3
@@ -117,7 +117,7 @@ def test_no_iteration_reads_a_number_from_a_tensor(name, tmp_path):
     """On a GPU each such reading would wait for all that is under way."""
     model, side = built(name, tmp_path, side=32)
     learner = learner_of(model.train())
-    step = Step(learner, model, 1.0, "fp32", CPU)
+    step = TrainingStep(learner, model, 1.0, "fp32", CPU)
     batches = list(batches_of(side))
     step(batches[0], torch.zeros(()))
     with Operators(learner) as operators:
@@ -145,7 +145,7 @@ def test_compiled_and_recorded(name, tmp_path):
     results = []
     for together in (False, True):
         learner = learner_of(copy.deepcopy(model).train())
-        step, recorder = Step(learner, learner.model, 1.0, "fp32", CPU), Rerun(learner)
+        step, recorder = TrainingStep(learner, learner.model, 1.0, "fp32", CPU), Rerun(learner)
         if together:
             learner.model.compile(backend=backend, dynamic=False)
         results.append(trained(learner, GraphedStep(step, recorder) if together else step, batches_of(side)))
@@ -179,7 +179,7 @@ def test_a_method_that_cannot_be_recorded_trains_without(tmp_path, caplog, monke
     results = []
     for graphed in (False, True):
         learner = learner_of(Reader(copy.deepcopy(model.net)).train())
-        step, recorder = Step(learner, learner.model, None, "fp32", CPU), Refusing(learner)
+        step, recorder = TrainingStep(learner, learner.model, None, "fp32", CPU), Refusing(learner)
         results.append(trained(learner, GraphedStep(step, recorder) if graphed else step, batches_of(side)))
         assert recorder.replays == 0
     assert_same(*results)
@@ -194,7 +194,7 @@ def on_gpu(model, graphed, precision="fp32", clip=1.0, compiled=False):
     learner = learner_of(copy.deepcopy(model).to(device).train())
     if compiled:
         learner.model.compile(dynamic=False)
-    step = Step(learner, learner.model, clip, precision, device)
+    step = TrainingStep(learner, learner.model, clip, precision, device)
     return learner, GraphedStep(step, CudaRecorder(device)) if graphed else step
 
 

@@ -11,7 +11,7 @@ from training_runs import At, Run, tiny
 from atbsn.engine.training.checkpoint import Learner
 from atbsn.engine.training.finite import FiniteGuard
 from atbsn.engine.training.loggers import LossMeter
-from atbsn.engine.training.step import Step
+from atbsn.engine.training.step import TrainingStep
 from atbsn.engine.training.trainer import Schedule, Trainer
 from atbsn.models.bsn import BSNModel
 from atbsn.utils.errors import UserError
@@ -191,7 +191,7 @@ def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch, enabled
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=enabled)
     learner = Learner(model, None, optimizer, None, scaler, LossMeter())
-    step = Step(learner, model, None, "fp32", torch.device("cpu"))
+    step = TrainingStep(learner, model, None, "fp32", torch.device("cpu"))
 
     def finite(value):
         return step([{"noisy": torch.tensor(value)}], torch.zeros(()), passes=lambda finite: False).finite.tolist()
@@ -207,7 +207,7 @@ def test_losses_of_an_iteration_are_the_mean_over_its_micro_batches():
     learner = Learner(
         model, None, torch.optim.SGD(model.parameters(), lr=0.1), None, torch.amp.GradScaler(enabled=False), LossMeter()
     )
-    step = Step(learner, model, None, "fp32", torch.device("cpu"))
+    step = TrainingStep(learner, model, None, "fp32", torch.device("cpu"))
     outcome = step([{"noisy": torch.tensor(value)} for value in (1.0, 2.0, 6.0)], torch.zeros(()))
     assert outcome.losses["loss"].item() == pytest.approx(3.0) and not outcome.losses["loss"].requires_grad
     assert not step([{"noisy": torch.tensor(value)} for value in (INF, 1.0)], torch.zeros(())).finite[0]

@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from atbsn.engine.inference.pipeline.flights import Result
+from atbsn.engine.inference.pipeline.flights import TaskResult
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
 from atbsn.engine.inference.pipeline.plan import is_ours
-from atbsn.engine.inference.pipeline.steps import Facts
+from atbsn.engine.inference.pipeline.steps import FileFacts
 from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.utils.log import logger
 
@@ -31,10 +31,10 @@ class Arrivals:
     def __init__(self, found: Mirrored, may_replace: Callable[[str], bool]) -> None:
         assert len(found.roots) == 1, "one folder"
         self._found, self._may_replace = found, may_replace
-        self._given: dict[str, Facts] = {}
+        self._given: dict[str, FileFacts] = {}
         """Which version of each picture was given last, by its name; also of those that are no more there: a folder
         that is away for a while, such as that of another machine, comes back with the same."""
-        self._pending: dict[str, Facts] = {}
+        self._pending: dict[str, FileFacts] = {}
         """Which version of each other one was there at the last look."""
         self._ours: set[str] = set()
         """The pictures that were done, by their names."""
@@ -56,7 +56,7 @@ class Arrivals:
             self._is_away = not self._is_away
             logger.info("%s: %s", root, "is gone; it is waited for" if self._is_away else "is there again")
         ready: list[tuple[int, Task]] = []
-        refused, pending = list[Refused](), dict[str, Facts]()
+        refused, pending = list[Refused](), dict[str, FileFacts]()
         for task in () if self._is_away else self._found:
             if isinstance(task, Refused):
                 refused.append(task)
@@ -90,7 +90,7 @@ class Arrivals:
                 yield batch
             time.sleep(max(every, _REST * spent))
 
-    def tell(self, result: Result) -> bool:
+    def tell(self, result: TaskResult) -> bool:
         """Learn what became of a picture; whether that is a failure, as it is none that it is gone again."""
         task = result.task
         if isinstance(task, Refused):
@@ -119,7 +119,7 @@ def _source(task: Task) -> Path:
     return task.source
 
 
-def _facts(task: Task) -> Facts | None:
+def _facts(task: Task) -> FileFacts | None:
     """Size and date; None for a file that is gone meanwhile, or still empty."""
     try:
         facts = _source(task).stat()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.samples import Begun, OnProgress
+from atbsn.engine.inference.samples import OnProgress, PictureInProgress
 from atbsn.pictures import Picture
 from atbsn.utils.files import write_atomically
 
@@ -46,7 +46,7 @@ def begin_clean(
     """
     if denoiser.leaves_pictures_alone:
         return lambda: picture
-    begun = Begun(denoiser, picture.rgb, name, on_progress=on_progress, in_place=in_place)
+    begun = PictureInProgress(denoiser, picture.rgb, name, on_progress=on_progress, in_place=in_place)
     if not begun.under_way:
         begun.result()
     return lambda: replace(picture, rgb=begun.result())

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 
-from atbsn.engine.inference.pipeline.memory import Memory
-from atbsn.engine.inference.pipeline.steps import Facts, Loaded, Steps
+from atbsn.engine.inference.pipeline.memory import MemoryLimit
+from atbsn.engine.inference.pipeline.steps import FileFacts, Loaded, Steps
 from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.engine.inference.samples import OnProgress
 from atbsn.pictures import Picture, picture_size
@@ -28,7 +28,7 @@ _SMALL = 2**18
 """Bytes of a file whose size in pixels is not asked for before it is read: that would take a tenth of its time."""
 
 
-class Result(NamedTuple):
+class TaskResult(NamedTuple):
     """What became of a picture.
 
     Attributes:
@@ -68,10 +68,10 @@ class Flights:
     def __init__(
         self,
         steps: Steps,
-        memory: Memory,
+        memory: MemoryLimit,
         readers: ThreadPoolExecutor,
         writers: ThreadPoolExecutor,
-        tell: Callable[[Result], None],
+        tell: Callable[[TaskResult], None],
     ) -> None:
         self._steps, self._memory, self._readers, self._writers, self._tell = steps, memory, readers, writers, tell
         self._numbers = count()
@@ -81,13 +81,13 @@ class Flights:
     def begin(self, task: Task | Refused) -> None:
         """Have it read, unless it cannot or need not be done."""
         if isinstance(task, Refused):
-            self._tell(Result(task, task.reason))
+            self._tell(TaskResult(task, task.reason))
             return
         facts, reason = _tried(task, partial(self._steps.check, task))
         if reason is None and facts is not None and self._steps.is_done(task, facts):
-            self._tell(Result(task, skipped=True))
+            self._tell(TaskResult(task, skipped=True))
         elif reason is not None:
-            self._tell(Result(task, reason))
+            self._tell(TaskResult(task, reason))
         else:
             flight = _Flight(task)
             flight.reading = self._readers.submit(self._load, flight, facts, next(self._numbers))
@@ -104,7 +104,7 @@ class Flights:
                 clean, reason = _timed(flight, denoise)
             if loaded is None or clean is None:
                 self._memory.resize(-flight.held)
-                self._tell(Result(flight.task, reason, skipped=reason is None))
+                self._tell(TaskResult(flight.task, reason, skipped=reason is None))
             else:
                 flight.writing = self._writers.submit(self._write, flight, loaded, clean)
                 self._written.append(flight)
@@ -114,7 +114,7 @@ class Flights:
         while len(self._written) > ahead or (self._written and self._written[0].writing.done()):
             flight = self._written.popleft()
             seen, reason = _tried(flight.task, flight.writing.result)
-            self._tell(Result(flight.task, reason, seen=seen, seconds=flight.seconds))
+            self._tell(TaskResult(flight.task, reason, seen=seen, seconds=flight.seconds))
 
     def _watch(self, on_progress: OnProgress | None) -> OnProgress | None:
         """Where somebody looks on, he also hears at once of pictures that are written meanwhile."""
@@ -131,9 +131,9 @@ class Flights:
         """After an end: wait for what is being written, and tell of what is done."""
         for flight in self._written:
             if flight.writing.exception() is None:
-                self._tell(Result(flight.task, seen=flight.writing.result(), seconds=flight.seconds))
+                self._tell(TaskResult(flight.task, seen=flight.writing.result(), seconds=flight.seconds))
 
-    def _load(self, flight: _Flight, facts: Facts | None, number: int) -> Loaded | None:
+    def _load(self, flight: _Flight, facts: FileFacts | None, number: int) -> Loaded | None:
         size = _expected_size(flight.task, facts)
         self._memory.enter(number, size)
         flight.held = size
@@ -154,7 +154,7 @@ class Flights:
             self._memory.resize(-flight.held)
 
 
-def _expected_size(task: Task, facts: Facts | None) -> int:
+def _expected_size(task: Task, facts: FileFacts | None) -> int:
     """Bytes of the samples of a file that is large enough to matter; 8 bits are supposed until it is read."""
     if task.source is None or facts is None or facts[0] < _SMALL:
         return 0

@@ -21,16 +21,16 @@ _PATIENCE = 10
 """Seconds to wait for a lock: another shard may hold it while it looks for what was left by killed ones."""
 
 
-FOLDER = "manifest"
+MANIFEST_FOLDER = "manifest"
 """Where the manifest lies in a folder of results."""
 
 
 def has_results(folder: Path) -> bool:
     """Whether ``folder`` is one of results, by its manifest."""
-    return any((folder / FOLDER).glob("done-*.jsonl"))
+    return any((folder / MANIFEST_FOLDER).glob("done-*.jsonl"))
 
 
-class Entry(NamedTuple):
+class DoneEntry(NamedTuple):
     """A picture that is done.
 
     Attributes:
@@ -50,7 +50,7 @@ class Entry(NamedTuple):
     settings: str
 
 
-class Done:
+class DonePictures:
     """What the manifests in ``folder`` say of the pictures of ``shard``, whichever shards wrote them.
 
     Of several lines about one picture the latest counts. A line that was cut off counts for nothing.
@@ -64,7 +64,7 @@ class Done:
                     with suppress(ValueError, KeyError, TypeError, AttributeError):
                         found = json.loads(line)
                         at = float(found.pop("time"))
-                        entry = Entry(**found)
+                        entry = DoneEntry(**found)
                         if shard.holds(entry.name):
                             names.append(hash64(entry.name))
                             times.append(at)
@@ -78,7 +78,7 @@ class Done:
     def __len__(self) -> int:
         return len(self._names)
 
-    def __contains__(self, entry: Entry) -> bool:
+    def __contains__(self, entry: DoneEntry) -> bool:
         place = self._place(entry.name)
         return place is not None and int(self._entries[place]) == _hash(entry)
 
@@ -124,7 +124,7 @@ class DoneManifest:
         except OSError as error:
             raise cannot_write(folder, error) from error
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: DoneEntry) -> None:
         """Note a picture whose clean file is in its place. From several threads at once."""
         line = json.dumps({**entry._asdict(), "time": time.time()}) + "\n"
         with self._mutex:
@@ -152,5 +152,5 @@ def _remove_leftovers(folder: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _hash(entry: Entry) -> int:
+def _hash(entry: DoneEntry) -> int:
     return hash64(json.dumps(entry))

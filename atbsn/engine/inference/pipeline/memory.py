@@ -9,7 +9,7 @@ class ClosedError(Exception):
     """Nobody is let in any more."""
 
 
-class Memory:
+class MemoryLimit:
     """Lets pictures in, in their order, while those that are inside leave room. One alone is let in whatever its size.
 
     Args:

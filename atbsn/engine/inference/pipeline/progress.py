@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 from tqdm import tqdm
 
-from atbsn.engine.inference.pipeline.run import Result
+from atbsn.engine.inference.pipeline.run import TaskResult
 from atbsn.utils import dist
 from atbsn.utils.log import logger
 
@@ -48,7 +48,7 @@ class Progress:
             self._bar.n = self.skipped + self.done + self.failed + share
             self._bar.update(0)
 
-    def tell(self, result: Result) -> None:
+    def tell(self, result: TaskResult) -> None:
         """One more is done, or could not be, or was done before, which says nothing about the rate."""
         if result.skipped:
             self.skipped += 1

@@ -9,7 +9,7 @@ import yaml
 
 from atbsn.engine.inference.about import describe_denoiser, fingerprint
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.pipeline.manifest import FOLDER, Done, DoneManifest, Entry
+from atbsn.engine.inference.pipeline.manifest import MANIFEST_FOLDER, DoneEntry, DoneManifest, DonePictures
 from atbsn.engine.inference.pipeline.shards import Shard
 from atbsn.engine.provenance import commit, versions
 from atbsn.utils import dist
@@ -35,9 +35,9 @@ class Record:
 
     def __init__(self, folder: Path, settings: str, shard: Shard, resume: bool, by_name: bool = False) -> None:
         self.folder, self.settings = folder, settings
-        place = folder / FOLDER
+        place = folder / MANIFEST_FOLDER
         self._manifest = DoneManifest(place, shard, resume)
-        self._done = Done(place, shard if by_name else Shard()) if resume else None
+        self._done = DonePictures(place, shard if by_name else Shard()) if resume else None
         self.temporary = self._manifest.temporary
         self.failures = place / f"failures-{shard}.csv"
         self.first_failures: list[str] = []
@@ -51,7 +51,7 @@ class Record:
         """Whether this picture is done with these settings, and its clean file as it was written.
 
         Args:
-            facts: ``size`` and ``mtime_ns`` of its ``Entry``.
+            facts: ``size`` and ``mtime_ns`` of its ``DoneEntry``.
         """
         if self._done is None:
             return False
@@ -90,9 +90,9 @@ class Record:
         names = ", ".join(self.first_failures) + (f" and {more} more" if more else "")
         return f"{self.num_failures} pictures could not be done, for reasons in {self.failures}: {names}"
 
-    def _entry(self, name: str, facts: tuple[int, int], target: Path) -> Entry:
+    def _entry(self, name: str, facts: tuple[int, int], target: Path) -> DoneEntry:
         size = target.stat().st_size
-        return Entry(name, *facts, target.relative_to(self.folder).as_posix(), size, self.settings)
+        return DoneEntry(name, *facts, target.relative_to(self.folder).as_posix(), size, self.settings)
 
     def close(self) -> None:
         """Another process may go on with this part."""
@@ -126,5 +126,5 @@ def open_record(
     if dist.is_main():
         about |= {"commit": commit(), "versions": versions()}
         text = yaml.safe_dump(about, sort_keys=False, width=110)
-        write_text(folder / FOLDER / f"about-{settings}.yml", text)
+        write_text(folder / MANIFEST_FOLDER / f"about-{settings}.yml", text)
     return record

@@ -9,22 +9,22 @@ from typing import Any
 import torch
 
 from atbsn.engine.inference.denoiser import Denoiser
-from atbsn.engine.inference.pipeline.flights import Flights, Result
-from atbsn.engine.inference.pipeline.memory import Memory
+from atbsn.engine.inference.pipeline.flights import Flights, TaskResult
+from atbsn.engine.inference.pipeline.memory import MemoryLimit
 from atbsn.engine.inference.pipeline.record import Record
 from atbsn.engine.inference.pipeline.steps import Observer, Read, Steps
 from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.engine.inference.samples import OnProgress
 from atbsn.pictures import read_picture
 
-__all__ = ["Pace", "Result", "denoise_file", "run"]
+__all__ = ["Concurrency", "TaskResult", "denoise_file", "run"]
 
 _A_THREAD = 2**26
 """Bytes of samples for each thread that reads or writes: a picture of 22 megapixels and 8 bits."""
 
 
 @dataclass(frozen=True)
-class Pace:
+class Concurrency:
     """How much goes on at once.
 
     Attributes:
@@ -39,7 +39,7 @@ class Pace:
     memory: int = _A_THREAD
 
     @classmethod
-    def beside(cls, device: torch.device) -> "Pace":
+    def for_device(cls, device: torch.device) -> "Concurrency":
         """Beside a CPU two threads of each kind keep up. A GPU, faster than one can read, is fed by all there are."""
         if device.type == "cpu":
             return cls()
@@ -50,13 +50,13 @@ class Pace:
 def run(
     tasks: Iterable[Task | Refused],
     denoiser: Denoiser,
-    tell: Callable[[Result], None],
+    tell: Callable[[TaskResult], None],
     *,
     read: Read = read_picture,
     observer: Observer | None = None,
     record: Record | None = None,
     on_progress: OnProgress | None = None,
-    pace: Pace | None = None,
+    concurrency: Concurrency | None = None,
 ) -> None:
     """Denoise pictures.
 
@@ -70,27 +70,27 @@ def run(
         observer: looks at pictures before and after.
         record: notes what is done and what failed, and leaves out what was done before.
         on_progress: is told, 0 to 1, how far the picture is that is being denoised.
-        pace: None: what suits the device.
+        concurrency: None: what suits the device.
 
     Raises:
         UserError: the disk is full.
     """
     steps = Steps(denoiser, read, observer or Observer(), record)
-    pace = pace or Pace.beside(denoiser.device)
+    concurrency = concurrency or Concurrency.for_device(denoiser.device)
 
-    def told(result: Result) -> None:
+    def told(result: TaskResult) -> None:
         if result.reason is not None and record is not None:
             record.fail(result.task.label, result.reason)
         tell(result)
 
-    memory = Memory(pace.memory)
-    with ThreadPoolExecutor(pace.readers) as readers, ThreadPoolExecutor(pace.writers) as writers:
+    memory = MemoryLimit(concurrency.memory)
+    with ThreadPoolExecutor(concurrency.readers) as readers, ThreadPoolExecutor(concurrency.writers) as writers:
         flights = Flights(steps, memory, readers, writers, told)
         try:
             for task in tasks:
                 flights.begin(task)
-                flights.denoise(pace.readers, on_progress)
-                flights.finish(2 * pace.writers)
+                flights.denoise(concurrency.readers, on_progress)
+                flights.finish(2 * concurrency.writers)
             flights.denoise(0, on_progress)
             flights.finish(0)
         except BaseException:

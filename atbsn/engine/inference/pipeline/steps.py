@@ -29,7 +29,7 @@ from atbsn.utils.errors import UserError
 Read = Callable[[Path], Picture]
 """Reads a picture file."""
 
-Facts = tuple[int, int]
+FileFacts = tuple[int, int]
 """Bytes of a file and when it was last changed, in nanoseconds; of a part of one, bytes and checksum of its samples."""
 
 _LARGE = 2**25
@@ -45,7 +45,7 @@ class Observer:
         del task, noisy
 
     def after(self, task: Task, seen: Any, clean: Picture) -> Any:
-        """Look at the clean picture before it is written. Called in any thread. The result goes into ``Result``."""
+        """Look at the clean picture before it is written. Called in any thread. The result goes into ``TaskResult``."""
         del task, clean
         return seen
 
@@ -58,7 +58,7 @@ class Loaded(NamedTuple):
     """
 
     picture: Picture
-    facts: Facts
+    facts: FileFacts
     seen: Any
     mask: np.ndarray | None = None
 
@@ -83,7 +83,7 @@ class Steps:
     observer: Observer
     record: Record | None = None
 
-    def check(self, task: Task) -> Facts | None:
+    def check(self, task: Task) -> FileFacts | None:
         """Look at the file before it is read; None for a part of one.
 
         Raises:
@@ -103,11 +103,11 @@ class Steps:
             raise UserError(f"{task.label}: would be overwritten by its denoised picture; give another --output")
         return facts.st_size, facts.st_mtime_ns
 
-    def is_done(self, task: Task, facts: Facts) -> bool:
+    def is_done(self, task: Task, facts: FileFacts) -> bool:
         """Whether this version of it was done before."""
         return self.record is not None and self.record.has(task.name, facts, task.target)
 
-    def load(self, task: Task, facts: Facts | None) -> Loaded | None:
+    def load(self, task: Task, facts: FileFacts | None) -> Loaded | None:
         """Read it and look at it; None if it is a part of a file that is done already.
 
         Raises:

@@ -9,7 +9,7 @@ import pytest
 
 from atbsn.engine.inference.pipeline import arrivals as module
 from atbsn.engine.inference.pipeline.arrivals import Arrivals
-from atbsn.engine.inference.pipeline.flights import Result
+from atbsn.engine.inference.pipeline.flights import TaskResult
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
 from atbsn.engine.inference.pipeline.shards import Shard
 from atbsn.engine.inference.pipeline.task import Refused
@@ -116,10 +116,10 @@ def test_nothing_of_others_is_written_over(folder):
     arriving.look()
     refused, task = arriving.look()
     assert isinstance(refused, Refused) and refused.path == folder / "a.jpg" and "--overwrite" in refused.reason
-    assert task.name == "b.jpg" and arriving.tell(Result(refused, refused.reason))
+    assert task.name == "b.jpg" and arriving.tell(TaskResult(refused, refused.reason))
     assert arriving.look() == [], "it is said once"
     put(folder.parent / "out" / "b.jpg", "ours")
-    arriving.tell(Result(task))
+    arriving.tell(TaskResult(task))
     put(folder / "b.jpg", "changed")
     assert arriving.look() == [] and names(arriving.look()) == ["b.jpg"], "what was made of it before"
     theirs.unlink()
@@ -142,11 +142,11 @@ def test_a_picture_that_is_gone_is_no_failure_and_comes_back(folder):
     arriving.look()
     (task,) = arriving.look()
     (folder / "a.jpg").rename(folder.parent / "a.jpg")
-    assert not arriving.tell(Result(task, "cannot be read (No such file or directory)"))
+    assert not arriving.tell(TaskResult(task, "cannot be read (No such file or directory)"))
     (folder.parent / "a.jpg").rename(folder / "a.jpg")
     assert arriving.look() == []
     (task,) = arriving.look()
-    assert arriving.tell(Result(task, "no picture")) and not arriving.tell(Result(task))
+    assert arriving.tell(TaskResult(task, "no picture")) and not arriving.tell(TaskResult(task))
     assert arriving.look() == arriving.look() == [], "a broken one is tried again when it has changed"
 
 

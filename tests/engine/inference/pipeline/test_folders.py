@@ -19,10 +19,10 @@ from many_files import Many
 
 from atbsn.engine.inference.pipeline import manifest as manifests
 from atbsn.engine.inference.pipeline import mirrored, steps
-from atbsn.engine.inference.pipeline.manifest import Done, DoneManifest, Entry
+from atbsn.engine.inference.pipeline.manifest import DoneEntry, DoneManifest, DonePictures
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
 from atbsn.engine.inference.pipeline.record import Record
-from atbsn.engine.inference.pipeline.run import Result, run
+from atbsn.engine.inference.pipeline.run import TaskResult, run
 from atbsn.engine.inference.pipeline.shards import Shard, array_shard, own_shard, parse_shard
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
@@ -89,7 +89,7 @@ class Outcome:
     met: int = 0
     passed_over: Mapping[str, int] = field(default_factory=dict)
 
-    def tell(self, result: Result) -> None:
+    def tell(self, result: TaskResult) -> None:
         self.skipped += result.skipped
         self.failed += result.reason is not None
         self.done += not result.skipped and result.reason is None
@@ -242,7 +242,7 @@ def test_shards_share_out_without_overlap_or_gap(source):
 
 
 def test_a_cut_off_line_is_no_line(tmp_path):
-    entry = Entry("a/\udcff.png", 10, 20, "a/\udcff.png", 30, "s")
+    entry = DoneEntry("a/\udcff.png", 10, 20, "a/\udcff.png", 30, "s")
     manifest = DoneManifest(tmp_path, ALL, resume=False)
     manifest.add(entry)
     manifest.close()
@@ -254,12 +254,12 @@ def test_a_cut_off_line_is_no_line(tmp_path):
     manifest.add(other)
     manifest.close()
     (tmp_path / "done-2-of-9.jsonl").write_text('[]\n{"time": 1}\nnull\n{"name": 3}\n')
-    done = Done(tmp_path, ALL)
+    done = DonePictures(tmp_path, ALL)
     assert len(done) == 2 and entry in done and other in done and entry._replace(size=11) not in done
     assert [json.loads(row)["name"] for row in path.read_bytes().splitlines()[:1]] == [entry.name]
-    parts = [Done(tmp_path, Shard(index, 2)) for index in range(2)]
-    assert sum(map(len, parts)) == 2 and Entry("c", 0, 0, "c", 0, "s") not in done
-    assert len(Done(tmp_path / "none", ALL)) == 0 and entry not in Done(tmp_path / "none", ALL)
+    parts = [DonePictures(tmp_path, Shard(index, 2)) for index in range(2)]
+    assert sum(map(len, parts)) == 2 and DoneEntry("c", 0, 0, "c", 0, "s") not in done
+    assert len(DonePictures(tmp_path / "none", ALL)) == 0 and entry not in DonePictures(tmp_path / "none", ALL)
 
 
 def test_it_begins_before_the_folder_is_listed(source, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from atbsn.engine.inference.pipeline.plan import mirrored_name
-from atbsn.engine.inference.pipeline.run import Pace
+from atbsn.engine.inference.pipeline.run import Concurrency
 
 
 @pytest.mark.parametrize(
@@ -25,8 +25,8 @@ def test_a_clean_file_in_a_folder_of_its_own_keeps_its_name(name: str, developed
 
 
 def test_two_threads_of_each_kind_beside_a_cpu_and_all_there_are_beside_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = Pace.beside(torch.device("cpu"))
-    assert (cpu.readers, cpu.writers) == (2, 2) and cpu == Pace()
+    cpu = Concurrency.for_device(torch.device("cpu"))
+    assert (cpu.readers, cpu.writers) == (2, 2) and cpu == Concurrency()
     for cores, threads in ((1, 2), (12, 12), (None, 2)):
         monkeypatch.setattr(os, "cpu_count", lambda cores=cores: cores)
-        assert Pace.beside(torch.device("cuda")) == Pace(threads, threads, 2 * threads * cpu.memory)
+        assert Concurrency.for_device(torch.device("cuda")) == Concurrency(threads, threads, 2 * threads * cpu.memory)

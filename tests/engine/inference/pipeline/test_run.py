@@ -11,9 +11,9 @@ import torch
 from atbsn.archs import build_arch
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline import steps
-from atbsn.engine.inference.pipeline.memory import ClosedError, Memory
+from atbsn.engine.inference.pipeline.memory import ClosedError, MemoryLimit
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
-from atbsn.engine.inference.pipeline.run import Pace, run
+from atbsn.engine.inference.pipeline.run import Concurrency, run
 from atbsn.engine.inference.pipeline.shards import Shard
 from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.pictures import Picture, read_picture, write_picture
@@ -61,15 +61,15 @@ def test_pictures_in_memory_are_bounded_and_told_in_order(tmp_path, monkeypatch,
     monkeypatch.setattr(steps, "begin_clean", lambda denoiser, picture, *how, **more: lambda: picture)
     given = tasks(tmp_path, 8)
     assert given[0].source.stat().st_size > 2**18
-    told, pace = [], Pace(threads, threads, 2 * size)
-    run(given, denoiser(), lambda result: told.append(result.task.name), read=read, pace=pace)
+    told, concurrency = [], Concurrency(threads, threads, 2 * size)
+    run(given, denoiser(), lambda result: told.append(result.task.name), read=read, concurrency=concurrency)
     assert told == [task.name for task in given] and most <= 2
-    run(given, denoiser(), lambda result: None, read=read, pace=Pace(threads, threads, 0))
+    run(given, denoiser(), lambda result: None, read=read, concurrency=Concurrency(threads, threads, 0))
     assert all(task.target.is_file() for task in given), "one alone is let in, whatever its size"
 
 
 def test_nobody_waits_for_ever():
-    memory = Memory(10)
+    memory = MemoryLimit(10)
     memory.enter(0, 100)
     ended = []
 

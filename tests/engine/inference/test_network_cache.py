@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from atbsn.archs import build_arch
-from atbsn.engine.inference import known as known_module
+from atbsn.engine.inference import network_cache as module
 from atbsn.engine.inference.capture import Graphs
-from atbsn.engine.inference.known import Known, known_of
 from atbsn.engine.inference.memory import Watch, bytes_per_pixel
-from atbsn.engine.inference.plan import Asked, DeviceFacts
+from atbsn.engine.inference.network_cache import NetworkCache, cache_of
+from atbsn.engine.inference.plan import ComputeOptions, DeviceFacts
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -21,7 +21,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def card(monkeypatch):
     """A card of 8 GB, as far as plans go."""
     facts = DeviceFacts("cuda", 2**33, (8, 0))
-    monkeypatch.setattr(known_module.DeviceFacts, "of", classmethod(lambda cls, device: facts))
+    monkeypatch.setattr(module.DeviceFacts, "of", classmethod(lambda cls, device: facts))
 
 
 def plan(known, size=(2000, 2000), measured=None, what="denoise"):
@@ -30,11 +30,11 @@ def plan(known, size=(2000, 2000), measured=None, what="denoise"):
             measured.append(what)
         return 1000.0
 
-    return known.plan(CUDA, Asked(), size, what, measure)
+    return known.plan(CUDA, ComputeOptions(), size, what, measure)
 
 
 def test_a_network_is_measured_once_for_what_it_does(card):
-    known, measured = Known(), []
+    known, measured = NetworkCache(), []
     first = plan(known, measured=measured)
     assert plan(known, measured=measured) is first
     plan(known, (3000, 4000), measured)
@@ -45,17 +45,17 @@ def test_a_network_is_measured_once_for_what_it_does(card):
 
 def test_small_pictures_are_not_worth_measuring(card):
     measured = []
-    assert plan(Known(), (512, 512), measured).tile is None
+    assert plan(NetworkCache(), (512, 512), measured).tile is None
     assert measured == []
 
 
 def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card, caplog):
-    known = Known()
+    known = NetworkCache()
     assert plan(known).tile is None
     with caplog.at_level(logging.WARNING, "atbsn"):
-        known.short(1, 2000, 2000)
+        known.on_shortage(1, 2000, 2000)
         smaller = plan(known)
-        known.short(1, *smaller.tile)
+        known.on_shortage(1, *smaller.tile)
         smallest = plan(known)
     areas = [height * width for height, width in (smaller.tile, smallest.tile)]
     assert areas[0] <= 2**32 / 2000 and areas[1] <= 2**32 / 4000
@@ -65,12 +65,12 @@ def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card, caplog):
 
 def test_it_goes_with_the_network():
     net = nn.Conv2d(1, 1, 1)
-    known = known_of(net)
-    assert known_of(net) is known
-    before = len(known_module._KNOWN)
+    known = cache_of(net)
+    assert cache_of(net) is known
+    before = len(module._CACHES)
     del net
     gc.collect()
-    assert len(known_module._KNOWN) < before
+    assert len(module._CACHES) < before
 
 
 def test_what_lives_at_once_is_summed_up():

@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from atbsn.engine.inference.capture import Graphs
-from atbsn.engine.inference.plan import SMALL, UNKNOWN, Asked, DeviceFacts, DevicePlan
+from atbsn.engine.inference.plan import SMALL, UNKNOWN, ComputeOptions, DeviceFacts, DevicePlan
 from atbsn.utils.log import logger
 
 
-class Known:
+class NetworkCache:
     """What was measured of one network.
 
     Attributes:
@@ -27,7 +27,7 @@ class Known:
     def plan(
         self,
         device: torch.device,
-        asked: Asked,
+        asked: ComputeOptions,
         size: tuple[int, int],
         what: Hashable,
         measure: Callable[[], float],
@@ -51,7 +51,7 @@ class Known:
             self._plans[key] = DevicePlan.make(facts, asked, size, cost, sees_whole_tile, multiple, compiled)
         return self._plans[key]
 
-    def short(self, tiles: int, height: int, width: int) -> None:
+    def on_shortage(self, tiles: int, height: int, width: int) -> None:
         """Memory did not suffice for so many tiles at once: from now on the network is taken to need twice as much."""
         self.graphs.clear()
         if self._need == 1:
@@ -64,9 +64,9 @@ class Known:
         self._plans.clear()
 
 
-def known_of(net: nn.Module) -> Known:
+def cache_of(net: nn.Module) -> NetworkCache:
     """What is known of ``net``; it goes with it."""
-    return _KNOWN.setdefault(net, Known())
+    return _CACHES.setdefault(net, NetworkCache())
 
 
-_KNOWN: WeakKeyDictionary[nn.Module, Known] = WeakKeyDictionary()
+_CACHES: WeakKeyDictionary[nn.Module, NetworkCache] = WeakKeyDictionary()

@@ -22,7 +22,7 @@ def white_of(dtype: np.dtype[Any]) -> float:
     return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 255.0
 
 
-def travels(device: torch.device) -> bool:
+def is_asynchronous(device: torch.device) -> bool:
     """Whether samples are sent to this device as they are, and fetched so."""
     return device.type == "cuda"
 
@@ -34,7 +34,7 @@ def to_device(rgb: np.ndarray, device: torch.device, white: float) -> Tensor:
     """
     if np.issubdtype(rgb.dtype, np.floating):
         rgb = rgb.astype(np.float32, copy=False)
-    if travels(device):
+    if is_asynchronous(device):
         raw = _upload(rgb.view(np.int16) if rgb.dtype == np.uint16 else rgb, device)
         values = raw.to(torch.int32).bitwise_and_(0xFFFF) if rgb.dtype == np.uint16 else raw
         values = values.to(torch.float32)
@@ -47,7 +47,7 @@ def to_device(rgb: np.ndarray, device: torch.device, white: float) -> Tensor:
     return values.permute(2, 0, 1)[None]
 
 
-class Samples:
+class CleanRows:
     """The clean rows of a picture on their way to the CPU, clipped, and rounded half up where they are integers.
 
     Args:
@@ -60,7 +60,7 @@ class Samples:
         self.height = values.shape[1]
         self._dtype, self._white = dtype, white
         self._values: Tensor | None = values
-        if travels(values.device):
+        if is_asynchronous(values.device):
             finite = _all_finite(values)
             self._samples, self._arrival = _download(_rounded(values, dtype, white), finite)
             self._values = None
