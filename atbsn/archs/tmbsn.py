@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from atbsn.archs.base import BlindSpotNetwork, Tiled, in_full_precision, untiled
 from atbsn.archs.foreign import under_our_names
 from atbsn.ops.blind_spot import (
-    LARGEST_BLIND_SPOT,
+    MAX_BLIND_SPOT,
     concatenate_channels,
     in_blocks,
     rotate,
@@ -145,10 +145,10 @@ class TMBSN(BlindSpotNetwork):
 
     @classmethod
     def check_hole(cls, k: int) -> None:
-        if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= LARGEST_BLIND_SPOT:
+        if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= MAX_BLIND_SPOT:
             raise UserError(
                 f"k = {shorten(k)}: the radius of the diamond is a whole number from 0 (not blind) to "
-                f"{LARGEST_BLIND_SPOT}; use 5 to train, 2 to 6 to denoise"
+                f"{MAX_BLIND_SPOT}; use 5 to train, 2 to 6 to denoise"
             )
 
     @classmethod

@@ -11,7 +11,7 @@ from atbsn.noise.usable import clipped_channels, without_noise
 from atbsn.ops.cosines import dct_matrix
 
 SIDE = 16
-"""Pixels: side of a block."""
+"""Pixels: side of a block. Chosen by hand."""
 _PIXELS = SIDE * SIDE
 _STRATA = 16
 """Number of equal intervals of [0, 255] over which the kept blocks of a picture are spread evenly. Chosen by hand."""
@@ -81,8 +81,8 @@ class BlockStore:
             self._means[index], self._noise[index] = means[kept], self._noise[index][kept]
 
     def blocks(self) -> tuple[Tensor, Tensor, Tensor]:
-        """All blocks (N, C, 256), NaN where a channel is clipped; their means (N, C); indices of their pictures
-        (N,)."""
+        """All blocks (N, C, 256), NaN where a channel is clipped; their means (N, C); the index of the picture of each
+        block (N,)."""
         owner = torch.repeat_interleave(torch.tensor(self._owner), torch.tensor([len(means) for means in self._means]))
         return torch.cat(self._noise), torch.cat(self._means), owner
 
@@ -126,7 +126,7 @@ def lag_products(noise: Tensor) -> Tensor:
 def plane_response() -> Tensor:
     """The matrix (81, 81) by which ``without_plane`` changes a covariance: measured sums = response @ true covariance.
 
-    It is that of one block. Entry [d, e] is the sum over p of (P T_e P)[p, p + d], where T_e has ones at lag +e or -e
+    It holds for one block. Entry [d, e] is the sum over p of (P T_e P)[p, p + d], where T_e has ones at lag +e or -e
     (half each) and P subtracts the plane. Correlation beyond ``REACH`` pixels is taken for zero.
     """
     count = 2 * REACH + 1

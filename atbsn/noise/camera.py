@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from atbsn.noise.blur import gaussian_blur, level_of, with_level_of
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.demosaic import bayer_pattern, demosaic_bilinear, demosaic_edges, demosaic_malvar
 from atbsn.noise.draw import chance, log_uniform, uniform
@@ -26,11 +27,9 @@ from atbsn.ops.srgb import linear_to_srgb, srgb_to_linear
 _STRATA = 4
 """Number of strata of each half of a Gaussian in ``_Tone.mean``, which draws one node from each. Chosen by hand: every
 node costs two passes through the tone curve."""
-_RADIUS = 4
-"""Pixels: radius of the kernels of ``gaussian_blur``, 2.5 times the largest standard deviation of the prior, 1.6."""
 _THREE_SENSORS = 3
 """Index of "no demosaicing" in ``CameraPrior.demosaicing``."""
-_OTHER_GAIN = 1.5
+_MAX_GAIN_RATIO = 1.5
 """Cameras of a table are used at sensor gains up to this factor above and below the table's. Chosen by hand."""
 _BLOTCH = 16
 """Pixels between the random values from which colour blotches are interpolated. Chosen by hand."""
@@ -90,7 +89,7 @@ class RandomCamera:
             return CameraTable.drawn(self.prior, pictures)
         row = torch.randint(self._rows, (len(pictures),), device=pictures.device)
         cameras = CameraTable(**{name: value.like(pictures)[row] for name, value in self._table.items()})
-        gain = log_uniform(pictures, 1 / _OTHER_GAIN, _OTHER_GAIN)
+        gain = log_uniform(pictures, 1 / _MAX_GAIN_RATIO, _MAX_GAIN_RATIO)
         return replace(cameras, shot=cameras.shot * gain, read=cameras.read * gain.square())
 
     def _taken(self, pictures: Tensor, cameras: CameraTable) -> tuple[Tensor, Tensor]:
@@ -126,7 +125,7 @@ class RandomCamera:
         return self._light(pictures)
 
     def _in_other_colours(self, pictures: Tensor) -> Tensor:
-        """Some pictures with channels in another order, contrast times 0 to 1 and saturation times 0.3 to 3."""
+        """Recolour some pictures: channels in another order, contrast times 0 to 1, saturation times 0.3 to 3."""
         order = torch.rand(len(pictures), 3, device=pictures.device).argsort(dim=1)[..., None, None]
         mixed = pictures.gather(1, order.expand_as(pictures))
         mixed = torch.lerp(mixed.mean(dim=(2, 3), keepdim=True), mixed, uniform(pictures, 0, 1))
@@ -134,7 +133,7 @@ class RandomCamera:
         return torch.where(chance(pictures, self.prior.recoloured), mixed, pictures)
 
     def _light(self, pictures: Tensor) -> Tensor:
-        """``pictures`` in linear sRGB, [0, 1], softened, exposed, and in light of another colour."""
+        """Soften and expose ``pictures`` in light of another colour: linear sRGB, [0, 1]."""
         prior = self.prior
         softness = uniform(pictures, *prior.softness) * chance(pictures, prior.softened)
         srgb = gaussian_blur(pictures / 255, softness.flatten(1).expand(-1, 3))
@@ -185,7 +184,7 @@ class RandomCamera:
         return cameras.banding * torch.where(cameras.banding_down > 0, columns, rows)
 
     def _smoothed(self, difference: Tensor, cameras: CameraTable) -> Tensor:
-        """The noise ``difference`` (B, 3, H, W), in YCbCr, as the camera smooths it."""
+        """Smooth the noise ``difference`` (B, 3, H, W), in YCbCr, as each camera does."""
         luma, colour = difference[:, :1], difference[:, 1:]
         across, along = (cameras.luma_smoothing * factor for factor in (cameras.across, cameras.along))
         smooth = gaussian_blur(luma, across.flatten(1), along.flatten(1))
@@ -200,11 +199,11 @@ class RandomCamera:
             nodes = [side // _BLOTCH for side in colour.shape[-2:]]
             field = torch.randn(len(colour), 2, *nodes, device=colour.device)
             field = F.interpolate(field, size=colour.shape[-2:], mode="bilinear")
-            colour = colour + field * cameras.blotch_level * _level(difference)
+            colour = colour + field * cameras.blotch_level * level_of(difference)
         return torch.cat((luma, colour), dim=1)
 
     def _in_grey(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Some pictures in black and white: their luma, or their green channel."""
+        """Turn some pictures to black and white: to their luma, or to their green channel."""
         luma = chance(noisy, 0.5)
         weights = torch.cat(
             [
@@ -220,7 +219,7 @@ class RandomCamera:
         return noisy, clean
 
     def _enlarged(self, noisy: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-        """Some pictures enlarged, noise included: the middle of each, by bicubic interpolation, to the whole size."""
+        """Enlarge the middle of some pictures, noise included, to the whole size, by bicubic interpolation."""
         factor = log_uniform(noisy, *self.prior.enlargement)
         identity = torch.eye(2, 3, device=noisy.device)
         grid = F.affine_grid(identity / factor.flatten(1)[..., None], list(noisy.shape), align_corners=False)
@@ -234,13 +233,14 @@ class RandomCamera:
 
 
 def photons(value: Tensor, gain: Tensor, read: Tensor) -> Tensor:
-    """Draw Poisson noise, of ``value / gain`` photons, and Gaussian noise of standard deviation ``read``.
+    """Draw Poisson noise of ``value / gain`` photons, and Gaussian noise of standard deviation ``read``.
 
+    All three have one scale, such as raw values in [0, 1], and shapes that broadcast; so has the result, of mean 0.
     With few photons the noise is skewed (the skewness is 1 / sqrt of their number). Its median is below its mean, so a
     dark picture with strong noise looks darker than its scene.
     """
-    photons = value / gain
-    return (torch.poisson(photons) - photons) * gain + torch.randn_like(value) * read
+    expected = value / gain
+    return (torch.poisson(expected) - expected) * gain + torch.randn_like(value) * read
 
 
 @dataclass(frozen=True)
@@ -279,7 +279,7 @@ class _Tone:
         """
         std = F.avg_pool2d(noise.square(), 9, stride=1, padding=4, count_include_pad=False).sqrt()
         quantiles = torch.arange(_STRATA, device=noise.device) + torch.rand(len(noise), 1, device=noise.device)
-        nodes = torch.special.ndtri(0.5 + quantiles / (2 * _STRATA) * (1 - 1e-4))
+        nodes = torch.special.ndtri(0.5 + quantiles / (2 * _STRATA) * (1 - 1e-4))  # the node of quantile 1 is infinite
         nodes = nodes / nodes.square().mean(dim=1, keepdim=True).sqrt()
         total = torch.zeros_like(linear)
         for node in nodes.T[..., None, None, None]:
@@ -287,30 +287,8 @@ class _Tone:
         return total / (2 * _STRATA)
 
 
-def gaussian_blur(x: Tensor, std: Tensor, std_down: Tensor | None = None) -> Tensor:
-    """Blur each channel of each picture by a Gaussian of its own.
-
-    Args:
-        x: (B, C, H, W).
-        std: (B, C) standard deviations along rows, pixels. A channel with one of 0 stays as it is.
-        std_down: (B, C) those along columns; None for the same as along rows.
-    """
-    planes = F.pad(x.reshape(1, -1, *x.shape[-2:]), (_RADIUS,) * 4, mode="reflect")
-    kernel = _gaussian(std).to(x.dtype)
-    planes = F.conv2d(planes, kernel[:, :, None], groups=len(kernel))
-    kernel = kernel if std_down is None else _gaussian(std_down).to(x.dtype)
-    return F.conv2d(planes, kernel[..., None], groups=len(kernel)).reshape(x.shape)
-
-
-def _gaussian(std: Tensor) -> Tensor:
-    """The kernels of N standard deviations, (N, 1, 2 _RADIUS + 1); each sums to 1."""
-    places = torch.arange(-_RADIUS, _RADIUS + 1, device=std.device, dtype=std.dtype)
-    kernel = torch.exp(-places.square() / (2 * std.reshape(-1, 1).clamp(min=0.05).square()))
-    return (kernel / kernel.sum(dim=-1, keepdim=True))[:, None]
-
-
 def _mean_cut_off(value: Tensor, std: Tensor) -> Tensor:
-    """E[max(value + n, 0)] - value for Gaussian n of ``std``, what clipping at 0 adds to the mean.
+    """What clipping at 0 adds to the mean: E[max(value + n, 0)] - value for Gaussian n of standard deviation ``std``.
 
     It is std phi(t) - value Phi(-t) with t = value / std.
     """
@@ -326,18 +304,8 @@ def _where(condition: Tensor, x: Tensor, other: float) -> Tensor:
 
 
 def inverse(matrix: Tensor) -> Tensor:
-    """The inverses of (B, 3, 3) matrices by cross products. ``torch.linalg.inv`` would wait for the device to check."""
+    """Invert (B, 3, 3) matrices by cross products. ``torch.linalg.inv`` would wait for the device, to check them."""
     first, second, third = matrix.unbind(dim=1)
     pairs = ((second, third), (third, first), (first, second))
     adjugate = torch.stack([torch.linalg.cross(*pair) for pair in pairs], dim=2)
     return adjugate / (first * adjugate[..., 0]).sum(dim=1)[:, None, None]
-
-
-def _level(x: Tensor) -> Tensor:
-    """The root mean square of each picture, (B, 1, 1, 1)."""
-    return x.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
-
-
-def with_level_of(x: Tensor, other: Tensor) -> Tensor:
-    """``x``, scaled so that each picture has the root mean square of ``other``."""
-    return x * (_level(other) / _level(x).clamp(min=1e-6))

@@ -30,7 +30,7 @@ class CameraTable:
         demosaicing: 0 bilinear, 1 edge-directed, 2 Malvar, 3 none.
         luma_smoothing: standard deviation, pixels, of the Gaussian that smooths the noise's luma; 0: not smoothed.
         colour_smoothing: the same for its colour, in pixels of half the resolution.
-        across, along: factors on ``luma_smoothing`` along rows and along columns.
+        across, along: factors on ``luma_smoothing``, from left to right and from top to bottom.
         luma_unsmoothed, colour_unsmoothed: weight of the noise before smoothing in what is left, 0 to 1.
         luma_gain, colour_gain: factors on the level of the noise in luma and in colour.
         blotch_level: standard deviation of colour noise of low frequency, divided by that of the noise.
@@ -104,8 +104,8 @@ class CameraTable:
             along=torch.where(down, one, less),
             luma_unsmoothed=uniform(one, 0, 1).square() / 2,
             colour_unsmoothed=uniform(one, 0, 1).square() / 2,
-            # ``RandomCamera`` keeps the level of the noise while it smooths it, for cameras smooth strong noise more;
-            # these factors alone change the level.
+            # ``RandomCamera`` keeps the level of the noise while it smooths it, because cameras smooth strong noise
+            # more. Only these factors change the level.
             luma_gain=torch.where(smoothed, uniform(one, 0.7, 1.2), one),
             colour_gain=colour_gain * torch.where(chance(one, prior.luma_alone), uniform(one, 0, 0.2), one),
             blotch_level=uniform(one, *prior.blotch_level) * chance(one, prior.blotches),
@@ -114,7 +114,7 @@ class CameraTable:
         )
 
     def colour_matrix(self) -> Tensor:
-        """(B, 3, 3), camera RGB to linear sRGB; rows sum to 1, so that white stays white."""
+        """The matrices (B, 3, 3) from camera RGB to linear sRGB. Rows sum to 1, so that white stays white."""
         off = self.matrix.flatten(1).unbind(dim=1)
         zero = torch.zeros_like(off[0])
         matrix = torch.stack((zero, *off[:3], zero, *off[3:], zero), dim=1).unflatten(1, (3, 3))

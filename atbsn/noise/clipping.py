@@ -12,7 +12,7 @@ _MAX_GROWTH = 4
 
 
 def moments_after_clipping(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of min(max(x, 0), 255) for Gaussian x."""
+    """Compute mean and standard deviation of min(max(x, 0), 255) for Gaussian x of this ``mean`` and ``deviation``."""
     deviation = deviation.clamp(min=1e-6)
     low, high = -mean / deviation, (WHITE - mean) / deviation
     inside = _cdf(high) - _cdf(low)

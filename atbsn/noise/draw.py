@@ -27,7 +27,7 @@ def normal(x: Tensor) -> Tensor:
 
 
 def chance(x: Tensor, probability: float) -> Tensor:
-    """Bool: true with this probability."""
+    """True with this probability; bool."""
     return uniform(x, 0, 1) < probability
 
 

@@ -88,8 +88,8 @@ def estimate(pictures: Iterable[np.ndarray | Tensor], seed: int = 0) -> NoiseMod
 def from_residual(pairs: Iterable[tuple[np.ndarray | Tensor, np.ndarray | Tensor]], seed: int = 0) -> NoiseModel:
     """Estimate the noise model of ``noisy - denoised`` for (noisy, denoised) pairs, at the intensities of ``denoised``.
 
-    For noise so strong that it hides which places are flat. Detail that the denoiser removed is treated as ``estimate``
-    treats texture. Noise that the denoiser left in the picture is missing from the model.
+    It is meant for noise so strong that it hides which places are flat. Detail that the denoiser removed is treated as
+    ``estimate`` treats texture. Noise that the denoiser left in the picture is missing from the model.
 
     The arguments and errors are those of ``estimate``.
     """
@@ -130,6 +130,7 @@ class _Fit:
 
 @torch.inference_mode(mode=False)  # it needs gradients, wherever it is called
 def _fit(store: BlockStore) -> NoiseModel:
+    """Fit the noise model to the blocks in ``store``; see ``estimate``."""
     if not store.pictures:
         raise UserError("no picture to estimate noise from; give at least one")
     blocks, means, owner = store.blocks()

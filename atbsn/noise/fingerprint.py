@@ -10,10 +10,10 @@ from torch import Tensor
 BANDS = (0.08, 0.2, 0.35, 0.5)
 """Cycles a pixel: limits of the bands of radial frequency whose power is given. Power below the first is colour and
 shading, not noise. Chosen by hand."""
-_SIDE = 64
-"""Pixels: side of the blocks whose spectra are averaged. The lowest frequency is 1/64 cycles a pixel."""
+SIDE = 64
+"""Pixels: side of the blocks whose spectra are averaged. The lowest frequency is 1/64 cycle a pixel. Chosen by hand."""
 _INTENSITIES = 8
-"""Number of equal intervals of [0, 255] in which the level is given."""
+"""Number of equal intervals of [0, 255] in which the level is given. Chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fingerprint:
         Raises:
             ValueError: no pair, or a side of fewer than 64 pixels.
         """
-        spectrum, seen = torch.zeros(3, 3, _SIDE, _SIDE, dtype=torch.complex64), 0
+        spectrum, seen = torch.zeros(3, 3, SIDE, SIDE, dtype=torch.complex64), 0
         squares, counts = torch.zeros(_INTENSITIES), torch.zeros(_INTENSITIES)
         for noise, clean in pairs:
             blocks = _blocks(noise)
@@ -93,24 +93,26 @@ def _blocks(x: Tensor) -> Tensor:
     """Cut (B, 3, H, W) or (3, H, W) into blocks (N, 3, 64, 64); what is left over at the right and below is not
     used."""
     x = x.float() if x.dim() == 4 else x.float()[None]
-    if min(x.shape[-2:]) < _SIDE:
-        raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} pixels: at least {_SIDE}x{_SIDE} are needed")
-    return x.unfold(-2, _SIDE, _SIDE).unfold(-2, _SIDE, _SIDE).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+    if min(x.shape[-2:]) < SIDE:
+        raise ValueError(f"{x.shape[-2]}x{x.shape[-1]} pixels: at least {SIDE}x{SIDE} are needed")
+    return x.unfold(-2, SIDE, SIDE).unfold(-2, SIDE, SIDE).permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
 
 
 def cross_spectrum(blocks: Tensor) -> Tensor:
     """Sum the cross-spectra (..., 3, 3, 64, 64) of blocks (..., N, 3, 64, 64), under a Hann window against leakage."""
-    window = torch.hann_window(_SIDE, periodic=True, device=blocks.device)
+    window = torch.hann_window(SIDE, periodic=True, device=blocks.device)
     window = window[:, None] * window
     window = window / window.square().mean().sqrt()
     waves = torch.fft.fft2((blocks - blocks.mean((-2, -1), keepdim=True)) * window)
-    return torch.einsum("...nihw,...njhw->...ijhw", waves, waves.conj()) / _SIDE**2
+    return torch.einsum("...nihw,...njhw->...ijhw", waves, waves.conj()) / SIDE**2
 
 
 def _high_pass(blocks: Tensor) -> Tensor:
+    """Take the frequencies below ``BANDS[0]`` out of blocks (N, 3, 64, 64)."""
     return torch.fft.ifft2(torch.fft.fft2(blocks) * (radius(blocks.device) >= BANDS[0])).real
 
 
 def radius(device: torch.device) -> Tensor:
-    frequency = torch.fft.fftfreq(_SIDE, device=device)
+    """The radial frequency of each coefficient of a block's spectrum, cycles a pixel: (64, 64)."""
+    frequency = torch.fft.fftfreq(SIDE, device=device)
     return (frequency[:, None].square() + frequency.square()).sqrt()

@@ -9,7 +9,7 @@ from atbsn.ops.cosines import dct_matrix
 from atbsn.ops.luma import BT601
 
 _TO_YCBCR = torch.tensor([[*BT601], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64)
-"""From RGB to luma and the differences of blue and red to it (JFIF, ITU-T T.871, clause 7)."""
+"""From RGB to luma, the difference of blue to luma and that of red to luma (JFIF, ITU-T T.871, clause 7)."""
 _YCBCR, _RGB = Constant(_TO_YCBCR), Constant(torch.linalg.inv(_TO_YCBCR))
 
 _LUMA = Constant(
@@ -33,6 +33,8 @@ _CHROMA = Constant(
     )
 )
 """Quantisation table of the colour differences in the same annex."""
+_DCT = Constant(dct_matrix(8).float())
+"""The 8 x 8 DCT-II of JPEG."""
 
 
 def to_ycbcr(rgb: Tensor) -> Tensor:
@@ -66,7 +68,7 @@ def jpeg(rgb: Tensor, quality: Tensor, subsampled: Tensor) -> Tensor:
 
 
 def quantisation_tables(quality: Tensor) -> tuple[Tensor, Tensor]:
-    """The steps of luma and of the colour differences, (B, 8, 8) each, for the qualities (B,), as libjpeg has them."""
+    """Compute the quantisation steps of luma and of colour, (B, 8, 8) each, for the qualities (B,), as libjpeg does."""
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
     luma, chroma = (((table.like(quality) * scale + 50) / 100).floor().clamp(1, 255) for table in (_LUMA, _CHROMA))
     return luma, chroma
@@ -79,6 +81,3 @@ def _quantised(x: Tensor, steps: Tensor) -> Tensor:
     steps = steps[:, None, None, None]
     coefficients = torch.round(dct @ blocks @ dct.T / steps) * steps
     return (dct.T @ coefficients @ dct).transpose(-3, -2).flatten(-2).flatten(-3, -2)
-
-
-_DCT = Constant(dct_matrix(8).float())

@@ -19,7 +19,7 @@ selected (selection bias). Chosen by hand for blocks of 256 pixels; it makes a d
 
 
 def noise_level(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> float | None:
-    """Estimate the standard deviation of the noise in ``picture``, grey values of 255.
+    """Estimate the standard deviation of the noise in ``picture``, grey values of [0, 255].
 
     It is right to about 10 % where something is flat. Blocks of 16 x 16 pixels, less the plane that fits them best, are
     sorted by intensity, and the flattest tenth of each interval is used. Texture adds to the result only where nothing
@@ -50,7 +50,7 @@ def noise_level(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> f
 
 
 def sample_blocks(picture: np.ndarray, num_blocks: int = 4096, seed: int = 0) -> np.ndarray:
-    """Cut blocks (N, 16, 16, C) at random places of ``picture`` (H, W, C), the same in all pictures of its size."""
+    """Cut blocks (N, 16, 16, C) out of ``picture`` (H, W, C) at random places. Pictures of one size have the same."""
     height, width = (side // SIDE for side in picture.shape[:2])
     chosen = np.random.default_rng(seed).permutation(height * width)[:num_blocks]
     corners = [(SIDE * (number // width), SIDE * (number % width)) for number in chosen]

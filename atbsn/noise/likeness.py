@@ -9,15 +9,12 @@ from torch import Tensor
 
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
-from atbsn.noise.fingerprint import BANDS, cross_spectrum, radius
+from atbsn.noise.fingerprint import BANDS, SIDE, cross_spectrum, radius
 from atbsn.noise.prior import CameraPrior
 
-SIDE = 64
-"""Pixels: side of the patches that are compared."""
 PATCHES = 4
-"""Number of patches of a picture, the flattest, that every camera takes. Chosen by hand: time grows with it."""
-_BLOCK = 64
-"""Pixels: side of the blocks whose cross-spectra are averaged, that of ``cross_spectrum``."""
+"""Number of patches of a picture, of ``SIDE`` x ``SIDE`` pixels, that every camera takes: the flattest. Chosen by hand:
+the time grows with it."""
 _SATURATED = (4.0, 251.0)
 """Grey values below and above which clipping cuts noise off. A patch is left out if half of its samples lie there.
 Chosen by hand."""
@@ -32,18 +29,22 @@ THOROUGH = 616
 """Number of cameras that are tried for a pair: 256 of the prior, and in three rounds five descendants of each of the
 nearest 24. Chosen by hand: with more, the distance hardly falls."""
 _ROUNDS, _CHILDREN = 3, 5
-"""Number of rounds, and of descendants of each kept camera in a round."""
-_KEPT_SHARE, _FEWEST_KEPT = 24 / THOROUGH, 2
-"""Share of the tried cameras that a round keeps, and the least number: two are needed for a difference."""
+"""Number of rounds, and of descendants of each kept camera in a round. Chosen by hand."""
+_KEPT_SHARE, _MIN_KEPT = 24 / THOROUGH, 2
+"""Share of the tried cameras that a round keeps, chosen by hand; and the least number: two are needed for a
+difference."""
 _BATCH = 16
-"""Number of cameras that are tried at a time."""
-FEWEST = _BATCH + _ROUNDS * _FEWEST_KEPT * _CHILDREN
+"""Number of cameras that are tried at a time. Chosen by hand."""
+MIN_TRIED = _BATCH + _ROUNDS * _MIN_KEPT * _CHILDREN
 """Least number of cameras that can be tried for a pair."""
 _STEP = 0.6
 """Scale factor of differential evolution (Storn and Price, 1997): a descendant differs from its parent by 0.5 to 1.5
-times this share of the difference between two other cameras."""
+times this share of the difference between two other cameras. Chosen by hand; the paper's factor lies in [0, 2]."""
+_MIN_QUALITY = 30.0
+"""Least JPEG quality of a descendant. Chosen by hand, far below what cameras write."""
 _POSITIVE = ("shot", "read", "exponent", "balance")
-"""Attributes of a camera that are above 0. They are multiplied by a power of a ratio instead."""
+"""Attributes of a camera that are above 0. A descendant has them multiplied by a power of the ratio of those of two
+other cameras, not by a difference."""
 
 
 def cameras_like(
@@ -67,7 +68,7 @@ def cameras_like(
         keep: number of cameras that are returned for each pair.
         seed: seed of all random numbers.
         each: called after every pair.
-        tried: number of cameras that are tried for a pair, ``FEWEST`` or more. The time is proportional to it.
+        tried: number of cameras that are tried for a pair, at least ``MIN_TRIED``. The time is proportional to it.
 
     Returns:
         ``keep`` cameras for each pair, in the order of the pairs, the nearest first. A pair that is saturated or has no
@@ -76,8 +77,8 @@ def cameras_like(
     Raises:
         ValueError: a picture is too small, all are saturated or without noise, or too few cameras are to be tried.
     """
-    if tried < FEWEST:
-        raise ValueError(f"tried: {tried}: at least {FEWEST} are needed")
+    if tried < MIN_TRIED:
+        raise ValueError(f"tried: {tried}: at least {MIN_TRIED} are needed")
     found = []
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
@@ -92,7 +93,7 @@ def cameras_like(
 
 
 def distance(found: Tensor, wanted: Tensor) -> Tensor:
-    """(B,) root mean square difference of features (B, F) and (F,), in units of ``_TOLERANCE``."""
+    """The root mean square difference of features (B, F) and (F,), in units of ``_TOLERANCE``: (B,)."""
     return (found - wanted).square().mean(dim=1).sqrt()
 
 
@@ -103,7 +104,7 @@ def features(noise: Tensor, clean: Tensor) -> Tensor:
         noise: (B, N, 3, H, W), the noise of B cameras on N patches, grey values.
         clean: (B, N, 3, H, W), the patches without noise, [0, 255].
     """
-    blocks = noise.unfold(-2, _BLOCK, _BLOCK).unfold(-2, _BLOCK, _BLOCK).permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3)
+    blocks = noise.unfold(-2, SIDE, SIDE).unfold(-2, SIDE, SIDE).permute(0, 1, 3, 4, 2, 5, 6).flatten(1, 3)
     away = radius(noise.device)
     spectrum = cross_spectrum(blocks) / blocks.shape[1] * (away >= BANDS[0])
     covariance = torch.fft.ifft2(spectrum).real
@@ -176,7 +177,7 @@ def _nearest(noisy: Tensor, clean: Tensor, prior: CameraPrior, keep: int, tried:
             parts.append(distance(features(*grouped), wanted))
         return torch.cat(parts)
 
-    kept = max(_FEWEST_KEPT, round(_KEPT_SHARE * tried))
+    kept = max(_MIN_KEPT, round(_KEPT_SHARE * tried))
     cameras = CameraTable.drawn(prior, torch.empty(tried - _ROUNDS * kept * _CHILDREN, 1, 1, 1))
     away = distances(cameras)
     for _ in range(_ROUNDS):
@@ -208,7 +209,7 @@ def _descendants(cameras: CameraTable) -> CameraTable:
             moved[field.name] = value + step * (plus - minus)
         elif field.name == "quality":
             both = (value > 0) & (plus > 0) & (minus > 0)
-            moved[field.name] = torch.where(both, (value + step * (plus - minus)).clamp(30, 100), value)
+            moved[field.name] = torch.where(both, (value + step * (plus - minus)).clamp(_MIN_QUALITY, 100), value)
         else:
             moved[field.name] = (value + step * (plus - minus)).clamp(min=0)
     for name in ("luma_unsmoothed", "colour_unsmoothed", "across", "along"):

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from atbsn.noise.camera import gaussian_blur
+from atbsn.noise.blur import gaussian_blur
 from atbsn.noise.clipping import interpolate, unclipped_levels
 from atbsn.noise.sampling import REACH, WHOLE, fade, swell, transfer, white_to_field
 from atbsn.ops.constant import WHITE
@@ -70,7 +70,7 @@ class NoiseModel(nn.Module):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "NoiseModel":
-        """The model that ``to_dict`` wrote.
+        """Make the model whose ``to_dict`` gave ``values``.
 
         Raises:
             UserError: a key is missing or unknown, a shape is wrong, or a number is not finite or out of range.
@@ -104,11 +104,12 @@ class NoiseModel(nn.Module):
         return {name: torch.round(getattr(self, name), decimals=5).tolist() for name in _fields(self.channels)}
 
     def level(self, clean: Tensor, clipped: bool = True) -> Tensor:
-        """Standard deviation of the noise at every value of ``clean`` (B, C, H, W), [0, 255]; the same shape.
+        """Give the standard deviation of the noise at every value of ``clean`` (B, C, H, W), [0, 255]; the same shape.
 
         Args:
-            clipped: give the standard deviation after clipping, ``clean`` being means after clipping. False: the one
-                before clipping, ``clean`` being noise-free values. It can be more than twice as large near 0 and 255.
+            clipped: True: the standard deviation after clipping, where ``clean`` are means after clipping. False: the
+                standard deviation before clipping, where ``clean`` are noise-free values. Near 0 and 255 it can be more
+                than twice as large.
         """
         table = self._table(clean.device, clipped)
         index = clean.detach().mul(_STEPS).round_().clamp_(0, 255 * _STEPS).to(torch.int32)
@@ -169,6 +170,7 @@ class NoiseModel(nn.Module):
     def _torus(
         self, batch: int, height: int, width: int, device: torch.device, generator: torch.Generator | None
     ) -> Tensor:
+        """Draw z on a torus, whose opposite borders are neighbours: (batch, C, height, width)."""
         roots = self._cached(
             ("roots", height, width, device), lambda: transfer(self.correlation.to(device), height, width)
         )
@@ -178,6 +180,7 @@ class NoiseModel(nn.Module):
     def _large(
         self, batch: int, height: int, width: int, device: torch.device, generator: torch.Generator | None
     ) -> Tensor:
+        """Cross-fade z from pieces of ``WHOLE`` x ``WHOLE`` pixels: (batch, C, height, width)."""
         result = torch.zeros(batch, self.channels, height, width, device=device)
         rows, columns = fade(height), fade(width)
         for top, down in zip(*rows, strict=True):
@@ -193,7 +196,7 @@ class NoiseModel(nn.Module):
         return self._cached(("deviation",), lambda: math.sqrt(max(0.0, math.log(float(self.kurtosis) / 3) / 4)))
 
     def _table(self, device: torch.device, clipped: bool) -> Tensor:
-        """(C, 255 _STEPS + 1) levels at finely spaced intensities."""
+        """The levels at finely spaced intensities: (C, 255 _STEPS + 1)."""
 
         def build() -> Tensor:
             points = torch.linspace(0, WHITE, int(WHITE) * _STEPS + 1, device=device).expand(self.channels, -1)

@@ -9,9 +9,10 @@ from torch import Tensor
 from atbsn.ops.constant import Constant
 
 REACH = 4
-"""Pixels: largest lag, in rows and in columns, at which noise is taken to be correlated."""
+"""Pixels: largest lag, in rows and in columns, at which noise is taken to be correlated. Chosen by hand."""
 WHOLE = 512
-"""Pixels: longest side of a field that is drawn at once. Larger fields are cross-faded from pieces of this side."""
+"""Pixels: longest side of a field that is drawn at once. Larger fields are cross-faded from pieces of this side. Chosen
+by hand."""
 _FADE = 64
 """Pixels over which two pieces are cross-faded. Chosen by hand: many times ``REACH``."""
 _SWELL = 16
@@ -35,11 +36,11 @@ def spectrum(correlation: Tensor, height: int, width: int) -> Tensor:
 
 
 def transfer(correlation: Tensor, height: int, width: int) -> Tensor:
-    """Compute lower triangular square roots of the spectrum, (C, C, height, 2 (width // 2 + 1)), for
-    ``white_to_field``.
+    """Compute the lower triangular square roots of the spectrum that ``white_to_field`` needs.
 
+    Their shape is (C, C, height, 2 (width // 2 + 1)). Every value is repeated, for the real and for the imaginary part.
     A correlation that is cut off at ``REACH`` may have a spectrum that is negative somewhere. Negative power is set to
-    0, and the variances are scaled back to 1. Every value is repeated, for the real and for the imaginary part.
+    0, and the variances are scaled back to 1.
     """
     values, vectors = torch.linalg.eigh(spectrum(correlation.double(), height, width))
     root = torch.linalg.qr(values.clamp(min=0).sqrt().unsqueeze(-1) * vectors.mT).R.mT  # root root^T: the spectrum
@@ -68,10 +69,13 @@ def white_to_field(white: Tensor, roots: Tensor, width: int) -> Tensor:
 
 
 def fade(length: int) -> tuple[list[int], Tensor]:
-    """Where pieces of side ``WHOLE`` begin that cover ``length`` pixels, and their weights (pieces, WHOLE).
+    """Cover ``length`` pixels by overlapping pieces of side ``WHOLE``.
 
     Over ``_FADE`` pixels, a piece is faded out by a cosine and the next is faded in by a sine. The squares of the
     weights sum to 1, so the sum of independent pieces has the variance of one piece, and nearly its correlation.
+
+    Returns:
+        The first pixel of each piece, and the weights (pieces, WHOLE).
     """
     step = WHOLE - _FADE
     starts = list(range(0, max(length - _FADE, 1), step))

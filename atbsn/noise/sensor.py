@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from atbsn.noise.camera import RandomCamera, gaussian_blur, photons, with_level_of
+from atbsn.noise.blur import gaussian_blur, with_level_of
+from atbsn.noise.camera import RandomCamera, photons
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.draw import chance, log_uniform, normal, uniform
 from atbsn.noise.prior import CameraPrior
@@ -50,7 +51,7 @@ class RandomSensor:
 
 
 def camera_for(prior: CameraPrior, channels: int, cameras: CameraTable | None = None) -> RandomCamera | RandomSensor:
-    """The camera or the sensor that ``prior.kind`` asks for. ``auto`` is a camera for three channels.
+    """Make the camera or the sensor that ``prior.kind`` asks for. ``auto`` is a camera for three channels.
 
     Args:
         cameras: a table that cameras are drawn from.

@@ -18,8 +18,7 @@ _COLOURS = {"R": "tab:red", "G": "tab:green", "B": "tab:blue"}
 
 
 def describe(model: NoiseModel) -> str:
-    """Describe ``model`` in one line: levels of each channel at three intensities, correlations, kurtosis and
-    spread."""
+    """Describe ``model`` in one line: levels of the channels at three intensities, correlations, kurtosis, spread."""
     levels = model.level(torch.tensor(_SHOWN).expand(1, model.channels, 1, -1))[0, :, 0].tolist()
     shown = ", ".join(
         f"{intensity:.0f}: " + "/".join(f"{channel[index]:.1f}" for channel in levels)

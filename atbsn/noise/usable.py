@@ -6,7 +6,8 @@ from torch import Tensor
 _CLIPPED = 0.9
 """Share of black or of white pixels from which a channel of a block counts as clipped. Chosen by hand."""
 _QUANTISED = 0.4
-"""Grey values squared: largest variance of a block without noise: five times that of rounding, which is 1 / 12."""
+"""Grey values squared: largest variance of a block without noise. Chosen by hand: five times 1 / 12, that of
+rounding."""
 _APART = 9.0
 """Least ratio of the variance of blocks with noise to ``_QUANTISED`` at which blocks without noise are an exception:
 noise three times as strong. Chosen by hand."""
@@ -23,7 +24,7 @@ Measured: 0.04 to 0.3 on SIDD's blocks; texture in 47 clean photographs 0.3 to 4
 
 
 def clipped_channels(blocks: Tensor) -> Tensor:
-    """Which channels of blocks (N, C, pixels) in [0, 255] do not show their noise: (N, C) bool.
+    """Find the channels of blocks (N, C, pixels), [0, 255], that do not show their noise: (N, C) bool.
 
     A channel that is nearly all black or white is clipped. If one channel is white, all channels of the block count as
     clipped: the sensor was saturated there, and the other channels were computed from it.
@@ -33,7 +34,7 @@ def clipped_channels(blocks: Tensor) -> Tensor:
 
 
 def without_noise(variance: Tensor, intensity: Tensor) -> Tensor:
-    """Which blocks of a noisy picture have no noise, such as those of a blown sky: (N,) bool.
+    """Find the blocks of a noisy picture that have no noise, such as those of a blown sky: (N,) bool.
 
     Noise does not vanish where a picture gets brighter. So a block with hardly more variance than rounding has no noise
     if two things are true. First, blocks of its intensity, or darker ones, have noise that is three times as strong and

@@ -1,4 +1,4 @@
-"""APR-RD's adjacent pixel replacer: two pictures of one, each pixel from another place around (AAAI 2025)."""
+"""APR-RD's adjacent pixel replacer (AAAI 2025): makes two pictures of one by replacing each pixel with a neighbour."""
 
 from itertools import product
 
@@ -13,26 +13,26 @@ PAIRS = tuple((first, second) for first in WINDOW for second in WINDOW if first 
 
 
 def draw_pairs(x: Tensor) -> Tensor:
-    """One of ``PAIRS`` for every pixel of ``x`` (B, C, H, W), uniformly: (B, H, W) int64.
+    """Draw one of ``PAIRS`` for every pixel of ``x`` (B, C, H, W), uniformly: (B, H, W) int64.
 
-    Drawn from torch's generator, on the device of ``x``.
+    The numbers come from torch's generator, on the device of ``x``.
     """
     return torch.randint(len(PAIRS), (x.shape[0], *x.shape[2:]), device=x.device)
 
 
 def replace_adjacent(x: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """h1(x) and h2(x): every pixel of ``x`` replaced by one around it, not the same in both.
+    """Replace every pixel of ``x`` by a pixel of the 3 x 3 window around it, in two ways: h1(x) and h2(x).
 
     Args:
         x: (B, C, H, W); all channels of a pixel are taken together.
-        pairs: (B, H, W), which of ``PAIRS`` each pixel takes. Places beyond the border are clamped to it, so there
-            the two may coincide.
+        pairs: (B, H, W), which of ``PAIRS`` each pixel takes: its place in h1(x) and its other place in h2(x). Places
+            beyond the border are clamped to it, so the two may be the same there.
 
     Returns:
-        Two of the shape of ``x``. The gradient goes to the taken pixels.
+        Two tensors of the shape of ``x``. The gradient goes to the pixels that were taken.
     """
     height, width = x.shape[-2:]
-    # PAIRS[p] by arithmetic: a table would come from the host. Of the second of a pair, the first is left out.
+    # PAIRS[p] by arithmetic, since a table would be copied from the host. The second place is one of the other eight.
     pairs, others = pairs.long(), len(WINDOW) - 1
     first, rank = pairs // others, pairs % others
     places = torch.stack((first, rank + (rank >= first)), dim=-1)  # in WINDOW: (B, H, W, 2 pictures)

@@ -1,4 +1,4 @@
-"""Computing in a given type in spite of autocast."""
+"""Compute in a given number type, whether autocast is on or not."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 def outside_autocast(device: torch.device) -> AbstractContextManager[object]:
     """The context in which operators on ``device`` compute in the types they are given."""
-    if device.type == "meta":  # has shapes alone, and no autocast
+    if device.type == "meta":  # it has only shapes, and no autocast
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 

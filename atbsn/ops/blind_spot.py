@@ -17,8 +17,8 @@ from torch.nn import functional as F
 from atbsn.ops import ways
 from atbsn.utils.errors import UserError
 
-LARGEST_BLIND_SPOT = 1023
-"""Far beyond any use; a larger one would only fill the memory with zeros."""
+MAX_BLIND_SPOT = 1023
+"""Pixels. Chosen by hand, far above the published 11: a larger one would only fill the memory with zeros."""
 
 
 def blind_spot_shift(k: int) -> int:
@@ -29,8 +29,8 @@ def blind_spot_shift(k: int) -> int:
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 0 or (k > 0 and k % 2 == 0):
         raise UserError(f"k = {k!r}: a blind spot is 0 (not blind) or an odd number; use 0, 1, 3, 5, 7, 9 or 11")
-    if k > LARGEST_BLIND_SPOT:
-        raise UserError(f"k = {shorten(k)}: a blind spot is at most {LARGEST_BLIND_SPOT}; use 0, 1, 3, 5, 7, 9 or 11")
+    if k > MAX_BLIND_SPOT:
+        raise UserError(f"k = {shorten(k)}: a blind spot is at most {MAX_BLIND_SPOT}; use 0, 1, 3, 5, 7, 9 or 11")
     return (k + 1) // 2
 
 
@@ -89,10 +89,10 @@ def shift_outwards(parts: Sequence[Tensor], shift: int, margin: int) -> tuple[Te
 
 
 def sums_of_shifts(parts: Sequence[Tensor], shifts: Sequence[int], margin: int) -> Tensor:
-    """The sum of ``shift_outwards`` at every one of ``shifts``, one batch after the other: (K B, C, H, W).
+    """Sum the four parts of ``shift_outwards`` for each of K ``shifts``: (K B, C, H, W), one shift after the other.
 
-    Without gradients, shifts in even steps (those of the published family: 0, 1, ..., 6) are added up two by two at
-    once, in 2 + K passes over memory of which none is a copy, rather than in 3 K and one.
+    Without gradients, equally spaced shifts, such as 0, 1, ..., 6 of the published family, take 2 + K additions. Two of
+    these do all shifts at once, and nothing is copied. Otherwise it takes 3 K additions and a concatenation.
     """
     batch, channels = parts[0].shape[:2]
     steps = {after - before for before, after in pairwise(shifts)}
@@ -132,10 +132,10 @@ def _column_windows(x: Tensor, width: int) -> Tensor:
 
 
 def rows_outwards(parts: Sequence[Tensor], top: int, bottom: int, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rows ``top`` to ``bottom`` of four upright parts that have a margin.
+    """Cut the rows ``top`` to ``bottom`` out of four upright parts that have a margin.
 
-    The parts above and below get ``margin`` rows more, from which ``shift_outwards`` takes what it moves in: of a band
-    of rows it then makes what it makes of the whole.
+    The parts above and below keep ``margin`` more rows, which ``shift_outwards`` moves in. So it gives the same for a
+    band of rows as for the whole picture.
     """
     above, left, below, right = parts
     return (
@@ -152,12 +152,14 @@ def in_blocks(
     function: Callable[[tuple[Tensor, Tensor, Tensor, Tensor]], Tensor],
     num_heads: int = 1,
 ) -> Tensor:
-    """``function`` over four upright parts that have a margin, some pictures and rows at a time (``rows_outwards``).
+    """Apply ``function`` to four upright parts that have a margin, to some pictures and rows at a time.
 
     Args:
-        function: what it is given of b pictures and h rows, to (K, b, C, h, W). All it makes in between exists for one
-            block alone: it stays in the cache of a CPU, and the memory does not grow with the picture.
-        num_heads: how many holes ``function`` takes at once on a GPU; the more, the smaller the blocks.
+        function: maps the parts of b pictures and h rows (``rows_outwards``) to (K, b, C, h, W). What it computes in
+            between exists for one block only. So it stays in the cache of a CPU, and the memory does not grow with the
+            picture.
+        num_heads: number of holes that ``function`` computes at once on a GPU; the more there are, the smaller the
+            blocks.
 
     Returns:
         (K, B, C, H, W).
@@ -177,14 +179,18 @@ def in_blocks(
 
 
 def block_pixels(device: torch.device, num_heads: int) -> int:
-    """Pixels of a block of ``in_blocks``: on a GPU 2^17 at least of all heads together, 0.4 GB of AT-BSN's features."""
+    """Give the number of pixels of a block of ``in_blocks``.
+
+    On a GPU these are 2^18, shared by all heads, or 2^17 for a single head, which are 0.4 GB of AT-BSN's features. On a
+    CPU they are 2^12, so that a block stays in the cache. Chosen by hand.
+    """
     if ways.like_a_gpu(device):
         return 2**18 // max(2, num_heads)
     return 2**14 if torch.compiler.is_compiling() else 2**12  # fewer blocks compile faster
 
 
 def concatenate_channels(parts: Sequence[Tensor]) -> Tensor:
-    """The channels of ``parts`` (B, C, H, W), one after the other, channels last in memory whatever the parts are."""
+    """Concatenate the channels of ``parts`` (B, C, H, W). The result is channels last in memory, however they lie."""
     return torch.cat([part.permute(0, 2, 3, 1) for part in parts], dim=-1).permute(0, 3, 1, 2)
 
 
@@ -192,8 +198,8 @@ def half_plane_pool(x: Tensor, margin: int = 0) -> Tensor:
     """Shift ``x`` (B, C, H, W) down by one row (a zero row comes in), then 2 x 2 max-pool.
 
     Row i of the result sees rows <= 2 i of ``x``. The result lies below ``margin`` rows of zeros. No shifted copy of
-    ``x`` is made: the pooling itself pads one row on top, with -inf, which no maximum takes, so that the first row of
-    the result must still be compared with the zeros that the shift would have brought there.
+    ``x`` is made: the pooling itself pads one row on top. It pads with -inf, which no maximum takes, where the shift
+    would bring zeros, so the first row of the result is then compared with 0.
     """
     pooled = F.max_pool2d(x, 2, padding=(1, 0))
     first, rest = pooled[:, :, :1].clamp(min=0), pooled[:, :, 1:-1]
@@ -218,7 +224,7 @@ def memory_format(x: Tensor) -> torch.memory_format:
 
 
 class _LeakyReLUBelow(torch.autograd.Function):
-    """Computes it in one pass over memory and keeps only the result for the backward pass."""
+    """``leaky_relu_below`` in one pass over memory, which keeps only the result for the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float, margin: int) -> Tensor:

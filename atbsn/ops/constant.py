@@ -8,9 +8,9 @@ WHITE = 255.0
 
 
 class Constant:
-    """``Constant(value).like(x)`` is ``value`` on the device of ``x`` and of its type; copied there once.
+    """``Constant(value).like(x)`` is ``value`` on the device of ``x`` and of its type. It is copied there only once.
 
-    A copy from the host in every step would hold the device up, and could not be captured in a CUDA graph.
+    A copy from the host in every step would make the device wait, and a CUDA graph could not capture it.
     """
 
     def __init__(self, value: Tensor) -> None:

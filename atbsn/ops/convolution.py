@@ -1,9 +1,9 @@
 """Convolutions whose biases cost a GPU little.
 
-cuDNN's convolutions know no bias: PyTorch adds it in a pass of its own, and sums its gradient up in another, which is
-slow, since only as many threads add up as there are channels. In a training of C-BSN these were 18 and 25 % of what an
-H200 computed. A matrix product adds a bias as it writes, so 1 x 1 convolutions are done as one; and the sum over
-all pixels is a product with ones.
+cuDNN's convolutions have no bias. PyTorch adds it in a pass of its own, and sums its gradient in another, which is slow
+because it uses only one thread for each channel. In a training of C-BSN these two passes took 18 and 25 % of an H200's
+time. A matrix product adds a bias while it writes, so 1 x 1 convolutions are computed as matrix products. The gradient
+of a bias is computed as a matrix product with ones.
 """
 
 from functools import cache
@@ -18,15 +18,18 @@ from atbsn.ops.autocast import computed_in, outside_autocast
 
 
 def by_products(x: Tensor) -> bool:
-    """Whether ``Conv2d`` goes the GPU's way: channels last, and not compiled (the compiler fuses biases itself)."""
+    """Whether ``Conv2d`` computes by matrix products: on a GPU, channels last, not compiled.
+
+    The compiler fuses biases itself.
+    """
     return ways.like_a_gpu(x.device) and _lies_in_rows(x) and not torch.compiler.is_compiling()
 
 
 class Conv2d(nn.Conv2d):
-    """``nn.Conv2d``, with the same parameters and results. What it is given may have more channels, of zeros."""
+    """``nn.Conv2d``, with the same parameters and results. The input may have further channels if these are zero."""
 
     def relu(self, x: Tensor) -> Tensor:
-        """The ReLU of ``self(x)``, in the same pass over memory where that is a product."""
+        """The ReLU of ``self(x)``, in the same pass over memory where that is a matrix product."""
         if self.bias is not None and self._is_pointwise and by_products(x):
             return pointwise(x, self.weight, self.bias, relu=True)
         return self(x).relu()
@@ -47,17 +50,18 @@ class Conv2d(nn.Conv2d):
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor, *how: Any) -> Tensor:
-    """``F.conv2d(x, weight, bias, *how)``, the gradient of ``bias`` as a product where ``by_products`` says so."""
+    """``F.conv2d(x, weight, bias, *how)``; the gradient of ``bias`` is a matrix product if ``by_products``."""
     if not (torch.is_grad_enabled() and bias.requires_grad and by_products(x)):
         return F.conv2d(x, weight, bias, *how)
     return _BiasGradient.apply(F.conv2d(x, weight, bias.detach(), *how), bias)
 
 
 def pointwise(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Tensor:
-    """A 1 x 1 convolution, and ReLU, of ``x`` (B, C, H, W), channels last, as a matrix product of all its pixels.
+    """Convolve ``x`` (B, C, H, W), channels last, by a 1 x 1 kernel, as one matrix product of all its pixels.
 
     Args:
         weight: (C', C, 1, 1).
+        relu: whether the ReLU of the result is returned.
 
     Returns:
         (B, C', H, W), channels last.
@@ -66,7 +70,7 @@ def pointwise(x: Tensor, weight: Tensor, bias: Tensor, relu: bool = False) -> Te
 
 
 class _Pointwise(torch.autograd.Function):
-    """In the type that autocast asks for, as ``F.conv2d`` is."""
+    """``pointwise``, computed in the type that autocast asks for, like ``F.conv2d``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, relu: bool) -> Tensor:
@@ -75,7 +79,7 @@ class _Pointwise(torch.autograd.Function):
         ctx.dtypes = x.dtype, weight.dtype, bias.dtype
         shape = x.shape[0], weight.shape[0], *x.shape[2:]
         result = torch.empty(shape, dtype=dtype, device=x.device, memory_format=torch.channels_last)
-        with outside_autocast(x.device):  # into what is no view: what follows may overwrite it
+        with outside_autocast(x.device):  # ``result`` is no view, so later operations may overwrite it
             product = torch._addmm_activation if relu else torch.addmm
             product(bias.to(dtype), rows, matrix.t(), out=_rows(result))
         ctx.save_for_backward(rows, matrix, *([result] if relu else []))
@@ -88,7 +92,7 @@ class _Pointwise(torch.autograd.Function):
             gradient = torch.ops.aten.threshold_backward(gradient, rectified[0], 0)
         of_rows = _rows(gradient)
         of_x = of_weight = of_bias = None
-        with outside_autocast(gradient.device):  # a training's backward pass runs within it
+        with outside_autocast(gradient.device):  # the backward pass of a training runs under autocast
             if ctx.needs_input_grad[0]:
                 batch, _, height, width = gradient.shape
                 of_x = of_rows.mm(matrix).to(ctx.dtypes[0]).view(batch, height, width, -1).permute(0, 3, 1, 2)
@@ -100,11 +104,11 @@ class _Pointwise(torch.autograd.Function):
 
 
 class _BiasGradient(torch.autograd.Function):
-    """``y`` (B, C, H, W) as it is, to which ``bias`` was added without being told."""
+    """Returns ``y`` (B, C, H, W), to which a detached ``bias`` was added, and computes the gradient of ``bias``."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, bias: Tensor) -> Tensor:
-        ctx.mark_dirty(y)  # what follows may overwrite it, as it may the output of a convolution
+        ctx.mark_dirty(y)  # later operations may overwrite it, as they may the output of a convolution
         ctx.dtype = bias.dtype
         return y
 
@@ -115,7 +119,7 @@ class _BiasGradient(torch.autograd.Function):
 
 
 def _rows(x: Tensor) -> Tensor:
-    """(B, C, H, W) as (B H W, C): no copy where it lies channels last."""
+    """View (B, C, H, W) as (B H W, C). Nothing is copied if it is channels last."""
     return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
@@ -124,7 +128,7 @@ def _total(rows: Tensor) -> Tensor:
     return _ones(len(rows), rows.dtype, rows.device).mm(rows).squeeze(0)
 
 
-@cache  # a training has few sizes, and its CUDA graph reads them where they lie
+@cache  # a CUDA graph reads them at the address where they are now; a training has few sizes
 @torch.inference_mode(mode=False)
 def _ones(length: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.ones(1, length, dtype=dtype, device=device)

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SIDE, STRIDE = 8, 4
-"""Side of the blocks and their distance, pixels: every pixel lies in four of them."""
+"""Side of the blocks and their distance, pixels: every pixel lies in four blocks. Chosen by hand; 8 is JPEG's."""
 
 
 def dct_blocks(x: Tensor, stride: int = STRIDE) -> Tensor:
@@ -22,9 +22,9 @@ def overlap_add(blocks: Tensor) -> Tensor:
 
 
 def pooled_energy(squares: Tensor) -> Tensor:
-    """Squared coefficients (3, 64, h, w) to as many: means over 3 x 3 frequencies.
+    """Average squared coefficients (3, 64, h, w) over 3 x 3 neighbouring frequencies; the same shape.
 
-    Or a third of the coefficient's own square where that is more.
+    Where a third of a coefficient's own square is larger than the average, it is taken instead.
     """
     return torch.maximum(F.conv2d(squares, _neighbours(squares.device)), squares / 3)
 
@@ -63,14 +63,14 @@ def _dct(device: torch.device) -> Tensor:
 
 @cache
 def _synthesis(device: torch.device) -> Tensor:
-    """The same under a window whose copies 4 pixels apart add up to 1."""
+    """``_dct`` times a window whose copies, 4 pixels apart, sum to 1: (64, 1, 8, 8)."""
     window = torch.sin(math.pi / SIDE * (torch.arange(SIDE) + 0.5)) ** 2
     return _dct(device) * torch.outer(window, window).to(device)
 
 
 @cache
 def _neighbours(device: torch.device) -> Tensor:
-    """(64, 64, 1, 1): means over 3 x 3 frequencies."""
+    """The kernel (64, 64, 1, 1) that averages over 3 x 3 neighbouring frequencies."""
     u = torch.arange(SIDE)
     near = ((u[:, None] - u).abs() <= 1).float()
     both = torch.kron(near, near)

@@ -1,4 +1,4 @@
-"""Chains of dilated convolutions as ordinary ones on sub-images."""
+"""Chains of dilated convolutions, computed as ordinary convolutions of sub-images."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,10 @@ from atbsn.ops.subsample import batch_to_space, space_to_batch
 
 
 class DilatedConv2d(Conv2d):
-    """3 x 3 'same' convolution in steps of ``dilation`` pixels.
+    """3 x 3 'same' convolution with dilation.
 
-    With ``dense`` its kernel is applied without steps, to the sub-images of every ``dilation``-th pixel, which are
-    zero-padded by one pixel: the same sums.
+    With ``dense`` its kernel is applied without dilation to the sub-images of every ``dilation``-th pixel, which are
+    zero-padded by one pixel. That gives the same sums.
     """
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -28,9 +28,10 @@ class DilatedConv2d(Conv2d):
 
 
 def through_dilated(modules: Iterable[nn.Module], x: Tensor, dilation: int) -> Tensor:
-    """``x`` (B, C, H, W) through ``modules``, which move in steps of ``dilation`` pixels or not at all.
+    """Pass ``x`` (B, C, H, W) through ``modules``, whose kernels have this ``dilation`` or are 1 x 1.
 
-    On a GPU ``in_phases``, where H and W allow it; a CPU's convolutions are as fast with steps, on fewer items.
+    On a GPU it is done by ``in_phases`` if H and W are multiples of ``dilation``. On a CPU dilated convolutions are as
+    fast as others.
     """
     if not ways.like_a_gpu(x.device) or has_any_size(x) or x.shape[-2] % dilation or x.shape[-1] % dilation:
         for module in modules:
@@ -40,12 +41,13 @@ def through_dilated(modules: Iterable[nn.Module], x: Tensor, dilation: int) -> T
 
 
 def in_phases(modules: Iterable[nn.Module], x: Tensor, dilation: int) -> Tensor:
-    """As ``through_dilated``: such a chain never leads from one phase of ``dilation`` x ``dilation`` pixels to another.
+    """Pass ``x`` through ``modules`` as ``through_dilated`` does, but with the phases of ``x`` as items of the batch.
 
-    The phases become items of the batch once, and the kernels go through them without steps.
+    A phase has every ``dilation``-th pixel, down and across. Kernels with this dilation never lead from one phase to
+    another, so on the phases they are applied without dilation.
 
     Args:
-        modules: called with ``dense=True``.
+        modules: they are called with ``dense=True``.
         x: H and W are multiples of ``dilation``.
     """
     phases = space_to_batch(x, dilation)

@@ -1,4 +1,4 @@
-"""Denoising at the size at which a picture was taken, where it was enlarged afterwards."""
+"""Denoising of enlarged pictures, at the size at which they were taken."""
 
 from collections.abc import Callable
 
@@ -8,19 +8,21 @@ from torch.nn import functional as F
 from atbsn.ops.padding import pad_to_multiple
 
 _ROUNDS = 3
-"""Rounds of back projection (Irani and Peleg, CVGIP 1991). Of white noise that was enlarged x2 to x4, E(s) then misses
-1 to 2 % after bicubic interpolation, 7 to 17 % after bilinear; more rounds change less than 2 %."""
+"""Rounds of back projection (Irani and Peleg, CVGIP 1991). Measured on white noise that was enlarged 2 to 4 times: E(s)
+then misses 1 to 2 % of it after bicubic interpolation, 7 to 17 % after bilinear; more rounds change less than 2 %."""
 
 
 def denoise_enlarged(denoise: Callable[[Tensor], Tensor], noisy: Tensor, factor: int) -> Tensor:
-    """Denoise ``noisy`` at a ``factor``-th of its size, where noise that was enlarged with it is as a camera's.
+    """Denoise an enlarged picture at ``1 / factor`` of its size, where its noise looks as it left the camera.
 
-    With E the bicubic enlargement, s the small picture whose E(s) is nearest to y (back projection), and D the
-    denoiser, y - E(s - D(s)) is given: what s does not hold of y, such as a text that was put in later, stays.
+    The result is y - E(s - D(s)). Here E is the bicubic enlargement, s the small picture whose E(s) is nearest to y
+    (found by back projection), and D the denoiser. What s cannot show of y, such as text that was added after the
+    enlargement, stays.
 
     Args:
-        denoise: (B, 3, h, w) to (..., B, 3, h, w).
+        denoise: maps (B, 3, h, w) to (..., B, 3, h, w).
         noisy: (B, 3, H, W), any size, [0, 255].
+        factor: how many times the picture was enlarged.
 
     Returns:
         (..., B, 3, H, W).

@@ -1,4 +1,4 @@
-"""The local median: what most pixels of a neighbourhood have."""
+"""The local median of a picture."""
 
 import math
 
@@ -19,9 +19,9 @@ def local_median(x: Tensor, side: int = 64, slack: float = 0.0) -> Tensor:
 
     Args:
         x: (B, C, H, W), any size; blocks that reach beyond the edge are filled up by reflection.
-        slack: standard deviations of a block by which its median may lie below 0 and count as 0; one that lies lower
-            counts as what it is beyond them. The standard deviation is that of a Gaussian of the same mean distance
-            from the median.
+        slack: how far a block's median may lie below 0 and still count as 0, in standard deviations of the block. A
+            median that lies lower is raised by that much. The standard deviation is that of a Gaussian with the same
+            mean distance from the median.
 
     Returns:
         (B, C, H, W), float32, without gradient.
@@ -37,9 +37,9 @@ def local_median(x: Tensor, side: int = 64, slack: float = 0.0) -> Tensor:
 
 
 def _medians(values: Tensor, exported: bool) -> Tensor:
-    """The lower medians of (..., N), exact, selected without sorting: (...)."""
+    """The exact lower medians of (..., N), selected without sorting: (...)."""
     middle = (values.shape[-1] - 1) // 2
-    if exported:  # ONNX has no median: the largest of the lower half, for which nothing is sorted
+    if exported:  # ONNX has no median, so this takes the largest of the lower half
         return values.topk(middle + 1, largest=False, sorted=False).values.amax(dim=-1)
     if values.device.type == "cpu" and not torch.compiler.is_compiling() and type(values) is Tensor:
         return torch.from_numpy(np.partition(values.numpy(), middle, axis=-1)[..., middle])  # in half of torch's time

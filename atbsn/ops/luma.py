@@ -7,9 +7,14 @@ BT601 = (0.299, 0.587, 0.114)
 
 
 def scale_apart(difference: Tensor, luma: float, colour: float) -> Tensor:
-    """luma Y + colour (d - Y) for a ``difference`` d of two pictures, (..., C, H, W), Y being its brightness.
+    """Scale the brightness Y and the colour of a ``difference`` d of two pictures: luma Y + colour (d - Y).
 
-    That is BT.601 luma where there are three channels, otherwise their mean; a single channel has no colour.
+    Y is the BT.601 luma of d if it has three channels, otherwise the mean of its channels. A single channel has no
+    colour.
+
+    Args:
+        difference: (..., C, H, W).
+        luma, colour: the two factors.
     """
     if luma == colour:
         return difference if luma == 1 else luma * difference

@@ -10,9 +10,10 @@ Axis = Literal["across", "down"]
 
 
 def draw_masked(x: Tensor, side: int) -> Tensor:
-    """One place in every ``side`` x ``side`` box of ``x`` (B, C, H, W), uniformly: (B, boxes) int64, of H W pixels.
+    """Draw one place in every ``side`` x ``side`` box of ``x`` (B, C, H, W), uniformly: (B, boxes) int64.
 
-    So the masked pixels are spread evenly, one in side^2. A place in the last boxes that is beyond the picture is H W.
+    So the masked pixels are spread evenly, one in side^2. A place is the index of a pixel in the flattened picture, or
+    H W if it lies outside of the picture, as it may in a box at the right or lower border.
     """
     height, width = x.shape[-2:]
     boxes = (len(x), -(-height // side), -(-width // side))
@@ -24,10 +25,10 @@ def draw_masked(x: Tensor, side: int) -> Tensor:
 
 
 def draw_sources(x: Tensor, places: Tensor, radius: int, centre: bool) -> Tensor:
-    """For every one of ``places`` a pixel of the window around it, uniformly: (B, boxes) int64.
+    """Draw a pixel of the window around each of ``places``, uniformly: (B, boxes) int64, indices as in ``draw_masked``.
 
     Args:
-        places: from ``draw_masked``.
+        places: what ``draw_masked`` returns.
         radius: pixels to each side; at the border the window is cut.
         centre: whether the place itself may be drawn.
     """
@@ -45,27 +46,30 @@ def draw_sources(x: Tensor, places: Tensor, radius: int, centre: bool) -> Tensor
 
 
 def mask_of(x: Tensor, places: Tensor) -> Tensor:
-    """(B, 1, H, W) bool: which pixels of ``x`` (B, C, H, W) are among ``places``."""
+    """Which pixels of ``x`` (B, C, H, W) are among ``places``: (B, 1, H, W) bool."""
     height, width = x.shape[-2:]
     mask = torch.zeros(len(x), height * width + 1, dtype=torch.bool, device=x.device)
     return mask.scatter(1, places, True)[:, :-1].view(-1, 1, height, width)
 
 
 def replaced(x: Tensor, places: Tensor, sources: Tensor) -> Tensor:
-    """``x`` (B, C, H, W) with the values of ``sources`` at ``places``, all channels of a pixel together; a copy."""
+    """Copy ``x`` (B, C, H, W) and give the pixels at ``places`` the values of those at ``sources``, in all channels."""
     flat = x.flatten(2)
     values = flat.gather(2, sources.unsqueeze(1).expand(-1, x.shape[1], -1))
     return F.pad(flat, (0, 1)).scatter(2, places.unsqueeze(1).expand_as(values), values)[..., :-1].view_as(x)
 
 
 def randomised_lines(x: Tensor, mask: Tensor, axis: Axis, span: int) -> Tensor:
-    """``x`` (B, C, H, W) with random values in line with the pixels of ``mask`` (B, 1, H, W), not at these.
+    """Replace the neighbours of masked pixels along ``axis`` by random values (Structured Noise2Void).
 
-    Structured Noise2Void (Broaddus et al., ISBI 2020): what noise the neighbours in this direction share with a masked
-    pixel cannot be read from them. Values are uniform between the least and the largest of the picture and channel.
+    So a network cannot read the noise of a masked pixel from neighbours that share it (Broaddus et al., ISBI 2020). The
+    values are uniform between the smallest and the largest of the picture and channel. Masked pixels themselves do not
+    change.
 
     Args:
-        span: pixels of a line with the masked one in its middle, an odd number.
+        x: (B, C, H, W).
+        mask: (B, 1, H, W) bool.
+        span: length, pixels, of the line with the masked pixel in its middle; an odd number.
     """
     kernel = (1, span) if axis == "across" else (span, 1)
     padding = (kernel[0] // 2, kernel[1] // 2)

@@ -5,14 +5,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CELL = 4
+"""Pixels: side of a cell, as published."""
 COPIES = CELL * CELL
+"""Number of masked copies of a picture: one for each position in a cell."""
 
 
 def masked_copies(y: Tensor) -> Tensor:
-    """Sixteen copies of each picture, each blind at another position of every 4 x 4 cell.
+    """Make sixteen copies of each picture, each blind at another position of every 4 x 4 cell.
 
-    Copy i of picture n, item 16 n + i, is ``y`` but for pixel (i // 4, i % 4) of every cell. There it has the weighted
-    mean of the eight neighbours: 1 beside, 1/2 at the corners, over 6, with zeros beyond the border, as published.
+    Copy i of picture n is item 16 n + i. It differs from ``y`` only in pixel (i // 4, i % 4) of every cell: there it
+    has the weighted mean of the eight neighbours, as published. The four beside it have the weight 1/6 and the four at
+    the corners 1/12. Pixels beyond the border are 0.
 
     Args:
         y: (B, C, H, W), H and W multiples of 4.
@@ -35,7 +38,7 @@ def collect_masked(copies: Tensor) -> Tensor:
 
 
 def _neighbour_mean(y: Tensor) -> Tensor:
-    """Sums of slices, not a convolution, which autocast would round."""
+    """The weighted mean of the eight neighbours of each pixel, by sums of slices: autocast would round convolutions."""
     rows = F.pad(y, (1, 1, 1, 1))
     above, here, below = rows[..., :-2, :], rows[..., 1:-1, :], rows[..., 2:, :]
     column = (above + below) / 2 + here  # weights 1/2, 1, 1/2
@@ -44,5 +47,5 @@ def _neighbour_mean(y: Tensor) -> Tensor:
 
 
 def position_masks(device: torch.device) -> Tensor:
-    """The positions of a cell at which each copy is blind: (1, 16, 1, 4, 4) bool."""
+    """Give the position of a cell at which each copy is blind: (1, 16, 1, 4, 4) bool."""
     return torch.eye(COPIES, dtype=torch.bool, device=device).view(1, COPIES, 1, CELL, CELL)

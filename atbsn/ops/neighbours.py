@@ -6,11 +6,11 @@ from torch import Tensor
 from atbsn.utils.errors import UserError
 
 PAIRS = ((0, 1), (0, 2), (1, 3), (2, 3), (1, 0), (2, 0), (3, 1), (3, 2))
-"""The ordered pairs of adjacent positions of a 2 x 2 cell, whose positions are 0 1 above 2 3."""
+"""The ordered pairs of adjacent positions in a 2 x 2 cell. The upper positions are 0 and 1, the lower ones 2 and 3."""
 
 
 def draw_neighbours(x: Tensor) -> Tensor:
-    """One of the eight ``PAIRS`` for each 2 x 2 cell of ``x`` (B, C, H, W), uniformly: (B, H/2, W/2) int64.
+    """Draw one of the eight ``PAIRS`` for each 2 x 2 cell of ``x`` (B, C, H, W), uniformly: (B, H/2, W/2) int64.
 
     Raises:
         UserError: H or W is odd.
@@ -24,13 +24,17 @@ def draw_neighbours(x: Tensor) -> Tensor:
 
 
 def neighbours(x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """g1 and g2: the first and the second pixel of each cell's pair, twice (B, C, H/2, W/2).
+    """Pick the first and the second pixel of each cell's pair: g1(x) and g2(x), each (B, C, H/2, W/2).
 
-    All channels of a pixel are picked together, and one draw ``index`` serves any tensor of that batch and size.
+    All channels of a pixel are picked together.
+
+    Args:
+        index: (B, H/2, W/2), what ``draw_neighbours`` returns. It can be used for any tensor of this batch and size.
     """
     height, width = index.shape[-2:]
     cells = x.unflatten(3, (width, 2)).unflatten(2, (height, 2)).permute(0, 1, 2, 4, 3, 5).flatten(4)
-    # PAIRS[index] by arithmetic: a table would come from the host. The last four are the first four, exchanged.
+    # PAIRS[index] by arithmetic, since a table would be copied from the host. The last four pairs are the first four
+    # with their positions exchanged.
     rank = index.long() % 4
     low, high = rank // 2 + (rank == 3), (rank + 1).clamp(max=3)
     exchanged = (index >= 4).unsqueeze(-1)

@@ -4,9 +4,9 @@ from torch import Tensor
 
 
 def patch_unshuffle(x: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, 4 C, H/2, W/2), H and W multiples of 4: the patches of each 4 x 4 block become channels.
+    """Move the four 2 x 2 patches of each 4 x 4 block to channels: (B, C, H, W) -> (B, 4 C, H/2, W/2).
 
-    With q = 2 a + b the patch in row a and column b::
+    H and W are multiples of 4. With q = 2 a + b the patch in row a and column b::
 
         out[4 c + q, 2 i + u, 2 j + v] = x[c, 4 i + 2 a + u, 4 j + 2 b + v]
 

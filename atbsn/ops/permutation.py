@@ -7,10 +7,10 @@ from atbsn.utils.errors import UserError
 
 
 def draw_permutations(x: Tensor, stride: int) -> Tensor:
-    """A uniform permutation of the ``stride`` x ``stride`` pixels of each cell of ``x`` (B, C, H, W).
+    """Draw a uniform permutation of the f x f pixels of each cell of ``x`` (B, C, H, W), f being the ``stride``.
 
     Returns:
-        (B, H/f, W/f, f*f) int64: sub-image j takes position [..., j] of the cell, row-major.
+        (B, H/f, W/f, f*f) int64: sub-image j takes position [..., j] of the cell, counted row by row.
 
     Raises:
         UserError: H or W is not a multiple of ``stride``.
@@ -26,9 +26,12 @@ def draw_permutations(x: Tensor, stride: int) -> Tensor:
 
 
 def permuted_sub_images(x: Tensor, permutations: Tensor, stride: int) -> Tensor:
-    """RSG: the f*f random sub-images of ``x`` (B, C, H, W), which together hold each pixel once.
+    """RSG: make the f*f random sub-images of ``x`` (B, C, H, W), which together hold each pixel once.
 
-    All channels of a pixel go together.
+    All channels of a pixel are picked together.
+
+    Args:
+        permutations: what ``draw_permutations`` returns for this ``stride`` f.
 
     Returns:
         (f*f, B, C, H/f, W/f).

@@ -5,10 +5,10 @@ from torch.nn import functional as F
 
 
 def pixel_shuffle_downsample(x: Tensor, stride: int, margin: int) -> Tensor:
-    """PD_f: the f*f phase sub-images of ``x`` (B, C, H, W), tiles of an f x f mosaic; H and W multiples of f.
+    """PD_f: lay the f*f phase sub-images of ``x`` (B, C, H, W) out as tiles of an f x f mosaic; f is the ``stride``.
 
-    Phase (a, b), every f-th pixel from row a and column b on, lies in row a and column b of the mosaic, with
-    ``margin`` zeros on each of its four sides.
+    Phase (a, b) has every f-th pixel from row a and column b on. It lies in row a and column b of the mosaic, with
+    ``margin`` zeros on each of its four sides. H and W are multiples of f.
 
     Returns:
         (B, C, H + 2 f margin, W + 2 f margin).

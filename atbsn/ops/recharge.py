@@ -1,20 +1,20 @@
-"""Recharging: part of every target gets the noise back (APR-RD, AAAI 2025, and TM-BSN, CVPR 2026)."""
+"""Recharging: some pixels of every target become noisy again (APR-RD, AAAI 2025, and TM-BSN, CVPR 2026)."""
 
 import torch
 from torch import Tensor
 
 
 def recharge(targets: Tensor, noisy: Tensor, index: Tensor | None = None) -> Tensor:
-    """Replace one of the targets by the noisy value at every pixel, in all of its channels.
+    """Replace, at every pixel, one of the targets by the noisy value, in all channels.
 
-    Distilled with an L1 loss summed over the targets, the student so learns a median of the noisy pixel and all
-    teachers but one, which keeps detail that the teachers agree to have lost.
+    A student that is distilled with an L1 loss, summed over the targets, then learns a median of the noisy pixel and of
+    all teachers but one. So it keeps detail that all teachers lost.
 
     Args:
         targets: (K, B, 3, H, W), the outputs of K teachers.
-        noisy: (B, 3, H, W), what they were made from.
-        index: (B, H, W) whole numbers from 0 to K - 1, whose target takes the noisy pixel; drawn uniformly from
-            torch's generator, on the device of ``noisy``, if not given.
+        noisy: (B, 3, H, W), their input.
+        index: (B, H, W) whole numbers from 0 to K - 1: which target takes the noisy pixel. If it is not given, it is
+            drawn uniformly from torch's generator, on the device of ``noisy``.
 
     Returns:
         (K, B, 3, H, W), a new tensor.

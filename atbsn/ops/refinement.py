@@ -9,11 +9,14 @@ from torch import Tensor
 from atbsn.ops.surround import surrounded
 
 MARGIN = 2
-"""Reflected pixels around a picture that R3 gives to the network."""
+"""Pixels of reflection that R3 puts around a picture, as published."""
 
 
 def replacement_masks(noisy: Tensor, times: int, p: float, generator: torch.Generator) -> Iterator[Tensor]:
-    """R3's draws: ``times`` masks of the shape of ``noisy``, where each *element* is true with probability ``p``."""
+    """Draw R3's masks: ``times`` masks of the shape of ``noisy``, bool. Each *element* is true with probability ``p``.
+
+    An element is one channel of one pixel.
+    """
     for _ in range(times):
         draw = torch.rand(noisy.shape, generator=generator, device=generator.device)
         yield (draw < p).to(noisy.device)
@@ -27,17 +30,18 @@ def random_replacing_refinement(
     at_once: int = 1,
     margin: int = MARGIN,
 ) -> Tensor:
-    """R3: mean over the masks m of ``function(y where m else estimate)``, each with a reflected margin around it.
+    """R3: the mean over the masks m of ``function(y where m else estimate)``.
 
-    A blind-spot ``function`` sees a few noisy pixels among denoised ones: what is left of the noise, and the grid that
-    sub-sampling leaves, differs from term to term and averages out. Nothing is clipped in between.
+    The blind-spot ``function`` sees a few noisy pixels among denoised ones. The noise that is left, and the grid that
+    sub-sampling leaves, differ from term to term and average out. Nothing is clipped in between.
 
     Args:
-        function: (B, C, H + 2 margin, W + 2 margin) to the same shape.
+        function: maps (B, C, H + 2 margin, W + 2 margin) to the same shape.
         noisy: y, (B, C, H, W).
-        estimate: of the same shape.
-        at_once: terms that are one batch.
-        margin: pixels of reflection on each side.
+        estimate: a denoised picture of the same shape.
+        masks: what ``replacement_masks`` yields.
+        at_once: number of terms that are computed as one batch.
+        margin: pixels of reflection around each term.
     """
     total, count = torch.zeros_like(noisy), 0
     for group in _batched(masks, at_once):

@@ -9,7 +9,7 @@ from torch import Tensor
 _SLOPE, _OFFSET, _GAMMA = 12.92, 0.055, 2.4
 """Numbers of the standard: the slope of the line, and a and gamma of (1 + a) x^(1 / gamma) - a."""
 _SRGB_KNEE, _LINEAR_KNEE = 0.04045, 0.0031308
-"""Values below which the curve is a straight line of slope ``_SLOPE``."""
+"""Values of the standard, encoded and linear, below which the curve is a straight line of slope ``_SLOPE``."""
 
 Values = TypeVar("Values", Tensor, np.ndarray)
 

@@ -1,4 +1,4 @@
-"""NSP's sub-sampling (CVPR 2026): a small block of each cell is the target, every other pixel an input."""
+"""NSP's sub-sampling (CVPR 2026): a small block of each cell is the target, and every other pixel is an input."""
 
 import torch
 from torch import Tensor
@@ -6,16 +6,17 @@ from torch import Tensor
 from atbsn.utils.errors import UserError
 
 CELL, BLOCK = 5, 2
-"""Sides of a cell and of the block in it, pixels."""
+"""Sides of a cell and of the block in it, pixels, as published."""
 NUM_INPUTS = CELL**2 - BLOCK**2
+"""Number of pixels of a cell that are inputs: 21."""
 
 
 def draw_order(x: Tensor) -> Tensor:
-    """Draw an order of the pixels of every 5 x 5 cell of ``x`` (B, C, H, W): (B, H/5, W/5, 25) int64, 0 to 24 row by
-    row.
+    """Draw an order of the 25 pixels of every 5 x 5 cell of ``x`` (B, C, H, W): (B, H/5, W/5, 25) int64.
 
-    The first four are one of the 16 blocks of 2 x 2 contiguous pixels, row by row, drawn uniformly; the other 21 follow
-    in random order. Drawn from torch's generator, on the device of ``x``.
+    The pixels of a cell have the numbers 0 to 24, row by row. The first four of an order are one of the 16 blocks of
+    2 x 2 contiguous pixels, drawn uniformly. The other 21 follow in random order. The numbers come from torch's
+    generator, on the device of ``x``.
 
     Raises:
         UserError: H or W is not a multiple of 5.
@@ -34,10 +35,14 @@ def draw_order(x: Tensor) -> Tensor:
 
 
 def split_cells(x: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
-    """Target and inputs, by the order of ``draw_order``; all channels of a pixel are taken together.
+    """Split the cells of ``x`` (B, C, H, W) into target and inputs; all channels of a pixel are taken together.
+
+    Args:
+        order: what ``draw_order`` returns.
 
     Returns:
-        (B, C, 2H/5, 2W/5), the blocks side by side; and (21, B, C, H/5, W/5), one pixel of each cell in each.
+        The target (B, C, 2H/5, 2W/5), the blocks side by side; and the inputs (21, B, C, H/5, W/5), each with one pixel
+        of every cell.
     """
     height, width = order.shape[1:3]
     cells = x.unflatten(3, (width, CELL)).unflatten(2, (height, CELL)).permute(0, 1, 2, 4, 3, 5).flatten(-2)

@@ -1,4 +1,4 @@
-"""The two sub-samplings of C-BSN (arXiv 2304.09507): all phase sub-images, or one random pixel a cell."""
+"""The two sub-samplings of C-BSN (arXiv 2304.09507): all phase sub-images, or one random pixel of each cell."""
 
 import torch
 from torch import Tensor
@@ -7,7 +7,7 @@ from atbsn.utils.errors import UserError
 
 
 def space_to_batch(x: Tensor, stride: int) -> Tensor:
-    """S2B_b: (B, C, H, W) -> (b*b*B, C, H/b, W/b), the b*b phase sub-images as separate batch items.
+    """S2B_b: make the b*b phase sub-images of ``x`` separate batch items: (B, C, H, W) -> (b*b*B, C, H/b, W/b).
 
     Item (i*b + j)*B + n is every b-th pixel of picture n, from row i and column j on. No convolution reaches
     from one sub-image into another, as it would in a mosaic of them.
@@ -39,13 +39,13 @@ def batch_to_space(x: Tensor, stride: int) -> Tensor:
 
 
 def draw_positions(x: Tensor, stride: int) -> Tensor:
-    """RS_i's draw: one position in each ``stride`` x ``stride`` cell of ``x`` (B, C, H, W), uniformly.
+    """Draw one position in each i x i cell of ``x`` (B, C, H, W), uniformly, for RS_i; i is the ``stride``.
 
-    Drawn from torch's generator, on the device of ``x``. One draw serves ``subsample`` for every tensor of
-    that batch and size, whatever its channels.
+    The numbers come from torch's generator, on the device of ``x``. One draw can be used for every tensor of this batch
+    and size, with any number of channels.
 
     Returns:
-        (B, 1, H/i * W/i) int64, the drawn pixels' indices in the flattened picture.
+        (B, 1, H/i * W/i) int64, the indices of the drawn pixels in the flattened picture.
 
     Raises:
         UserError: H or W is not a multiple of ``stride``.
@@ -58,7 +58,7 @@ def draw_positions(x: Tensor, stride: int) -> Tensor:
 
 
 def subsample(x: Tensor, positions: Tensor, stride: int) -> Tensor:
-    """RS_i: the pixels of ``x`` (B, C, H, W) that ``draw_positions`` drew, (B, C, H/i, W/i).
+    """RS_i: pick the pixels of ``x`` (B, C, H, W) that ``draw_positions`` drew: (B, C, H/i, W/i).
 
     All channels of a pixel are picked together. The gradient goes to the picked pixels.
     """
@@ -68,7 +68,7 @@ def subsample(x: Tensor, positions: Tensor, stride: int) -> Tensor:
 
 
 def _cells(x: Tensor, stride: int) -> tuple[int, int]:
-    """Cells of ``stride`` x ``stride`` pixels that fit ``x`` down and across."""
+    """Count the cells of ``stride`` x ``stride`` pixels in ``x``, down and across."""
     height, width = x.shape[-2:]
     if height % stride or width % stride:
         raise UserError(

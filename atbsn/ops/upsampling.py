@@ -1,4 +1,4 @@
-"""Up-sampling by nearest neighbours, and a convolution of what was up-sampled, without doing it."""
+"""Up-sampling by nearest neighbours, and the convolution of an up-sampled picture without up-sampling it."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from atbsn.ops.autocast import outside_autocast
 
 
 def upsample_nearest(x: Tensor) -> Tensor:
-    """``x`` (B, C, H, W), every pixel in 2 x 2 places, in the type of ``x``.
+    """Repeat every pixel of ``x`` (B, C, H, W) in 2 x 2 places: (B, C, 2H, 2W), in the type of ``x``.
 
-    Autocast on a GPU would make float32 of it: twice the bytes here and in the concatenation that follows, and a copy
-    back for the convolution.
+    Under autocast on a GPU, ``F.interpolate`` would return float32: twice the bytes here and in the concatenation that
+    follows, and a copy back for the convolution.
     """
     with outside_autocast(x.device):
         return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
 def upsampled_beside(x: Tensor, skip: Tensor) -> Tensor:
-    """The concatenation of ``x`` (B, C, H, W), up-sampled, and ``skip`` (B, C', 2H, 2W), in the type of ``x``.
+    """Concatenate ``x`` (B, C, H, W), up-sampled, and ``skip`` (B, C', 2H, 2W), in the type of ``x``.
 
-    A GPU writes both to where they belong at once: the up-sampled features, the largest there are, are not written and
-    read apart.
+    On a GPU both are written directly to their places in the result. So the up-sampled features, the largest tensor,
+    are not written and read once more.
     """
     if not ways.like_a_gpu(x.device) or torch.compiler.is_compiling():
         return torch.cat((upsample_nearest(x), skip.to(x.dtype)), dim=1)
@@ -58,14 +58,14 @@ class _UpsampledBeside(torch.autograd.Function):
 
 
 def upsampling_kernel(weight: Tensor) -> Tensor:
-    """The kernel of a transposed convolution that up-samples x2 and convolves with ``weight`` (C', C, 3, 3) at once.
+    """Make the kernel of a transposed convolution that up-samples x2 and convolves with ``weight`` (C', C, 3, 3).
 
-    An up-sampled picture shows every pixel in 2 x 2 places, so the taps that meet it there can be added up
-    beforehand: 4 instead of 9 multiplications a pixel. With zero padding, up to rounding::
+    An up-sampled picture shows every pixel in 2 x 2 places, so the taps that meet the same pixel can be added
+    beforehand. That takes 4 instead of 9 multiplications for each pixel. With zero padding, up to rounding::
 
         conv2d(upsampled(x), weight, padding=1) = conv_transpose2d(x, upsampling_kernel(weight), stride=2, padding=1)
 
     Returns:
-        (C, C', 4, 4): sums over 2 x 2 taps, upside down as transposed convolutions have them.
+        (C, C', 4, 4): sums over 2 x 2 taps, turned by 180 degrees, as transposed convolutions need them.
     """
     return 4 * F.avg_pool2d(weight, 2, stride=1, padding=1).flip((2, 3)).transpose(0, 1)

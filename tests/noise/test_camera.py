@@ -10,7 +10,7 @@ from PIL import Image
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from atbsn.noise.camera import RandomCamera, _Tone, gaussian_blur
+from atbsn.noise.camera import RandomCamera, _Tone
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.demosaic import bayer_pattern, demosaic_bilinear, demosaic_edges, demosaic_malvar
 from atbsn.noise.fingerprint import Fingerprint
@@ -107,15 +107,6 @@ def test_luma_and_colour_differences_turn_back() -> None:
     torch.testing.assert_close(to_rgb(to_ycbcr(rgb)), rgb, atol=1e-3, rtol=0)
     grey = torch.full((1, 3, 4, 4), 77.0)
     torch.testing.assert_close(to_ycbcr(grey)[:, 1:], torch.zeros(1, 2, 4, 4), atol=1e-4, rtol=0)
-
-
-def test_blur_keeps_the_mean_and_has_the_standard_deviation_it_is_asked_for() -> None:
-    impulse = torch.zeros(1, 2, 41, 41)
-    impulse[..., 20, 20] = 1
-    blurred = gaussian_blur(impulse, torch.tensor([[0.0, 1.0]]))
-    torch.testing.assert_close(blurred[:, 0], impulse[:, 0], atol=1e-6, rtol=0)
-    offsets = torch.arange(41.0) - 20
-    assert (blurred[0, 1].sum(dim=0) * offsets.square()).sum() == pytest.approx(1.0, rel=0.02)
 
 
 def test_a_batch_is_taken_by_different_cameras_and_the_noise_is_noise() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
-from atbsn.noise.likeness import FEWEST
+from atbsn.noise.likeness import MIN_TRIED
 from atbsn.pictures import Picture, write_picture
 
 
@@ -85,7 +85,7 @@ def test_what_cannot_be_told_is_refused(command, arguments, said):
 
 
 def test_the_table_of_cameras_like_those_of_pictures(command, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("atbsn.engine.evaluation.camera_search.THOROUGH", FEWEST)
+    monkeypatch.setattr("atbsn.engine.evaluation.camera_search.THOROUGH", MIN_TRIED)
     table = tmp_path / "out" / "cameras.json"
     status, printed = command("scripts/noise.py", folder / "two", "--cameras", table, "--weights", "fast")
     assert status == 0 and "16 cameras" in printed

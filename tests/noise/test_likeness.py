@@ -8,7 +8,7 @@ import torch
 
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
-from atbsn.noise.likeness import FEWEST, _descendants, cameras_like, distance, features
+from atbsn.noise.likeness import MIN_TRIED, _descendants, cameras_like, distance, features
 from atbsn.noise.prior import CameraPrior
 
 PRIOR = CameraPrior(
@@ -60,7 +60,7 @@ def test_the_level_of_a_known_camera_is_found() -> None:
     torch.testing.assert_close(cameras_like([(noisy[0], clean[0])], PRIOR, keep=2, tried=154).shot, found.shot)
 
 
-@pytest.mark.parametrize("tried", [FEWEST, 100])
+@pytest.mark.parametrize("tried", [MIN_TRIED, 100])
 def test_so_many_cameras_are_tried(monkeypatch: pytest.MonkeyPatch, tried: int) -> None:
     noisy, clean = taken(one_camera(6e-3), 0, side=64)
     counted: list[int] = []

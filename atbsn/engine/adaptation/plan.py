@@ -16,7 +16,8 @@ from atbsn.engine.precision import resolve_precision
 from atbsn.models.renoise import RenoiseModel
 from atbsn.noise import estimate
 from atbsn.noise.camera import RandomCamera
-from atbsn.noise.likeness import FEWEST, PATCHES, SIDE, features
+from atbsn.noise.fingerprint import SIDE
+from atbsn.noise.likeness import MIN_TRIED, PATCHES, features
 from atbsn.options import Options
 from atbsn.options.check import check_options
 from atbsn.pictures import find_pictures, picture_size
@@ -134,7 +135,7 @@ def make_plan(seconds: float, seconds_a_crop: float, seconds_a_fit: float, secon
         cleaned_crops=cleaned,
         cleaning_seconds=cleaning,
         searched_crops=searched,
-        tried=_within(cameras / searched, FEWEST, _MAX_TRIED),
+        tried=_within(cameras / searched, MIN_TRIED, _MAX_TRIED),
         searching_seconds=searching,
         judged_crops=judged,
         judging_seconds=judged * each,

@@ -16,7 +16,7 @@ from atbsn.engine.adaptation.cameras import MAX_DIFFERENCE, Cameras, noise_diffe
 from atbsn.engine.adaptation.plan import make_plan, options_of, patch_side
 from atbsn.engine.evaluation.judgement import MIN_PICTURES
 from atbsn.engine.evaluation.residual import Residual
-from atbsn.noise.likeness import FEWEST
+from atbsn.noise.likeness import MIN_TRIED
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils import budget
 from atbsn.utils.errors import UserError
@@ -102,7 +102,7 @@ def test_the_time_is_shared_out():
     assert poor.judging_seconds == pytest.approx(2 * 4.5 * 0.7)
     none = make_plan(seconds=1, seconds_a_crop=10, seconds_a_fit=10, seconds_a_camera=1)
     assert (none.noise_crops, none.cleaned_crops, none.judged_crops) == (4, 2, 2)
-    assert (none.searched_crops, none.tried) == (1, FEWEST)
+    assert (none.searched_crops, none.tried) == (1, MIN_TRIED)
 
 
 @pytest.mark.parametrize(("side", "patch"), [(40, 32), (64, 32), (96, 48), (192, 96), (300, 128), (4000, 128)])

@@ -6,7 +6,7 @@ import torch
 
 from atbsn.data.folder import NoisyFolder
 from atbsn.engine.adaptation.scenes import cameras_of_noise, write_scenes
-from atbsn.noise.likeness import FEWEST
+from atbsn.noise.likeness import MIN_TRIED
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.budget import TimeBudget
 from atbsn.utils.errors import UserError
@@ -37,18 +37,18 @@ def test_scenes_are_written_as_finely_as_they_are_cleaned(images, tmp_path):
 
 def test_cameras_make_such_noise(images, tmp_path):
     write_scenes(images, [0, 1, 2], flat, tmp_path / "scenes", ENOUGH)
-    cameras = cameras_of_noise(images, [0, 2], tmp_path / "scenes", FEWEST, ENOUGH, 0)
-    again = cameras_of_noise(images, [0, 2], tmp_path / "scenes", FEWEST, ENOUGH, 0)
+    cameras = cameras_of_noise(images, [0, 2], tmp_path / "scenes", MIN_TRIED, ENOUGH, 0)
+    again = cameras_of_noise(images, [0, 2], tmp_path / "scenes", MIN_TRIED, ENOUGH, 0)
     assert len(cameras) == 2 * 8 and (cameras.shot == again.shot).all()
 
 
 def test_without_time_one_picture_is_cleaned_and_searched(images, tmp_path):
     assert write_scenes(images, [0, 1, 2], flat, tmp_path / "scenes", SPENT) == [0]
     write_scenes(images, [0, 1], flat, tmp_path / "both", ENOUGH)
-    assert len(cameras_of_noise(images, [0, 1], tmp_path / "both", FEWEST, SPENT, 0)) == 8
+    assert len(cameras_of_noise(images, [0, 1], tmp_path / "both", MIN_TRIED, SPENT, 0)) == 8
 
 
 def test_weights_that_take_nothing_off_are_named(images, tmp_path):
     write_scenes(images, [0], lambda noisy: noisy, tmp_path / "scenes", ENOUGH)
     with pytest.raises(UserError, match="adapt from weights that take the noise off"):
-        cameras_of_noise(images, [0], tmp_path / "scenes", FEWEST, ENOUGH, 0)
+        cameras_of_noise(images, [0], tmp_path / "scenes", MIN_TRIED, ENOUGH, 0)
