@@ -37,7 +37,7 @@ def bayer_pattern(phases: Tensor, height: int, width: int) -> Tensor:
     rows = torch.arange(height, device=phases.device)[:, None]
     columns = torch.arange(width, device=phases.device)
     row = (rows + (phases // 2).view(-1, 1, 1)) % 2
-    column = (columns + (phases % 2).view(-1, 1, 1)) % 2
+    column = (columns + phases.view(-1, 1, 1)) % 2
     return torch.stack(((row + column) == 0, (row + column) == 1, (row + column) == 2), dim=1).float()
 
 

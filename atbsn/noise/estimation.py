@@ -140,16 +140,17 @@ def _fit(store: BlockStore) -> NoiseModel:
             f"{store.pictures} pictures with fewer than {_MIN_BLOCKS} blocks of {SIDE} x {SIDE} pixels "
             "between black and white; give larger pictures or more of them"
         )
+    seen, owner = owner.unique(return_inverse=True)  # a picture without any usable block has no gain
     fine, coarse = _energies(blocks, _RADII[0])
-    fit = _Mixture(fine, means, owner, store.pictures).fit()
+    fit = _Mixture(fine, means, owner, len(seen)).fit()
     # The ratio of coarse to fine energy does not depend on the intensity, so all blocks are fitted as if of mean 0.
-    ratio = _Mixture(coarse - fine, torch.zeros_like(means), owner, store.pictures, _RATIO_STD, is_known=True).fit()
+    ratio = _Mixture(coarse - fine, torch.zeros_like(means), owner, len(seen), _RATIO_STD, is_known=True).fit()
     correlation = _correlation(blocks, fit.expected, fit.flat * ratio.flat)
     for radius in _RADII:
         shares, gaussian_std = fine_share(correlation, radius)
         if shares.min() >= _MIN_SHARE:
             break
-    fit = _Mixture(_energies(blocks, radius)[0], means, owner, store.pictures, gaussian_std).fit()
+    fit = _Mixture(_energies(blocks, radius)[0], means, owner, len(seen), gaussian_std).fit()
     model = NoiseModel(means.shape[1])
     # The mean of a log-normal energy is its median times exp(std^2 / 2).
     model.levels.copy_((fit.knots + fit.sampling_std**2 / 2 - shares.log()[:, None]).div(2).exp())
@@ -175,7 +176,7 @@ class _Mixture:
         observed: (N, C) log energies, NaN where a channel is black or white.
         means: (N, C) intensities.
         owner: (N,) index of the picture of each block.
-        pictures: number of pictures.
+        pictures: number of pictures, each with a block or more.
         usual_std: centre of the prior of the sampling standard deviation.
         is_known: whether ``usual_std`` is not only the centre but the value itself.
     """
@@ -198,7 +199,7 @@ class _Mixture:
         start = observed.nanquantile(_START_QUANTILE, dim=0)
         above = (observed - start).nanmean(1)
         starts = [above[owner == picture].nanquantile(_START_QUANTILE) for picture in range(pictures)]
-        first = torch.stack(starts).nan_to_num(0)
+        first = torch.stack(starts)
         self.knots = start[:, None].repeat(1, KNOTS).requires_grad_()
         self.gains = (first - first.mean()).requires_grad_()
         log_excess = math.log(_USUAL_EXCESS)

@@ -208,7 +208,7 @@ class NoiseModel(nn.Module):
     def _cached(self, key: tuple[Any, ...], build: Callable[[], T]) -> T:
         """Return what ``build`` computes from the buffers; compute it again only after a buffer was written to."""
         versions = tuple((buffer._version, buffer.data_ptr()) for buffer in self.buffers())
-        if self._made_from != versions or len(self._made) > _MAX_CACHED:
+        if self._made_from != versions or len(self._made) >= _MAX_CACHED:
             self._made, self._made_from = {}, versions
         if key not in self._made:
             self._made[key] = build()

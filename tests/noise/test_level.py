@@ -1,5 +1,7 @@
 """The quick estimate of the level: one number for a picture, and one before and after denoising."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -74,3 +76,86 @@ def test_before_and_after_are_measured_where_the_result_is_flattest():
     assert found == pytest.approx((8, 2), rel=0.1)
     few = [sample_blocks(x[:48, :80]) for x in (before, after)]
     assert len(few[0]) == 15 and noise_before_and_after(*few) is None
+
+
+def plain_variance(block: np.ndarray) -> float:
+    """Mean square of a block (16, 16, 3) less the plane that fits each channel best, by least squares."""
+    down, across = np.indices((16, 16)).reshape(2, -1)
+    plane = np.stack([np.ones(256), down, across], axis=1)
+    values = block.reshape(256, 3).astype(float)
+    return float(np.square(values - plane @ np.linalg.lstsq(plane, values, rcond=None)[0]).mean())
+
+
+def plain_level(blocks: np.ndarray) -> float:
+    """What ``noise_level`` says it does: in each of eight intervals with 16 blocks or more, the variance below which a
+    tenth of them lies, times e^0.2; their mean over the blocks."""
+    total = count = 0.0
+    variances = np.array([plain_variance(block) for block in blocks])
+    interval = np.array([block.mean() // 32 for block in blocks])
+    for number in range(8):
+        own = variances[interval == number]
+        if len(own) >= 16:
+            total += len(own) * math.exp(np.quantile(np.log(own), 0.1) + 0.2)
+            count += len(own)
+    return (total / count) ** 0.5
+
+
+def many_levels() -> np.ndarray:
+    """(160, 128, 3): 80 blocks, whose intensities lie in several intervals, one of them with fewer than 16."""
+    rows = [
+        noisy(4.0 + number, (32, 128), value=value, seed=number) for number, value in enumerate((40, 58, 118, 150, 200))
+    ]
+    picture = np.concatenate(rows)
+    picture[:16, :80] = noisy(2.0, (16, 80), value=235, seed=9)
+    return picture
+
+
+def test_the_level_is_what_it_says_it_is() -> None:
+    picture = many_levels()
+    blocks = sample_blocks(picture)
+    intervals = np.bincount([int(block.mean() // 32) for block in blocks], minlength=8)
+    assert 0 < intervals[7] < 16 and (intervals >= 16).sum() >= 3
+    assert noise_level(picture) == pytest.approx(plain_level(blocks), rel=1e-4)
+    some = sample_blocks(picture, 60, seed=4)
+    assert noise_level(picture, 60, seed=4) == pytest.approx(plain_level(some), rel=1e-4)
+    assert noise_level(picture, 60) == pytest.approx(plain_level(sample_blocks(picture, 60)), rel=1e-4)
+
+
+def test_blocks_half_black_or_half_white_in_one_channel_do_not_count() -> None:
+    """From exactly a half on: 32 blocks of stronger noise beside 16, a picture whose level they would raise."""
+    good = noisy(5.0, (64, 64))
+    expected = plain_level(sample_blocks(good))
+    even = np.indices((128, 64)).sum(0) % 2 == 0
+    for end, channels in ((255, 1), (0, slice(None))):
+        spoiled = noisy(20.0, (128, 64), seed=1)
+        spoiled[even, channels] = end
+        assert noise_level(np.concatenate([good, spoiled])) == pytest.approx(expected, rel=1e-4)
+        spoiled[0::16, 0::16] = 120  # a pixel less in every block
+        both = np.concatenate([good, spoiled])
+        assert noise_level(both) == pytest.approx(plain_level(sample_blocks(both)), rel=1e-4) and noise_level(both) > 10
+
+
+def test_a_channel_may_be_black_and_all_values_near_black_or_white() -> None:
+    """Most values of a block are above 0 where one channel of three is 0; 1 is above 0 and 254 below 255."""
+    for end, channels in ((0, 1), (1, slice(None)), (254, slice(None))):
+        kept = noisy(5.0, (128, 64), seed=1)
+        kept[:, :, channels] = end
+        if end:
+            kept[np.indices((128, 64)).sum(0) % 4 == 0] = 100
+        assert noise_level(kept) == pytest.approx(plain_level(sample_blocks(kept)), rel=1e-4), end
+
+
+def test_before_and_after_are_means_over_the_same_flattest_tenth() -> None:
+    """Of 320 blocks, the 32 with the least left in them; of 80, no fewer than 16."""
+    for copies in (4, 1):
+        before = np.concatenate([many_levels()] * copies)
+        after = np.concatenate([noisy(1.0 + number, many_levels().shape[:2], seed=number) for number in range(copies)])
+        blocks = [sample_blocks(picture) for picture in (before, after)]
+        variances = [np.array([plain_variance(block) for block in part]) for part in blocks]
+        flattest = np.argsort(variances[1])[: max(16, 8 * copies)]
+        expected = [part[flattest].mean() ** 0.5 for part in variances]
+        assert noise_before_and_after(*blocks) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_large_picture_is_sampled() -> None:
+    assert len(sample_blocks(np.zeros((1040, 1040, 1), np.uint8))) == 4096 < 65 * 65

@@ -59,6 +59,33 @@ _DEVIATIONS = (
     62.5,
 )
 """Standard deviations of the same pictures, over pixels and channels."""
+_GREEN = (
+    (90, 90, 90, 90, 90, 90, 90, 90, 90, 240, 90, 90),
+    (90, 134, 142, 90, 137, 142, 90, 138, 142, 142, 136, 142),
+    (136, 122, 120, 125, 119, 123, 122, 112, 110, 140, 90, 90),
+    (90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90),
+    (90, 90, 90, 90, 90, 90, 128, 90, 90, 127, 127, 90),
+    (90, 142, 162, 155, 162, 128, 148, 159, 161, 162, 156, 153),
+    (90, 163, 141, 90, 167, 172, 156, 124, 119, 159, 173, 173),
+    (58, 58, 90, 58, 58, 90, 58, 90, 90, 58, 90, 90),
+    (12, 90, 90, 64, 90, 90, 13, 90, 90, 64, 90, 90),
+    (90, 90, 90, 184, 196, 200, 205, 179, 208, 192, 197, 184),
+    (52, 90, 90, 53, 90, 90, 90, 90, 90, 90, 90, 90),
+    (95, 82, 81, 86, 93, 90, 96, 90, 90, 88, 90, 90),
+    (90, 88, 67, 90, 101, 90, 90, 101, 100, 90, 90, 102),
+    (182, 181, 182, 90, 179, 140, 90, 179, 182, 90, 90, 139),
+    (206, 90, 90, 225, 90, 90, 222, 90, 90, 218, 207, 90),
+    (90, 172, 174, 90, 142, 142, 90, 176, 178, 165, 177, 152),
+    (90, 90, 199, 90, 90, 150, 90, 90, 209, 90, 90, 210),
+    (90, 90, 109, 90, 90, 116, 90, 90, 112, 90, 90, 90),
+    (97, 55, 77, 51, 56, 51, 61, 51, 61, 59, 90, 90),
+    (56, 34, 58, 58, 32, 58, 58, 36, 52, 57, 90, 90),
+    (90, 128, 128, 90, 128, 127, 90, 128, 128, 120, 120, 120),
+    (90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90, 90),
+    (71, 177, 45, 34, 161, 99, 95, 41, 189, 181, 41, 105),
+    (203, 169, 180, 228, 232, 220, 232, 204, 192, 223, 232, 231),
+)
+"""Green of rows 5, 15, 25, 35 and columns 10, 30, 50 of the same pictures."""
 
 
 def test_patterns_are_drawn_as_before() -> None:
@@ -67,3 +94,13 @@ def test_patterns_are_drawn_as_before() -> None:
     means, deviations = made.mean(dim=(2, 3)), made.std(dim=(1, 2, 3))
     assert [tuple(row) for row in means.tolist()] == [pytest.approx(row, abs=0.3) for row in _MEANS]
     assert deviations.tolist() == pytest.approx(_DEVIATIONS, abs=0.3)
+    green = made[:, 1, 5::10, 10::20].flatten(1)
+    torch.testing.assert_close(green, torch.tensor(_GREEN).float(), atol=1, rtol=0)
+
+
+def test_what_no_pattern_covers_is_as_it_was() -> None:
+    pictures = torch.rand(20, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 255
+    torch.manual_seed(1)
+    made = regular_pattern(pictures)
+    kept = (made == pictures).all(dim=1)
+    assert 0.2 < float(kept.float().mean()) < 0.8 and made.shape == pictures.shape

@@ -90,3 +90,55 @@ def test_options_reach_the_camera() -> None:
     given = check_arguments(RenoiseModel, {"camera": {"processed": 0, "shot_noise": [3e-4, 4e-2]}}, exclude=("net",))
     assert given["camera"].processed == 0 and given["camera"].shot_noise == (3e-4, 4e-2)
     assert given["camera"].compressed == CameraPrior().compressed
+
+
+def test_without_options_the_cameras_are_those_that_the_shipped_weights_learned_from() -> None:
+    """``real``, ``real-large`` and ``fast``: whoever trains them again has the same population."""
+    assert CameraPrior().model_dump() == {
+        "kind": "auto", "exposure": (0.25, 1.5), "light": (0.8, 1.25), "balance": (1.2, 2.6),
+        "matrix_mean": (-0.476, -0.150, -0.167, -0.407, 0.013, -0.474),
+        "matrix_std": (0.322, 0.2, 0.088, 0.108, 0.032, 0.131),
+        "shot_noise": (7e-5, 3e-2), "read_slope": 1.23, "read_offset": -3.42, "read_spread": 1.05, "clipped": 0.33,
+        "banding": 0.15, "banding_level": (0.05, 0.4), "hot_pixels": 0.05, "hot_density": (1e-5, 1e-3),
+        "demosaicing": (0.08, 0.36, 0.46, 0.1), "toned": 0.7, "tone_exponent": (0.85, 1.2),
+        "tone_contrast": (0.0, 0.6), "processed": 0.5, "luma_smoothing": (0.0, 1.2), "colour_smoothing": (0.0, 2.4),
+        "anisotropy": 0.4, "luma_alone": 0.1, "blotches": 0.1, "blotch_level": (0.1, 0.5), "enlarged": 0.08,
+        "enlargement": (1.2, 4.0), "compressed": 0.5, "quality": (75.0, 100.0), "softened": 0.6, "softness": (0.4, 1.6),
+        "recoloured": 0.3, "noiseless": 0.08, "grey": 0.1, "patterned": 0.15, "target": "mean",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most", "below", "above"),
+    [
+        ("shot_noise", 1e-30, 1.0, 0.0, 1.01), ("hot_density", 1e-30, 1.0, 0.0, 1.01),
+        ("tone_contrast", -1.0, 1.0, -1.01, 1.01), ("quality", 1.0, 100.0, 0.99, 100.1),
+        ("enlargement", 1.0, 4.0, 0.99, 4.01), ("exposure", 1e-30, 1e6, 0.0, float("inf")),
+        ("luma_smoothing", 0.0, 1e6, -0.01, float("nan")),
+    ],
+)  # fmt: skip
+def test_ranges_lie_within_what_a_camera_can_do(
+    name: str, least: float, most: float, below: float, above: float
+) -> None:
+    assert getattr(CameraPrior.model_validate({name: (least, most)}), name) == (least, most)
+    for wrong in ((below, most), (least, above)):
+        with pytest.raises(ValidationError, match=name):
+            CameraPrior.model_validate({name: wrong})
+
+
+def test_a_range_may_be_one_number_and_all_others_go_up() -> None:
+    """Each of them is checked; means and shares are no ranges."""
+    for name, value in CameraPrior().model_dump().items():
+        if name in ("matrix_mean", "matrix_std", "demosaicing") or not isinstance(value, tuple):
+            continue
+        CameraPrior.model_validate({name: (value[1], value[1])})
+        low, high = sorted(value)
+        with pytest.raises(ValidationError, match=rf"{name} \[.*\]: its end is below its beginning; exchange the two"):
+            CameraPrior.model_validate({name: (high, low)})
+    CameraPrior(matrix_mean=(5.0, 4.0, 3.0, 2.0, 1.0, 0.0), demosaicing=(1.0, 0.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("changes", [{"unknown": 1.0}, {"processed": "1"}, {"exposure": (1.0, 1.0, 1.0)}])
+def test_what_is_no_field_and_no_number_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        CameraPrior.model_validate(changes)

@@ -10,7 +10,7 @@ import torch
 
 from atbsn.noise import NoiseModel
 from atbsn.noise.clipping import moments_after_clipping
-from atbsn.noise.sampling import REACH, swell
+from atbsn.noise.sampling import REACH, fade, spectrum, swell, transfer, white_to_field
 from atbsn.utils.errors import UserError
 
 CPU = torch.device("cpu")
@@ -146,3 +146,85 @@ def test_travels_as_json_state_and_copy():
 def test_a_wrong_dictionary_is_refused(change):
     with pytest.raises(UserError, match="noise model"):
         NoiseModel.from_dict(known_model().to_dict() | change)
+
+
+def plain_spectrum(correlation: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(height, width, C, C): the sum over the 81 lags of correlation times cos(2 pi (u dy / height + v dx / width))."""
+    lags = torch.arange(-4.0, 5).double()
+    down = torch.arange(height).double()[:, None] * lags / height
+    along = torch.arange(width).double()[:, None] * lags / width
+    waves = torch.cos(2 * math.pi * (down[:, None, :, None] + along[None, :, None, :]))
+    return torch.einsum("ijyx,uvyx->uvij", correlation.double(), waves)
+
+
+@pytest.mark.parametrize(("height", "width"), [(9, 9), (12, 17), (20, 10)])
+def test_the_spectrum_is_a_sum_of_cosines(height: int, width: int) -> None:
+    correlation = known_model().correlation.double()
+    found = spectrum(correlation, height, width)
+    assert found.shape == (height, width // 2 + 1, 3, 3)
+    expected = plain_spectrum(correlation, height, width)[:, : width // 2 + 1]
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 17), (21, 18)])
+def test_impulses_of_the_field_add_up_to_the_correlation(height: int, width: int) -> None:
+    """The covariance of the field is A A^T, where A is what ``white_to_field`` does to one normal number each."""
+    correlation = known_model().correlation[:2, :2]
+    roots = transfer(correlation, height, width)
+    assert roots.shape == (2, 2, height, 2 * (width // 2 + 1)) and roots.dtype == torch.float32
+    assert not roots[0, 1].any() and torch.equal(roots[..., ::2], roots[..., 1::2])
+    numbers = 2 * height * roots.shape[3]
+    fields = white_to_field(torch.eye(numbers).view(numbers, 2, height, -1), roots, width).flatten(1).double()
+    covariance = (fields.T @ fields).view(2, height, width, 2, height, width)
+    negative = plain_spectrum(correlation, height, width)
+    assert torch.linalg.eigvalsh(negative).min() > -0.02  # so that little is cut off
+    for down, along in ((0, 0), (0, 1), (2, 0), (3, 2), (4, 4), (6, 7)):
+        expected = correlation[:, :, 4 + down, 4 + along] if max(down, along) <= 4 else torch.zeros(2, 2)
+        for row, column in ((0, 0), (5, 9), (15, 15)):  # everywhere the same, across the border, too
+            found = covariance[:, row, column, :, (row + down) % height, (column + along) % width]
+            torch.testing.assert_close(found.float(), expected, atol=0.01, rtol=0)
+
+
+def test_variances_are_1_where_the_spectrum_would_be_negative() -> None:
+    """A correlation of 0.9 in a row with nothing beyond: no field has it."""
+    correlation = torch.zeros(1, 1, 9, 9)
+    correlation[0, 0, 4, 3:6] = torch.tensor([0.9, 1, 0.9])
+    roots = transfer(correlation, 16, 16)
+    fields = white_to_field(torch.eye(16 * 18).view(-1, 1, 16, 18), roots, 16).flatten(1)
+    torch.testing.assert_close(fields.square().sum(0), torch.ones(256), atol=1e-4, rtol=0)
+    nothing = transfer(torch.zeros(1, 1, 9, 9), 16, 16)
+    assert nothing.isfinite().all() and nothing.abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("length", "starts"), [(1, [0]), (64, [0]), (512, [0]), (513, [0, 448]), (960, [0, 448]), (961, [0, 448, 896])]
+)
+def test_pieces_of_512_begin_every_448_pixels(length: int, starts: list[int]) -> None:
+    """They overlap by 64, where the squares of the weights of both add up to 1."""
+    found, weights = fade(length)
+    assert found == starts and weights.shape == (len(starts), 512)
+    power = torch.zeros(starts[-1] + 512)
+    for start, weight in zip(starts, weights, strict=True):
+        power[start : start + 512] += weight.square()
+    torch.testing.assert_close(power, torch.ones_like(power))
+    if len(starts) > 1:
+        assert weights[1, :64].diff().min() > 0 > weights[0, -64:].diff().max()
+        assert float(weights[1, 0]) == pytest.approx(math.sin(math.pi / 256))
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 40), (33, 17)])
+def test_a_swell_is_interpolated_between_independent_numbers(height: int, width: int) -> None:
+    """By a cosine to 0 from one number to the next, 16 pixels on, and a sine; the same numbers as ``torch.randn``."""
+    found = swell(2, height, width, CPU, torch.Generator().manual_seed(5))
+    assert found.shape == (2, 1, height, width)
+    cells = ((height - 1) // 16 + 2, (width - 1) // 16 + 2)
+    coarse = torch.randn(2, *cells, generator=torch.Generator().manual_seed(5))
+    for row, column in ((0, 0), (0, width - 1), (height - 1, 5), (height // 2, 16)):
+        top, left = row // 16, column // 16
+        down, along = (place % 16 / 16 * math.pi / 2 for place in (row, column))
+        square = coarse[:, top : top + 2, left : left + 2]
+        expected = (
+            square[:, 0, 0] * math.cos(down) * math.cos(along) + square[:, 0, 1] * math.cos(down) * math.sin(along)
+            + square[:, 1, 0] * math.sin(down) * math.cos(along) + square[:, 1, 1] * math.sin(down) * math.sin(along)
+        )  # fmt: skip
+        torch.testing.assert_close(found[:, 0, row, column], expected)

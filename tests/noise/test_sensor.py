@@ -1,5 +1,7 @@
 """Sensors for any number of channels: their noise, and a PhotoNet that learns to take it off."""
 
+import math
+
 import numpy as np
 import pytest
 import tifffile
@@ -8,6 +10,7 @@ import torch
 from atbsn.archs import build_arch
 from atbsn.models import build_model
 from atbsn.noise.camera import RandomCamera
+from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.prior import CameraPrior
 from atbsn.noise.sensor import RandomSensor, camera_for
 from atbsn.utils.errors import UserError
@@ -100,3 +103,70 @@ def test_from_clean_stacks_of_other_depths_to_weights(command, write_options, tm
     written = sorted((tmp_path / "runs" / "results" / "sensor").rglob("z*.tif"))
     assert len(written) == (8 if channels == 1 else 4)
     assert {path.parent.name for path in written} == {"a.tif", "a.tiff"}
+
+
+def test_light_is_softened_then_exposed_then_held_between_black_and_white() -> None:
+    """Some pictures are blurred; all are made brighter here, by up to twice."""
+    pictures = torch.zeros(300, 2, 16, 16)
+    pictures[..., 8], pictures[..., 12] = 51.0, 255.0
+    torch.manual_seed(0)
+    prior = CameraPrior.model_validate(
+        PLAIN | {"softened": 0.4, "softness": (1, 1), "exposure": (1, 2), "noiseless": 1}
+    )
+    _, clean = RandomSensor(prior)(pictures)
+    soft = clean[:, 0, 8, 7] > 0
+    assert float(soft.float().mean()) == pytest.approx(0.4, abs=0.08)
+    torch.testing.assert_close(
+        clean[soft][:, :, 8, 6] / clean[soft][:, :, 8, 7],
+        torch.full((int(soft.sum()), 2), math.exp(-1.5)),
+        rtol=0.02,
+        atol=0,
+    )
+    exposure = clean[~soft][:, 0, 8, 8] / 51
+    assert 1 <= exposure.min() < 1.03 and 1.95 < exposure.max() <= 2 and clean.max() == 255
+    black = torch.full((2, 1, 16, 16), -20.0)
+    assert not RandomSensor(prior)(black)[1].any()
+
+
+def test_readout_noise_follows_light_with_a_spread() -> None:
+    """In the dark there is nothing else: ln b is ln a times the slope, plus the offset, plus a normal number."""
+    torch.manual_seed(0)
+    prior = CameraPrior.model_validate(
+        PLAIN | {"shot_noise": (1e-3, 1e-2), "read_spread": 0.5, "read_slope": 2.0, "read_offset": 1.0}
+    )
+    noisy, _ = RandomSensor(prior)(torch.zeros(800, 1, 16, 16))
+    logs = (noisy / 255).square().mean((1, 2, 3)).log()
+    expected = 2 * (math.log(1e-3) + math.log(1e-2)) / 2 + 1
+    assert float(logs.mean()) == pytest.approx(expected, abs=0.15)
+    assert float(logs.std()) == pytest.approx((0.5**2 + (2 * math.log(10)) ** 2 / 12) ** 0.5, rel=0.08)
+
+
+def test_shares_of_the_pictures_are_smoothed_and_have_no_noise() -> None:
+    torch.manual_seed(0)
+    prior = CameraPrior.model_validate(PLAIN | {"noiseless": 0.3, "processed": 0.5, "luma_smoothing": (1, 1)})
+    noisy, clean = RandomSensor(prior)(torch.full((300, 1, 32, 32), 90.0))
+    noise = noisy - clean
+    seen = noise.flatten(1).any(1)
+    assert float(seen.float().mean()) == pytest.approx(0.7, abs=0.08)
+    lags = (noise[..., 1:] * noise[..., :-1]).mean((1, 2, 3))[seen] / noise.square().mean((1, 2, 3))[seen]
+    assert float((lags > 0.4).float().mean()) == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_sensor_is_computed_in_float32_and_not_differentiated() -> None:
+    pictures = torch.full((2, 1, 16, 16), 90.0, requires_grad=True)
+    made = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            made.append(RandomSensor(CameraPrior(processed=1.0))(pictures))
+    for plain, mixed in zip(*made, strict=True):
+        assert torch.equal(plain, mixed) and plain.dtype == torch.float32 and not plain.requires_grad
+
+
+def test_a_table_is_for_photographs() -> None:
+    cameras = CameraTable.drawn(CameraPrior(), torch.empty(2, 1, 1, 1))
+    assert camera_for(CameraPrior(), 3, cameras)._table is not None  # type: ignore[union-attr]
+    assert isinstance(camera_for(CameraPrior(kind="camera"), 3), RandomCamera)
+    for prior, channels in ((CameraPrior(), 4), (CameraPrior(kind="sensor"), 3)):
+        with pytest.raises(UserError, match=r"^model\.cameras: a table of cameras for photographs; leave it out"):
+            camera_for(prior, channels, cameras)

@@ -96,3 +96,58 @@ def test_texture_is_no_noise():
 def test_a_channel_is_clipped_at_black_and_at_white_and_nowhere_else():
     blocks = torch.tensor([[0, 1, 254], [254, 254, 255], [1, 254, 128]])[..., None].expand(3, 3, 256).float()
     assert clipped_channels(blocks).tolist() == [[True, False, False], [True] * 3, [False] * 3]
+
+
+def test_a_channel_is_clipped_from_nine_tenths_of_its_pixels_on() -> None:
+    """Of 256 pixels, 231."""
+    for end in (0.0, 255.0):
+        blocks = torch.full((2, 1, 256), 100.0)
+        blocks[0, 0, :230] = blocks[1, 0, :231] = end
+        assert clipped_channels(blocks).tolist() == [[False], [True]]
+
+
+def exceptions(quiet: float, loud: float, num_loud: int = 100, where: tuple[float, float] = (60.0, 70.0)) -> int:
+    """How many of 100 blocks of variance ``quiet`` count as blocks without noise beside those of variance ``loud``.
+
+    ``where``: intensities of the loud ones and of the quiet ones.
+    """
+    variance = torch.cat([torch.full((100,), quiet), torch.full((num_loud,), loud)])
+    intensity = torch.cat([torch.full((100,), where[1]), torch.full((num_loud,), where[0])])
+    found = without_noise(variance, intensity)
+    assert not found[100:].any()
+    return int(found.sum())
+
+
+def test_where_an_exception_begins() -> None:
+    """Rounding has a variance of 1/12; five times that is no noise. Noise is three times as strong, in 24 blocks."""
+    assert exceptions(0.39, 30.0) == 100 and exceptions(0.43, 30.0) == 0
+    assert exceptions(0.2, 3.7) == 100 and exceptions(0.2, 3.5) == 0
+    assert exceptions(0.2, 30.0, num_loud=24) == 100 and exceptions(0.2, 30.0, num_loud=23) == 0
+
+
+def test_what_is_brighter_is_told_in_steps_of_16() -> None:
+    """Quiet blocks are an exception in the same sixteenth of the range as noise and above it, not below."""
+    assert exceptions(0.2, 30.0, where=(110.0, 97.0)) == 100
+    assert exceptions(0.2, 30.0, where=(97.0, 95.0)) == 0
+    assert exceptions(0.2, 30.0, where=(95.0, 97.0)) == 100
+    assert exceptions(0.2, 30.0, where=(-5.0, 2.0)) == 100  # means of floats may lie a little outside
+    assert exceptions(0.2, 30.0, where=(255.0, 257.0)) == 100
+    assert exceptions(0.2, 30.0, where=(1.0, 250.0)) == 100
+    assert exceptions(0.2, 30.0, where=(20.0, 10.0)) == exceptions(0.2, 30.0, where=(241.0, 239.5)) == 0
+
+
+@pytest.mark.parametrize(("rise", "count"), [(0.28, 100), (0.32, 0)])
+def test_noise_is_about_as_strong_in_all_blocks(rise: float, count: int) -> None:
+    """Its log variance rises by 0.3 at most from the 5 % to the 30 % quantile, whatever the others are."""
+    log_variance = torch.linspace(4.0, 4.0 + 4 * rise, 101)
+    variance = torch.cat([torch.full((100,), 0.2), log_variance.exp()])
+    assert int(without_noise(variance, torch.full((201,), 90.0)).sum()) == count
+
+
+@pytest.mark.parametrize(("between", "count"), [(5, 100), (6, 0)])
+def test_hardly_any_block_lies_between(between: int, count: int) -> None:
+    """At most 5 % of the number of quiet ones; what lies between at other intensities does not matter."""
+    variance = torch.cat([torch.full((100,), 0.2), torch.full((300,), 30.0), torch.full((between,), 3.0)])
+    elsewhere = torch.full((50,), 3.0)
+    intensity = torch.cat([torch.full((400 + between,), 90.0), torch.full((50,), 40.0)])
+    assert int(without_noise(torch.cat([variance, elsewhere]), intensity).sum()) == count
