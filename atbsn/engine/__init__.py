@@ -1,6 +1,7 @@
-"""Floor 4, in six rooms.
+"""Floor 4, in seven rooms.
 
-``inference`` denoises, ``evaluation`` measures what it gives, ``training`` uses both, and ``adaptation`` trains for
-one's own pictures. A room imports from those before it and from the modules beside them, never from a later one.
-``sweeps`` runs many trainings, and ``reports`` makes tables and figures of what they left.
+``inference`` denoises, ``evaluation`` measures the results, ``training`` uses both, and ``adaptation`` trains for
+one's own pictures. ``export`` writes networks for other programs, ``sweeps`` runs many trainings, and ``reports`` makes
+tables and figures of their results. A room imports from rooms named before it and from the modules beside the rooms,
+never from a later one.
 """

@@ -19,7 +19,13 @@ from atbsn.options import Options
 
 
 def build_network(options: Options) -> tuple[Network, dict[str, Any]]:
-    """The network with its weights, and what their file says; without ``network`` the one the weights belong to."""
+    """Build the network and load its weights.
+
+    Without the option ``network``, it is the one that the weight file names.
+
+    Returns:
+        The network, and the metadata of the weight file; empty without weights.
+    """
     weights = options.path.pretrain_network
     if options.network is None:
         assert weights is not None, "options without network have weights"
@@ -29,7 +35,10 @@ def build_network(options: Options) -> tuple[Network, dict[str, Any]]:
 
 
 def build_method(options: Options, net: Network) -> Model:
-    """The training method around ``net``; weights that the options name stay, whatever the method puts there first."""
+    """Build the training method around ``net``.
+
+    Some methods initialise the network. Weights that the options name are loaded after that, so they stay.
+    """
     assert options.model is not None, "a method is built where the options name one"
     model = build_model(options.model, net)
     if options.path.pretrain_network is not None:
@@ -64,7 +73,7 @@ def build_metrics(options: Options) -> dict[str, Metric]:
 
 
 def build_measuring(options: Options) -> Measuring:
-    """What validation measures."""
+    """The metrics, the number of panels and the limit of ``val``."""
     return Measuring(build_metrics(options), options.val.save_img, options.val.limit)
 
 

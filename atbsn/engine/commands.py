@@ -1,4 +1,4 @@
-"""How a command ends: its exit status, and what it says."""
+"""How a command ends: its exit status and its last message."""
 
 import errno
 import re
@@ -18,20 +18,25 @@ _REMEDIES: dict[int | None, str] = {
     errno.EAGAIN: "allow more processes (ulimit -u), or set num_worker_per_gpu lower",
     errno.ENOMEM: "set num_worker_per_gpu lower",
 }
+"""What a user can do about an error of the system, by its number."""
 _SMALLER = "set batch_size_per_gpu, patch_size, the tile or network.width lower"
+"""What a user can do when memory does not suffice."""
 _COMPILERS = ("torch._dynamo", "torch._inductor")
+"""Packages whose exceptions come from ``torch.compile``."""
 _SILENT_PEER = re.compile(r"[Tt]imed out (?:waiting|after) (\d+) ?ms|Timeout\(ms\)=(\d+)")
+"""What gloo and NCCL say when another process does not answer; the number is milliseconds."""
 _PEER_LEFT = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+"""What gloo and NCCL say when another process has ended."""
 
 
 def run_command(main: Callable[[], int | None], plain: bool = False) -> None:
-    """Run ``main`` and leave with what it returns, or with the status that ``EXIT_STATUS`` tells.
+    """Run ``main`` and exit with the status that it returns; after an error, with one of ``EXIT_STATUS``.
 
-    What the system or another process refuses is said like a wrong input; anything else is a defect of ours and keeps
-    its traceback.
+    An error of the system or of another process gets a message without traceback, as wrong input does. Anything else
+    is a defect of ours and keeps its traceback.
 
     Args:
-        plain: the log has no times: for commands that end while one looks on.
+        plain: whether log lines have no time: for commands whose end the user waits for.
     """
     set_up_log(plain=plain)
     try:
@@ -51,7 +56,7 @@ def run_command(main: Callable[[], int | None], plain: bool = False) -> None:
 
 
 def _explain(error: Exception) -> tuple[int, str]:
-    """Exit status and a message for the user, which is empty for a defect of ours."""
+    """The exit status and the message for the user. The message of a defect of ours is empty."""
     text = str(error).strip()
     if isinstance(error, UserError):
         return 2, text

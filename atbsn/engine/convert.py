@@ -1,4 +1,4 @@
-"""Weight files into others: C-BSN's TensorFlow variables to ours, and between .pth and .safetensors."""
+"""Convert weight files: C-BSN's TensorFlow variables to ours, and .pth to .safetensors and back."""
 
 import re
 import subprocess
@@ -19,26 +19,26 @@ from atbsn.archs.weights import load, read_weights, save_weights
 from atbsn.utils.errors import UserError
 
 FORMATS = (".pth", ".safetensors")
-
+"""Suffixes of the files that are written."""
 _OPTIMISER_VARIABLE = re.compile(r"(^|/)(Adam(_\d+)?|beta[12]_power(_\d+)?|global_step)$")
-"""What TensorFlow's Adam keeps in a checkpoint beside the network."""
+"""Names of the variables that TensorFlow's Adam stores in a checkpoint beside the network's."""
 
-READER = """
+_READER = """
 import sys, numpy, tensorflow
 reader = tensorflow.train.load_checkpoint(sys.argv[1])
 numpy.savez(sys.argv[2], **{name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
 """
-"""Run as ``python -c READER prefix variables.npz``."""
+"""A program that writes the variables of a checkpoint to a file: ``python -c _READER prefix variables.npz``."""
 
 
 def convert(
     source: str | Path, target: str | Path, network: str | Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Write the weights in ``source`` to ``target``; returns them and their metadata.
+    """Write the weights in ``source`` to ``target``; returns the weights and their metadata.
 
-    The network is found from the file, unless it is named. Wrappers ('module.', 'params', 'nbsn.' and others like
-    these) are taken off; where a file has averaged weights ('params_ema'), these are kept. Metadata stay; the network's
-    type and arguments are added.
+    The network is found from the file, unless it is named. Prefixes and wrappers of names ('module.', 'params', 'nbsn.'
+    and the like) are removed. If the file has averaged weights ('params_ema'), these are written. Metadata are kept;
+    the network's type and arguments are added.
 
     Args:
         source: a TensorFlow checkpoint's prefix, its variables as .npz ('/' may be written '__'), or a weight file.
@@ -79,12 +79,12 @@ def tensorflow_name(key: str) -> str:
 
 
 def state_dict_from_tensorflow(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
-    """The state dict of a ``CBSN`` from the authors' variables by name; kernels are HWIO there and OIHW here.
+    """The state dict of a ``CBSN`` from the authors' variables, by name. Kernels are HWIO there and OIHW here.
 
-    What the optimiser left beside them is passed over.
+    Variables of the optimiser are ignored.
 
     Raises:
-        UserError: variables are missing, unknown or of another shape; it says which.
+        UserError: variables are missing, unknown or of another shape. The message names them.
     """
     variables = {name: value for name, value in variables.items() if not _OPTIMISER_VARIABLE.search(name)}
     width = np.size(variables.get("DBSN/conv0/bias", ())) or 128
@@ -106,14 +106,14 @@ def state_dict_from_tensorflow(variables: Mapping[str, np.ndarray]) -> dict[str,
 
 
 def _index_file(prefix: Path) -> Path:
-    """The file that a TensorFlow checkpoint named ``prefix`` must have; it may be given itself."""
+    """The index file of the TensorFlow checkpoint ``prefix``; ``prefix`` may be that file itself."""
     return prefix if prefix.suffix == ".index" else prefix.with_name(f"{prefix.name}.index")
 
 
 def _read_checkpoint(prefix: Path) -> Mapping[str, np.ndarray]:
     """All variables of a TensorFlow checkpoint by name.
 
-    Read in a process of its own: TensorFlow and torch's triton bring an LLVM each, and two of them abort.
+    A separate process reads it: TensorFlow and torch's triton each load an LLVM, and two in one process abort.
     """
     if find_spec("tensorflow") is None:
         raise UserError(
@@ -122,7 +122,7 @@ def _read_checkpoint(prefix: Path) -> Mapping[str, np.ndarray]:
         )
     with TemporaryDirectory() as folder:
         target = Path(folder, "variables.npz")
-        command = [sys.executable, "-c", READER, str(_index_file(prefix).with_suffix("")), str(target)]
+        command = [sys.executable, "-c", _READER, str(_index_file(prefix).with_suffix("")), str(target)]
         process = subprocess.run(command, capture_output=True, text=True)
         if process.returncode:
             reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
@@ -131,7 +131,7 @@ def _read_checkpoint(prefix: Path) -> Mapping[str, np.ndarray]:
 
 
 def _read_npz(path: Path) -> Mapping[str, np.ndarray]:
-    """All arrays of an .npz file by name, in which '__' may stand for '/'."""
+    """All arrays of an .npz file by name. '__' in a name may stand for '/'."""
     try:
         with np.load(path) as arrays:
             return {name.replace("__", "/"): arrays[name] for name in arrays.files}

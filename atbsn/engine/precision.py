@@ -1,4 +1,4 @@
-"""The type of numbers that a forward pass computes with."""
+"""The type of numbers that a forward pass computes in."""
 
 import contextlib
 from typing import Literal
@@ -10,13 +10,14 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import Precision
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""torch's types by their names in option files."""
 
 
 def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
-    """The context of a forward pass in ``precision``; float32 where nothing is to be cast.
+    """The context in which a forward pass computes in ``precision``. For fp32 it does nothing.
 
     Raises:
-        UserError: fp16 on the CPU, whose losses would not be scaled.
+        UserError: fp16 on the CPU, where losses would not be scaled.
     """
     if precision == "fp32":
         return contextlib.nullcontext()
@@ -26,5 +27,5 @@ def autocast(precision: Precision, device: torch.device) -> contextlib.AbstractC
 
 
 def resolve_precision(precision: Precision | Literal["auto"], device: torch.device) -> Precision:
-    """``auto``: bf16 where the device computes in it, fp32 elsewhere."""
+    """Replace ``auto`` by bf16 if the device has instructions for it, otherwise by fp32."""
     return DeviceFacts.of(device).precision if precision == "auto" else precision

@@ -11,7 +11,7 @@ import atbsn
 
 
 def commit() -> str:
-    """The git commit of this package, marked where files differ from it; says so if it is no git checkout."""
+    """The git commit of this package, and whether files differ from it; or that this is not a git checkout."""
     here = Path(atbsn.__file__).parent
     try:
         done = [
@@ -25,10 +25,10 @@ def commit() -> str:
 
 
 def versions() -> str:
-    """The versions that numbers may depend on."""
+    """The versions of atbsn, torch and Python: results may depend on them."""
     return f"atbsn {atbsn.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def file_sha256(path: str | Path) -> str:
-    """The checksum of a file, as ``sha256sum`` gives it."""
+    """The SHA-256 checksum of a file, in hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()

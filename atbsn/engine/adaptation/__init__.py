@@ -1,4 +1,4 @@
-"""Adaptation: train shipped weights further on one's own noisy pictures, within minutes and without clean ones."""
+"""Adaptation: train shipped weights further on the user's own noisy pictures, in minutes and without clean pictures."""
 
 from atbsn.engine.adaptation.adapt import Adapted, adapt
 

@@ -1,4 +1,4 @@
-"""Learning the noise of one's own pictures within a given time, and keeping the better weights."""
+"""Train weights on a user's own pictures within a given time, and keep the better of the old and the new weights."""
 
 import copy
 import tempfile
@@ -41,13 +41,13 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import quiet
 
 OnStage = Callable[[float, str], None]
-"""A function that is called with the share of the learning that is done, 0 to 1, and with what is being done."""
+"""Called with the share of the training that is done, 0 to 1, and with the present stage in words."""
 
 MIN_LEVEL = 0.8
 """Grey values: mean level of the noise below which pictures count as clean and nothing is learned. Rounding to whole
 grey values alone has 0.29, and the free photographs that are trained on as clean ones have up to 0.6."""
 _CHANNELS = 3
-"""Of the pictures that cameras take."""
+"""Channels of the pictures that ``RandomCamera`` takes: RGB."""
 _MAX_LEVEL_CROPS = 32
 """Most crops over which the level of the noise is averaged. Chosen by hand: it takes well below a second."""
 _STRONG = 5.0
@@ -68,8 +68,8 @@ class Adapted:
         net: in evaluation mode.
         metadata: for its weight file.
         noise: of the pictures, as it was estimated.
-        level: of that noise, root mean square over the pictures, grey values.
-        cameras: that took the pictures, and whether their noise is of one kind.
+        level: level of that noise, root mean square over the pictures, grey values.
+        cameras: the cameras that took the pictures, and whether their noise is of one kind.
         judgements: of the weights before and after; None: the pictures are clean, so nothing was learned.
         iterations: number of iterations of the training; 0 where nothing was learned.
     """
@@ -107,24 +107,24 @@ def adapt(
 ) -> Adapted:
     """Train ``start`` on ``pictures`` with ``RenoiseModel``, and keep the better weights.
 
-    ``start`` cleans crops of the pictures. They are reduced, which makes them sharper and cleaner than it left them,
-    and cameras whose noise is like what it took off take them again; ``start`` learns to take that off. Whether the
-    training helped is judged without a clean picture (``judge``). Every stage has its share of the time
-    (``AdaptationPlan``): with little time, fewer pictures are read and cleaned, fewer cameras are tried, and fewer
-    crops are estimated from and judged.
+    ``start`` cleans crops of the pictures. The crops are reduced in size, which makes them sharper and removes noise
+    that is left. Simulated cameras, whose noise is like the noise that ``start`` removed, take pictures of them, and
+    ``start`` learns to remove that noise. Whether the training helped is judged without a clean picture (``judge``).
+    Every stage has its share of the time (``AdaptationPlan``): with little time, fewer pictures are read and cleaned,
+    fewer cameras are tried, and fewer crops are used for the noise estimate and the judgement.
 
     Args:
         pictures: noisy ones of one camera, files or folders, from one up.
         minutes: how long everything may take.
-        on_progress: called with the share of the learning that is done and with what is being done.
+        on_progress: called with the share of the training that is done and with the present stage in words.
         start: an ordinary network. It is not changed, and everything is computed on its device.
         should_stop: called after every iteration and crop. If it returns true, the best weights so far are returned.
         metadata: the metadata of the weight file of ``start``, which are returned where ``start`` is the better one.
         seed: seed of everything that is drawn.
 
     Raises:
-        UserError: no picture can be used; ``start`` has a blind spot or is for other than three channels, which this
-            training cannot adapt; or it takes nothing off the pictures.
+        UserError: no picture can be used; ``start`` has a blind spot or is not for three channels, which this training
+            cannot adapt; or it removes nothing from the pictures.
     """
     RenoiseModel.check_network(type(start), {})
     if start.channels != _CHANNELS:

@@ -27,26 +27,28 @@ from atbsn.utils.errors import UserError
 CROP_SIDE = 256
 """Pixels: side of the crops that the noise is estimated from and that the judgement looks at."""
 _MAX_FACTOR = 2.0
+"""Largest factor by which cleaned pictures are reduced (``_FACTORS_OF_STRONG``)."""
 _FACTORS_OF_STRONG, _FACTORS_OF_WEAK = (1.0, 1.5, _MAX_FACTOR), (_MAX_FACTOR,)
-"""By which pictures with strong and with weak noise are reduced once they are cleaned. At full size they are as soft as
-the weights leave them. On SIDD's image 22, 60 iterations gained 0.27 dB at full size alone, 0.45 at the two reduced
-sizes and 0.56 at all three; on PolyU's Canon 5D Mark II 0.13 at all three, 0.15 at 1.5 and 2, and 0.19 at 2."""
+"""Factors by which cleaned pictures with strong and with weak noise are reduced. At full size they are as soft as the
+weights leave them. Measured: on SIDD's image 22, 60 iterations gained 0.27 dB at full size alone, 0.45 at the two
+reduced sizes and 0.56 at all three; on PolyU's Canon 5D Mark II 0.13 at all three, 0.15 at 1.5 and 2, and 0.19 at
+2."""
 _MAX_PATCH, _MIN_PATCH = 128, round(SIDE / _MAX_FACTOR)
-"""Pixels: largest and smallest side of the training patches. Small pictures get smaller patches. Cameras are not found
-by the noise of pictures that are smaller than the smallest patch before they are reduced."""
+"""Pixels: largest and smallest side of the training patches. Small pictures get smaller patches. The smallest patch is
+the smallest size from which cameras are found (``likeness.SIDE``), reduced by the largest factor."""
 _BATCH = 4
 """Patches an iteration. Chosen by hand: on a CPU, many small steps gain more in minutes than few large ones."""
 _RATE_OF_STRONG, _RATE_OF_WEAK = 2e-4, 5e-5
-"""Learning rates of Adam for strong and for weak noise: small, since the weights are to change a little and not to be
-learned anew. On SIDD's image 22, 100 iterations gained 0.34 dB with 2e-4 and 0.27 with 5e-5; on PolyU's Nikon D800 and
-Canon 5D Mark II, 220 to 250 iterations gained 0.17 and 0.17 with 2e-4, and 0.26 and 0.23 with 5e-5."""
+"""Learning rates of Adam for strong and for weak noise: small, since the weights should change only a little. Measured:
+on SIDD's image 22, 100 iterations gained 0.34 dB with 2e-4 and 0.27 with 5e-5; on PolyU's Nikon D800 and Canon 5D Mark
+II, 220 to 250 iterations gained 0.17 and 0.17 with 2e-4, and 0.26 and 0.23 with 5e-5."""
 _OWN_SCENES = {
     "exposure": [0.8, 1.2], "light": [1.0, 1.0], "softened": 0.0, "recoloured": 0.0, "noiseless": 0.02, "grey": 0.0,
     "patterned": 0.0, "enlarged": 0.0,
 }  # fmt: skip
-"""What differs from ``CameraPrior``: the scenes are the pictures' own, so light, colours and sharpness stay theirs, and
-only the exposure changes a little. With the prior's, 100 iterations on SIDD's image 22 gained 0.34 dB, and 60 with
-these 0.59."""
+"""Arguments of ``CameraPrior`` that differ from its defaults. The scenes are the user's own pictures, so light, colours
+and sharpness stay, and only the exposure changes a little. Measured on SIDD's image 22: 100 iterations with the
+defaults gained 0.34 dB, and 60 with these values 0.59."""
 _READING_SHARE, _ESTIMATING_SHARE, _CLEANING_SHARE, _SEARCHING_SHARE, _JUDGING_SHARE = 0.15, 0.15, 0.08, 0.17, 0.15
 """Largest shares of the whole time for reading pictures, for estimating the noise, for cleaning pictures, for finding
 cameras and for judging. The rest is for learning. Chosen by hand."""
@@ -54,11 +56,11 @@ _MIN_NOISE_CROPS, _MAX_NOISE_CROPS = 4, 32
 """Fewest and most crops that the noise is estimated from. 32 crops hold 8,192 blocks of 16 x 16 pixels, and 4 hold
 1,024; with fewer, some intensities would have no block."""
 _MIN_CLEANED, _MAX_CLEANED = 2, 32
-"""Fewest and most crops of ``CLEANED_SIDE`` that are cleaned to learn from. 32 hold 500 patches; chosen by hand."""
+"""Fewest and most crops of ``CLEANED_SIDE`` that are cleaned to learn from. Chosen by hand: 32 hold 500 patches."""
 CLEANED_SIDE = 512
-"""Pixels: side of these crops, also of those that are read."""
+"""Pixels: side of the crops that are read and cleaned. Chosen by hand."""
 _MAX_SEARCHED = 12
-"""Most crops that cameras are found for. Chosen by hand: eight cameras are kept of each."""
+"""Most crops for which cameras are searched. Chosen by hand: eight cameras are kept for each crop."""
 _MAX_TRIED = 128
 """Most cameras that are tried for one crop. Chosen by hand: a fifth of what a thorough search tries, since several
 crops are of one camera."""
@@ -73,12 +75,12 @@ _FITS = 3
 """Number of noise models that are fitted: to the crops, to what the weights take off them, and to what they take off
 when known noise was added (``estimate_with``)."""
 _CAMERAS_TIMED = 4
-"""Cameras that are tried to know how long one takes. Chosen by hand: they take a tenth of a second."""
+"""Cameras that are tried to measure the time for one. Chosen by hand: they take a tenth of a second."""
 _CROPS_LIKE_ONE_FIT = 12
 """Number of further crops with which a fit takes as long again as a fit to one crop. Measured: a fit takes 0.9 s of a
 core for one crop and 3.1 s for 32."""
 _SIZES_READ = 64
-"""Most pictures whose size is read to choose the side of the patches. Chosen by hand: it takes little time."""
+"""Most pictures whose size is read to choose the side of the patches. Chosen by hand: this takes little time."""
 _NO_TIME_SOON = 2**30
 """Iterations: an interval that no training reaches."""
 
@@ -92,7 +94,7 @@ class AdaptationPlan:
         noise_crops: number of crops that the noise is estimated from.
         cleaned_crops: number of crops that are cleaned to learn from.
         cleaning_seconds: time for it. Crops that do not fit into it are left out.
-        searched_crops: number of crops that cameras are found for.
+        searched_crops: number of crops for which cameras are searched.
         tried: number of cameras that are tried for each of them.
         searching_seconds: time for it. Crops that do not fit into it are left out.
         judged_crops: number of crops that the weights are judged by.
@@ -182,8 +184,15 @@ def options_of(
 ) -> Options:
     """The options of the training of ``start``: ``RenoiseModel`` on the cleaned pictures of the folder ``scenes``.
 
-    It begins with the weight file ``weights``, draws from the table ``cameras``, and its files lie in the folder
-    ``scratch``. Sizes and learning rate are those for strong noise if ``is_strong``, otherwise those for weak noise.
+    Args:
+        start: the network.
+        weights: the weight file to begin with.
+        scenes: folder of the cleaned pictures.
+        cameras: the table of cameras to draw from.
+        scratch: folder for all files of the training.
+        is_strong: whether sizes and learning rate are those for strong noise, instead of those for weak noise.
+        patch: side of the patches, pixels.
+        seed: ``manual_seed``.
     """
     device = next(start.parameters()).device
     factors, rate = (_FACTORS_OF_STRONG, _RATE_OF_STRONG) if is_strong else (_FACTORS_OF_WEAK, _RATE_OF_WEAK)
@@ -211,8 +220,7 @@ def options_of(
 
 
 def length_options(total: int) -> dict[str, Any]:
-    """The options of ``train`` that depend on the number of iterations: weights are averaged over a twentieth of
-    them."""
+    """The options of ``train`` that depend on the number of iterations. Weights are averaged over a twentieth of it."""
     return {"total_iter": total, "ema_decay": max(0.0, min(0.998, 1 - 20 / total))}
 
 

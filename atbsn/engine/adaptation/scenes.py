@@ -1,4 +1,4 @@
-"""What an adaptation learns from: the pictures as the weights clean them, and cameras whose noise is like theirs."""
+"""The training data of an adaptation: the user's pictures, cleaned by the weights, and cameras with similar noise."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,13 +16,14 @@ from atbsn.utils.budget import TimeBudget
 from atbsn.utils.errors import UserError
 
 SCENE_WHITE = 65535.0
-"""White of the files with cleaned pictures. Without it, dark ones would be suspected of having fewer than 16 bits."""
+"""Value of white in the files with cleaned pictures: all 16 bits. Without it, the reader would suspect dark files of
+having fewer bits."""
 
 
 def write_scenes(
     images: ImageSet, indices: Sequence[int], denoiser: Denoiser, folder: Path, budget: TimeBudget
 ) -> list[int]:
-    """Write what ``denoiser`` makes of the pictures ``indices`` to ``folder``, as PNG files of 16 bits.
+    """Denoise the pictures ``indices``, and write them to ``folder`` as PNG files of 16 bits.
 
     Args:
         budget: when it is spent, no more pictures are cleaned, but at least one is.
@@ -45,15 +46,18 @@ def write_scenes(
 def cameras_of_noise(
     images: ImageSet, indices: Sequence[int], scenes: Path, tried: int, budget: TimeBudget, seed: int
 ) -> CameraTable:
-    """Cameras of ``CameraPrior`` that are nearest to the noise that was taken off the pictures ``indices``.
+    """The cameras of ``CameraPrior`` whose noise is nearest to the noise that was removed from the pictures.
 
     Args:
-        scenes: the folder of ``write_scenes``.
-        tried: cameras that are tried for a picture.
-        budget: when it is spent, no further picture is looked at, but at least one is.
+        images: the noisy pictures.
+        indices: which of them are used.
+        scenes: the folder of ``write_scenes``, with their clean versions.
+        tried: number of cameras that are tried for each picture.
+        budget: when it is spent, no further picture is used, but at least one is.
+        seed: seed of the cameras that are drawn.
 
     Raises:
-        UserError: nothing was taken off the pictures, or they are saturated.
+        UserError: nothing was removed from the pictures, or they are saturated.
     """
 
     def pairs() -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,1 +1,1 @@
-"""Measuring denoisers: metrics a picture, means, groups, panels, comparisons."""
+"""Measure denoisers: metrics of each picture, means, groups, panels, comparisons, and judgement without references."""

@@ -1,4 +1,4 @@
-"""What can be wrong with sets, found before anything is measured or written."""
+"""Check data sets before anything is measured or written."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,7 +12,7 @@ from atbsn.pictures import to_tensor
 from atbsn.utils.errors import UserError
 
 CheckChannels = Callable[[int], None]
-"""Raises a ``UserError`` if pictures of so many channels cannot be denoised."""
+"""Raises a ``UserError`` if pictures with the given number of channels cannot be denoised."""
 
 
 def check_sets(
@@ -21,16 +21,19 @@ def check_sets(
     limit: int | None = None,
     check_channels: CheckChannels | None = None,
 ) -> dict[str, ResidualMeter]:
-    """Check that every set can be measured: the sizes of all pictures and references, the pixels of the first.
+    """Check that every set can be measured: the sizes of all pictures and references, and the pixels of the first.
 
     Args:
-        limit: so many pictures are measured, spread over the set.
+        sets: data sets by name.
+        metrics: metrics by name.
+        limit: number of pictures that are measured, spread over the set; None: all.
+        check_channels: checks that pictures with this number of channels can be denoised.
 
     Returns:
-        A meter for each set, which remembers the noise that was estimated.
+        A meter for each set, which remembers the noise estimates that were made.
 
     Raises:
-        UserError: some cannot be; it has a line for each of them.
+        UserError: some sets cannot be measured; the message has a line for each of them.
     """
     meters, faults = {name: ResidualMeter() for name in sets}, []
     for name, images in sets.items():
@@ -72,7 +75,7 @@ def _check_set(
 
 
 def _check_measurable(images: ImageSet, chosen: list[int], meter: ResidualMeter) -> None:
-    """Whether any picture's noise can be estimated; the first one usually tells."""
+    """Check that the noise of at least one picture can be estimated. Usually the first one suffices."""
     fault = ""
     for index in chosen:
         try:

@@ -28,25 +28,26 @@ from atbsn.utils.tables import format_csv
 from atbsn.utils.types import Hole
 
 _MEASURED_SIDE = 512
-"""Pictures on which arithmetic and speed are measured are so many pixels square."""
-
+"""Pixels: side of the square pictures on which arithmetic and speed are measured. Chosen by hand."""
+_MEASURED_SIDE_ON_CPU = 128
+"""Pixels: the same for the arithmetic of networks that have to run on values, on the CPU. Chosen by hand."""
 
 MethodFacts = Mapping[str, Mapping[str, Any]]
-"""What is known of each method but its quality, by label."""
+"""Parameters, arithmetic, speed and checksum of each method, by label."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to denoise, which may give several results at once (the blind spots of a family).
+    """One way to denoise. It may give several results at once, such as the blind spots of a family.
 
     Attributes:
-        labels: of the results.
-        denoise: (1, 3, H, W), [0, 255], on the CPU, and its name, to the results by label.
-        num_params: of the network; None where there is none.
-        kmac: thousands of multiply-adds a pixel, for all results together; None where there is no network.
-        weights: the file of the network's weights.
-        sha256: of that file.
-        holes: the blind spots of the results, where a network has them.
+        labels: labels of the results, for tables.
+        denoise: maps (1, 3, H, W), [0, 255], on the CPU to the results.
+        num_params: number of parameters of the network; None if there is no network.
+        kmac: thousands of multiply-adds a pixel, for all results together; None if there is no network.
+        weights: the weight file.
+        sha256: checksum of that file.
+        holes: the blind spots of the results; empty if there are none.
     """
 
     labels: tuple[str, ...]
@@ -65,14 +66,17 @@ def weight_candidate(
     ks: Sequence[Hole],
     with_mean: bool,
 ) -> Candidate:
-    """How the network in a weight file denoises.
+    """The candidate of the network in a weight file.
 
-    A blind-spot network gives its results at ``ks`` from one feature pass and, ``with_mean``, their mean; without
-    ``ks`` its result at the k it is meant for. Any other network gives one result.
+    A blind-spot network gives a result for each of ``ks``, from one feature pass, and their mean if ``with_mean``.
+    Without ``ks`` it gives one result, with the k that its weights were trained for. Other networks give one result.
 
     Args:
-        name: what it is called in tables; see ``short_names``.
-        denoiser_of: makes a denoiser of a network.
+        path: the weight file, or the name of shipped weights.
+        name: its name in tables; see ``short_names``.
+        denoiser_of: builds the denoiser of a network.
+        ks: blind spots.
+        with_mean: add the mean over ``ks``.
     """
     net, _ = load_with_metadata(path)
     denoiser = denoiser_of(net)
@@ -96,7 +100,7 @@ def weight_candidate(
 
 
 def nlm_candidate(strength: float) -> Candidate:
-    """OpenCV's non-local means for colour (7 x 7 patches, 21 x 21 window) of strength h, grey levels."""
+    """OpenCV's non-local means for colour, with 7 x 7 patches, a 21 x 21 window and ``strength`` h in grey levels."""
     label = f"OpenCV NLM h={strength:g}"
     return Candidate((label,), _on_bytes(label, lambda x: cv2.fastNlMeansDenoisingColored(x, None, strength, strength)))
 
@@ -104,7 +108,8 @@ def nlm_candidate(strength: float) -> Candidate:
 def bm3d_candidate(sigma: float | Literal["auto"]) -> Candidate:
     """CBM3D (Dabov et al., 2007) for noise of standard deviation ``sigma``, grey levels.
 
-    With ``auto``, for that which ``noise_level`` finds in each picture; one that tells nothing stays as it is.
+    With ``auto``, ``noise_level`` estimates it for each picture. A picture whose noise cannot be estimated stays as it
+    is.
 
     Raises:
         UserError: the optional package bm3d is not installed.
@@ -124,16 +129,18 @@ def bm3d_candidate(sigma: float | Literal["auto"]) -> Candidate:
 
 @torch.no_grad()
 def kmac_per_pixel(net: Network, ks: Sequence[Hole] = (), settings: Mapping[str, Any] | None = None) -> float:
-    """Thousands of multiply-adds a pixel to denoise a large picture, at all blind spots ``ks`` of a network with them.
+    """Thousands of multiply-adds a pixel to denoise a large picture, for all blind spots ``ks`` together.
 
-    Counted from shapes, as the network is written: what a device saves by a rewrite of its own is not taken off. A
-    network that looks at values while it denoises is run on a picture of 128 x 128 instead.
+    They are counted from the shapes of the operators that the network calls. A network that reads values while it
+    denoises is run on a picture of 128 x 128 pixels instead.
 
     Args:
-        settings: of the denoiser; None: the network's defaults.
+        net: the network.
+        ks: blind spots of a blind-spot network; empty: that of ``settings``.
+        settings: settings of the denoiser; None: the network's defaults.
     """
     own, _ = split_settings(type(net), settings or {})
-    for device, side in (("meta", _MEASURED_SIDE), ("cpu", 128)):
+    for device, side in (("meta", _MEASURED_SIDE), ("cpu", _MEASURED_SIDE_ON_CPU)):
         measured = copy.deepcopy(net).to(device)
         noisy = torch.full((1, 3, side, side), 127.5, device=device)
         try:
@@ -144,14 +151,14 @@ def kmac_per_pixel(net: Network, ks: Sequence[Hole] = (), settings: Mapping[str,
                 else:
                     measured.denoise(noisy, **own)
             break
-        except RuntimeError:  # torch's: values were looked at, which the meta device does not have
+        except RuntimeError:  # the network read values, which tensors on the meta device do not have
             if device == "cpu":
                 raise
     return counter.get_total_flops() / 2e3 / side**2
 
 
 def together(candidates: Sequence[Candidate]) -> Denoise:
-    """All results of all candidates for a picture, by label, for ``evaluate``."""
+    """A function for ``evaluate`` that returns the results of all candidates, by label."""
 
     def denoise(noisy: Tensor) -> dict[str, Tensor]:
         results: dict[str, Tensor] = {}
@@ -163,13 +170,13 @@ def together(candidates: Sequence[Candidate]) -> Denoise:
 
 
 def megapixels_per_second(candidate: Candidate, repeats: int = 3) -> float:
-    """Median speed over 512 x 512 pictures, one at a time, transfers included; a family counts once."""
+    """Median speed on pictures of 512 x 512, one at a time, copies to the device included; a family counts once."""
     noisy = torch.rand(1, 3, _MEASURED_SIDE, _MEASURED_SIDE) * 255
     return _MEASURED_SIDE**2 / 1e6 / median_seconds(lambda: candidate.denoise(noisy), repeats)
 
 
 def measure_candidates(candidates: Sequence[Candidate]) -> MethodFacts:
-    """Parameters, thousand MACs a pixel, megapixels a second and the checksum of its weights, by label."""
+    """Parameters, thousands of MACs a pixel, megapixels a second and the checksum of the weights, by label."""
     return {
         label: {
             "parameters": candidate.num_params,
@@ -184,7 +191,7 @@ def measure_candidates(candidates: Sequence[Candidate]) -> MethodFacts:
 
 
 def comparison_table(rows: Sequence[Row], facts: MethodFacts, metrics: Mapping[str, Column]) -> list[dict[str, Any]]:
-    """One line a method: its means, and its facts."""
+    """One row for each method: its mean metrics and its ``facts``."""
     empty = dict.fromkeys(("parameters", "kMAC/pixel", "MP/s", "weights"))
     return [{"method": name, **values, **facts.get(name, empty)} for name, values in means(rows, metrics).items()]
 
@@ -197,9 +204,14 @@ def write_comparison(
     candidates: Sequence[Candidate] = (),
     more: Sequence[str] = (),
 ) -> str:
-    """Write ``comparison.csv`` and ``comparison.md``, which says where it comes from; returns the Markdown.
+    """Write ``comparison.csv`` and ``comparison.md``; returns the Markdown, which also names weights and versions.
 
     Args:
+        folder: folder of the two files.
+        table: the rows of ``comparison_table``.
+        metrics: the columns, by name.
+        title: first line.
+        candidates: their weight files are listed with checksums.
         more: lines of Markdown below the table.
     """
     write_text(folder / "comparison.csv", format_csv(table[0], table))
@@ -224,7 +236,7 @@ def _candidate(
 
 
 def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Denoise:
-    """A denoiser of (H, W, 3) uint8 arrays as one of tensors."""
+    """Turn a denoiser of (H, W, 3) uint8 arrays into one of (1, 3, H, W) tensors in [0, 255]."""
 
     def denoise(noisy: Tensor) -> dict[str, Tensor]:
         picture = np.ascontiguousarray(noisy[0].permute(1, 2, 0).clamp(0, 255).add(0.5).byte().numpy())
@@ -234,10 +246,10 @@ def _on_bytes(label: str, function: Callable[[np.ndarray], np.ndarray]) -> Denoi
 
 
 def short_names(paths: Sequence[str | Path]) -> list[str]:
-    """What weight files are called in a table: as short as tells them apart.
+    """Names of weight files for a table, as short as possible but different.
 
-    ``experiments/NAME/models/net_latest.pth`` is NAME, any other file is its stem; where two would be called the same,
-    it is as much of their paths as it takes. The same file twice keeps its name.
+    ``experiments/NAME/models/net_latest.pth`` is called NAME, and any other file by its stem. If two files would have
+    one name, parts of their paths are added. The same file given twice has the same name twice.
     """
     ladders = [_longer_and_longer(Path(path)) for path in paths]
     steps = [0] * len(ladders)
@@ -252,6 +264,7 @@ def short_names(paths: Sequence[str | Path]) -> list[str]:
 
 
 def _longer_and_longer(path: Path) -> list[str]:
+    """The names of a file to try, from the shortest to the whole path."""
     names, parts = [path.stem], list(path.parts[:-1])
     if path.parent.name == "models" and len(parts) > 1:
         parts.pop()

@@ -1,4 +1,4 @@
-"""Validation: every picture denoised once, measured, averaged over pictures, the same for any number of processes."""
+"""Denoise and measure every picture of a set, and average over pictures. The number of processes changes nothing."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,33 +20,35 @@ from atbsn.utils.prefetch import prefetch
 from atbsn.utils.tables import format_csv
 
 _GREY, _GAIN = 128.0, 4.0
-"""What is taken off is shown on this grey value, four times as strong: so weak noise of 2 grey values is seen."""
+"""What a denoiser removes is shown times ``_GAIN``, on the grey value ``_GREY``. Chosen by hand: noise of 2 grey
+values is seen."""
 
 
 class Column(Protocol):
-    """A number in a table: a metric, or a measure that needs no reference."""
+    """A column of a table: a metric, or a measure that needs no reference."""
 
     @property
     def protocol(self) -> str:
-        """Which number it is, for people."""
+        """How the number is computed, in words."""
 
     @property
     def higher_is_better(self) -> bool | None:
-        """Which way is better; None: another value is the right one."""
+        """Whether higher or lower is better; None: neither, some value between is right."""
 
     @property
     def digits(self) -> int:
-        """After the point, in tables for people."""
+        """Digits after the decimal point in tables."""
 
 
 Row = dict[str, Any]
-"""One picture denoised in one way: ``index``, ``image``, ``method``, a value for each metric, and the groups."""
+"""The figures of one picture denoised by one method: ``index``, ``image``, ``method``, a value for each metric, and the
+groups of the picture."""
 
 Denoise = Callable[[Tensor], Mapping[str, Tensor]]
-"""(1, 3, H, W) in [0, 255] to one or more denoised versions of it, by label."""
+"""Maps (1, 3, H, W) in [0, 255] to one or more denoised versions of it, by label."""
 
 OnPanel = Callable[[str, Mapping[str, np.ndarray]], None]
-"""Given the name of a picture and its versions, (H, W, 3) uint8 RGB, by caption."""
+"""Called with the name of a picture and its versions, (H, W, 3) uint8 RGB, by caption."""
 
 
 def evaluate(
@@ -63,18 +65,21 @@ def evaluate(
 ) -> list[Row]:
     """Measure ``denoise`` on every picture of ``images``, shared between the processes.
 
-    A set with references is measured by ``metrics``, or what suits its channels in their place, another by what the
-    denoiser takes off (``MEASURES``): ``columns_of`` tells which.
+    On a set with references, ``metrics`` are measured (or their versions for the set's number of channels). On a set
+    without, measures of what the denoiser removes are taken (``MEASURES``). ``columns_of`` tells which.
 
     Args:
-        metrics: by name.
-        description: for the progress bar.
+        images: the data set.
+        denoise: the denoiser or denoisers.
+        metrics: metrics by name.
+        description: text for the progress bar.
         with_noisy: measure the noisy pictures too, as method "noisy".
-        num_panels: how many pictures, the first ones, are given to ``on_panel``: noisy, denoised, and the reference or,
-            where there is none, what was taken off.
-        limit: measure so many pictures, spread over the set; None: all.
-        meter: remembers the noise of the pictures of this set from one call to the next.
-        on_rows: told the rows of each picture of this process as it is done.
+        num_panels: number of pictures, from the first, that are given to ``on_panel``: noisy, denoised, and the
+            reference or, without one, what was removed.
+        on_panel: shows or saves them.
+        limit: number of pictures to measure, spread over the set; None: all.
+        meter: remembers the noise estimates of this set's pictures from one call to the next.
+        on_rows: called with the rows of each picture when this process has measured it.
 
     Returns:
         The rows of all pictures, in the order of the set, on every process.
@@ -120,12 +125,12 @@ def evaluate(
 
 
 def columns_of(images: ImageSet, metrics: Mapping[str, Metric]) -> Mapping[str, Column]:
-    """What ``evaluate`` measures on ``images``, by name: metrics against references, else ``MEASURES``."""
+    """What ``evaluate`` measures on ``images``, by name: metrics if there are references, otherwise ``MEASURES``."""
     return suited(images, metrics) if images.has_clean else MEASURES
 
 
 def suited(images: ImageSet, metrics: Mapping[str, Metric]) -> Mapping[str, Metric]:
-    """``metrics``, or what takes their places on pictures of so many channels as ``images`` have; by name."""
+    """``metrics``, by name, or their versions for the number of channels of ``images``."""
     if not images.has_clean:
         return metrics
     channels = images.read(0).rgb.shape[2]
@@ -147,7 +152,9 @@ def _with_reference(
 def _without_reference(
     denoise: Denoise, noisy: Picture, key: str, meter: ResidualMeter, with_noisy: bool
 ) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
-    """The same of a picture without a reference: of its centre, with what each result took off, four times as strong.
+    """The measures of one picture without a reference, by label, and the pictures of its panel by caption.
+
+    Only the central part is measured. The panel shows what each result removed, times 4.
 
     Raises:
         NotMeasurableError: its noise cannot be estimated.
@@ -169,13 +176,13 @@ def _without_reference(
 
 
 def spread(length: int, limit: int | None) -> list[int]:
-    """``limit`` numbers below ``length`` at equal distances; all of them without a limit or below it."""
+    """``limit`` indices below ``length``, at equal distances; all indices if ``limit`` is None or larger."""
     count = length if limit is None else min(limit, length)
     return [position * length // count for position in range(count)]
 
 
 def count_pictures(images: ImageSet, limit: int | None) -> str:
-    """How many pictures are measured, for a title."""
+    """The number of pictures that are measured, in words for a title."""
     count = len(spread(len(images), limit))
     return f"{count} pictures" if count == len(images) else f"{count} of {len(images)} pictures"
 
@@ -192,7 +199,7 @@ def means(rows: Iterable[Row], metrics: Iterable[str]) -> dict[str, dict[str, fl
 
 
 def format_means(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str, Column]) -> str:
-    """The mean table for a console, with the protocol of every metric below it."""
+    """The table of means as text, with the protocol of every metric below it."""
     names = list(metrics)
     width = max([len(method) for method in table] + [8])
     lines = [f"{'':{width}} " + " ".join(f"{name:>12}" for name in names)]
@@ -203,7 +210,7 @@ def format_means(table: Mapping[str, Mapping[str, float]], metrics: Mapping[str,
 
 
 def write_rows(path: Path, rows: list[Row], metrics: Mapping[str, Column]) -> None:
-    """One line a picture and method as CSV; the header names the protocol of every metric."""
+    """Write one line for each picture and method as CSV. The header names the protocol of every metric."""
     if not rows or not dist.is_main():
         return
     lines = titled(rows, metrics)
@@ -211,16 +218,16 @@ def write_rows(path: Path, rows: list[Row], metrics: Mapping[str, Column]) -> No
 
 
 def titled(rows: Iterable[Row], metrics: Mapping[str, Column]) -> list[Row]:
-    """``rows`` under the titles that a file has: metrics with their protocols, and no index."""
+    """``rows`` with the column titles of a file: metrics have their protocols added, and the index is left out."""
     titles = {name: f"{name} [{metric.protocol}]" for name, metric in metrics.items()}
     return [{titles.get(key, key): value for key, value in row.items() if key != "index"} for row in rows]
 
 
 def panel_writer(folder: Path, side: int = 512, columns: int | None = None) -> OnPanel:
-    """Saves panels as ``folder/<image>.png``; see ``panel``."""
+    """A function that saves panels as ``folder/<image>.png``; see ``panel``."""
     return lambda key, pictures: write_picture(folder / f"{key}.png", Picture(panel(pictures, side, columns)))
 
 
 def _as_array(output: Tensor) -> np.ndarray:
-    """(3, H, W) to (H, W, 3) float32, neither clipped nor rounded: the metric's protocol says what happens."""
+    """(3, H, W) to (H, W, 3) float32, neither clipped nor rounded: each metric does that as its protocol says."""
     return output.permute(1, 2, 0).float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Fingerprints of what is at hand: pairs, noisy pictures alone, and the cameras that a training draws."""
+"""Fingerprints of noise: of pairs of pictures, of an estimated noise model, and of cameras that a training draws."""
 
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
@@ -19,16 +19,17 @@ from atbsn.registry.build import check_arguments
 from atbsn.utils.errors import UserError
 
 _SIDE, _BATCH, _BATCHES = 256, 8, 8
-"""Pixels of the pictures that a prior or a model puts noise on, how many at once, and how often."""
-_SIXTEEN = 16
-"""What height and width of a camera's pictures are multiples of."""
+"""Side in pixels of the pictures to which drawn noise is added, pictures in a batch, and number of batches. Chosen by
+hand."""
+_MULTIPLE = 16
+"""Pixels: ``RandomCamera`` takes pictures whose height and width are multiples of this number."""
 
 
 def of_pairs(noisy: Path, clean: Path) -> Fingerprint:
     """Measure the differences between the pictures of two folders, matched by name.
 
     Raises:
-        UserError: a picture without a partner, or none at all.
+        UserError: a picture has no partner, or there are no pictures.
     """
     pairs = PairedFolder(noisy, dataroot_clean=clean)
 
@@ -48,7 +49,7 @@ def of_model(model: NoiseModel, seed: int = 0) -> Fingerprint:
 
 
 def of_prior(prior: CameraPrior, pictures: Iterable[Path] = (), seed: int = 0) -> Fingerprint:
-    """Measure the noise that cameras drawn from ``prior`` add to ``pictures``; without any, to grey of all intensities.
+    """Measure the noise that cameras drawn from ``prior`` add to ``pictures``; without pictures, to a grey ramp.
 
     Raises:
         UserError: a picture cannot be read, or is smaller than 64 x 64 pixels.
@@ -60,7 +61,7 @@ def of_prior(prior: CameraPrior, pictures: Iterable[Path] = (), seed: int = 0) -
         for path in pictures:
             found = True
             rgb = to_tensor(read_picture(path).rgb)
-            height, width = (side // _SIXTEEN * _SIXTEEN for side in rgb.shape[1:])
+            height, width = (side // _MULTIPLE * _MULTIPLE for side in rgb.shape[1:])
             noisy, clean = camera(rgb[None, :, :height, :width].contiguous())
             yield noisy - clean, clean
         if not found:
@@ -74,10 +75,10 @@ def of_prior(prior: CameraPrior, pictures: Iterable[Path] = (), seed: int = 0) -
 
 
 def prior_of(source: str) -> CameraPrior:
-    """``default``, or the ``model.camera`` of an option file.
+    """The prior called ``default``, or that of ``model.camera`` in an option file.
 
     Raises:
-        UserError: the file cannot be read, or says something of a camera that there is not.
+        UserError: the file cannot be read, or ``model.camera`` has unknown or wrong values.
     """
     if source == "default":
         return CameraPrior()
@@ -87,7 +88,7 @@ def prior_of(source: str) -> CameraPrior:
 
 
 def table(columns: dict[str, Fingerprint]) -> str:
-    """Side by side: a column a fingerprint, a row a statistic."""
+    """A table of fingerprints as text: a column for each fingerprint, a row for each statistic."""
     edges = [*(f"{edge:g}" for edge in BANDS), ""]
     bands = [f"from {low} to {high}" if high else f"above {low}" for low, high in pairwise(edges)]
     rows = [
@@ -113,11 +114,12 @@ def table(columns: dict[str, Fingerprint]) -> str:
 
 
 def _taking_a_camera(camera: CameraPrior = CameraPrior()) -> None:  # noqa: B008 (frozen)
+    """A signature for ``check_arguments``: it turns a mapping into a ``CameraPrior`` and checks it."""
     del camera
 
 
 def _ramps() -> Tensor:
-    """(8, 3, 256, 256) grey from black to white, along rows."""
+    """(8, 3, 256, 256): grey from black to white along each row."""
     return torch.linspace(0, 255, _SIDE).expand(_BATCH, 3, _SIDE, _SIDE).contiguous()
 
 

@@ -1,4 +1,4 @@
-"""Means over groups of pictures, such as one phone's or one ISO's: where a method is good, and where not."""
+"""Means over groups of pictures, such as those of one phone or one ISO. They show where a method is good or bad."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,16 +10,18 @@ from atbsn.utils.files import write_text
 from atbsn.utils.tables import format_csv
 
 _OWN = {"index", "image", "method"}
+"""Entries of a row that are neither metrics nor groups."""
 
 
 def group_means(rows: list[Row], metrics: Iterable[str]) -> list[dict[str, Any]]:
     """The mean of each metric over the pictures of each group and method.
 
     Args:
-        rows: of ``evaluate``; whatever they have beside its own entries and ``metrics`` is a label of a group.
+        rows: rows of ``evaluate``. Entries other than its own and ``metrics`` are groups.
+        metrics: names of the metrics.
 
     Returns:
-        Entries ``group`` ("iso"), ``value`` ("800"), ``method``, ``pictures`` and the metrics, in order.
+        Dicts with ``group`` ("iso"), ``value`` ("800"), ``method``, ``pictures`` (the number) and the metrics, sorted.
     """
     metrics = list(metrics)
     members: dict[tuple[str, str], list[Row]] = {}
@@ -34,7 +36,7 @@ def group_means(rows: list[Row], metrics: Iterable[str]) -> list[dict[str, Any]]
 
 
 def format_groups(entries: list[dict[str, Any]], metrics: Mapping[str, Column]) -> str:
-    """The means for a console, a line a group and method."""
+    """The means as text, with one line for each group and method."""
     names = [f"{entry['group']} {entry['value']}" for entry in entries]
     width, column = max(map(len, names)), max(len(entry["method"]) for entry in entries)
     lines = [f"{'':{width}}  {'':{column}}  pictures " + " ".join(f"{name:>12}" for name in metrics)]
@@ -45,7 +47,7 @@ def format_groups(entries: list[dict[str, Any]], metrics: Mapping[str, Column]) 
 
 
 def write_groups(path: Path, entries: list[dict[str, Any]], metrics: Mapping[str, Column]) -> None:
-    """One line a group and method as CSV; the header names the protocol of every metric."""
+    """Write one line for each group and method as CSV. The header names the protocol of every metric."""
     if not entries or not dist.is_main():
         return
     titles = {name: f"{name} [{metric.protocol}]" for name, metric in metrics.items()}
@@ -58,5 +60,5 @@ def _count(rows: list[Row], method: str) -> int:
 
 
 def _order(label: str, value: str) -> tuple[str, bool, int, str]:
-    """Numbers by their size, before names."""
+    """The key to sort groups by: numbers by their size, and before names."""
     return label, not value.isdecimal(), int(value) if value.isdecimal() else 0, value

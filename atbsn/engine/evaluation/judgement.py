@@ -1,4 +1,4 @@
-"""Which of several networks suits given pictures better, without any clean picture."""
+"""Judge which of several networks suits given pictures better, without a clean picture."""
 
 import math
 from collections.abc import Iterable, Sequence

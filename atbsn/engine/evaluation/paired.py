@@ -1,4 +1,4 @@
-"""Whether one method is better than another on the same pictures: differences by picture, with their uncertainty."""
+"""Test whether one method is better than another on the same pictures: mean differences with their uncertainty."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,24 +10,23 @@ from scipy import stats
 from atbsn.engine.evaluation.evaluator import Column, Row
 
 CONFIDENCE = 0.95
-"""Level of the confidence intervals: the usual one."""
+"""Level of the confidence intervals: the usual choice."""
 _RESAMPLES = 9999
-"""Resamplings of the bootstrap: SciPy's default, at which the ends of the interval move by a hundredth of its
-length."""
+"""Number of bootstrap samples: SciPy's default. With it, the ends of the interval vary by a hundredth of its length."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A method against the best one of a metric, over the pictures on which both have a finite value.
+    """A method compared with the best method by one metric, over the pictures on which both have a finite value.
 
     Attributes:
-        metric: its name.
-        method: its label.
-        best: label of the method whose mean is best; the noisy pictures are never it.
-        num_pictures: that both were measured on.
-        mean: of method - best.
-        low, high: the bootstrap's interval of that mean (BCa; Efron and Tibshirani, 1993), of ``CONFIDENCE``.
-        p: of Wilcoxon's signed-rank test, two-sided: how often chance alone makes differences as one-sided as these.
+        metric: name of the metric.
+        method: label of the method.
+        best: label of the method with the best mean; never the noisy pictures.
+        num_pictures: number of pictures on which both were measured.
+        mean: mean of method - best.
+        low, high: bootstrap confidence interval of that mean (BCa; Efron and Tibshirani, 1993), level ``CONFIDENCE``.
+        p: p-value of Wilcoxon's two-sided signed-rank test: how often chance alone makes differences as one-sided.
     """
 
     metric: str
@@ -41,9 +40,9 @@ class Difference:
 
 
 def differences(rows: Sequence[Row], metrics: Mapping[str, Column]) -> list[Difference]:
-    """Every method against the best one, metric by metric; nothing of metrics of which neither way is better.
+    """Compare every method with the best one, for each metric of which higher or lower values are better.
 
-    Pictures count as independent. Crops of one photograph are not: their intervals are too short.
+    Pictures are taken as independent. Crops of one photograph are not; for them the intervals are too short.
     """
     found = []
     for name, metric in metrics.items():
@@ -79,7 +78,7 @@ def _difference(metric: str, method: str, best: str, each: list[float]) -> Diffe
 
 
 def as_rows(found: Sequence[Difference]) -> list[dict[str, Any]]:
-    """The row of a CSV file, with numbers in full."""
+    """The rows of a CSV file, with all digits."""
     return [
         {
             "metric": each.metric, "method": each.method, "best": each.best, "pictures": each.num_pictures,
@@ -90,7 +89,7 @@ def as_rows(found: Sequence[Difference]) -> list[dict[str, Any]]:
 
 
 def as_markdown(found: Sequence[Difference]) -> list[str]:
-    """Lines of a table for people, with what stands in it; none of nothing."""
+    """The lines of a Markdown table with its explanation; empty if nothing was ``found``."""
     if not found:
         return []
     lines = [

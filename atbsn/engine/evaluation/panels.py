@@ -1,4 +1,4 @@
-"""Pictures people would rather look at than read: noisy | denoised | reference, each under its caption."""
+"""Panels: versions of a picture side by side, such as noisy, denoised and reference, each with its caption."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,20 +6,21 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _GAP = 8
-"""Pixels between pictures, and around them."""
+"""Pixels between pictures, and around them. Chosen by hand."""
 _HEAD, _TEXT = 26, 16
-"""Pixels above a picture for its caption, and height of the letters, which are smaller where a caption is long."""
+"""Pixels: height of the caption above a picture, and of its letters, which are smaller for a long caption. Chosen by
+hand."""
 _BACKGROUND, _INK = (32, 32, 32), (232, 232, 232)
-"""RGB of the gaps and of the captions."""
+"""RGB of the gaps and of the captions. Chosen by hand."""
 
 
 def panel(pictures: Mapping[str, np.ndarray], side: int | None = 512, columns: int | None = None) -> np.ndarray:
-    """Pictures of one size side by side.
+    """Place pictures of one size side by side.
 
     Args:
-        pictures: captions to (H, W, 3) uint8 RGB; of another number of channels, their mean is shown.
-        side: cut to the central square of this many pixels at most; None shows all.
-        columns: pictures in a row; None: all.
+        pictures: (H, W, 3) uint8 RGB by caption. For another number of channels, the mean of the channels is shown.
+        side: pixels: longest side of the central part that is shown; None: all.
+        columns: number of pictures in a row; None: all.
 
     Returns:
         (H', W', 3) uint8 RGB.
@@ -35,7 +36,7 @@ def panel(pictures: Mapping[str, np.ndarray], side: int | None = 512, columns: i
 
 
 def stacked(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures (H, W, 3) of one width, uint8 RGB, below one another, to be shown under one caption."""
+    """Place pictures (H, W, 3) uint8 RGB of one width below one another, for one caption."""
     gap = _background(_GAP, pictures[0].shape[1])
     return np.concatenate([part for picture in pictures for part in (gap, picture)][1:])
 

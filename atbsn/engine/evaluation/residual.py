@@ -1,16 +1,17 @@
-"""What a denoiser takes off a picture, held against the noise that is in it: measures that need no clean picture.
+"""Measures that need no clean picture: what a denoiser removes is compared with the noise of the picture.
 
 With y the noisy picture, f(y) the denoised one and C the covariance of the noise, estimated from y alone, the residual
-is r = y - f(y). A perfect denoiser takes off the noise and nothing else: r then has the noise's level, its correlation
-between neighbouring pixels and between channels, and is as strong on texture as on flat places.
+is r = y - f(y). A perfect denoiser removes the noise and nothing else. Then r has the level of the noise and its
+correlations between neighbouring pixels and between channels, and is as strong on texture as on flat areas.
 
-How far f(y) is from the clean picture x is estimated too (Stein, Annals of Statistics 1981; for any denoiser by one
-more run, Ramani et al., IEEE TIP 2008)::
+The squared error of f(y) against the clean picture x is estimated, too (Stein, Annals of Statistics 1981; for any
+denoiser by one more run, Ramani et al., IEEE TIP 2008)::
 
     E |f(y) - x|^2  =  E [ |r|^2 - tr C + 2 tr(C J) ],      tr(C J) ~ n' . (f(y + s n') - f(y)) / s
 
-where J is the derivative of f and n' is drawn from the noise model. It assumes Gaussian noise. Its expectation is off
-by what the estimated tr C is off, alike for all denoisers of one picture: it ranks them better than it measures one.
+where J is the derivative of f and n' is drawn from the noise model. This assumes Gaussian noise. An error in the
+estimated tr C shifts the estimate by the same amount for all denoisers of one picture. So it ranks denoisers better
+than it measures one.
 """
 
 import math
@@ -36,7 +37,7 @@ _STEP = 0.25
 """s, in units of the noise's standard deviation. Chosen by hand: so small that the denoiser is nearly linear over it,
 and larger than the rounding of bfloat16 (up to half a grey value) at usual noise levels."""
 _BLOCK = 16
-"""Pixels: side of the blocks in which texture and residual are compared, that of the noise estimate's blocks."""
+"""Pixels: side of the blocks in which texture and residual are compared. The noise estimate has blocks of this size."""
 _MIN_LEVEL = 0.5
 """Grey values: smallest noise level that anything is divided by. Rounding to whole grey values alone has the standard
 deviation 1 / sqrt(12) = 0.29; this is chosen by hand above it."""
@@ -53,9 +54,9 @@ class Measure(NamedTuple):
     """A number that is measured without a reference.
 
     Attributes:
-        protocol: what it is, for people: in logs and in the headers of tables.
-        higher_is_better: which way is better; None: neither, another value is the right one.
-        digits: after the point, in tables for people.
+        protocol: how it is computed, in words, for logs and the headers of tables.
+        higher_is_better: whether higher or lower is better; None: neither, some value between is right.
+        digits: digits after the decimal point in tables.
     """
 
     protocol: str
@@ -70,22 +71,22 @@ MEASURES: dict[str, Measure] = {
     "residual_channels": Measure("its correlation between channels less the noise's; 0 is right"),
     "residual_structure": Measure("correlation of its strength with the picture's texture; 0 is right", False),
 }
-"""What is measured on a set without references, in the order of the tables."""
+"""The measures of a set without references, in the order of the tables."""
 
 
 @dataclass(frozen=True)
 class Residual:
-    """One picture denoised in one way.
+    """The measures of one picture denoised by one method.
 
     Attributes:
         error: estimated mean squared error of the denoised picture, grey values squared; may be negative by chance.
-        variance: of the noise, mean over pixels and channels, grey values squared.
-        level: root mean square of r / (level of the noise at that pixel).
+        variance: variance of the noise, mean over pixels and channels, grey values squared.
+        level: root mean square of r / (level of the noise at that pixel); 1 is right.
         lag1, noise_lag1: correlation of neighbouring pixels, mean of both directions and all channels, of r and of the
-            noise. NaN where nothing is taken off.
-        channels, noise_channels: correlation between channels, mean of all pairs of channels.
-        structure: correlation, over blocks of 16 x 16 pixels, of log r^2 with the log of how much texture there is to
-            see; 0 is right, more means that detail is taken off where it is.
+            noise. ``lag1`` is NaN if nothing is removed.
+        channels, noise_channels: correlation between channels of r and of the noise, mean of all pairs of channels.
+        structure: correlation, over blocks of 16 x 16 pixels, of log r^2 with the log of the visible texture. 0 is
+            right; a larger value means that detail is removed together with the noise.
     """
 
     error: float
@@ -111,7 +112,7 @@ class Residual:
 
 
 class ResidualMeter:
-    """Measures pictures without references; the noise of each is estimated once, and remembered by its name."""
+    """Estimates the noise of pictures without references, once for each, and remembers it by the picture's name."""
 
     def __init__(self) -> None:
         self._noise: dict[str, NoiseModel] = {}
@@ -140,19 +141,19 @@ def centre(picture: np.ndarray, side: int = MAX_SIDE) -> np.ndarray:
 def measure_residuals(
     denoise: Callable[[Tensor], Mapping[str, Tensor]], noisy: Tensor, noise: NoiseModel, seed: int = 0
 ) -> tuple[dict[str, Tensor], dict[str, Residual]]:
-    """Denoise a picture, and once more with a little more noise, and measure what is taken off.
+    """Denoise a picture, once as it is and once with a little more noise, and measure what is removed.
 
-    How much texture there is to see is told for all results alike, by their mean: a denoiser that smooths texture away
-    must not hide that by not showing it.
+    The visible texture is that of the mean of all results, for every one of them. So a denoiser that smooths texture
+    away cannot hide that by showing none.
 
     Args:
         denoise: (1, 3, H, W) in [0, 255] to one or more denoised versions of it, by label.
         noisy: (1, 3, H, W) in [0, 255].
         noise: the model of its noise, on the device of ``noisy``.
-        seed: of the noise that is drawn.
+        seed: seed of the noise that is drawn.
 
     Returns:
-        The denoised pictures, float32 on the device of ``noisy``, and what was measured, both by label.
+        The denoised pictures, float32 on the device of ``noisy``, and their measures, both by label.
     """
     around = local_mean(noisy)
     level = noise.level(around)
@@ -171,7 +172,12 @@ def measure_residuals(
 
 
 def _compared(relative: Tensor, texture: Tensor, noise: NoiseModel, error: float, variance: float) -> Residual:
-    """The measures of r by the level of the noise, ``relative`` (3, H, W), beside those of the noise."""
+    """The measures of a residual.
+
+    Args:
+        relative: (3, H, W), the residual divided by the level of the noise at each pixel.
+        texture: texture of each block, as ``_texture`` gives it.
+    """
     level = float(relative.square().mean().sqrt())
     relative = relative - relative.mean(dim=(1, 2), keepdim=True)
     lags = []
@@ -202,5 +208,5 @@ def _texture(seen: Tensor) -> Tensor:
 
 
 def _block_means(values: Tensor) -> Tensor:
-    """(3, H, W) to the means of its 16 x 16 blocks, flat; what is left over at the right and below is not seen."""
+    """The means of the 16 x 16 blocks of (3, H, W), in one row. Incomplete blocks at right and below are left out."""
     return F.avg_pool2d(values.mean(dim=0)[None, None], _BLOCK).flatten()

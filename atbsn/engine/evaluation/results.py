@@ -1,7 +1,7 @@
-"""Results as tables of one format: a number a line, with all that has to be known about it.
+"""Tables of results, in one format: one number a line, with everything that has to be known about it.
 
 Trainings (``metrics.csv``), ``atbsn valid`` (``means.csv``) and ``atbsn compare`` (``comparison_means.csv``) write
-them; ``atbsn report`` reads them.
+them, and ``atbsn report`` reads them.
 """
 
 import csv
@@ -17,24 +17,26 @@ from atbsn.utils.tables import format_csv
 from atbsn.utils.types import Hole
 
 MEANS = "means.csv"
+"""Name of the table of ``atbsn valid``."""
 COMPARED_MEANS = "comparison_means.csv"
+"""Name of the table of ``atbsn compare``."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One number; ``None`` is an empty cell.
+    """One number. ``None`` is written as an empty cell.
 
     Attributes:
         dataset: name of the set in the options.
-        method: ``denoised``, ``noisy``, ``k=3``, a label of ``atbsn compare``, or ``net`` and ``ema`` of a training.
-        metric: its name in the options.
+        method: ``denoised``, ``noisy``, ``k=3``, a label of ``atbsn compare``, or ``net`` or ``ema`` of a training.
+        metric: name of the metric in the options.
         value: mean over pictures.
-        protocol: which number it is.
-        higher_is_better: which way is better; None: neither.
-        digits: after the point, in tables for people.
-        iteration: of a training's own validation.
+        protocol: how the metric is computed, in words.
+        higher_is_better: whether higher or lower is better; None: neither.
+        digits: digits after the decimal point in tables.
+        iteration: iteration of a training's own validation.
         k: blind spot, or ``mean`` of a family.
-        pictures: how many it is a mean of.
+        pictures: number of pictures that it is a mean of.
         weights: the weight file.
         kmac: thousands of multiply-adds a pixel.
     """
@@ -54,17 +56,21 @@ class Result:
 
 
 COLUMNS = tuple(field.name for field in fields(Result))
+"""Columns of a table."""
 _BEFORE = {"iteration", "dataset", "weights", "metric", "value", "protocol"}
-"""Columns of a training's ``metrics.csv`` before 0.2; ``weights`` was what is the method now."""
+"""Columns of ``metrics.csv`` of trainings with early development versions. Their ``weights`` is ``method`` today."""
 
 
 def summarise(
     rows: Iterable[Row], columns: Mapping[str, Column], dataset: str, about: Mapping[str, Mapping[str, Any]]
 ) -> list[Result]:
-    """The means of ``rows`` by method and metric.
+    """The means of ``rows``, by method and metric.
 
     Args:
-        about: ``k``, ``weights`` and ``kmac`` of each method that has them, by label.
+        rows: rows of ``evaluate``.
+        columns: metrics by name.
+        dataset: name of the set.
+        about: ``k``, ``weights`` and ``kmac`` of methods that have them, by label.
     """
     rows = list(rows)
     return [
@@ -79,17 +85,17 @@ def summarise(
 
 
 def result(dataset: str, method: str, name: str, value: float, column: Column) -> Result:
-    """A number of the metric ``column``, called ``name``."""
+    """The result ``value`` of the metric ``column``, which is called ``name``."""
     return Result(dataset, method, name, value, column.protocol, column.higher_is_better, column.digits)
 
 
 def format_results(results: Sequence[Result]) -> str:
-    """The text of a table."""
+    """A table of results as CSV text."""
     return format_csv(COLUMNS, [{name: _text(value) for name, value in asdict(each).items()} for each in results])
 
 
 def write_results(path: Path, results: Sequence[Result]) -> None:
-    """Write a table, atomically."""
+    """Write a table of results, completely or not at all."""
     write_text(path, format_results(results))
 
 

@@ -1,4 +1,4 @@
-"""Candidates on a set of pictures: rows as they are done, and a table that a stop leaves behind."""
+"""Compare candidates on a set of pictures. Rows are written as they are measured, so an interruption loses none."""
 
 import csv
 import time
@@ -27,8 +27,9 @@ from atbsn.utils.files import cannot_write, write_text
 from atbsn.utils.tables import format_csv
 
 PICTURES = "comparison_pictures.csv"
+"""Name of the table with one line for each picture and method."""
 _SAVED = 60.0
-"""Seconds between the tables of what is done so far."""
+"""Seconds between two versions of the tables of means while pictures are measured. Chosen by hand."""
 
 
 def compare_on(
@@ -42,18 +43,22 @@ def compare_on(
     limit: int | None = None,
     meter: ResidualMeter | None = None,
 ) -> str:
-    """Measure all candidates on every picture of ``images``, beside the noisy one; the table as Markdown.
+    """Measure all candidates, and the noisy pictures, on every picture of ``images``; returns the table as Markdown.
 
-    ``folder`` gets ``comparison_pictures.csv`` a picture and method, written as they are done; ``comparison.csv`` and
-    ``.md`` with the means, and with what was done when it was stopped; ``comparison_means.csv``, the same for ``atbsn
-    report``; ``comparison_paired.csv``; and panels.
+    It writes to ``folder``: ``comparison_pictures.csv``, a line for each picture and method, as they are measured;
+    ``comparison.csv`` and ``comparison.md`` with the means, after an interruption of the pictures that were measured;
+    ``comparison_means.csv``, the same for ``atbsn report``; ``comparison_paired.csv``; and panels.
 
     Args:
-        name: of the set.
-        facts: what ``measure_candidates`` gave.
-        num_panels: how many pictures are shown.
-        limit: measure so many pictures, spread over the set; None: all.
-        meter: remembers the noise of pictures without references (``check_sets``).
+        images: the data set.
+        name: its name.
+        candidates: what is compared.
+        facts: result of ``measure_candidates``.
+        metrics: metrics by name.
+        folder: folder of the results.
+        num_panels: number of pictures that are shown as panels.
+        limit: number of pictures to measure, spread over the set; None: all.
+        meter: remembers the noise estimates of pictures without references (``check_sets``).
     """
     title = f"{name}: {type(images).__name__}, mean of {count_pictures(images, limit)}"
     columns = columns_of(images, metrics)
@@ -89,7 +94,7 @@ def compare_on(
                 on_panel=panel_writer(folder / "comparison_panels", side=256, columns=4), limit=limit, on_rows=on_rows,
                 meter=meter,
             )  # fmt: skip
-        except BaseException:  # Ctrl-C, too: what is done took its time
+        except BaseException:  # Ctrl-C, too: measuring what is done took long
             if done and dist.is_main():
                 write_what_is_done()
             raise
@@ -98,7 +103,7 @@ def compare_on(
 
 
 def _about(candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
-    """What results say of each method, by label."""
+    """Blind spot, weights and arithmetic of each method, by label."""
     return {
         label: {"k": k, "weights": candidate.weights, "kmac": candidate.kmac}
         for candidate in candidates
@@ -107,7 +112,7 @@ def _about(candidates: Sequence[Candidate]) -> dict[str, dict[str, Any]]:
 
 
 class _PictureFile:
-    """A CSV file of rows that are on disk once they are appended; without a path, nothing."""
+    """A CSV file whose rows are on disk as soon as they are appended. Without a path it writes nothing."""
 
     def __init__(self, path: Path | None, columns: Mapping[str, Column]) -> None:
         self._path, self._columns = path, columns

@@ -1,4 +1,4 @@
-"""Validation of a denoiser on the sets of an option file, with references or without: ``atbsn valid``."""
+"""Validation of a denoiser on the sets of an option file, with or without references: ``atbsn valid``."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,12 +37,13 @@ from atbsn.utils.types import Hole
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured, the same for every set.
+    """What is measured, for every set alike.
 
     Attributes:
-        metrics: by name, for sets with references.
-        num_panels: how many pictures a set are shown as noisy | denoised | reference, or what was taken off.
-        limit: how many pictures a set are measured, spread over it; None: all.
+        metrics: metrics by name, for sets with references.
+        num_panels: number of pictures of each set that are shown as panels: noisy, denoised, and the reference or what
+            was removed.
+        limit: number of pictures of each set that are measured, spread over it; None: all.
     """
 
     metrics: Mapping[str, Metric]
@@ -51,10 +52,10 @@ class Measuring:
 
 
 def labelled(denoiser: Denoiser, ks: Sequence[Hole] | None = None) -> Denoise:
-    """What ``evaluate`` calls: the denoiser as it is, or with every blind spot of ``ks`` in one pass.
+    """A function for ``evaluate``: the denoiser as it is, or with each of the blind spots ``ks``, in one pass.
 
     Raises:
-        UserError: the network does not take these blind spots.
+        UserError: the network does not accept these blind spots.
     """
     if ks is None:
         return lambda noisy: {"denoised": denoiser(noisy)}
@@ -63,7 +64,7 @@ def labelled(denoiser: Denoiser, ks: Sequence[Hole] | None = None) -> Denoise:
 
 
 def labels_of(ks: Sequence[Hole] | None) -> list[str]:
-    """What ``labelled`` calls its results."""
+    """The labels of the results of ``labelled``."""
     return ["denoised"] if ks is None else ["mean" if k == "mean" else f"k={k}" for k in ks]
 
 
@@ -75,20 +76,23 @@ def validate_sets(
     folder: Path,
     weights: str | Path | None = None,
 ) -> dict[str, list[Row]]:
-    """Validate on every set, beside the noisy input: tables on the console and as CSV, and panels.
+    """Validate on every set, and measure the noisy pictures, too: tables in the log and as CSV, and panels.
 
     Args:
+        denoiser: what is measured.
+        sets: data sets by name.
+        measuring: what is measured on them.
         ks: blind spots to compare, or None for the denoiser's own settings.
-        weights: the file that the network's weights are from.
-        folder: results go to ``folder/<set>``: ``metrics.csv`` a picture, ``means.csv``, ``groups.csv`` a scene, phone,
-            ISO or what else the set tells, ``panels/<image>.png``, and ``about.yml``, which says where they come from.
-            Results of other weights or settings that lie there are moved to ``archived_<time>``.
+        folder: results go to ``folder/<set>``: ``metrics.csv`` for each picture; ``means.csv``; ``groups.csv`` for each
+            scene, phone, ISO or other group of the set; ``panels/<image>.png``; and ``about.yml`` with weights and
+            settings. Earlier results of other weights or settings are moved to ``archived_<time>``.
+        weights: the file of the network's weights.
 
     Returns:
         The rows of every set, on every process.
 
     Raises:
-        UserError: one of the sets cannot be measured; nothing is written or moved then.
+        UserError: one of the sets cannot be measured. Then nothing is written or moved.
     """
     denoise = labelled(denoiser, ks)
     meters = check_sets(sets, measuring.metrics, measuring.limit, partial(check_channels, denoiser.net))
@@ -124,7 +128,7 @@ def validate_sets(
 def describe(
     denoiser: Denoiser, metrics: Mapping[str, Column], limit: int | None, weights: str | Path | None
 ) -> dict[str, Any]:
-    """The origin of figures, in plain values: weights, settings, code and protocols."""
+    """Describe how figures were made, in plain values: weights, settings, protocols, code and versions."""
     return {
         **describe_denoiser(denoiser, weights),
         "limit": limit,
@@ -135,7 +139,7 @@ def describe(
 
 
 def _begin(folder: Path, about: dict[str, Any]) -> None:
-    """Write ``about.yml``; the results of anything else are moved aside first."""
+    """Write ``about.yml``. Results that were made with another one are moved to an archive first."""
     said, text = folder / "about.yml", yaml.safe_dump(about, sort_keys=False, width=110)
     names = ("metrics.csv", MEANS, "groups.csv", "about.yml", "panels")
     old = [folder / name for name in names if (folder / name).exists()]

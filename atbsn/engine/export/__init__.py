@@ -1,1 +1,1 @@
-"""Networks as other programs take them: ONNX files, darktable's models, folders for the hub."""
+"""Export networks for other programs: ONNX files, darktable's models, folders for the Hugging Face hub."""

@@ -1,9 +1,9 @@
-"""A network as a model of darktable's "neural restore" (5.6 and later): a ``.dtmodel``, which is a zip.
+"""Export a network as a model for darktable's "neural restore" (5.6 and later): a ``.dtmodel``, which is a zip file.
 
-What darktable asks for, from its sources (``src/common/ai/``): a folder named as the model's id, in it ``config.json``
-and ``model.onnx``; ``input`` and ``output`` float32 (1, 3, H, W), RGB with sRGB's curve, black 0 and white 1. It lays
-square tiles of ``SIDES`` over the picture, each ``OVERLAP`` pixels larger on every side than what is taken from it,
-with mirrored pixels beyond the picture's edges. Nothing is blended.
+The format is taken from darktable's sources (``src/common/ai/``): a folder with the model's id as its name, in it
+``config.json`` and ``model.onnx``. The graph's ``input`` and ``output`` are float32 (1, 3, H, W), RGB with sRGB's
+curve, black 0 and white 1. darktable covers the picture with square tiles of one of ``SIDES``. Of every tile, a margin
+of ``OVERLAP`` pixels is not used; beyond the picture's edges pixels are mirrored. Nothing is blended.
 """
 
 import json
@@ -26,29 +26,32 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
 
 INTERFACE = Interface("input", "output", white=1.0, one_picture=True)
+"""The input and output of the graph that darktable expects."""
 SIDES = (2048, 1536, 1024, 768, 512, 384, 256)
-"""Pixels: the sides of darktable's tiles. It takes the largest for which its memory is enough."""
+"""Pixels: the sides of darktable's tiles. It chooses the largest one for which its memory suffices."""
 OVERLAP = 64
-"""Pixels of a tile, on every side, of which nothing is taken."""
+"""Pixels: margin of a tile, on every side, that is not used."""
 PREFIX = "denoise-"
-"""darktable's ids begin with the task."""
+"""Beginning of a model's id: darktable's ids begin with the task."""
 SUFFIX = ".dtmodel"
+"""Suffix of darktable's models."""
 _ID = re.compile(rf"{PREFIX}[a-z0-9]+(-[a-z0-9]+)*")
+"""Form of an id."""
 _VERSION = ".".join(__version__.split(".")[:2])
-"""darktable compares two numbers."""
+"""Version of the model: darktable compares two numbers."""
 _PICTURE = (300, 420)
-"""Height and width of the made-up picture that is denoised in tiles: two by three of the smallest."""
+"""Pixels: height and width of the test picture that is denoised in tiles: two by three of the smallest tiles."""
 _STAMP = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can say: the same weights make the same file."""
+"""Date of the files in the zip: the earliest possible one, so that the same weights give the same file."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    """How far a model is from its network, grey levels of 255.
+    """How far the outputs of a model are from those of its network, grey levels of 255.
 
     Attributes:
-        rounding: the largest between ONNX Runtime and PyTorch.
-        tiles: the root mean square between darktable's smallest tiles and one pass over the picture.
+        rounding: largest difference between ONNX Runtime and PyTorch.
+        tiles: root mean square difference between darktable's smallest tiles and one pass over the picture.
     """
 
     rounding: float
@@ -56,20 +59,23 @@ class Differences:
 
 
 def model_id(name: str) -> str:
-    """The id of the model that is made of weights called ``name``: ``denoise-atbsn-real`` of ``real``."""
+    """The id of the model for weights called ``name``: ``denoise-atbsn-real`` for ``real``."""
     words = re.findall("[a-z0-9]+", name.lower())
     return "-".join((f"{PREFIX}atbsn", *words))
 
 
 def export(net: Network, path: Path, metadata: Mapping[str, Any], half: bool = False) -> Differences:
-    """Write ``net`` to ``path``, whose name, without ``.dtmodel``, becomes the model's id.
+    """Write ``net`` to ``path``. The name of the file without ``.dtmodel`` becomes the model's id.
 
     Args:
+        net: the network.
+        path: the file.
+        metadata: metadata of the weight file.
         half: as in ``make_graph``.
 
     Raises:
-        UserError: the network is not for RGB, needs the whole picture, or cannot be exported; the name is no id; the
-            outputs differ, or ``path`` cannot be written. Then there is no file.
+        UserError: the network is not for RGB, needs the whole picture, or cannot be exported; the name is not an id;
+            the outputs of model and network differ; or ``path`` cannot be written. Then there is no file.
     """
     check(net, path)
     content = make_graph(net, INTERFACE, metadata, half).SerializeToString()
@@ -81,7 +87,7 @@ def export(net: Network, path: Path, metadata: Mapping[str, Any], half: bool = F
 
 
 def check(net: Network, path: Path) -> None:
-    """Raise a ``UserError`` unless ``net`` can be given to darktable under the name of ``path``."""
+    """Raise a ``UserError`` unless ``net`` can become a model for darktable with the name of ``path``."""
     if path.suffix != SUFFIX or not _ID.fullmatch(path.stem):
         raise UserError(
             f"{path.name}: no name for a model of darktable; it is {PREFIX}, then small letters, digits and hyphens, "
@@ -97,11 +103,15 @@ def check(net: Network, path: Path) -> None:
 
 
 def in_tiles(session: Any, picture: np.ndarray, side: int) -> np.ndarray:
-    """``picture`` (H, W, 3), float32 in [0, 1], through a graph as darktable lays it: (H, W, 3), not clipped.
+    """Denoise ``picture`` with a graph in the tiles that darktable uses.
 
     Args:
-        session: of ONNX Runtime.
-        side: of the tiles, pixels, one of ``SIDES``.
+        session: the graph in ONNX Runtime.
+        picture: (H, W, 3), float32 in [0, 1].
+        side: side of the tiles, pixels, one of ``SIDES``.
+
+    Returns:
+        (H, W, 3), not clipped.
     """
     height, width = picture.shape[:2]
     step = side - 2 * OVERLAP
@@ -119,7 +129,7 @@ def in_tiles(session: Any, picture: np.ndarray, side: int) -> np.ndarray:
 
 
 def _mirrored(start: int, count: int, size: int) -> np.ndarray:
-    """``count`` indices from ``start`` on into ``size`` pixels, reflected at both ends as often as needed."""
+    """``count`` indices from ``start`` on, reflected into 0 to ``size`` - 1 at both ends as often as needed."""
     period = max(1, 2 * (size - 1))
     indices = np.arange(start, start + count) % period
     return np.minimum(indices, period - indices) if size > 1 else np.zeros(count, int)
@@ -127,9 +137,9 @@ def _mirrored(start: int, count: int, size: int) -> np.ndarray:
 
 @torch.inference_mode()
 def _difference_of_tiles(net: Network, content: bytes) -> float:
-    """Root mean square of the smallest tiles against one pass, on a ramp with noise, grey levels.
+    """Root mean square difference between the smallest tiles and one pass, on a ramp with noise, grey levels.
 
-    Nearly all of it lies along the picture's edges, beyond which darktable mirrors more than ``denoise`` does.
+    Nearly all of it is at the picture's edges, where darktable mirrors more pixels than ``denoise`` does.
     """
     side = SIDES[-1]
     height, width = _PICTURE
@@ -143,7 +153,7 @@ def _difference_of_tiles(net: Network, content: bytes) -> float:
 
 
 def _describe(identifier: str, net: Network, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``config.json`` says. darktable shows the card to whoever asks what a model is."""
+    """The content of ``config.json``. darktable shows the model card to its users."""
     card = {
         "long_description": "Denoises developed photographs. Trained without clean targets by atbsn.",
         "scope": "single-image denoising",
@@ -170,7 +180,7 @@ def _describe(identifier: str, net: Network, metadata: Mapping[str, Any]) -> dic
 
 
 def _pack(identifier: str, description: Mapping[str, Any], graph: bytes) -> bytes:
-    """The zip: a folder named ``identifier`` with the two files."""
+    """The content of the zip file: a folder named ``identifier`` with two files."""
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         files = {"config.json": json.dumps(description, indent=2).encode() + b"\n", "model.onnx": graph}

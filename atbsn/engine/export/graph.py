@@ -1,4 +1,4 @@
-"""A network as an ONNX graph, for pictures of any size, compared with it in ONNX Runtime before it is given away."""
+"""Export a network as an ONNX graph for pictures of any size, and compare the graph with the network."""
 
 import json
 from collections.abc import Mapping
@@ -20,27 +20,29 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""What the extra ``[onnx]`` installs."""
+"""Packages that the extra ``[onnx]`` installs."""
 SIZES = ((64, 64), (33, 150), (101, 47), (256, 192))
-"""Heights and widths on which a graph is compared: multiples of 32 and not, even and odd."""
+"""Pixels: heights and widths on which a graph is compared: multiples of 32 and others, even and odd. Chosen by hand."""
 TOLERANCE = 1e-4
-"""Largest difference, relative to the largest output: float32 sums in another order."""
+"""Largest accepted difference, relative to the largest output. Chosen by hand: float32 sums in another order differ by
+less."""
 HALF_TOLERANCE = 1e-2
-"""The same with weights of 16 bits, which are rounded to 11 bits of 24: made-up noise shows some tenths of a grey level
-of networks that were trained in 32 bits, and nothing of the shipped weights, whose numbers have 16 bits."""
+"""The same with weights of 16 bits. Chosen by hand. Their significands are rounded from 24 to 11 bits: on drawn noise,
+networks that were trained in 32 bits differ by some tenths of a grey level, and the shipped weights, which are stored
+in 16 bits, not at all."""
 _TRACED = (70, 90)
-"""Height and width of the picture that is traced; which, is not seen in the graph."""
+"""Pixels: height and width of the picture that is traced. The graph does not depend on them."""
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What a program gives a graph and takes from it.
+    """The input and output of a graph, as a program expects them.
 
     Attributes:
         noisy: name of the input, (B, C, H, W), RGB, float32.
         denoised: name of the output, of the same shape, not clipped.
-        white: the value of white.
-        one_picture: B is 1, instead of any number.
+        white: the value of white in both.
+        one_picture: whether B has to be 1.
     """
 
     noisy: str = "noisy"
@@ -50,7 +52,7 @@ class Interface:
 
 
 class Denoising(nn.Module):
-    """What ``Denoiser`` does with one tile: the network's ``denoise`` and ``finish``, with what its file says.
+    """The computation of ``Denoiser`` on one tile: the network's ``denoise`` and ``finish``, with its trained settings.
 
     ``module(noisy)``: (B, C, H, W), RGB, [0, ``white``] -> the same shape, not clipped.
     """
@@ -67,7 +69,7 @@ class Denoising(nn.Module):
 
 
 def check_exportable(net: Network) -> None:
-    """Raise a ``UserError`` unless ``net`` takes one pass and draws nothing, and the extra ``[onnx]`` is there."""
+    """Raise a ``UserError`` unless ``net`` needs one pass and no random numbers, and ``[onnx]`` is installed."""
     if isinstance(net, BlindSpotNetwork):
         raise UserError(
             f"{type(net).__name__} runs its UNet four times for every picture; distil it (-opt distill.yml) and "
@@ -83,11 +85,13 @@ def check_exportable(net: Network) -> None:
 
 
 def make_graph(net: Network, interface: Interface, metadata: Mapping[str, Any], half: bool = False) -> "ModelProto":
-    """``Denoising`` of ``net`` as an ONNX model whose height and width are free and so called: ``height``, ``width``.
+    """Export ``Denoising`` of ``net`` as an ONNX model. Its height and width are free, and named so.
 
     Args:
-        metadata: of the weight file; they stand, with the network's options, in the model's metadata (``atbsn``).
-        half: the weights are stored as numbers of 16 bits, half the size, and computed with as float32.
+        net: the network.
+        interface: names and range of input and output.
+        metadata: metadata of the weight file. With the network's options they become the model's metadata ``atbsn``.
+        half: store the weights as float16, half the size. ONNX Runtime computes with them in float32.
 
     Raises:
         UserError: the network has a blind spot or an operation that ONNX lacks, or the packages are missing.
@@ -116,15 +120,15 @@ def make_graph(net: Network, interface: Interface, metadata: Mapping[str, Any], 
 
 
 def _tidy(graph: "GraphProto") -> None:
-    """Name what a program may fix, and leave out how the graph was made: paths on this computer, differently each time.
+    """Name the free dimensions of input and output, and remove records of how the graph was made.
 
-    The free dimensions of the input and output are called what they are.
+    These records hold paths of this computer, and differ between two exports.
     """
     for value in (*graph.input, *graph.output):
         for dimension, name in zip(value.type.tensor_type.shape.dim, ("batch", "", "height", "width"), strict=True):
             if dimension.HasField("dim_param"):
                 dimension.dim_param = name
-    del graph.value_info[:]  # shapes in terms of the old names, which every program infers anew
+    del graph.value_info[:]  # shapes in terms of the old names; programs infer them again
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
         part.ClearField("doc_string")
@@ -139,13 +143,13 @@ def _check_half(net: Network) -> None:
 
 
 def _halve(graph: "GraphProto") -> None:
-    """Store the weights as float16, each followed by a cast, which ONNX Runtime does once, when it opens the file."""
+    """Store the weights as float16, each with a cast to float32, which ONNX Runtime does once, when it opens a file."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
     for tensor in graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
-            continue  # biases and constants are few, and a constant may be one that 16 bits cannot say
+            continue  # biases and constants are small, and 16 bits may not hold a constant
         name, values = tensor.name, numpy_helper.to_array(tensor)
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
         casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
@@ -155,11 +159,11 @@ def _halve(graph: "GraphProto") -> None:
 
 
 def open_graph(content: bytes, sides: tuple[int, int] | None = None) -> Any:
-    """The graph in ONNX Runtime, on the CPU.
+    """Open a graph in ONNX Runtime, on the CPU.
 
     Args:
-        content: of the file.
-        sides: height and width to which the free dimensions are fixed, as darktable does.
+        content: content of the file.
+        sides: height and width to which the free dimensions are fixed, as darktable does; None: they stay free.
     """
     import onnxruntime
 
@@ -172,10 +176,10 @@ def open_graph(content: bytes, sides: tuple[int, int] | None = None) -> Any:
 
 @torch.inference_mode()
 def largest_difference(net: Network, content: bytes, interface: Interface, half: bool = False) -> float:
-    """The largest difference between ``net`` and its exported graph on pictures of several sizes, grey levels.
+    """The largest difference between ``net`` and its exported graph on pictures of several sizes, grey levels of 255.
 
     Raises:
-        UserError: it is more than rounding, of sums or, if ``half``, of the weights.
+        UserError: it is larger than rounding explains: of sums or, if ``half``, of the weights.
     """
     tolerance = HALF_TOLERANCE if half else TOLERANCE
     session, module = open_graph(content), Denoising(net, interface.white)

@@ -1,4 +1,4 @@
-"""A network as a folder that can be uploaded to the Hugging Face hub: weights, a description, a model card."""
+"""Export a network as a folder for the Hugging Face hub: weights, a description, a model card."""
 
 import hashlib
 import json
@@ -19,25 +19,29 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.files import cannot_write, write_text
 
 CARD = "README.md"
+"""Name of the model card."""
 _TOLD = (
     "network", "denoise", "noise", "patch_size", "iteration", "seed", "batch_size", "dataset", "method", "model",
     "data", "terms", "trained_for",
 )  # fmt: skip
-"""Metadata that go along; what else a training notes down is about the computer it ran on."""
+"""Metadata that are exported. The others describe the computer of the training."""
 _ROWS = {
     "data": "trained on", "dataset": "data set", "method": "method", "model": "method", "iteration": "iterations",
     "trained_for": "trained for", "terms": "terms",
 }  # fmt: skip
-"""Metadata that the card shows, and what it calls them."""
+"""Metadata that the card shows, and their titles."""
 
 
 def export(net: Network, folder: Path, metadata: Mapping[str, Any], name: str) -> str:
-    """Write ``folder`` with ``model.safetensors``, ``config.json`` and ``README.md``; the checksum of the weights.
+    """Write ``folder`` with ``model.safetensors``, ``config.json`` and ``README.md``; returns the weights' checksum.
 
-    The folder appears with all three or not at all. Numbers that 16 bits hold are stored in 16 bits.
+    The folder is written completely or not at all. Weights that 16 bits hold without loss are stored in 16 bits.
 
     Args:
-        name: of the weights; shipped ones have a card, which is taken over.
+        net: the network.
+        folder: the new folder.
+        metadata: metadata of the weight file.
+        name: name of the weights. The model card of shipped weights is included.
 
     Raises:
         UserError: the folder is there already, or cannot be written.
@@ -63,7 +67,7 @@ def export(net: Network, folder: Path, metadata: Mapping[str, Any], name: str) -
 
 
 def _short(params: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Numbers of 16 bits in place of those of 32, if nothing is lost."""
+    """``params`` with float16 in place of float32, if all numbers stay the same."""
     floats = {name: tensor for name, tensor in params.items() if tensor.is_floating_point()}
     halves = {name: tensor.half() for name, tensor in floats.items()}
     lossless = all(bool((halves[name].to(tensor.dtype) == tensor).all()) for name, tensor in floats.items())
@@ -71,7 +75,7 @@ def _short(params: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _card(net: Network, told: Mapping[str, Any], name: str, folder: str, checksum: str) -> str:
-    """The model card: what the hub reads (YAML), what the weights are, how they are used."""
+    """The model card: metadata for the hub (YAML), a description of the weights, and how to use them."""
     shipped = shipped_weights().get(name)
     licence = ""
     if "terms" in told:
@@ -117,7 +121,7 @@ clean = atbsn.denoise(net, image)  # (H, W, {net.channels}), 8 or 16 bits or flo
 
 
 def _of_the_card(shipped: Path | None) -> str:
-    """What the card of shipped weights says below its title."""
+    """The text of the card of shipped weights, without its title; empty for other weights."""
     if shipped is None or not shipped.with_suffix(".md").is_file():
         return ""
     text = shipped.with_suffix(".md").read_text(encoding="utf-8").split("\n", 1)[1].strip()

@@ -1,4 +1,4 @@
-"""A record of the weights and settings that made results, which lies beside them and tells them from others."""
+"""A description of the weights and settings that results were made with. It is stored beside the results."""
 
 import json
 from hashlib import blake2b
@@ -11,10 +11,10 @@ from atbsn.engine.provenance import file_sha256
 
 
 def describe_denoiser(denoiser: Denoiser, weights: str | Path | None) -> dict[str, Any]:
-    """A denoiser in plain values.
+    """Describe a denoiser by plain values that YAML and JSON can hold.
 
     Args:
-        weights: the file that its network's weights are from, or the name of shipped ones.
+        weights: the file of its network's weights, or the name of shipped ones.
     """
     return {
         "weights": None if weights is None else str(weights),
@@ -29,7 +29,7 @@ def describe_denoiser(denoiser: Denoiser, weights: str | Path | None) -> dict[st
 
 
 def _tile(denoiser: Denoiser) -> int | str | None:
-    """Side of the tiles; a GPU chooses by the memory that happens to be free, which makes no other settings of it."""
+    """Side of the tiles, pixels. A GPU chooses it by its free memory; then it is no setting, and ``auto`` is noted."""
     asked = denoiser.asked
     if asked.tile == "auto":
         return "auto" if denoiser.device.type == "cuda" else asked.usual_tile
@@ -37,6 +37,6 @@ def _tile(denoiser: Denoiser) -> int | str | None:
 
 
 def fingerprint(description: dict[str, Any]) -> str:
-    """16 letters that stand for all of ``describe_denoiser`` but the name of the file."""
+    """A checksum, 16 hexadecimal digits, of a ``describe_denoiser`` without the name of the weight file."""
     told = {key: value for key, value in description.items() if key != "weights"}
     return blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Passes that are repeated, as CUDA graphs: all kernels of a pass are started at once, none of them by Python."""
+"""Passes that are repeated as CUDA graphs: all kernels of a pass are started at once instead of one by one."""
 
 import threading
 from collections import OrderedDict
@@ -12,17 +12,18 @@ from atbsn.engine.inference.tiling import Function
 from atbsn.utils.log import logger
 
 _KEPT = 4
-"""Graphs that are kept of a network: pictures upright and across, of two cameras. They share their memory."""
+"""Most graphs that are kept for a network: for upright and horizontal pictures of two cameras. Chosen by hand; they
+share their memory."""
 
 
 class Graph:
-    """One pass over one size. It reads the weights where they lie, so a training may go on changing their values."""
+    """One pass over an input of one size. It reads the weights in place, so a training may change their values."""
 
     def __init__(self, function: Function, x: Tensor, pool: Any) -> None:
         self._input = x.clone()
         self._graph = torch.cuda.CUDAGraph()
         cached = torch.is_autocast_cache_enabled()
-        torch.set_autocast_cache_enabled(False)  # the graph would read casts of earlier passes, which go when they end
+        torch.set_autocast_cache_enabled(False)  # else the graph would read casts that are freed after an earlier pass
         try:
             with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
                 self._output = function(self._input)
@@ -30,7 +31,7 @@ class Graph:
             torch.set_autocast_cache_enabled(cached)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """The result, which is the caller's: the next call leaves it alone."""
+        """The result, in memory of its own: the next call does not overwrite it."""
         self._input.copy_(x)
         self._graph.replay()
         return self._output.clone()
@@ -39,22 +40,22 @@ class Graph:
 class Graphs:
     """The graphs of one network.
 
-    A pass is done as it is the first time that its size comes, captured the second time, and replayed from then on. One
-    that cannot be captured, since it looks at values, stays as it is.
+    The first pass of a size runs without a graph, the second is captured, and later ones are replayed. A pass that
+    cannot be captured, because it reads values from the device, always runs without.
     """
 
     def __init__(self, capture: Callable[[Function, Tensor, Any], Function] = Graph) -> None:
         self._capture = capture
         self._met: OrderedDict[Hashable, Function | None] = OrderedDict()
         self._refused: set[Hashable] = set()
-        self._pool: Any = None  # torch's handle of it
-        self._lock = threading.Lock()  # their inputs and memory are shared
+        self._pool: Any = None  # torch's handle of the memory that they share
+        self._lock = threading.Lock()  # graphs share their inputs and memory, so only one may run
 
     def __call__(self, key: Hashable, function: Function, x: Tensor) -> Tensor:
-        """``function(x)``.
+        """Return ``function(x)``.
 
         Args:
-            key: equal keys stand for equal functions of the same weights.
+            key: equal for equal functions with the same weights.
         """
         key = key, tuple(x.shape), x.stride(), x.dtype, x.device
         with self._lock:
@@ -66,7 +67,7 @@ class Graphs:
         return function(x)
 
     def clear(self) -> None:
-        """Give their memory back."""
+        """Forget all graphs and free their memory."""
         with self._lock:
             self._met.clear()
             self._pool = None
@@ -82,7 +83,7 @@ class Graphs:
             self._pool = torch.cuda.graph_pool_handle()
         try:
             return self._capture(function, x, self._pool)
-        except RuntimeError as error:  # also of memory: the graph lies beside what the pass before it has taken
+        except RuntimeError as error:  # also a lack of memory: the graph needs its own beside that of earlier passes
             logger.debug("no CUDA graph of %s: %s", key, error)
         del self._met[key]
         self._refused.add(key)

@@ -1,4 +1,4 @@
-"""The one way from a noisy picture to a clean one: for test.py, valid.py, compare.py, atbsn.denoise and in training."""
+"""The one way from a noisy picture to a clean one, for all commands, ``atbsn.denoise`` and validation in training."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,19 +21,19 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole, Precision
 
 TILE = 512
-"""Side of the tiles on a CPU: larger ones share less with their neighbours, but need memory."""
+"""Pixels: side of the tiles on a CPU. Chosen by hand: larger tiles overlap less, but need more memory."""
 _PATCH = 256
-"""Side of the patches that weights were trained on whose file does not say it: that of most option files."""
+"""Pixels: side of the training patches assumed for weight files that do not say it. Most option files use it."""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """What is done to a picture.
+    """How a network denoises a picture.
 
     Attributes:
-        function: ``function(noisy, tiled=...)``, from noisy to clean.
+        function: ``function(noisy, tiled=...)`` returns the clean picture.
         finishing: keywords of ``finish``.
-        name: stands for the function, of the same network.
+        name: equal for equal functions of one network.
     """
 
     function: Callable[..., Tensor]
@@ -43,19 +43,19 @@ class _Work:
 
 @dataclass(frozen=True)
 class Denoiser:
-    """``denoiser(noisy)``: a network as it is used on pictures.
+    """``denoiser(noisy)``: a network with its settings, tiles, precision and device.
 
     Attributes:
         net: the network, in evaluation mode.
         settings: keywords of its own ``denoise`` and of ``finish``.
-        device: where the network is, and computes.
-        asked: how it is laid over a picture, and in which precision, as far as the device does not decide that.
+        device: where the network is and computes.
+        asked: tiles and precision, as far as they are not left to the device.
         self_ensemble: average over the eight orientations.
-        on_tiles: called after every batch of tiles. What it raises ends the computation.
+        on_tiles: called after every batch of tiles. An exception that it raises ends the computation.
 
     Raises:
-        UserError: a setting that the network does not have or take, a size out of range, or a precision that the device
-            lacks.
+        UserError: the network lacks one of the settings or does not accept its value, a size is out of range, or the
+            device lacks the precision.
     """
 
     net: Network
@@ -74,29 +74,32 @@ class Denoiser:
 
     @property
     def precision(self) -> Precision:
-        """Type of the numbers it computes with."""
+        """The type of numbers that it computes in."""
         return resolve_precision(self.asked.precision, self.device)
 
     @property
     def leaves_pictures_alone(self) -> bool:
-        """Whether every picture comes back as it is."""
+        """Whether every picture is returned unchanged."""
         return leaves_pictures_alone(self.settings)
 
     @property
     def is_local(self) -> bool:
-        """Whether a part of a picture comes out the same alone: no setting or ``denoise`` of its own sees the whole."""
+        """Whether a part of a picture gives the same result when it is denoised alone.
+
+        It does unless a setting, or the network's own ``denoise``, needs the whole picture.
+        """
         return self.net.is_local() and is_local(self.settings)
 
     def of(self, net: Network) -> "Denoiser":
-        """The same with other weights, such as their average."""
+        """The same denoiser with another network, such as one with averaged weights."""
         return replace(self, net=net)
 
     def __call__(self, noisy: Tensor, plan: DevicePlan | None = None) -> Tensor:
-        """Denoise a picture. What a network draws depends on the picture alone (``picture_seed``).
+        """Denoise a picture. Random numbers that a network draws depend on the picture alone (``picture_seed``).
 
         Args:
             noisy: (B, 3, H, W), RGB, [0, 255], any size, on any device.
-            plan: how it is computed; None: as ``plan`` says for its size.
+            plan: how it is computed; None: as the method ``plan`` decides for its size.
 
         Returns:
             (B, 3, H, W), not clipped, on any device.
@@ -104,16 +107,16 @@ class Denoiser:
         return self._run(self._work, noisy, plan)
 
     def plan(self, height: int, width: int) -> DevicePlan:
-        """How a picture of this size is computed."""
+        """Decide how a picture of this size is computed."""
         return self._plan(self._work, height, width)
 
     def family(self, ks: Sequence[Hole]) -> Callable[[Tensor], Tensor]:
-        """As the denoiser, but (K, B, 3, H, W): with every blind spot of ``ks``, in one pass where the network can.
+        """A function that denoises with each of the blind spots ``ks``, in one pass if the network can.
 
-        ``mean`` among them is the mean over the network's published family.
+        It maps (B, 3, H, W) to (K, B, 3, H, W). ``mean`` in ``ks`` is the mean over the network's published family.
 
         Raises:
-            UserError: the network has no blind spot, or does not take one of these.
+            UserError: the network has no blind spot, or does not accept one of ``ks``.
         """
         if not isinstance(self.net, BlindSpotNetwork):
             raise UserError(f"k = {list(ks)}: {type(self.net).__name__} has no blind spot to choose; leave k out")
@@ -179,16 +182,16 @@ def build_denoiser(
     patch_size: int | None = None,
     capture: bool = True,
 ) -> Denoiser:
-    """The denoiser that an option file asks for; ``net`` has to be on ``device``.
+    """Build the denoiser of an option file. ``net`` has to be on ``device``.
 
     Args:
-        options: ``test``, or for validation what ``val`` makes of it.
-        trained_for: settings under those of ``options``: of the method, or of the weight file.
-        patch_size: training patch, as ``usual_tile``.
+        options: ``test``, or for validation ``test`` with the changes of ``val``.
+        trained_for: settings of the method or the weight file; those of ``options`` replace them.
+        patch_size: as in ``usual_tile``.
         capture: whether a GPU may keep memory from one picture to the next for a CUDA graph.
 
     Raises:
-        UserError: as ``Denoiser``; it names ``test.denoise``.
+        UserError: as ``Denoiser``; the message names ``test``.
     """
     overlap = net.tile_overlap if options.overlap == "auto" else options.overlap
     usual = usual_tile(net, overlap, patch_size)
@@ -201,7 +204,7 @@ def build_denoiser(
 
 
 def check_channels(net: Network, channels: int) -> None:
-    """Raise a ``UserError`` if ``net`` cannot denoise pictures of so many channels."""
+    """Raise a ``UserError`` if ``net`` cannot denoise pictures of ``channels`` channels."""
     if net.channels not in (channels, 1):
         raise UserError(
             f"a picture of {channels} channels: this {type(net).__name__} is for {net.channels}; use one that was "
@@ -210,13 +213,17 @@ def check_channels(net: Network, channels: int) -> None:
 
 
 def each_channel(net: Network, denoise: Callable[[Tensor], Tensor], noisy: Tensor) -> Tensor:
-    """A picture (B, C, H, W) by a network for one channel: every channel alone, those of a grey picture once.
+    """Denoise each channel of a picture (B, C, H, W) by itself; if all are equal, only the first.
 
     Args:
-        denoise: of (B, 1, H, W); it may give more, (..., B, 1, H, W).
+        net: a network for one channel.
+        denoise: maps (B, 1, H, W) to (..., B, 1, H, W).
+
+    Returns:
+        (..., B, C, H, W).
 
     Raises:
-        UserError: ``net`` is for another number than one.
+        UserError: ``net`` is not for one channel.
     """
     batch, channels, _, _ = noisy.shape
     check_channels(net, channels)
@@ -226,25 +233,27 @@ def each_channel(net: Network, denoise: Callable[[Tensor], Tensor], noisy: Tenso
 
 
 def usual_tile(net: Network, overlap: int, patch_size: int | None = None) -> int:
-    """Side of the tiles of ``auto``, where that is not the device's to choose: by every door the same.
+    """Side of the tiles, pixels, for ``auto`` where the device does not choose: the same for all commands.
+
+    In some networks every pixel depends on the whole tile. They get tiles of the size of their training patches. Other
+    networks give the same result in tiles of any size.
 
     Args:
-        patch_size: that ``net`` is being trained on; None: what its weight file says. It is the tile of a network whose
-            every pixel depends on all of its tile; any other gives the same in tiles of any size.
+        patch_size: side of the patches that ``net`` is being trained on; None: as its weight file says.
     """
     side = patch_size or net.trained_patch or _PATCH if net.sees_whole_tile else TILE
     return max(side, 4 * overlap)
 
 
 def holes_of(net: BlindSpotNetwork, ks: Sequence[Hole]) -> list[int]:
-    """The holes that ``ks`` need, each once where ``mean`` is among them: those of the family too."""
+    """The holes to compute for ``ks``. For ``mean``, those of the network's family are added; none is listed twice."""
     if "mean" not in ks:
         return [k for k in ks if k != "mean"]
     return list(dict.fromkeys([*(k for k in ks if k != "mean"), *net.family]))
 
 
 def _name(own: Mapping[str, Any], ks: Sequence[Hole] = ()) -> Hashable:
-    """What stands for a pass with these keywords, at these blind spots."""
+    """A key that is equal for passes with equal keywords and blind spots."""
     return repr(sorted(own.items())), *ks
 
 

@@ -1,4 +1,4 @@
-"""What may be done around any network: keywords that every ``denoise`` has beside its own."""
+"""Steps before and after any network. Their keywords are available for every network beside its own."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,10 +17,10 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import Fraction
 
 GIVEN = ("denoise", "noisy")
-"""Parameters of ``finish`` that are not the user's."""
+"""Parameters of ``finish`` that are not settings of the user."""
 
 Strength = Annotated[float, Ge(0), Le(2)]
-"""0: nothing; 1: what the network gives; 2: that, denoised once more."""
+"""0: the noisy picture; 1: the network's output; 2: that output, denoised once more."""
 
 
 def finish(
@@ -35,23 +35,28 @@ def finish(
     banding: bool = False,
     enlarged: Annotated[int, Ge(1), Le(8)] = 1,
 ) -> Tensor:
-    """``noisy`` (B, 3, H, W), [0, 255], through ``denoise``, which may give more: (..., B, 3, H, W), of its type.
+    """Denoise ``noisy``, with the steps that the keywords ask for.
 
-    In this order: repairs, the network at the size of the noise, stronger, detail, weaker.
+    The order is: repairs, the network at the size of the noise, strengths above 1, detail, strengths below 1.
 
     Args:
-        strength: how much of the noise is taken off. With N the network, 0 gives the picture itself, 1 N(noisy), and
-            between them noisy + strength (N(noisy) - noisy). Above 1 the output is denoised once more in part:
-            N(noisy) + (strength - 1) (N(N(noisy)) - N(noisy)), up to 2.
-        luma: the strength for brightness (BT.601 luma), where it is not ``strength``.
-        colour: the strength for colour, which is all else.
-        detail: the share, 0 to 1, of what the network took off although noise cannot explain it that is given back
-            (``return_detail``). ``auto``: all of it where the network leaves hardly any noise, otherwise none.
-        hot_pixels: first replace single pixels that are far off by the median of those around, whatever the strength
-            (``replace_hot_pixels``).
-        banding: first take off the offsets of whole rows and columns, whatever the strength (``remove_banding``).
-        enlarged: by how much the picture was enlarged, noise and all, after it was taken: 2, 3, ... The network then
-            sees it at the size that it had.
+        denoise: maps (B, 3, H, W) to (..., B, 3, H, W).
+        noisy: (B, 3, H, W), RGB, [0, 255].
+        strength: how much of the noise is removed, 0 to 2. With N the network, the result up to 1 is
+            noisy + strength (N(noisy) - noisy). Above 1 the output is denoised once more in part:
+            N(noisy) + (strength - 1) (N(N(noisy)) - N(noisy)).
+        luma: the strength for brightness (BT.601 luma); None: ``strength``.
+        colour: the strength for everything but brightness; None: ``strength``.
+        detail: share, 0 to 1, of the detail that is given back: of what the network removed although noise cannot
+            explain it (``return_detail``). ``auto``: 1 if the network leaves hardly any noise, otherwise 0.
+        hot_pixels: first replace single pixels that are far off by the median of their neighbours, whatever the
+            strength (``replace_hot_pixels``).
+        banding: first remove the offsets of whole rows and columns, whatever the strength (``remove_banding``).
+        enlarged: factor by which the picture, noise included, was enlarged after it was taken: 2, 3, ... The network
+            sees it at its original size.
+
+    Returns:
+        (..., B, 3, H, W), of the type of ``noisy``, not clipped.
     """
     if hot_pixels:
         noisy = replace_hot_pixels(noisy)
@@ -73,7 +78,7 @@ def finish(
 
 
 def leaves_pictures_alone(settings: Mapping[str, Any]) -> bool:
-    """Whether ``finish`` with these settings gives the noisy picture itself, to the bit."""
+    """Whether ``finish`` with these settings returns the noisy picture itself, bit for bit."""
     return max(strengths(settings)) == 0 and not settings.get("hot_pixels") and not settings.get("banding")
 
 
@@ -83,7 +88,7 @@ def denoises_twice(settings: Mapping[str, Any]) -> bool:
 
 
 def is_local(settings: Mapping[str, Any]) -> bool:
-    """Whether with these settings a part of a picture comes out the same alone, if the network's does."""
+    """Whether, with these settings and a local network, a part of a picture gives the same result denoised alone."""
     wide = (settings.get("detail"), settings.get("hot_pixels"), settings.get("banding"), denoises_twice(settings))
     return not any(wide) and settings.get("enlarged", 1) == 1
 
@@ -98,10 +103,10 @@ def _strengths(strength: float, luma: float | None, colour: float | None) -> tup
 
 
 def split_settings(net_class: type[Network], settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """``settings``, checked, as the keywords of the network's own ``denoise`` and those of ``finish``.
+    """Check ``settings`` and split them into the keywords of the network's own ``denoise`` and those of ``finish``.
 
     Raises:
-        UserError: a keyword that neither has, or a value of the wrong type or range.
+        UserError: a keyword that neither has, or a value of a wrong type or range.
     """
     own, common = net_class.denoise_keywords(), parameter_names(finish, GIVEN)
     assert set(common) == set(FINISHING), f"what a weight file may name, {FINISHING}, is not what there is: {common}"

@@ -1,4 +1,4 @@
-"""Where tiles lie: they cover a picture, begin where poolings begin, and compute little twice."""
+"""The positions of tiles: they cover a picture, begin where poolings begin, and overlap little."""
 
 import math
 from typing import Literal

@@ -1,4 +1,4 @@
-"""How much memory a pass of a network takes, found by watching one."""
+"""How much memory a pass of a network needs, measured on one pass."""
 
 import contextlib
 import sys
@@ -12,8 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 _SIDE = 256
-"""Pixels: side of the picture whose memory is measured: large beside what networks pad, small beside what they are used
-on."""
+"""Pixels: side of the picture on which memory is measured. Chosen by hand: large compared with the networks' padding,
+and small compared with the pictures that they are used on."""
 _UNSEEN = 1.25
 """Ratio of the memory that a pass takes to the tensors that are seen: kernels take memory of their own, and the
 allocator rounds up. Chosen by hand."""
@@ -23,8 +23,8 @@ class Watch(TorchDispatchMode):
     """Sums up the tensors that live at the same time.
 
     Attributes:
-        peak: the most bytes that lived at once, of what was made inside.
-        operators: how many operators were called.
+        peak: most bytes of tensors that lived at the same time, of those that were made in this context.
+        operators: number of operators that were called.
     """
 
     def __init__(self) -> None:
@@ -57,12 +57,13 @@ class Watch(TorchDispatchMode):
 
 @torch.inference_mode()
 def bytes_per_pixel(function: Callable[[Tensor], Tensor], device: torch.device, channels: int = 3) -> float:
-    """Measure the bytes for every pixel that ``function`` of (1, C, H, W) takes on ``device`` at its peak.
+    """Measure the bytes for each pixel that ``function`` needs on ``device`` at its peak.
 
     The output is included, the input is not. Nothing is kept for gradients.
 
     Args:
-        channels: C; with 1, the three of a colour picture are a batch.
+        function: maps (1, C, H, W) to a picture of that size.
+        channels: C. With 1, the three channels of a colour picture are passed as a batch.
     """
     noisy = torch.full((3 if channels == 1 else 1, channels, _SIDE, _SIDE), 127.5, device=device)
     with _uncompiled(), Watch() as watch:
@@ -71,6 +72,6 @@ def bytes_per_pixel(function: Callable[[Tensor], Tensor], device: torch.device, 
 
 
 def _uncompiled() -> contextlib.AbstractContextManager[object]:
-    """Compiled networks run as they are written: they would show no operators. The compiler is not loaded for that."""
+    """Run compiled networks without compilation, since compiled code shows no operators. Does not load the compiler."""
     loaded = "torch._dynamo" in sys.modules
     return torch.compiler.set_stance("force_eager") if loaded else contextlib.nullcontext()

@@ -1,4 +1,4 @@
-"""What is known of a network from one picture to the next, whoever asks: how it is laid out, and its graphs."""
+"""What is remembered of a network from one picture to the next: its memory, its plans and its CUDA graphs."""
 
 from collections.abc import Callable, Hashable
 from weakref import WeakKeyDictionary
@@ -12,7 +12,7 @@ from atbsn.utils.log import logger
 
 
 class NetworkCache:
-    """What was measured of one network.
+    """The measured memory, the plans and the graphs of one network.
 
     Attributes:
         graphs: its passes that are replayed on a GPU.
@@ -35,12 +35,13 @@ class NetworkCache:
         multiple: int = 1,
         compiled: bool = False,
     ) -> DevicePlan:
-        """The plan for pictures of this size; the same every time, as long as memory suffices.
+        """The plan for pictures of this size. It stays the same unless memory did not suffice.
 
         Args:
-            what: stands for what is computed.
-            measure: gives the bytes a pixel that it takes; called at most once for each ``what``, and only on a GPU.
-            sees_whole_tile: as in ``DevicePlan.make``, like the others.
+            what: key of the computation; equal for equal ones.
+            measure: measures the bytes a pixel that the computation needs. It is called at most once for each ``what``,
+                and only on a GPU.
+            asked, sees_whole_tile, multiple, compiled: as in ``DevicePlan.make``.
         """
         key = device, asked, size, what, compiled
         if key not in self._plans:
@@ -52,7 +53,7 @@ class NetworkCache:
         return self._plans[key]
 
     def on_shortage(self, tiles: int, height: int, width: int) -> None:
-        """Memory did not suffice for so many tiles at once: from now on the network is taken to need twice as much."""
+        """Note that memory did not suffice for these tiles: new plans suppose that the network needs twice as much."""
         self.graphs.clear()
         if self._need == 1:
             logger.warning(
@@ -65,8 +66,9 @@ class NetworkCache:
 
 
 def cache_of(net: nn.Module) -> NetworkCache:
-    """What is known of ``net``; it goes with it."""
+    """The cache of ``net``, which is freed together with it."""
     return _CACHES.setdefault(net, NetworkCache())
 
 
 _CACHES: WeakKeyDictionary[nn.Module, NetworkCache] = WeakKeyDictionary()
+"""The caches of the networks that are in use."""

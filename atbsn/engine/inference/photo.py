@@ -1,4 +1,4 @@
-"""The denoiser for photographs: of the command, the page and Python, on the device where the network is."""
+"""Denoisers for photographs, as the ``atbsn`` command and the page use them."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from atbsn.utils.errors import UserError
 
 
 def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -> Denoiser:
-    """The denoiser of the command and of the page, on the device where ``net`` is.
+    """The denoiser of the command and of the page, on the device of ``net``.
 
     Args:
-        tile: side of the tiles, pixels, ``auto`` or ``none``.
-        settings: keywords of the network's ``denoise`` (such as ``k``) and ``strength``, laid over those that its
-            weights were trained for.
+        tile: side of the tiles in pixels, ``auto`` or ``none``.
+        settings: keywords of the network's ``denoise`` (such as ``k``) and of ``finish`` (such as ``strength``). They
+            replace those that its weights were trained for.
 
     Raises:
-        UserError: a setting that the network does not have or take.
+        UserError: the network lacks one of the settings or does not accept its value.
     """
     device = next(net.parameters()).device
     if tile not in ("auto", "none") and (isinstance(tile, str) or tile < 2 * net.tile_overlap):
@@ -30,7 +30,7 @@ def photo_denoiser(net: Network, *, tile: int | str = "auto", **settings: Any) -
 
 
 def takes_setting(net: Network, name: str, value: Any) -> bool:
-    """Whether ``name`` = ``value`` is a setting of ``net``."""
+    """Whether ``net`` has the setting ``name`` and accepts ``value`` for it."""
     try:
         split_settings(type(net), {name: value})
     except UserError:
@@ -39,5 +39,5 @@ def takes_setting(net: Network, name: str, value: Any) -> bool:
 
 
 def best_device() -> torch.device:
-    """The GPU where there is one."""
+    """The GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -27,38 +27,39 @@ def denoise(
     batch_size: int | None = None,
     **how: Any,
 ) -> np.ndarray:
-    """Denoise one picture with ``net`` on the device where ``net`` is: what ``atbsn denoise`` makes of a file of it.
+    """Denoise one picture with ``net``, on the device of ``net``. ``atbsn denoise`` gives a file the same values.
 
-    On a GPU its free memory decides how, see ``plan.DevicePlan``: whole where that fits, in the precision it is fastest
-    in, and from the second picture of a size on as a CUDA graph.
+    On a GPU the free memory decides how it is computed (``plan.DevicePlan``): the whole picture in one pass if it fits,
+    in the fastest precision, and from the second picture of a size on as a CUDA graph.
 
     Args:
         image: (H, W, 3) RGB, or (H, W, C) for a network with C channels; uint8, uint16 or float, any size.
-        k: short for the keyword ``k`` of networks with a blind spot; ``mean`` is that of their family. None: the one
-            their weights are meant for.
-        tile: side of the tiles, pixels. None: on a GPU the largest that fit; elsewhere as ``usual_tile``.
+        k: blind spot, for networks that have one; ``mean``: the mean over their family. None: the one that their
+            weights were trained for.
+        tile: side of the tiles, pixels. None: on a GPU the largest that fit; elsewhere as ``usual_tile`` says.
         mask: (H, W), bool, uint8, uint16, or float in [0, 1]: white is denoised, grey in part, black stays as it is.
             None: all is denoised.
-        overlap: pixels that neighbouring tiles share and blend over; None: as many as suit the network.
+        overlap: pixels that neighbouring tiles share and blend over; None: the network's own.
         self_ensemble: average over the eight orientations (8 times slower).
         data_range: value of white; None: 255 for uint8, 65535 for uint16, and for float 1 if no value exceeds
             1.5, else 255.
-        precision: type of the numbers it computes with, ``fp32``, ``bf16`` or (on a GPU) ``fp16``. ``auto``: bf16 where
-            the device computes in it, otherwise fp32.
+        precision: type of numbers to compute in: ``fp32``, ``bf16`` or (on a GPU) ``fp16``. ``auto``: bf16 if the
+            device has instructions for it, otherwise fp32.
         batch_size: tiles at a time. None: on a GPU as many as fit, elsewhere 1.
         how: keywords of the network's own ``denoise``, and those of ``finish``: ``strength`` in 0..2, how much of the
-            noise is taken off, or ``luma`` and ``colour`` apart; ``detail`` in 0..1 or "auto", how much of what noise
-            cannot explain is given back; ``hot_pixels``, ``banding``, ``enlarged``.
-            Without them, what the weights were trained for (``net.denoise_settings``).
+            noise is removed, or ``luma`` and ``colour`` by themselves; ``detail`` in 0..1 or "auto", how much of what
+            noise cannot explain is given back; ``hot_pixels``, ``banding``, ``enlarged``. Keywords that are not given
+            have the values that the weights were trained for (``net.denoise_settings``).
 
     Returns:
-        The denoised picture: shape, dtype and range of ``image``, clipped to [0, ``data_range``]. With ``strength`` 0
-        ``image`` itself, unless it is repaired. The same every time, also where the network draws random numbers.
+        The denoised picture, of the shape, dtype and range of ``image``, clipped to [0, ``data_range``]. With
+        ``strength`` 0 a copy of ``image``, unless it is repaired. The same input always gives the same result, even if
+        the network draws random numbers.
 
     Raises:
-        UserError: not such a picture or mask, ``tile``, ``overlap``, ``batch_size`` or ``data_range`` out of range, a
-            keyword that the network does not have or take, a precision that the device lacks, or weights that give
-            something else than numbers.
+        UserError: ``image`` or ``mask`` has a wrong shape or type; ``tile``, ``overlap``, ``batch_size`` or
+            ``data_range`` is out of range; the network lacks a keyword or does not accept its value; the device lacks
+            the precision; or the output is not finite.
     """
     image = np.asarray(image)
     if image.ndim != 3 or 0 in image.shape or (image.shape[2] != 3 and net.channels not in (1, image.shape[2])):
@@ -80,7 +81,7 @@ def denoise(
     settings = {**net.denoise_settings, **how, **({} if k is None else {"k": k})}
     denoiser = Denoiser(net, settings, device, asked, self_ensemble)
     if denoiser.leaves_pictures_alone:
-        return image.copy()  # to the bit, which no conversion there and back would be
+        return image.copy()  # exact, which a conversion to [0, 255] and back would not be
     clean = denoise_samples(denoiser, image, "image", white=white)
     if mask is not None:
         keep_where_black(image, clean, mask)

@@ -1,4 +1,4 @@
-"""How a picture is laid out on a device: one decision, from what the device and the network say and the user asks."""
+"""How a picture is computed on a device, decided from the device, the network and the user's options."""
 
 import math
 from dataclasses import dataclass
@@ -11,33 +11,37 @@ from atbsn.engine.inference.tiling import OnShortage, OnTiles, Tiler
 from atbsn.utils.types import Precision
 
 WORKING = 4 * 2**30
-"""Bytes that a pass may take at most, however large the card. Chosen: that is a million pixels and more, beside whose
-arithmetic the starting of kernels is small; more would only be taken from others."""
+"""Bytes: most memory of one pass, however large the card. Chosen by hand: this is enough for a million pixels, and with
+so many the start of kernels takes little of the time. More would only be taken from other programs."""
 SHARE = 0.5
-"""Share of the free memory that a pass may take: the other half is for the picture itself, cuDNN's workspaces, what
-the allocator cannot use, and a network that takes more than was reckoned."""
+"""Largest share of the free memory for one pass. Chosen by hand: the other half is for the picture itself, cuDNN's
+workspaces, fragments that the allocator cannot use, and networks that need more than was measured."""
 SMALL = 2**18
-"""Pixels that are done in one pass without asking: less than 2 GB for any network in float32."""
+"""Pixels: pictures up to this size are done in one pass and the network is not measured. They need less than 2 GB with
+any network in float32."""
 PICTURE = 100
-"""Bytes a pixel of a picture that lies on the device: noisy, clean, finished, rounded, and what finishing takes."""
+"""Bytes for each pixel of a picture on the device: noisy, clean and finished (12 bytes each), rounded, and the copies
+that ``finish`` makes. Estimated by hand, generously."""
 UNKNOWN = 8192.0
-"""Bytes a pixel that a network is taken to need where it was not measured: more than any of ours."""
+"""Bytes a pixel that are assumed for a network that was not measured: more than any of ours needs."""
 WIDE = 192
-"""Pixels that large tiles of a GPU share: of four of 3000 x 1144, 14 % are computed twice. Tiles of few pixels share an
-eighth of their side.
-Networks with five poolings look 150 to 300 pixels around. Untrained, a student C's output in tiles differs from the
-untiled one 50 times less than with the 32 pixels of a CPU (``tests/engine/inference/test_tiled_networks.py``)."""
+"""Pixels that large tiles on a GPU share. With four tiles of 3000 x 1144, 14 % of the pixels are computed twice. Small
+tiles share an eighth of their side.
+Networks with five poolings see 150 to 300 pixels around. With this overlap, the output of an untrained student C in
+tiles differs 50 times less from the untiled one than with the 32 pixels of a CPU
+(``tests/engine/inference/test_tiled_networks.py``)."""
 BAND = 2**20
-"""Pixels of a row of tiles that is higher than usual on a CPU, at most: 12 MB for each picture of float32."""
+"""Pixels: on a CPU, most pixels in a row of tiles that is higher than the usual tile. It takes 12 MB for each float32
+picture. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class DeviceFacts:
-    """What a device says of itself.
+    """The properties of a device that decide how a picture is computed.
 
     Attributes:
         kind: ``cpu``, ``cuda`` or another of torch's names.
-        free_memory: bytes that a computation may still take; 0 where it does not matter.
+        free_memory: bytes that are still free; 0 for devices other than CUDA, where it is not used.
         capability: CUDA's compute capability.
         bf16: whether a CPU has instructions for bfloat16.
     """
@@ -49,8 +53,7 @@ class DeviceFacts:
 
     @classmethod
     def of(cls, device: torch.device) -> "DeviceFacts":
-        """Read the facts of a device of this machine; ``free_memory`` counts what the process holds but does not
-        use."""
+        """Read the properties of a device of this machine. Memory that this process holds but does not use is free."""
         if device.type == "cuda":
             held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
             free = torch.cuda.mem_get_info(device)[0] + held
@@ -59,23 +62,26 @@ class DeviceFacts:
 
     @property
     def precision(self) -> Precision:
-        """What it computes fastest in without loss that shows: bf16 where it has it (a GPU from capability 8.0 on)."""
+        """The fastest type of numbers whose loss is not seen: bf16 if it has instructions for it, otherwise fp32.
+
+        CUDA devices have them from compute capability 8.0 on.
+        """
         return "bf16" if self.bf16 or (self.kind == "cuda" and self.capability >= (8, 0)) else "fp32"
 
 
 @dataclass(frozen=True)
 class ComputeOptions:
-    """What a user asks for; ``auto`` is for the device to decide.
+    """The user's options for tiles and precision. With ``auto`` the device decides.
 
     Attributes:
-        tile: side of square tiles; ``none``: one pass, whatever it takes.
+        tile: side of square tiles, pixels; ``none``: one pass, whatever memory it needs.
         overlap: pixels that neighbouring tiles share.
         batch_size: tiles at a time.
-        precision: type of the numbers that the network computes with.
+        precision: type of numbers that the network computes in.
         capture: whether a GPU may keep a pass as a CUDA graph.
-        usual_tile: side of the tiles where nothing is gained by larger ones: on a CPU, which takes others of at most as
-            many pixels where these cover a picture better; and for a network in which every pixel depends on the whole
-            tile.
+        usual_tile: side of the tiles, pixels, if ``tile`` is ``auto`` and larger ones gain nothing: on a CPU, and for a
+            network in which every pixel depends on the whole tile. On a CPU, tiles of other shapes with at most as many
+            pixels are used if they cover the picture with less computation.
     """
 
     tile: int | Literal["auto", "none"] = "auto"
@@ -93,12 +99,12 @@ class DevicePlan:
     Attributes:
         tile: height and width of its tiles; None: one pass.
         batch_size: tiles at a time.
-        precision: type of the numbers that the network computes with.
+        precision: type of numbers that the network computes in.
         capture: from the second pass of a size on, replay it as a CUDA graph.
-        resident: the picture lies on the device; otherwise in the CPU's memory, from where its tiles visit the device.
+        resident: whether the whole picture is on the device; otherwise only its tiles are copied there.
         overlap: pixels that neighbouring tiles share at least.
-        multiple: tiles begin at multiples of this.
-        sizes: that tiles may have, as in ``layout.spans``.
+        multiple: tiles begin at multiples of this number of pixels.
+        sizes: which sizes tiles may have, as in ``layout.spans``.
     """
 
     tile: tuple[int, int] | None
@@ -116,7 +122,7 @@ class DevicePlan:
         on_tiles: OnTiles | None = None,
         on_shortage: OnShortage | None = None,
     ) -> Tiler:
-        """What lays the network so over the picture; the arguments are those of ``Tiler``."""
+        """The ``Tiler`` of this plan; the arguments are those of ``Tiler``."""
         layout = self.overlap, self.batch_size, device, on_tiles, on_shortage, self.multiple, self.sizes
         return Tiler(self.tile, *layout)
 
@@ -131,19 +137,21 @@ class DevicePlan:
         multiple: int = 1,
         compiled: bool = False,
     ) -> "DevicePlan":
-        """Decide; nothing else is looked at.
+        """Decide how a picture is computed, from the arguments alone.
 
-        A picture is done whole if a pass of it fits, otherwise in equal parts that fit, those with which the fewest
-        pixels are computed. On a CPU as many pixels fit as ``asked.usual_tile`` squared, one tile at a time; a compiled
-        network has tiles of that side.
+        A picture is computed in one pass if that fits into memory, otherwise in the equal tiles that fit and need the
+        fewest computed pixels. On a CPU a tile has at most ``asked.usual_tile`` squared pixels, and tiles are computed
+        one at a time. A compiled network has square tiles of that side on a CPU.
 
         Args:
+            facts: properties of the device.
+            asked: the user's options.
             size: height and width of the picture.
-            bytes_per_pixel: that a pass of the network takes at its peak, in the precision it computes with.
-            sees_whole_tile: every pixel depends on all of its tile (attention, statistics), so that the tile's size
-                stays what the network is used to, and where it begins does not matter.
-            multiple: to which the network pads what it is given.
-            compiled: the network is, and is compiled again for every size of tiles.
+            bytes_per_pixel: memory that a pass of the network takes at its peak, in the precision it computes in.
+            sees_whole_tile: whether every pixel depends on the whole tile (attention, statistics). Then tiles have the
+                size that the network was trained on, and may begin anywhere.
+            multiple: the network pads its input to a multiple of this number of pixels.
+            compiled: whether the network is compiled, and so compiled again for every size of tile.
         """
         gpu = facts.kind == "cuda"
         sizes: Sizes = "one" if compiled else "fitted" if gpu else "any"
@@ -172,12 +180,12 @@ class DevicePlan:
 
 
 def _count(size: tuple[int, int], tile: tuple[int, int], overlap: int, multiple: int) -> int:
-    """Tiles of a picture."""
+    """Number of tiles of a picture."""
     return math.prod(len(spans(length, side, overlap, multiple)) for length, side in zip(size, tile, strict=True))
 
 
 def _cpu_computes_in_bf16() -> bool:
-    """Whether the CPU has instructions for bfloat16, and oneDNN is there to use them; emulation would be slow."""
+    """Whether the CPU has instructions for bfloat16 and torch has oneDNN, which uses them. Emulation would be slow."""
     if not torch.backends.mkldnn.is_available():
         return False
     if hasattr(torch.cpu, "get_capabilities"):

@@ -1,4 +1,4 @@
-"""From the samples of a noisy picture to those of a clean one, band by band from top to bottom."""
+"""Denoise the samples of a picture in horizontal bands, from top to bottom, so that little memory is needed."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,26 +15,26 @@ from atbsn.engine.inference.transfer import CleanRows, is_asynchronous, to_devic
 from atbsn.utils.errors import UserError
 
 OnProgress = Callable[[float], None]
-"""Is told the share that is done, 0 to 1. What it raises ends the computation."""
+"""Called with the share that is done, 0 to 1. An exception that it raises ends the computation."""
 
 
 class PictureInProgress:
     """A picture that is being denoised.
 
-    On a GPU it is on its way as soon as this is there (the first band of it, of pictures that are not done whole): who
-    begins the next picture before he asks for the ``result`` of this one has both copied while the device computes. On
-    anything else nothing happens before ``result``.
+    On a GPU, the constructor starts the computation of the first band and returns. If the next picture is constructed
+    before ``result`` of this one is called, it is copied to the device while this one is computed. On other devices
+    nothing is computed before ``result`` is called.
 
     Args:
         rgb: (H, W, 3), uint8, uint16 or float, RGB, any size.
-        name: of the picture, for errors.
-        white: value of white of ``rgb``; None: 255, of uint16 65535.
+        name: name of the picture, for errors.
+        white: value of white in ``rgb``; None: 65535 for uint16, otherwise 255.
         on_progress: called after every batch of tiles.
-        in_place: write the result over ``rgb``, which saves the memory of a second picture. It is not to be looked at
-            before ``result`` is there.
+        in_place: write the result over ``rgb``, which saves the memory of a second picture. Do not read ``rgb`` before
+            ``result`` has returned.
 
     Attributes:
-        under_way: nothing is left to be started: ``result`` only waits, and may be asked for in another thread.
+        under_way: whether all bands are started. Then ``result`` only waits, and may be called in another thread.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class PictureInProgress:
         self._result = rgb if in_place and rgb.flags.writeable else np.empty_like(rgb)
         self._bands = _bands(denoiser, rgb, white_of(rgb.dtype) if white is None else white, on_progress)
         self._top = 0
-        # A GPU returns before it is done: it gets the next band before the one before it is waited for.
+        # A GPU computes in the background: start the next band before waiting for the one before it.
         self._begun = deque(islice(self._bands, is_asynchronous(denoiser.device)))
         self.under_way = sum(band.height for band in self._begun) == len(rgb)
 
     def result(self) -> np.ndarray:
-        """The denoised picture: shape, type and range of the noisy one, clipped, rounded where they are integers.
+        """The denoised picture, of the shape, type and range of the noisy one: clipped, and integers rounded.
 
         Raises:
             UserError: the output is not finite.
@@ -74,22 +74,22 @@ class PictureInProgress:
 
 
 def denoise_samples(denoiser: Denoiser, rgb: np.ndarray, name: str, **how: Any) -> np.ndarray:
-    """The result of ``PictureInProgress`` with the same arguments."""
+    """Denoise a picture: ``PictureInProgress(denoiser, rgb, name, **how).result()``."""
     return PictureInProgress(denoiser, rgb, name, **how).result()
 
 
 def _bands(denoiser: Denoiser, rgb: np.ndarray, white: float, on_progress: OnProgress | None) -> Iterator[CleanRows]:
-    """The clean rows of a picture, from top to bottom, holding only one row of its tiles as numbers of 32 bits.
+    """Yield the clean rows of a picture from top to bottom. Only one row of tiles is in memory as float32.
 
-    The rows of tiles, and how they are blended, are those of the whole picture, so the values are too. A denoiser that
-    needs the whole picture (``is_local`` is False) gives it in one band.
+    Tiles lie and are blended as in one pass over the whole picture, so the values are the same. A denoiser that needs
+    the whole picture (``is_local`` is False) gives one band.
     """
     height, width = rgb.shape[:2]
     plan = denoiser.plan(height, width)
     bands = [(0, height)]
     if denoiser.is_local and not denoiser.self_ensemble:
         bands = plan.tiler().rows(height)
-    rest = None  # of the band before: where this one is laid over it
+    rest = None  # the last rows of the band before, which this band overlaps
     later = [top for top, _ in bands[1:]] + [height]
     for number, ((top, bottom), following) in enumerate(zip(bands, later, strict=True)):
         noisy = to_device(rgb[top:bottom], denoiser.device if plan.resident else torch.device("cpu"), white)
@@ -105,14 +105,18 @@ def _bands(denoiser: Denoiser, rgb: np.ndarray, white: float, on_progress: OnPro
 
 
 def watched(denoiser: Denoiser, on_progress: OnProgress | None, number: int = 0, bands: int = 1) -> Denoiser:
-    """The same, telling after every batch of tiles how much of a picture is done; for the band of this number of it."""
+    """``denoiser``, but calling ``on_progress`` after every batch of tiles.
+
+    Args:
+        number: index of the band that it denoises, of ``bands``.
+    """
     if on_progress is None:
         return denoiser
     shown = number / bands
 
     def tell(done: int, tiles: int) -> None:
         nonlocal shown
-        # Of a network that is laid over its picture more than once, the first time counts.
+        # Some networks go over the picture more than once: the share does not go back for the later passes.
         shown = max(shown, (number + done / tiles) / bands)
         on_progress(shown)
 

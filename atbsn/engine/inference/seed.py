@@ -1,4 +1,7 @@
-"""What a network draws on a picture is decided by its pixels: the same picture comes out the same by every door."""
+"""The seed of the random numbers that a network draws for a picture: the same picture gives the same result everywhere.
+
+All commands, the page and ``atbsn.denoise`` take it from the pixels.
+"""
 
 from zlib import crc32
 
@@ -7,15 +10,15 @@ import torch
 from torch import Tensor
 
 _ROWS = 256
-"""Number of rows of a picture that are rounded at once, which takes a few megabytes. Chosen by hand."""
+"""Rows of a picture that are rounded at a time, which takes a few megabytes. Chosen by hand."""
 
 
 def picture_seed(noisy: Tensor) -> int:
     """Compute the seed of the random numbers for ``noisy``, (B, C, H, W) in [0, 255]: a checksum of size and pixels.
 
-    The pixels count rounded to 8 bits. So neither a file's name, format or place nor the depth or scale in which its
-    samples arrive makes a difference: a file, a copy of it under another name, and the array that Python was given of
-    it come out the same. A picture that differs in a sample draws other numbers.
+    The pixels are rounded to 8 bits first. So the name, format, place and depth of a file make no difference: the file,
+    a copy under another name, and its pixels as an array in Python give the same seed. Pictures that differ in one
+    rounded sample have different seeds.
     """
     seed = crc32(np.array(noisy.shape, "<u8").tobytes())
     for rows in noisy.permute(0, 2, 3, 1).split(_ROWS, dim=1):

@@ -1,4 +1,4 @@
-"""Submissions to the benchmarks whose references are kept by a server, checked by reading them back."""
+"""Submissions to the benchmarks whose references only a server has; each file is read back and checked."""
 
 import base64
 from abc import ABC, abstractmethod
@@ -19,15 +19,15 @@ from atbsn.utils.files import write_atomically
 from atbsn.utils.log import logger, progress_bar
 
 _ROUND = 32
-"""Blocks that each process passes on at a time: the others hold them only for a moment."""
+"""Blocks that each process sends at a time, so that no process holds many blocks of others. Chosen by hand."""
 
 
 class Submission(ABC):
-    """Takes what every process has denoised, in any order and from any thread; the main one completes it.
+    """Collects the denoised pictures of all processes, in any order and from any thread; the main process writes them.
 
     Args:
         images: the set that is denoised.
-        folder: where the files go; all processes must see the same.
+        folder: folder of the files. All processes must see the same one.
     """
 
     def __init__(self, images: ImageSet, folder: Path) -> None:
@@ -35,19 +35,19 @@ class Submission(ABC):
 
     @abstractmethod
     def add(self, index: int, rgb: np.ndarray) -> None:
-        """Take picture ``index``, (H, W, 3) RGB, clipped to [0, 255], of the dtype in which the set is read."""
+        """Add the denoised picture ``index``, (H, W, 3) RGB, clipped to [0, 255], of the dtype of the noisy one."""
 
     @abstractmethod
     def finish(self) -> None:
-        """Write the files and read them back; to be called by every process, when all pictures are added.
+        """Write the files and read them back. Every process has to call it after all pictures are added.
 
         Raises:
-            UserError: a picture is missing, or a file is not what it should be.
+            UserError: a picture is missing, or a file does not read back as it was written.
         """
 
 
 class SIDDSubmission(Submission):
-    """``SubmitSrgb.csv`` for Kaggle, and ``SubmitSrgb.mat``, the form that the older server took."""
+    """``SubmitSrgb.csv`` for Kaggle, and ``SubmitSrgb.mat`` for the older server."""
 
     def __init__(self, images: ImageSet, folder: Path) -> None:
         super().__init__(images, folder)
@@ -93,9 +93,9 @@ class SIDDSubmission(Submission):
 
 
 class DNDSubmission(Submission):
-    """One ``0001_01.mat`` a box, and ``bundled/0001.mat`` with all boxes of an image, which the server takes.
+    """One ``0001_01.mat`` for each box, and for the server ``bundled/0001.mat`` with all boxes of an image.
 
-    Values are float32 in [0, 1]: clipped, not rounded, since the format holds fractions.
+    Values are float32 in [0, 1]: clipped, not rounded.
     """
 
     def add(self, index: int, rgb: np.ndarray) -> None:
@@ -124,7 +124,7 @@ class DNDSubmission(Submission):
         )  # fmt: skip
 
     def _read_box(self, index: int) -> np.ndarray:
-        """What was written for a box, after a check that it can be submitted."""
+        """Read the file of a box and check its shape, type and range."""
         path = self.folder / f"{self.images.key(index)}.mat"
         if not path.is_file():
             raise UserError(f"{path}: missing; denoise all boxes, and let all processes see one file system")
@@ -140,12 +140,12 @@ _FORMATS: dict[str, type[Submission]] = {"sidd": SIDDSubmission, "dnd": DNDSubmi
 
 
 def open_submission(images: ImageSet, folder: Path) -> Submission | None:
-    """The submission that ``images`` asks for, into ``folder``; None for a set that is no benchmark's."""
+    """The submission for ``images``, written to ``folder``; None for a set that has none."""
     return None if images.submission is None else _FORMATS[images.submission](images, folder)
 
 
 def _write_csv(file: BinaryIO, blocks: np.ndarray) -> None:
-    """``ID`` counts the blocks image by image; ``BLOCK`` is base64 of the uint8 (H, W, 3) bytes in C order."""
+    """Write two columns: ``ID`` counts the blocks, image by image; ``BLOCK`` is base64 of the uint8 (H, W, 3) bytes."""
     file.write(b"ID,BLOCK\n")
     for number, block in enumerate(blocks.reshape(-1, *blocks.shape[2:])):
         file.write(b"%d,%s\n" % (number, base64.b64encode(block)))

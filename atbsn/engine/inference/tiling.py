@@ -1,4 +1,4 @@
-"""Networks over pictures of any size: tile by tile, and over the eight orientations."""
+"""Apply a network to a picture of any size: in tiles, and averaged over the eight orientations."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,10 +14,11 @@ from atbsn.ops.dihedral import dihedral, undihedral
 from atbsn.utils.errors import UserError
 
 Function = Callable[[Tensor], Tensor]
+"""Maps a batch (B, C, h, w) to (..., B, C', h, w)."""
 OnTiles = Callable[[int, int], None]
-"""Is told how many tiles of how many are done."""
+"""Called with the number of tiles that are done and the number of all tiles."""
 OnShortage = Callable[[int, int, int], None]
-"""Is told how many tiles of which height and width were too much for the memory."""
+"""Called with the number, height and width of tiles for which memory did not suffice."""
 
 _LEAST = 32
 """Pixels: side of the smallest tile that is cut into smaller ones when memory does not suffice. Chosen by hand."""
@@ -26,28 +27,28 @@ _LEAST = 32
 class Tiler:
     """``tiler(function, x)``: apply ``function`` to ``x`` (B, C, H, W) in overlapping tiles.
 
-    Where tiles lie, ``layout.spans`` says. Unless they may have ``any`` size, all have one and all batches one length
-    (the last one is filled up by repetition), so a compiled network is compiled once. Where two overlap, the outer
-    parts of the overlap are context only (``layout.context``); across its middle one tile fades linearly into the
-    other. Hence a function that looks no farther than the context, and pools at most ``multiple`` pixels, gives what
-    it gives untiled, and the identity gives back every value exactly.
+    ``layout.spans`` places the tiles. Unless ``sizes`` is ``any``, all tiles have one size and all batches one length
+    (the last batch is filled up by repetition), so a compiled network is compiled once. Where two tiles overlap, the
+    outer parts of the overlap are context only (``layout.context``), and across the middle one tile fades linearly into
+    the other. So a function that sees no farther than the context, and pools at most ``multiple`` pixels, gives the
+    same result as without tiles, and the identity returns every value exactly.
 
-    ``x`` may lie on the CPU while tiles visit ``device``: the device only ever holds one batch, and a CUDA
-    device computes the next one while the CPU blends the last. Beside ``x`` and the output there is only one
-    row of tiles.
+    ``x`` may be on the CPU and only the tiles on ``device``. The device then holds one batch at a time, and a CUDA
+    device computes the next batch while the CPU blends the last one. Beside ``x`` and the output, one row of tiles is
+    in memory.
 
-    Where memory does not suffice for a batch, it is done in halves, and a single tile in smaller ones.
+    If memory does not suffice for a batch, it is computed in halves, and a single tile in smaller tiles.
 
     Args:
-        tile: height and width of a tile, or both in one number; None: everything in one go, as pictures within one
-            tile are.
-        overlap: neighbours share at least so many pixels; at most half a tile.
+        tile: height and width of a tile, or one number for both; None: one pass. Pictures no larger than a tile are
+            computed in one pass, too.
+        overlap: pixels that neighbours share at least; at most half a tile.
         batch_size: tiles at a time (each of B pictures).
         device: where ``function`` computes; None: where ``x`` is.
         on_tiles: called after every batch.
         on_shortage: called when memory did not suffice.
-        multiple: tiles begin at multiples of this: 2 to the number of the function's poolings.
-        sizes: that tiles may have, as in ``layout.spans``.
+        multiple: tiles begin at multiples of this number of pixels: 2 to the power of the number of poolings.
+        sizes: which sizes tiles may have, as in ``layout.spans``.
 
     Raises:
         UserError: a size is out of range.
@@ -115,11 +116,11 @@ class Tiler:
         return picture
 
     def rows(self, height: int) -> list[Span]:
-        """From where to where the rows of tiles reach in a picture of this height."""
+        """The first and last pixel (exclusive) of each row of tiles in a picture of this height."""
         return self._spans(height, None if self.tile is None else self.tile[0])
 
     def columns(self, width: int) -> list[Span]:
-        """From where to where the columns of tiles reach in a picture of this width."""
+        """The first and last pixel (exclusive) of each column of tiles in a picture of this width."""
         return self._spans(width, None if self.tile is None else self.tile[1])
 
     def _spans(self, length: int, side: int | None) -> list[Span]:
@@ -128,7 +129,7 @@ class Tiler:
     def _outputs(self, function: Function, x: Tensor, places: list[tuple[Span, Span]]) -> Iterator[Tensor]:
         """The outputs of the tiles at ``places`` (rows, columns), in order, on the device of ``x``."""
         device = self.device or x.device
-        # A CUDA device returns before it is done: the batch that is handed out is the one before the newest.
+        # A CUDA device computes in the background: a batch is yielded once the next one has been started.
         asynchronous = device.type == "cuda" and x.device.type == "cpu"
         pending: deque[tuple[tuple[Tensor, ...], torch.cuda.Event | None]] = deque()
         done = 0
@@ -151,7 +152,7 @@ class Tiler:
             yield from _arrived(outputs, arrival)
 
     def _batches(self, places: list[tuple[Span, Span]]) -> Iterator[list[tuple[Span, Span]]]:
-        """``places`` in order, as many of one size as are done at a time."""
+        """``places`` in order, in batches of tiles of one size."""
         for _, same in groupby(places, key=lambda place: tuple(end - start for start, end in place)):
             tiles = list(same)
             yield from (tiles[first : first + self.batch_size] for first in range(0, len(tiles), self.batch_size))
@@ -161,7 +162,7 @@ class Tiler:
             self._on_tiles(done, tiles)
 
     def _within_memory(self, function: Function, tiles: Tensor) -> Tensor:
-        """``function(tiles)``, in as many parts as memory demands."""
+        """``function(tiles)``, in parts if memory does not suffice."""
         pixels = len(tiles) * tiles.shape[-2] * tiles.shape[-1]
         if self._too_many is None or pixels < self._too_many or not self._can_part(tiles):
             try:
@@ -169,7 +170,7 @@ class Tiler:
             except torch.OutOfMemoryError:
                 if not self._can_part(tiles):
                     raise
-            # Only here, behind the handler, are the tensors of the failed call gone.
+            # The tensors of the failed call are freed only here, after the handler.
             self._too_many = pixels
             if self._on_shortage is not None:
                 self._on_shortage(len(tiles), *tiles.shape[-2:])
@@ -184,7 +185,7 @@ class Tiler:
         return output
 
     def _half(self, tiles: Tensor) -> tuple[int, int]:
-        """Sides of what a tile can be cut into: half as high where it is higher than wide, otherwise half as wide."""
+        """Height and width of the parts of a tile: its longer side is halved, as far as the overlap allows."""
         sides = [min(side, max(2 * self.overlap, _LEAST, (side + self.overlap + 1) // 2)) for side in tiles.shape[-2:]]
         height, width = tiles.shape[-2:]
         if sides[0] < height and (height >= width or sides[1] == width):
@@ -197,14 +198,14 @@ class Tiler:
 
 @torch.no_grad()
 def self_ensemble(function: Function, x: Tensor) -> Tensor:
-    """The mean of ``function`` over the eight orientations of ``x`` (x8), without gradients.
+    """The mean of ``function`` over the eight orientations of ``x`` (self-ensemble), without gradients.
 
     Args:
-        function: (B, C, h, w) -> (..., h, w); four times out of eight it sees height and width swapped.
+        function: (B, C, h, w) -> (..., h, w). Four of the eight inputs have height and width swapped.
         x: (B, C, H, W), H and W any size.
 
     Returns:
-        (..., H, W): the outputs turned back, averaged as they come, never all in memory.
+        (..., H, W): the mean of the outputs, each turned back. Only one output is in memory at a time.
     """
     mean = function(x).clone()  # the function may return x itself, which must stay
     for orientation in range(1, 8):
@@ -214,23 +215,26 @@ def self_ensemble(function: Function, x: Tensor) -> Tensor:
 
 
 def _arrived(outputs: tuple[Tensor, ...], arrival: torch.cuda.Event | None) -> tuple[Tensor, ...]:
-    """``outputs``, as soon as their copy to the CPU is complete."""
+    """Wait until ``outputs`` are copied to the CPU, and return them."""
     if arrival is not None:
         arrival.synchronize()
     return outputs
 
 
 def lay(canvas: Tensor, tile: Tensor, start: int, filled: int, dim: int) -> int:
-    """Lay ``tile`` into ``canvas`` from ``start`` along ``dim``, which is filled up to ``filled`` by now.
+    """Write ``tile`` into ``canvas`` from ``start`` on along ``dim``, and blend where they overlap.
+
+    Args:
+        filled: end of the part of ``canvas`` that is filled already.
 
     Returns:
-        Where it is filled up to now.
+        The new end of the filled part.
     """
     overlap, size = filled - start, tile.shape[dim]
     margin = context(overlap)
     fade = overlap - 2 * margin
     if fade:
-        # From a to b by a + w (b - a): where both agree, rounding cannot make a difference.
+        # a + w (b - a) is exact where a and b are equal.
         weight = _fade(fade, tile.device, tile.dtype).unflatten(0, (-1,) + (1,) * (-1 - dim))
         canvas.narrow(dim, start + margin, fade).lerp_(tile.narrow(dim, margin, fade), weight)
     rest = margin + fade
@@ -239,6 +243,6 @@ def lay(canvas: Tensor, tile: Tensor, start: int, filled: int, dim: int) -> int:
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(mode=False)  # kept for whoever comes, also with gradients
+@torch.inference_mode(mode=False)  # the cached tensor is also used outside of inference mode
 def _fade(length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     return (torch.arange(length, device=device, dtype=dtype) + 0.5) / length

@@ -1,7 +1,8 @@
-"""The way of pictures to the device and back: as the samples of their files, converted and rounded where it is fast.
+"""Copy pictures to the device and back, and convert between the samples of files and floats in [0, 255].
 
-A GPU gets and gives uint8 or uint16 (float32 where the picture is), through pinned memory, on streams of their own, so
-that one picture is copied while another one is computed. On anything else these are plain conversions.
+A GPU receives and returns the samples of files (uint8, uint16 or float32) and converts them itself. They are copied
+through pinned memory on separate streams, so that one picture is copied while another is computed. On other devices
+these are plain conversions.
 """
 
 from functools import lru_cache
@@ -12,25 +13,26 @@ import torch
 from torch import Tensor
 
 _CHUNK = 2**22
-"""Bytes that are copied to pinned memory at a time, while the device fetches those before."""
+"""Bytes that are copied to pinned memory at a time, while the device fetches the chunk before. Chosen by hand."""
 _ROWS = 64
-"""Values of a picture that are rounded at once on a CPU: floats of a whole picture would take four times its memory."""
+"""Rows of a picture that are rounded at a time on a CPU. Chosen by hand: the floats of a whole picture would take four
+times its memory."""
 
 
 def white_of(dtype: np.dtype[Any]) -> float:
-    """The value of white that samples of this type have in files: 255, 65535, and 255 for float."""
+    """The value of white in samples of this type: 255 for uint8 and float, 65535 for uint16."""
     return float(np.iinfo(dtype).max) if np.issubdtype(dtype, np.integer) else 255.0
 
 
 def is_asynchronous(device: torch.device) -> bool:
-    """Whether samples are sent to this device as they are, and fetched so."""
+    """Whether the device computes and copies in the background, and converts samples itself: CUDA."""
     return device.type == "cuda"
 
 
 def to_device(rgb: np.ndarray, device: torch.device, white: float) -> Tensor:
     """(H, W, 3) uint8, uint16 or float in [0, ``white``] to (1, 3, H, W) float32 in [0, 255] on ``device``.
 
-    Strided channels last. ``rgb`` may be changed as soon as this returns.
+    Its memory layout is channels last. ``rgb`` may be changed as soon as this returns.
     """
     if np.issubdtype(rgb.dtype, np.floating):
         rgb = rgb.astype(np.float32, copy=False)
@@ -41,18 +43,18 @@ def to_device(rgb: np.ndarray, device: torch.device, white: float) -> Tensor:
     else:
         values = torch.from_numpy(rgb.astype(np.float32))
     if white == 65535:
-        values = values / 257  # as ``pictures.to_tensor``: no value but the last bit depends on it
+        values = values / 257  # as ``pictures.to_tensor`` does, so that the last bit is equal, too
     elif white != 255:
         values = values * float(np.float32(255 / white))
     return values.permute(2, 0, 1)[None]
 
 
 class CleanRows:
-    """The clean rows of a picture on their way to the CPU, clipped, and rounded half up where they are integers.
+    """Rows of a clean picture that are being copied to the CPU: clipped, and integers rounded half up.
 
     Args:
         values: (3, h, W) float in [0, 255], on any device.
-        dtype: of the samples.
+        dtype: type of the samples to give.
         white: their value of white.
     """
 
@@ -66,11 +68,14 @@ class CleanRows:
             self._values = None
 
     def into(self, rows: np.ndarray) -> bool:
-        """Wait for them and put them into ``rows`` (h, W, 3); whether all of them were numbers."""
+        """Wait for the rows and write them to ``rows`` (h, W, 3); returns whether all values were finite.
+
+        If they were not, ``rows`` is not complete.
+        """
         if self._values is None:
             self._arrival.synchronize()
             samples, finite = self._samples
-            if finite:  # by all threads: new memory costs more than the copy
+            if finite:  # torch copies with all threads: touching new memory takes longer than the copy itself
                 torch.from_numpy(rows.view(np.int16) if self._dtype == np.uint16 else rows).copy_(samples)
             return bool(finite)
         if not _all_finite(self._values):
@@ -84,12 +89,12 @@ class CleanRows:
 
 
 def _all_finite(values: Tensor) -> Tensor:
-    """Whether all of them are numbers: then their sum is one. In one pass over memory; ``isfinite`` takes four."""
+    """Whether all values are finite, by their sum, which takes one pass over memory; ``isfinite`` takes four."""
     return values.sum(dtype=torch.float32).isfinite()
 
 
 def _rounded(values: Tensor, dtype: np.dtype[Any], white: float) -> Tensor:
-    """(3, h, W) to (h, W, 3) uint8, int16 with the bits of uint16, or float32."""
+    """(3, h, W) in [0, 255] to (h, W, 3) of ``dtype``; for uint16, which torch hardly has, int16 of the same bits."""
     values = values.permute(1, 2, 0).float().clamp(0, 255)
     if white == 65535:
         values = values * 257
@@ -104,12 +109,12 @@ def _rounded(values: Tensor, dtype: np.dtype[Any], white: float) -> Tensor:
 
 @lru_cache(maxsize=16)
 def _streams(device: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
-    """Moves samples to the device and back."""
+    """The streams that copy samples to the device and back."""
     return torch.cuda.Stream(device), torch.cuda.Stream(device)
 
 
 def _upload(rows: np.ndarray, device: torch.device) -> Tensor:
-    """``rows`` on the device; computing there waits for them, the caller does not."""
+    """Copy ``rows`` to the device. Computations on the device wait for the copy; the caller does not."""
     into, _ = _streams(device)
     pinned = torch.empty(rows.shape, dtype=_torch_type(rows), pin_memory=True)
     step = max(1, _CHUNK // rows[0].nbytes)
@@ -125,7 +130,7 @@ def _upload(rows: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _download(*tensors: Tensor) -> tuple[list[Tensor], torch.cuda.Event]:
-    """Pinned copies of ``tensors``, complete when the event has happened."""
+    """Copy ``tensors`` to pinned memory; the copies are complete once the event has happened."""
     device = tensors[0].device
     _, out = _streams(device)
     out.wait_stream(torch.cuda.current_stream(device))

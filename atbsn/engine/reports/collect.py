@@ -1,4 +1,4 @@
-"""What runs and sweeps left, as one list of values: each with its axes, its seed and its protocol."""
+"""Collect the results of runs and sweeps in one list of values, each with its axes, its seed and its protocol."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +12,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole
 
 _NOT_AXES = ("name", "manual_seed", "path.", "logger.", "val.", "datasets.val", "datasets.test", "num_gpu", "test.")
+"""Beginnings of options that do not tell trainings apart."""
 
 
 @dataclass(frozen=True)
@@ -20,18 +21,21 @@ class Value:
 
     Attributes:
         source: the run or point.
-        axes: what tells runs apart, label by axis; the seed is none of them.
-        seed: the values over which means are taken.
+        axes: (axis, label) pairs that tell runs apart, without the seed.
+        seed: seed of the training. Means are taken over seeds.
         dataset: name of the set in the options.
         method: ``denoised``, ``k=3``, ``mean``, ``noisy``, or ``net`` and ``ema`` of a training's own validation.
-        iteration: of a training's own validation; None for what atbsn valid and atbsn compare measured.
-        num_pictures: that it is a mean of; None where the file does not tell.
-        weights: file that was measured, where it is known.
-        core_minutes: that its training took, the trainings before it included; None where they were not recorded.
-        kmac: thousands of multiply-adds a pixel, where atbsn compare has counted them.
-        k: blind spot, or ``mean`` of a family, where it was measured at one.
-        higher_is_better: which way is better; None: neither.
-        digits: after the point, in tables.
+        metric: name of the metric in the options.
+        protocol: how the metric is computed, in words.
+        value: the number.
+        iteration: iteration of a training's own validation; None for results of atbsn valid and atbsn compare.
+        num_pictures: number of pictures that it is a mean of; None if the file does not say it.
+        weights: the weight file, if it is known.
+        core_minutes: minutes times cores of its training, with the trainings before it; None if not recorded.
+        kmac: thousands of multiply-adds a pixel, if atbsn compare has counted them.
+        k: blind spot, or ``mean`` of a family, if it was measured at one.
+        higher_is_better: whether higher or lower is better; None: neither.
+        digits: digits after the decimal point in tables.
     """
 
     source: str
@@ -53,7 +57,7 @@ class Value:
 
 
 def collect(paths: list[Path]) -> list[Value]:
-    """The values of sweeps (``experiments/<sweep>``), runs (``experiments/<name>``) and results (``results/<name>``).
+    """Read sweeps (``experiments/<sweep>``), runs (``experiments/<name>``) and results (``results/<name>``).
 
     Raises:
         UserError: a path is none of these, a file cannot be read, or nothing was found at all.
@@ -99,14 +103,14 @@ def _sweep(folder: Path) -> Iterator[Value]:
 
 
 def _alone(value: Value) -> Value:
-    """One blind spot is the same in every family it was measured in; only the mean is the family's."""
+    """Remove the axis ``k``, except from a mean: one blind spot gives the same in every family it was measured with."""
     if value.k in (None, "mean"):
         return value
     return replace(value, axes=tuple(axis for axis in value.axes if axis[0] != "k"))
 
 
 def _without_seed(entry: dict[str, Any]) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Axes and seed; a stage is an axis of its own, since points of two stages are never the same."""
+    """The axes without the seed, and the seed. The stage is an axis, too: points of two stages are never the same."""
     stage = entry["name"].split("/")[1:-1]
     axes = {"stage": stage[0]} if stage else {}
     axes.update((axis, label) for axis, label in entry["axes"].items() if axis != "seed")
@@ -123,7 +127,7 @@ def _core_minutes(entries: dict[str, dict[str, Any]], name: str | None) -> float
 
 
 def _runs(folders: list[Path]) -> Iterator[Value]:
-    """Runs side by side: their axes are the options in which they differ."""
+    """Read runs. Their axes are the options in which they differ."""
     flat = {folder: _flat(_options(folder)) for folder in folders}
     keys = sorted({key for options in flat.values() for key in options if not key.startswith(_NOT_AXES)})
     differing = [key for key in keys if len({str(options.get(key)) for options in flat.values()}) > 1]
@@ -169,7 +173,7 @@ def _result_files(path: Path) -> list[Path]:
 def _results(
     path: Path, source: str, axes: tuple[tuple[str, str], ...], seed: str, weights: Path | None, minutes: float | None
 ) -> Iterator[Value]:
-    """What atbsn valid or atbsn compare measured. One blind spot of several is called ``k=3``, whoever's it is."""
+    """Read results of atbsn valid or atbsn compare. A result at a blind spot is called ``k=3`` for any weights."""
     for each in read_results(path):
         method = each.method if each.k is None else "mean" if each.k == "mean" else f"k={each.k}"
         own = Path(each.weights) if each.weights else None

@@ -16,9 +16,13 @@ from atbsn.utils.files import write_atomically
 
 FigureKind = Literal["heatmap", "k", "curves", "macs"]
 FIGURE_KINDS: tuple[str, ...] = get_args(FigureKind)
-_SIZES = {"macs": (8.0, 4.2)}
+"""The figures of ``draw``."""
+_SIZE, _SIZES = (5.2, 3.9), {"macs": (8.0, 4.2)}
+"""Inches: width and height of a figure, and of those kinds that have a legend at the side. Chosen by hand."""
 _MARKERS = "osd^v<>PX*"
+"""matplotlib's markers, in the order in which they are used."""
 _Selection = Sequence[Value]
+"""The values of one data set, metric and protocol."""
 
 
 def draw(kind: str, values: Sequence[Value], folder: Path) -> list[Path]:
@@ -38,7 +42,7 @@ def draw(kind: str, values: Sequence[Value], folder: Path) -> list[Path]:
     for dataset, metric, protocol in dict.fromkeys((v.dataset, v.metric, v.protocol) for v in values):
         chosen = [v for v in values if (v.dataset, v.metric, v.protocol) == (dataset, metric, protocol)]
         for name, paint in _PAINTERS[kind]:
-            figure, axes = pyplot.subplots(figsize=_SIZES.get(kind, (5.2, 3.9)), layout="constrained")
+            figure, axes = pyplot.subplots(figsize=_SIZES.get(kind, _SIZE), layout="constrained")
             try:
                 paint(axes, chosen)
             except _NothingToDrawError as error:
@@ -59,7 +63,7 @@ def draw(kind: str, values: Sequence[Value], folder: Path) -> list[Path]:
 
 
 class _NothingToDrawError(Exception):
-    """Why a figure cannot be drawn from these values."""
+    """A figure cannot be drawn from these values; the message says why."""
 
 
 def _heatmap(axes: Any, values: _Selection) -> None:
@@ -122,7 +126,7 @@ def _curves(axes: Any, values: _Selection) -> None:
 
 
 def _band(axes: Any, positions: Sequence[int], cells: Sequence[Cell], colour: Any) -> None:
-    """One standard deviation over seeds to both sides."""
+    """Draw a band of one standard deviation over seeds to both sides of the means."""
     spreads = [cell.spread or 0.0 for cell in cells]
     if any(spreads):
         below = [cell.mean - spread for cell, spread in zip(cells, spreads, strict=True)]
@@ -159,11 +163,12 @@ def _scatter(
 
 
 _KMACS: dict[tuple[Path, str], float] = {}
+"""Thousands of MACs a pixel that have been counted, by weight file and method."""
 
 
 def _kmac(value: Value) -> float | None:
-    """Thousands of MACs for a pixel: those of the network in the weight file. For the mean of a family they are what
-    atbsn compare counted."""
+    """Thousands of MACs a pixel, counted from the network in the weight file; for the mean of a family, those that
+    atbsn compare has counted. None if there is neither."""
     if value.k == "mean":
         return value.kmac
     key = (value.weights or Path(), value.method)
@@ -197,3 +202,4 @@ _PAINTERS: dict[str, list[tuple[str, Callable[[Any, _Selection], None]]]] = {
     "curves": [("curves", _curves)],
     "macs": [("macs", _against_macs), ("minutes", _against_minutes)],
 }
+"""For each kind, the names of its figures and the functions that draw them."""

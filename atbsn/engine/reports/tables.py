@@ -10,11 +10,18 @@ from atbsn.utils.tables import format_csv
 
 Format = Literal["md", "latex", "csv"]
 FORMAT_SUFFIXES: dict[str, str] = {"md": "md", "latex": "tex", "csv": "csv"}
+"""Suffix of the file of each format."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over seeds; ``spread`` is the standard deviation (n - 1), None of a single seed."""
+    """A cell of a table.
+
+    Attributes:
+        mean: mean over seeds.
+        spread: standard deviation over seeds (n - 1); None for a single seed.
+        num: number of seeds.
+    """
 
     mean: float
     spread: float | None
@@ -23,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class ColumnFormat:
-    """Which way a metric is better (None: neither), and its digits after the point."""
+    """How a metric is shown: whether higher or lower is better (None: neither), and digits after the decimal point."""
 
     higher_is_better: bool | None
     digits: int
@@ -31,14 +38,14 @@ class ColumnFormat:
 
 @dataclass(frozen=True)
 class Table:
-    """One data set: a line for each point and method, a column for each metric and protocol.
+    """The table of one data set: a line for each point and method, a column for each metric and protocol.
 
     Attributes:
-        dataset: its name in the options.
+        dataset: name of the set in the options.
         axes: titles of the first columns.
-        columns: (metric, protocol), and what is known of it.
-        lines: labels of the axes, the method, a cell a column, core-minutes.
-        pictures: what the means are of, for the caption.
+        columns: format of each column, by (metric, protocol).
+        lines: for each line the labels of the axes, the method, the cells by column, and core-minutes.
+        pictures: what the means are taken over, in words for the caption.
     """
 
     dataset: str
@@ -49,7 +56,8 @@ class Table:
 
 
 def final(values: Sequence[Value]) -> list[Value]:
-    """What was measured at the end: by ``valid`` and ``compare`` or, of sets they did not measure, by the training."""
+    """The values at the end of each training: from ``valid`` and ``compare`` or, for other sets, from its last
+    validation."""
     measured = [value for value in values if value.iteration is None]
     have = {(value.weights, value.dataset) for value in measured}
     last: dict[tuple[str, str], int] = {}
@@ -75,7 +83,7 @@ def build_tables(values: Sequence[Value]) -> list[Table]:
 
 
 def cell_of(values: Sequence[Value]) -> Cell:
-    """Mean and spread over seeds, of which each counts once."""
+    """Mean and spread over seeds. Several values of one seed are averaged first."""
     by_seed: dict[str, list[float]] = {}
     for value in values:
         by_seed.setdefault(value.seed, []).append(value.value)
@@ -84,7 +92,7 @@ def cell_of(values: Sequence[Value]) -> Cell:
 
 
 def format_table(table: Table, form: Format) -> str:
-    """The table as text of a file of its own."""
+    """The table as the text of a file."""
     return {"md": _markdown, "latex": _latex, "csv": _csv}[form](table)
 
 
@@ -118,7 +126,7 @@ def _best(table: Table, column: tuple[str, str]) -> float | None:
 
 
 def _texts(table: Table, plus_minus: str, bold: str) -> list[list[str]]:
-    """The body as text, best means bold."""
+    """The cells of all lines as text, with the best means in bold."""
     best = {column: _best(table, column) for column in table.columns}
     body = []
     for row, method, cells, minutes in table.lines:
@@ -138,7 +146,7 @@ def _texts(table: Table, plus_minus: str, bold: str) -> list[list[str]]:
 
 
 def _header(table: Table) -> list[str]:
-    """Titles; protocols that share a metric's name are told apart by a number, which the caption explains."""
+    """The titles of the columns. Metrics are numbered; the caption gives the protocol of each number."""
     return [*table.axes, "method", *_column_titles(table), "seeds", "core-minutes"]
 
 
@@ -178,7 +186,7 @@ def _latex(table: Table) -> str:
 
 
 def _csv(table: Table) -> str:
-    """Full precision; the titles name the protocols as atbsn valid's do."""
+    """The table as CSV, with all digits and with protocols in the titles, as in the tables of atbsn valid."""
     rows = []
     for row, method, cells, minutes in table.lines:
         line: dict[str, object] = {**dict(zip(table.axes, row, strict=True)), "method": method}
@@ -192,7 +200,7 @@ def _csv(table: Table) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that means itself in LaTeX."""
+    """``text`` with LaTeX's special characters escaped."""
     special = {"\\": r"\textbackslash{}", "±": r"$\pm$", "^": r"\^{}", "~": r"\~{}", "²": "$^2$", "×": r"$\times$"}
     special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
     return "".join(special.get(letter, letter) for letter in text)

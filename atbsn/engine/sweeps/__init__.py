@@ -1,1 +1,1 @@
-"""Grids of trainings and measurements: the file, its points, how they are run, and what is remembered of them."""
+"""Sweeps: grids of trainings and measurements. The sweep file, its points, the scheduler and the ledger of results."""

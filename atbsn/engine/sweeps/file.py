@@ -1,4 +1,4 @@
-"""A sweep file: which trainings, over which options, and what comes after each."""
+"""The sweep file: which trainings to run, over which options, and what follows each."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ from atbsn.registry.build import describe_faults
 from atbsn.utils.errors import UserError
 
 Label = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+"""A part of the names of points."""
 GridAxis = Annotated[list[Any], Field(min_length=1)] | Annotated[dict[Label, Any], Field(min_length=1)]
-"""The values of an option, or the same by label; a mapping has to have a label."""
+"""The values of an option, as a list or by label. A value that is a mapping needs a label."""
 
 
 class _Step(Section):
     base: list[str] | str | None = None
-    """Option file, or several that are laid over one another: a path from the sweep file, or a name that -opt finds."""
+    """Option file, or several of which later ones replace values: a path from the sweep file, or a name for -opt."""
     options: dict[str, Any] = Field(default={})
-    """Laid over the option file in every point: ``a.b: value``."""
+    """Options of every point, which replace those of the option file: ``a.b: value``."""
     grid: dict[str, GridAxis] = Field(default={})
-    """Every combination is a point. A key is an option; or ``set.NAME``, whose labelled values are several options; or
-    ``file.NAME``, whose values are option files that are laid over ``base``."""
+    """Every combination of values is a point. A key is an option; or ``set.NAME``, whose labelled values are several
+    options each; or ``file.NAME``, whose values are option files that are added to ``base``."""
     stage: Label | None = None
-    """Folder of these points inside that of the sweep."""
+    """Folder of these points inside of the folder of the sweep."""
 
 
 class Measurement(_Step):
-    """``valid`` or ``compare`` on the weights of a training; without ``base`` with the options of that training."""
+    """``valid`` or ``compare`` on the weights of a training. Without ``base`` it uses the options of that training."""
 
     k: list[int | Literal["mean"]] | None = None
-    """Blind spots, from one pass; an axis ``k`` of the grid takes its place."""
+    """Blind spots, from one pass. An axis ``k`` of the grid replaces it."""
     mean: bool = False
-    """The mean over ``k`` too (``compare``)."""
+    """Also the mean over ``k`` (``compare``)."""
 
 
 class Then(Section):
-    """What follows on a training, with its weights: one of these."""
+    """What follows a training and uses its weights: one of these."""
 
     train: SweepTraining | None = None
     valid: Measurement | None = None
@@ -48,15 +49,15 @@ class Then(Section):
 
 
 class SweepTraining(_Step):
-    """``train``: with ``then``, what follows."""
+    """``train``: a training, or a grid of them, with what follows."""
 
     weights: str | None = None
-    """The option that takes the weights of the training this one follows on, such as ``model.teacher``."""
+    """The option that gets the weights of the training that this one follows, such as ``model.teacher``."""
     then: list[Then] = Field(default=[])
 
 
 class Sweep(SweepTraining):
-    """The whole file: one training, or several as ``trainings``."""
+    """The whole sweep file: one training, or several in ``trainings``."""
 
     name: Label
     trainings: list[SweepTraining] = Field(default=[])
@@ -66,10 +67,12 @@ Then.model_rebuild()
 
 
 def read_sweep(path: Path, *over: Path) -> Sweep:
-    """Read a sweep file, and lay others over it. Top-level keys ``x-...`` are left out: a place for YAML's anchors.
+    """Read a sweep file. Values in the files ``over`` replace its own.
+
+    Top-level keys ``x-...`` are ignored: they are a place for YAML's anchors.
 
     Raises:
-        UserError: one cannot be read, or all their faults at once.
+        UserError: a file cannot be read, or the sweep has faults; the message lists all of them.
     """
     raw: dict[str, Any] = {"name": path.stem}
     for each in (path, *over):
@@ -85,7 +88,7 @@ def read_sweep(path: Path, *over: Path) -> Sweep:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What a sweep file says; the option files that it names by a path from itself have become whole paths."""
+    """Read one sweep file. Option files that it names by a path from itself get whole paths."""
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -97,7 +100,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _located(value: Any, key: str, path: Path, files: bool = False) -> Any:
-    """``value`` with the names of option files, which stand below ``base`` and ``file.NAME``, seen from ``path``."""
+    """``value`` with the names of option files replaced by their paths, if they are beside the sweep file ``path``.
+
+    Option files are named below ``base`` and ``file.NAME``.
+    """
     files = files or key == "base" or key.startswith("file.")
     if isinstance(value, dict):
         return {name: _located(each, name, path, files) for name, each in value.items()}
@@ -108,7 +114,7 @@ def _located(value: Any, key: str, path: Path, files: bool = False) -> Any:
 
 
 def trainings(sweep: Sweep) -> list[SweepTraining]:
-    """The trainings that follow on no other."""
+    """The trainings that do not follow another one."""
     return sweep.trainings or [sweep]
 
 

@@ -1,4 +1,4 @@
-"""Starting a point: as a process of this machine, or as a job of Slurm."""
+"""Start a point: as a process on this machine, or as a job of Slurm."""
 
 import ctypes
 import os
@@ -20,33 +20,45 @@ class StartedPoint(Protocol):
     """A started command."""
 
     def status(self) -> int | None:
-        """Its exit status, negative for a signal, or None while it runs."""
+        """Its exit status, negative for a signal; None while it runs."""
 
     def stop(self) -> None:
         """Ask it to save and to end."""
 
 
 class Launcher(Protocol):
-    """Starts commands, so many at a time."""
+    """Starts commands, at most ``slots`` at a time."""
 
     slots: int
+    """Most commands at a time."""
     cores: int
     """Number of cores of one command."""
 
     def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[StartedPoint, str | None]:
-        """Start ``command`` with its output to ``log``; the job, and what finds it again after this process.
+        """Start ``command``, and write its output to ``log``.
 
-        ``earlier`` is what an earlier sweep was given here: if that job still runs, it is not started twice.
+        Args:
+            command: the command line.
+            log: file of its output.
+            slot: a number below ``slots`` that no other running command has.
+            earlier: handle that an earlier run of the sweep got for this point. If that job still runs, it is not
+                started again.
+
+        Returns:
+            The started point, and a handle by which a later run of the sweep finds it; None if that is not possible.
         """
 
 
 class LocalLauncher:
-    """Processes of this machine, with its cores and GPUs shared out.
+    """Starts processes on this machine, which share its cores and GPUs.
+
+    On Linux, processes are asked to stop when the sweep ends, however it ends.
 
     Args:
-        jobs: how many at a time; each gets ``cores // jobs`` threads, and one GPU where there are several.
+        jobs: most processes at a time. Each gets ``cores // jobs`` threads and, if there are several GPUs, one of them.
 
-    A process is asked to stop when the sweep ends, however it ends (where the system can do that: Linux).
+    Raises:
+        UserError: more jobs than cores.
     """
 
     def __init__(self, jobs: int) -> None:
@@ -60,7 +72,7 @@ class LocalLauncher:
         self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
     def start(self, command: list[str], log: Path, slot: int, earlier: str | None) -> tuple[StartedPoint, str | None]:
-        del earlier  # its processes have ended with it
+        del earlier  # processes do not outlive a sweep
         environment = {**os.environ, "OMP_NUM_THREADS": str(self.cores)}
         if self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
@@ -89,7 +101,7 @@ class _Process:
 
 
 def available_cores() -> int:
-    """Cores this process may use: ``OMP_NUM_THREADS`` where it is set."""
+    """Number of cores that this process may use: ``OMP_NUM_THREADS`` if it is set."""
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdecimal() and int(told):
         return int(told)
@@ -97,16 +109,20 @@ def available_cores() -> int:
 
 
 class SlurmLauncher:
-    """Jobs of Slurm, one a point, through submitit (the extra ``[slurm]``).
+    """Submits jobs to Slurm, one for each point, through submitit (the extra ``[slurm]``).
 
-    A job that reaches its time limit saves its state and is queued again by itself. Slurm's jobs outlive this process:
-    a sweep that is started again finds them.
+    A job that reaches its time limit saves its state and is queued again. Jobs of Slurm outlive this process: a sweep
+    that is started again finds them.
 
     Args:
-        folder: where submitit keeps its files; visible from all nodes.
-        jobs: how many are queued or run at a time.
-        settings: of submitit's ``update_parameters``: ``slurm_partition``, ``timeout_min``, ``gpus_per_node``, ...
+        folder: folder of submitit's files, visible from all nodes.
+        jobs: most jobs that are queued or running at a time.
+        settings: arguments of submitit's ``update_parameters``: ``slurm_partition``, ``timeout_min``,
+            ``gpus_per_node``, ...
         cluster: ``slurm``; ``local`` for tests.
+
+    Raises:
+        UserError: submitit is missing or refuses ``settings``.
     """
 
     def __init__(self, folder: Path, jobs: int, settings: dict[str, Any], cluster: str = "slurm") -> None:

@@ -1,4 +1,4 @@
-"""What is remembered of a sweep: ``experiments/<sweep>/sweep.json``."""
+"""The ledger of a sweep, ``experiments/<sweep>/sweep.json``: the state of every point."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,15 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_text
 
 LEDGER = "sweep.json"
+"""Name of the file."""
 
 
 class Ledger:
-    """The state of every point, written at every change.
+    """The state of every point. It is written at every change.
 
     An entry has the point's ``kind``, ``name``, ``stage``, ``axes``, ``seed``, ``needs``, ``folder``, ``weights``,
-    ``log`` and ``digest``; ``status`` (waiting, running, done, failed, stopped), ``seconds`` over all its starts,
-    ``cores`` and ``reason``.
+    ``log`` and ``digest``; ``status`` (waiting, running, done, failed, stopped); ``seconds``, summed over all its
+    starts; ``cores``; and ``reason`` if it failed.
 
     Raises:
         UserError: the file cannot be read, or a point was begun with other options than it has now.
@@ -67,7 +68,11 @@ class Ledger:
 
 
 def read_ledger(path: Path) -> dict[str, dict[str, Any]]:
-    """The entries of a sweep by the ids of its points; a ``UserError`` where they cannot be read."""
+    """Read the entries of a sweep, by the ids of its points.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         for entry in entries.values():

@@ -1,4 +1,4 @@
-"""The points of a sweep: ordinary commands, each with its options, in an order in which they can be run."""
+"""The points of a sweep: commands with their options, in an order in which they can run."""
 
 import hashlib
 import itertools
@@ -15,6 +15,7 @@ from atbsn.options.files import find_option_file
 from atbsn.utils.errors import UserError
 
 PointKind = Literal["train", "valid", "compare"]
+"""The command of a point."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,17 @@ class Point:
     """One command of a sweep.
 
     Attributes:
-        kind: what is run.
-        name: of the run, ``<sweep>/[<stage>/]<labels>``.
+        kind: the command.
+        name: name of the run, ``<sweep>/[<stage>/]<labels>``.
         stage: points of one stage take about the same time.
-        axes: label by axis, those of the training it follows on first.
+        axes: label by axis, first those of the training that it follows.
         seed: ``manual_seed`` of the training.
-        sources: option files, laid over one another.
-        overrides: ``a.b=value`` over them.
-        arguments: further ones of the command.
-        needs: id of the training whose weights it takes.
-        options: checked.
-        digest: of the options as they are written: with others it is another point.
+        sources: option files; values in later ones replace earlier ones.
+        overrides: ``a.b=value``, for ``--set``.
+        arguments: other arguments of the command.
+        needs: id of the training whose weights it uses; None: none.
+        options: the checked options.
+        digest: checksum of the options. A point with other options is another point.
     """
 
     kind: PointKind
@@ -49,7 +50,7 @@ class Point:
 
     @property
     def id(self) -> str:
-        """Tells it from all others of the sweep."""
+        """A text that no other point of the sweep has."""
         return f"{self.kind} {self.name}"
 
     @property
@@ -60,13 +61,13 @@ class Point:
 
     @property
     def log(self) -> Path:
-        """What the command says."""
+        """The file of the command's output."""
         experiments = Path(self.options.path.root) / "experiments"
         return experiments / f"{self.name}{'' if self.kind == 'train' else f'.{self.kind}'}.log"
 
     @property
     def weights(self) -> Path:
-        """What a training leaves."""
+        """The weight file of a training."""
         return self.folder / "models" / "net_latest.pth"
 
     def is_there(self) -> bool:
@@ -75,16 +76,16 @@ class Point:
         return any(self.folder.glob(pattern))
 
     def command(self, python: str) -> list[str]:
-        """The command line; a training is continued where there is something to continue."""
+        """The command line. A training that was interrupted continues."""
         words = [python, "-m", "atbsn", self.kind, *self.arguments, "-opt", *map(str, self.sources)]
         return words + ["--auto_resume"] * (self.kind == "train") + ["--set", *self.overrides]
 
 
 def expand(sweep: Sweep, path: Path) -> list[Point]:
-    """All points, every training before what follows on it, with checked options.
+    """All points with checked options; each training comes before the points that follow it.
 
     Raises:
-        UserError: the faults of all points at once, each said once.
+        UserError: points have faults. The message lists the faults of all points, each once.
     """
     collector = _Collector(sweep.name)
     for training in trainings(sweep):
@@ -101,7 +102,7 @@ def expand(sweep: Sweep, path: Path) -> list[Point]:
 
 @dataclass(frozen=True)
 class _Parent:
-    """A training that something follows on."""
+    """A training that other points follow."""
 
     id: str
     label: str
@@ -114,6 +115,8 @@ class _Parent:
 
 
 class _Collector:
+    """Collects the points of a sweep and their faults."""
+
     def __init__(self, name: str) -> None:
         self.name = name
         self.points: list[Point] = []
@@ -149,7 +152,7 @@ class _Collector:
                     self.add_training(then.train, here)
 
     def check_folders(self) -> None:
-        """Two points cannot share a folder, nor can a sweep have two roots."""
+        """Note a fault if two points share a folder, or if the points have several values of ``path.root``."""
         for (kind, name), count in self.taken.items():
             if count > 1:
                 remedy = "give their steps a stage, or their values labels"
@@ -220,13 +223,13 @@ class _Collector:
 
 
 def _sources(base: list[str] | str | None, settings: dict[str, Any]) -> tuple[str, ...]:
-    """The files of ``base`` and, taken out of ``settings``, those of the axes ``file.NAME``."""
+    """The option files of ``base``, and those of the axes ``file.NAME``, which are removed from ``settings``."""
     over = [settings.pop(key) for key in list(settings) if key.startswith("file.")]
     return (*([base] if isinstance(base, str) else base or []), *over)
 
 
 def combinations(grid: dict[str, Any]) -> Iterator[tuple[dict[str, str], dict[str, Any]]]:
-    """Every point of a grid: its label by axis, and its options."""
+    """Yield every point of a grid: its label by axis, and its options."""
     axes = [[(key, *entry) for entry in _labelled(key, axis)] for key, axis in grid.items()]
     short = _short_names(list(grid))
     for choice in itertools.product(*axes):
@@ -237,7 +240,7 @@ def combinations(grid: dict[str, Any]) -> Iterator[tuple[dict[str, str], dict[st
 
 
 def label_of(axes: dict[str, str]) -> str:
-    """Part of a folder's name: ``k_train-9--seed-0``."""
+    """The part of a folder's name that names the labels: ``k_train-9--seed-0``."""
     return "--".join(f"{axis}-{label}" for axis, label in axes.items())
 
 
@@ -250,13 +253,14 @@ def _labelled(key: str, axis: list[Any] | dict[str, Any]) -> list[tuple[str, Any
 
 
 def _plain(value: object) -> str:
-    """A value as a part of a file's name: paths and the like lose their separators."""
+    """``value`` as a part of a file name. Characters such as path separators become ``_``."""
     text = json.dumps(value) if isinstance(value, bool) or value is None else str(value)
     return "".join(letter if letter.isalnum() or letter in "_.-" else "_" for letter in text)
 
 
 def _short_names(keys: Sequence[str]) -> dict[str, str]:
-    """The last step of each key, where it is enough to tell them apart; ``manual_seed`` is seed."""
+    """A short name for each key: its last part if no other key has it, otherwise the whole key. ``manual_seed`` is
+    called ``seed``."""
     last = {key: "seed" if key == "manual_seed" else key.rpartition(".")[2] for key in keys}
     taken = list(last.values())
     return {key: name if taken.count(name) == 1 else key for key, name in last.items()}

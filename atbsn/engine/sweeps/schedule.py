@@ -1,4 +1,4 @@
-"""Running the points of a sweep: so many at a time, none twice, to the end whatever fails."""
+"""Run the points of a sweep: several at a time, none twice, and to the end even if some fail."""
 
 import re
 import signal
@@ -17,14 +17,21 @@ from atbsn.utils.log import logger
 _POLL = 0.2
 """Seconds between two looks at the running trainings. Chosen by hand."""
 _SAY = 60.0
-"""Seconds between lines about progress when nothing ends."""
+"""Seconds between lines about progress while no point ends. Chosen by hand."""
 _ITERATION = re.compile(rb"iter (\d+)/(\d+)")
+"""The iteration and the number of iterations in a line of a training's log."""
 _TAIL = 8192
 """Bytes at the end of a log in which the last iteration is looked for. Chosen by hand: a hundred lines."""
 
 
 @dataclass
 class _Running:
+    """A point that was started.
+
+    Attributes:
+        fraction_at_start: share of its iterations that earlier starts had done; None: not known yet.
+    """
+
     point: Point
     job: StartedPoint
     slot: int
@@ -37,9 +44,9 @@ class _Running:
 
 
 class SweepScheduler:
-    """Runs what is left of ``points``.
+    """Runs those of ``points`` that are not done.
 
-    SIGINT and SIGTERM are passed on to the running commands, once more each time they come; a training saves its state.
+    Each SIGINT and SIGTERM is passed on to the running commands; a training then saves its state.
     """
 
     def __init__(self, points: list[Point], ledger: Ledger, launcher: Launcher) -> None:
@@ -49,7 +56,7 @@ class SweepScheduler:
         self._said = 0.0
 
     def run(self) -> int:
-        """The exit status: 0, 2 where points failed, 128 + n where signal n ended the sweep."""
+        """Run the points; returns the exit status: 0, or 2 if points failed, or 128 + n if signal n ended the sweep."""
         previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             waiting = [point for point in self.points if self.ledger[point]["status"] != "done"]
@@ -121,7 +128,7 @@ class SweepScheduler:
         )  # fmt: skip
 
     def eta(self) -> str:
-        """The time left for the whole grid, as far as it can be told: from points of the same kind and stage."""
+        """An estimate of the time left for the whole sweep, from points of the same kind and stage that are done."""
         known: dict[tuple[str, str], list[float]] = {}
         for point in self.points:
             if self.ledger[point]["status"] == "done":
@@ -149,13 +156,13 @@ class SweepScheduler:
         return f"{exact_duration(seconds)}{' or more' if unknown else ''}"
 
     def _expected(self, running: _Running) -> float | None:
-        """Seconds a running training will have taken in all, from the iterations in its log."""
+        """Estimated seconds that a running training takes in all, from the iterations in its log."""
         found = _ITERATION.findall(_tail(running.point.log))
         if running.point.kind != "train" or not found:
             return None
         fraction = int(found[-1][0]) / int(found[-1][1])
         if running.fraction_at_start is None:
-            running.fraction_at_start = fraction  # what the log tells of an earlier start
+            running.fraction_at_start = fraction  # the log still ends with lines of an earlier start
         gained = fraction - running.fraction_at_start
         if gained <= 0:
             return None
@@ -179,7 +186,7 @@ class SweepScheduler:
 
 
 def last_words(log: Path) -> str:
-    """The last error in a log, or else its last line."""
+    """The last error in a log, or its last line if there is no error."""
     lines = [line for line in _tail(log).decode(errors="replace").splitlines() if line.strip()]
     errors = [index for index, line in enumerate(lines) if " ERROR: " in line]
     if errors and not any(line.startswith("Traceback") for line in lines[errors[-1] :]):

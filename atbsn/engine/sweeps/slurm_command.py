@@ -1,4 +1,4 @@
-"""What runs on a node of Slurm: a command, asked to save when the job's time is over."""
+"""A command as a job of Slurm. It is asked to save when the time of the job is over."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class SlurmCommand:
-    """``SlurmCommand(...)()`` runs ``command`` in ``folder``, its output to ``log``, and gives its exit status."""
+    """``SlurmCommand(...)()`` runs ``command`` in ``folder`` with its output to ``log``; returns its exit status."""
 
     def __init__(self, command: list[str], log: str, folder: str, cores: int) -> None:
         self.command, self.log, self.folder, self.cores = command, log, folder, cores
@@ -24,7 +24,7 @@ class SlurmCommand:
             return process.wait()
 
     def checkpoint(self) -> Any:
-        """Called by submitit when the time is over: save, and queue the same again, which resumes."""
+        """Called by submitit when the time is over: stop the command, which saves, and queue it again; it resumes."""
         import submitit
 
         if self._process is not None:

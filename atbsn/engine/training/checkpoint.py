@@ -1,4 +1,4 @@
-"""Checkpoints: weight files for people, training states for resuming. Every file is whole or not there."""
+"""Checkpoints: weight files to use, and training states to resume from. Files are written completely or not at all."""
 
 import json
 import math
@@ -22,16 +22,17 @@ from atbsn.utils.log import logger
 from atbsn.utils.seed import rng_state, set_rng_state
 
 _WEIGHTS = re.compile(r"net_(\d+)\.pth")
+"""Names of numbered weight files."""
 _MOMENTS = {
     **dict.fromkeys((torch.optim.Adam, torch.optim.AdamW), ("step", "exp_avg", "exp_avg_sq")),
     torch.optim.SGD: (),
 }
-"""What an optimizer keeps of a parameter."""
+"""What each optimizer stores for a parameter."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """Everything that changes while training, and so has to be saved to continue."""
+    """Everything that changes during training, and so has to be saved to continue."""
 
     model: Model
     ema: AveragedModel | None
@@ -42,20 +43,20 @@ class Learner:
 
 
 class Checkpointer:
-    """Writes the checkpoints of a run; on rank 0, though every process has to call it.
+    """Writes the checkpoints of a run. Every process has to call its methods; only rank 0 writes.
 
-    ``models/net_<iter>.pth`` and ``net_latest.pth`` (weights, averaged weights, metadata), ``net_best.pth``, and
-    ``training_states/<iter>.state``, which holds everything a resumed run needs, weights too, in one file.
+    The files are ``models/net_<iter>.pth`` and ``net_latest.pth`` (weights, averaged weights, metadata),
+    ``net_best.pth``, and ``training_states/<iter>.state``, which has everything a resumed run needs, weights included.
 
     Args:
         models: folder of the weights.
         states: folder of the training states.
-        metadata: what every weight file says beside its iteration.
-        settings: what shapes the training, for a resumed run to compare.
-        device: whose generators are saved.
-        best_rule: how ``net_best`` is chosen, for its metadata; None keeps no best.
+        metadata: metadata of every weight file, without the iteration.
+        settings: the settings of the training, with which a resumed run compares its own.
+        device: its random generators are saved.
+        best_rule: how ``net_best`` is chosen, for its metadata; None: no best weights are kept.
         higher_is_better: whether a larger score is better.
-        keep_last: how many numbered checkpoints stay; None: all.
+        keep_last: number of numbered checkpoints to keep; None: all.
     """
 
     def __init__(
@@ -76,13 +77,15 @@ class Checkpointer:
         self.latest: Path | None = None
 
     def save(self, iteration: int, learner: Learner, reported: bool = True) -> None:
-        """Write weights and state of ``iteration``, then prune.
+        """Write weights and state of ``iteration``, and then remove old checkpoints.
 
         Args:
+            iteration: number of iterations done.
+            learner: what is saved.
             reported: whether the iteration has been logged and validated, if it is due for that.
 
         Raises:
-            UserError: the disk is full or cannot be written; the checkpoints before stay.
+            UserError: the disk is full or cannot be written. Earlier checkpoints stay.
         """
         processes = dist.gather({"generators": rng_state(self.device), "meter": learner.meter.state_dict()})
         path = self.models / f"net_{iteration}.pth"
@@ -122,7 +125,7 @@ class Checkpointer:
         dist.on_main(lambda: self._save_weights((self.models / "net_best.pth",), iteration, rule, learner))
 
     def restore(self, state: State, learner: Learner) -> None:
-        """Continue from ``state``, generators included. Settings such as the learning rate are those of the options.
+        """Load ``state``, random generators included. Settings such as the learning rate stay those of the options.
 
         Raises:
             UserError: something in the state does not fit the training it is meant for.
@@ -141,7 +144,7 @@ class Checkpointer:
                 set_rng_state(own["generators"], self.device)
                 learner.meter.load_state_dict(own["meter"], self.device)
         except Exception as error:  # a file may hold anything
-            reason = " ".join(f"{type(error).__name__}: {error}".split())  # a line for each kind of wrong keys
+            reason = " ".join(f"{type(error).__name__}: {error}".split())  # torch's message has several lines
             raise UserError(
                 f"{state.path}: does not fit this training ({reason[:400]}); resume from another state"
             ) from error
@@ -163,7 +166,7 @@ class Checkpointer:
 
 
 def prune(models: Path, states: Path, keep_last: int, iteration: int) -> None:
-    """Remove all but the ``keep_last`` newest checkpoints up to ``iteration``. Call it when that one is on disk."""
+    """Remove all but the ``keep_last`` newest checkpoints up to ``iteration``, which has to be on disk already."""
     for folder, pattern in ((models, _WEIGHTS), (states, STATE)):
         done = sorted(entry for entry in numbered(folder, pattern) if entry[0] <= iteration)
         for _, path in done[:-keep_last]:
@@ -174,7 +177,7 @@ def prune(models: Path, states: Path, keep_last: int, iteration: int) -> None:
 
 
 def _restore_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> None:
-    """Load the moments, and keep the settings (learning rate, betas, ...)."""
+    """Load the moments from ``state``, and keep the optimizer's own settings (learning rate, betas, ...)."""
     settings = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, settings, strict=True):

@@ -1,4 +1,4 @@
-"""The folder of a run: made once, held by one training at a time, the old one archived."""
+"""The folder of a run. One training at a time may use it, and the folder of an earlier run is archived."""
 
 import contextlib
 import shlex
@@ -17,7 +17,7 @@ from atbsn.utils.files import cannot_write, remove_leftovers, write_text
 from atbsn.utils.log import logger, set_up_log
 
 _PATIENCE = 10
-"""Seconds to wait for a lock: the loader processes of a killed training may outlive it that long."""
+"""Seconds to wait for a lock. Chosen by hand: loader processes of a killed training live a little longer than it."""
 
 
 class RunFolders:
@@ -41,8 +41,8 @@ class Experiment(RunFolders):
 
     Args:
         options: checked options of the run.
-        resumed: the training state to continue from. If it lies in this folder, the folder is continued; otherwise
-            an old one is archived.
+        resumed: the training state to continue from. If it is in this folder, the folder is continued; otherwise an
+            existing folder is archived.
 
     Raises:
         UserError: another training of this name is running, or the folder cannot be written.
@@ -50,7 +50,7 @@ class Experiment(RunFolders):
 
     def __init__(self, options: Options, resumed: Path | None) -> None:
         super().__init__(options)
-        # The system frees this lock when its holder ends, however it ends: it cannot go stale.
+        # The system frees this lock when the process ends, however it ends, so no stale lock can remain.
         self._lock = FileLock(self.folder.parent / f".{self.folder.name}.lock")
         continued = resumed is not None and resumed.resolve().parent == self.states.resolve()
         dist.on_main(lambda: self._open(options, continued))
@@ -59,7 +59,7 @@ class Experiment(RunFolders):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Let another training have the name."""
+        """Release the name for other trainings."""
         self._give_back()
 
     def _open(self, options: Options, continued: bool) -> None:
@@ -84,9 +84,9 @@ class Experiment(RunFolders):
             raise cannot_write(self.folder, error) from error
 
     def _give_back(self) -> None:
-        """Release the lock and leave no file of it. Who waits for a file that is gone makes a new one."""
+        """Release the lock and remove its file. A process that waits for it makes a new one."""
         if self._lock.is_locked:
-            with contextlib.suppress(OSError):  # Windows removes it where nobody else has it open, but not before
+            with contextlib.suppress(OSError):  # Windows cannot remove a file that another process has open
                 Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
 

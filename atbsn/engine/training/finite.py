@@ -1,4 +1,4 @@
-"""Watching for losses and gradients that are not finite, without stopping the GPU to look."""
+"""Watches for losses and gradients that are not finite, without waiting for the GPU at every iteration."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ from atbsn.utils import dist
 from atbsn.utils.log import logger
 
 _MIN_SCALE = 2.0**-10
-"""fp16: losses are scaled down this far only by gradients that no scale makes finite."""
+"""Smallest scale of the loss with fp16. Chosen by hand: a scale below 1/1024 means that no scale makes the gradients
+finite."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What was seen of an iteration; ``finite`` is (loss, gradient), on the device."""
+    """An iteration: the indices of its pictures, and ``finite``, (loss, gradient) as bool on the device."""
 
     iteration: int
     pictures: list[Tensor]
@@ -23,16 +24,16 @@ class _Step:
 
 
 class FiniteGuard:
-    """Stops a run whose loss or gradient is not finite, naming the iteration and the pictures.
+    """Stops a run whose loss or gradient is not finite, and names the iteration and the pictures.
 
-    What is seen stays on the device and is looked at by ``settle``, which comes before anything is logged, validated
-    or saved: nothing of spoilt weights is ever written. With ``skip`` each iteration is looked at as it comes, since
-    its step has to be left out.
+    The flags stay on the device until ``settle`` reads them. It is called before anything is logged, validated or
+    saved, so spoilt weights are never written. With ``skip``, the flags of each iteration are read at once, since its
+    step has to be left out.
 
     Args:
-        skip: how many iterations in a row may be left out; 0 stops at the first.
-        name_of: the name of a picture, by its index in the training set.
-        last_good: where the last good checkpoint is, for the message.
+        skip: number of iterations in a row that may be left out; 0 stops at the first.
+        name_of: returns the name of a picture by its index in the training set.
+        last_good: returns the place of the last good checkpoint, for the message.
         scaler: enabled for fp16; it then handles gradients that are not finite (``TrainingStep``), unless they stay so.
     """
 
@@ -53,10 +54,14 @@ class FiniteGuard:
         self._pictures.append(pictures)
 
     def passes(self, iteration: int, finite: Tensor) -> bool:
-        """Whether to make the step; with ``skip``, raises ``UserError`` when the run has to stop.
+        """Whether to make the step.
 
         Args:
-            finite: (2,) bool, the loss and the gradient; kept, so nobody may write to it.
+            iteration: its number.
+            finite: (2,) bool, for the loss and the gradient. It is kept, so it must not be changed later.
+
+        Raises:
+            UserError: with ``skip``, too many iterations in a row were not finite.
         """
         step = _Step(iteration, self._pictures, finite)
         self._pictures = []
@@ -66,7 +71,7 @@ class FiniteGuard:
         return True
 
     def settle(self) -> None:
-        """Look at all iterations since the last time; every process has to call it at the same one.
+        """Check all iterations since the last call. Every process has to call it at the same iteration.
 
         Raises:
             UserError: one of them was not finite.
@@ -124,10 +129,10 @@ class FiniteGuard:
 
 
 def _guilty(findings: Sequence[tuple[bool, str]]) -> str:
-    """The pictures of the processes whose own loss was not finite; of all where only the gradient was not.
+    """The pictures of the processes whose loss was not finite; of all processes if only the gradient was not.
 
     Args:
-        findings: of each process, whether its loss was finite, and its pictures.
+        findings: for each process, whether its loss was finite, and its pictures.
     """
     own = [names for finite, names in findings if not finite]
     return ", ".join(own or [names for _, names in findings])

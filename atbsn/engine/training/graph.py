@@ -1,9 +1,9 @@
-"""A whole iteration as one CUDA graph: launched at once instead of kernel by kernel from Python.
+"""A whole training iteration as one CUDA graph, which starts all kernels at once instead of one by one from Python.
 
-Light networks are bound by launching: seven teachers and a student on 8 x 128 x 128 take hundreds of kernels, each of a
-few microseconds. Everything of an iteration is in the graph (losses, backward pass, clipping, optimizer, average, and
-whether all of it was finite); the learning rate and the progress are tensors that it reads. The kernels are those of
-the iteration without a graph, in the same order, and random numbers come from the same places of the same stream.
+With light networks, most time goes into starting kernels: seven teachers and a student on 8 x 128 x 128 need hundreds
+of kernels of a few microseconds each. The graph holds the whole iteration: losses, backward pass, clipping, optimizer,
+average, and the check for finite values. The learning rate and the progress are tensors that it reads. The kernels are
+those of an iteration without a graph, in the same order, and the random numbers are the same.
 """
 
 import random
@@ -19,38 +19,39 @@ from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.log import logger
 
 WARM_UP = 3
-"""Iterations before the capture: the first compiles and makes the optimizer's moments, the second uses both, the last
-is watched for what a graph cannot repeat. They count like any other."""
+"""Iterations before the capture. The first compiles and makes the optimizer's moments, the second uses both, and the
+last is watched for operations that a graph cannot repeat. They train like any other iteration."""
 
 
 class Recorder(Protocol):
-    """What records an iteration and repeats it: ``CudaRecorder``, or the stand-in of the tests."""
+    """Records an iteration and repeats it: ``CudaRecorder``, or a stand-in in tests."""
 
     def warm_up(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
-        """Make an iteration as it will be recorded."""
+        """Make an iteration in the way in which it will be recorded."""
         ...
 
     def watch(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> tuple[Outcome, str | None]:
-        """Make an iteration, and tell what in it cannot be recorded, if anything."""
+        """Make an iteration, and say what in it cannot be recorded; None if all can."""
         ...
 
     def record(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
-        """Record an iteration without making it; the tensors that every ``replay`` fills."""
+        """Record an iteration without making it. Every ``replay`` fills the tensors that are returned."""
         ...
 
     def replay(self) -> None:
-        """Make the recorded iteration with what its inputs hold now."""
+        """Make the recorded iteration with the present values of its inputs."""
         ...
 
 
 class GraphedStep:
-    """``TrainingStep``, recorded after a few iterations and repeated from then on.
+    """A ``TrainingStep`` that is recorded after a few iterations and replayed from then on.
 
-    A method whose losses read numbers from the device, or draw some on the host, is left as it is, and the log says so.
+    A method whose losses read values from the device, or draw random numbers on the host, is not recorded; the log says
+    so.
 
     Args:
-        step: what to record.
-        recorder: of the device.
+        step: the step to record.
+        recorder: records it.
     """
 
     def __init__(self, step: TrainingStep, recorder: Recorder) -> None:
@@ -64,11 +65,11 @@ class GraphedStep:
 
     @property
     def captured(self) -> bool:
-        """Whether iterations are repeated from what was recorded."""
+        """Whether the step is recorded and replayed."""
         return self._outcome is not None
 
     def __call__(self, micro_batches: Sequence[Batch], progress: Tensor) -> Outcome:
-        """As ``TrainingStep``. What it returns is overwritten by the next call."""
+        """As ``TrainingStep``. The next call overwrites the tensors that are returned."""
         if not self._possible:
             return self.step(micro_batches, progress)
         self._take(micro_batches, progress)
@@ -78,12 +79,12 @@ class GraphedStep:
             group["lr"] = rate.fill_(value)
         try:
             return self._make()
-        finally:  # schedule, log and state keep numbers
+        finally:  # for the schedule, the log and the state, rates are numbers
             for group, value in zip(groups, rates, strict=True):
                 group["lr"] = value
 
     def _take(self, micro_batches: Sequence[Batch], progress: Tensor) -> None:
-        """Copy what an iteration is given to where the graph reads it."""
+        """Copy the inputs of an iteration to the tensors that the graph reads."""
         given = [*micro_batches, {"progress": progress}]
         if not self._batches:
             device = self.step.device
@@ -107,13 +108,13 @@ class GraphedStep:
         if self._outcome is None:
             self._outcome = self.recorder.record(*given)
         elif self.step.learner.ema is not None:
-            self.step.learner.ema.n_averaged += 1  # on the host, where nothing is recorded
+            self.step.learner.ema.n_averaged += 1  # this counter is on the host, so the graph does not change it
         self.recorder.replay()
         return self._outcome
 
 
 class CudaRecorder:
-    """Records what a CUDA device is told to do."""
+    """Records an iteration as a CUDA graph."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -121,7 +122,7 @@ class CudaRecorder:
         self._stream = torch.cuda.Stream(device)
 
     def warm_up(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
-        """Run on a stream of its own, so that libraries make the workspaces that a capture needs."""
+        """Run on a separate stream, so that libraries allocate the workspaces that a capture needs."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -148,7 +149,7 @@ class CudaRecorder:
         return self.warm_up(step, batches, progress), "waits for the device, or copies to it from pageable memory"
 
     def record(self, step: TrainingStep, batches: Sequence[Batch], progress: Tensor) -> Outcome:
-        try:  # thread_local: a thread of the loader pins memory meanwhile
+        try:  # thread_local, because a thread of the loader pins memory at the same time
             with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
                 return step(batches, progress)
         except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Ctrl-C and preemption: finish the step, save, and leave."""
+"""Ctrl-C and preemption: finish the iteration, save, and leave."""
 
 import contextlib
 import os
@@ -18,14 +18,15 @@ STOPPING = tuple(
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     if hasattr(signal, name)  # Windows has no SIGHUP, others no SIGBREAK
 )
+"""Signals that ask a training to stop."""
 _ONE_REQUEST = 2.0
-"""Seconds: Ctrl-C and schedulers signal a process and its launcher, which passes the signal on to the process."""
-
+"""Seconds within which signals count as one request. Ctrl-C and schedulers signal a process and its launcher, and the
+launcher passes the signal on to the process. Chosen by hand."""
 _SAYS = "finishing this iteration and saving; once more leaves at once"
 
 
 def _leave_the_terminal() -> None:
-    """A closed terminal fails at every write: send what was meant for it nowhere. Files and pipes stay."""
+    """Discard output to the terminal, since every write to a closed one fails. Output to files and pipes stays."""
     for number in (1, 2):
         with contextlib.suppress(OSError):
             if stat.S_ISCHR(os.fstat(number).st_mode):
@@ -37,14 +38,15 @@ def _leave_the_terminal() -> None:
 class StopSignal:
     """Context in which SIGINT, SIGTERM and SIGHUP (a closed terminal) ask the loop to stop instead of killing it.
 
-    Once more, later, kills, in the middle of a validation too: the state is saved before one begins, so nothing is
-    lost but the validation, which the resumed run makes up for.
+    A second signal, at least two seconds later, kills the process, also in the middle of a validation. Since the state
+    is saved before a validation begins, only the validation is lost, and the resumed run repeats it.
 
-    With several processes all stop at the same iteration. They agree on the CPU, in the background: a process says
-    after an iteration whether it was asked, and learns after the next one whether any was. Nothing waits for a GPU.
+    Several processes all stop at the same iteration. They agree on the CPU, in the background: after each iteration a
+    process tells whether it was asked to stop, and after the next one it learns whether any process was. Nothing waits
+    for a GPU.
 
-    A process that was asked leaves soon; until then the context's handlers stay, so that the same request, arriving
-    once more, does not cut its leaving short.
+    After a request the handlers stay when the context ends, so that a repeated signal does not kill the process while
+    it is leaving.
     """
 
     def __init__(self) -> None:
@@ -65,7 +67,7 @@ class StopSignal:
             self._agreed()
 
     def requested(self) -> bool:
-        """Whether to stop after this iteration; the same answer in every process, which all have to ask."""
+        """Whether to stop after this iteration. All processes have to call this, and get the same answer."""
         if not distributed.is_initialized():
             return self.received is not None
         if number := self._agreed():
@@ -76,7 +78,7 @@ class StopSignal:
         return False
 
     def _agreed(self) -> int:
-        """The signal that any process had received at the last vote, or 0."""
+        """The number of the signal that any process had received at the last vote, or 0."""
         if self._vote is None:
             return 0
         (asked, work), self._vote = self._vote, None
@@ -89,7 +91,7 @@ class StopSignal:
             self.received, self._since = signal.Signals(number), time.monotonic()
             if number == getattr(signal, "SIGHUP", None):
                 _leave_the_terminal()
-            if dist.is_main():  # past the log: what was interrupted may be writing to it
+            if dist.is_main():  # not through the log, which the interrupted code may be writing to
                 with contextlib.suppress(OSError):
                     os.write(2, f"\n{self.received.name}: {_SAYS}\n".encode())
         elif time.monotonic() - self._since > _ONE_REQUEST:

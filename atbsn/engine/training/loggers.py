@@ -1,4 +1,4 @@
-"""Where numbers go: the console, ``metrics.csv`` and trackers such as TensorBoard. Only rank 0 writes."""
+"""Logs of a training: to the console, ``metrics.csv`` and trackers such as TensorBoard. Only rank 0 writes."""
 
 import contextlib
 import time
@@ -19,18 +19,18 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 _WATCHED = 5.0
-"""Seconds after which the pace of a training is known well enough to say how long it will take."""
+"""Seconds after which the time of an iteration is known well enough for a forecast. Chosen by hand."""
 
 
 class LossMeter:
-    """Means of the losses since they were last read, summed on the device: no synchronisation between prints."""
+    """The mean losses since they were last read. They are summed on the device, so nothing waits between two prints."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._count = 0
 
     def add(self, losses: dict[str, Tensor]) -> None:
-        """Add the losses of one step (scalars); none if it was skipped."""
+        """Add the losses of one step (scalars). For a skipped step, ``losses`` is empty."""
         if not losses:
             return
         for name, value in losses.items():
@@ -39,7 +39,7 @@ class LossMeter:
         self._count += 1
 
     def read(self) -> dict[str, float]:
-        """The means over the steps and over all processes; starts anew. Synchronises."""
+        """The means over the steps and all processes; the sums start from 0 again. Waits for the device."""
         if not self._count:
             return {}
         means = dist.mean_(torch.stack(list(self._sums.values())) / self._count).tolist()
@@ -48,26 +48,27 @@ class LossMeter:
         return by_name
 
     def state_dict(self) -> dict[str, Any]:
-        """What this process has summed up."""
+        """The sums of this process."""
         return {"sums": {name: value.cpu() for name, value in self._sums.items()}, "count": self._count}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on summing up from ``state_dict``."""
+        """Continue with the sums of ``state_dict``."""
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._count = state["count"]
 
 
 class RunLogger:
-    """The numbers of one training run.
+    """Logs the numbers of one training.
 
     Args:
-        folder: where ``metrics.csv`` is.
-        trackers: where numbers and pictures go besides.
-        first_iter: the first iteration whose numbers will come; those that an interrupted run left of it and of
-            later ones are dropped, since they come again.
+        folder: the folder of ``metrics.csv``.
+        trackers: they get numbers and pictures, too.
+        first_iter: the first iteration that will be logged. Rows that an interrupted run left of this and later
+            iterations are dropped, since these iterations come again.
 
     Raises:
-        UserError: ``metrics.csv`` was changed by someone else, a folder cannot be written, or a tracker refuses.
+        UserError: ``metrics.csv`` cannot be read as a table of results, a folder cannot be written, or a tracker
+            refuses.
     """
 
     def __init__(self, folder: Path, trackers: Sequence[Tracker], first_iter: int) -> None:
@@ -75,7 +76,7 @@ class RunLogger:
         self._rows: list[Result] = []
         self._trackers = trackers
         self._clock, self._clock_iter = time.perf_counter(), first_iter - 1
-        self._watch: tuple[int, float] | None = None  # the iteration since when its pace is watched, and the time then
+        self._watch: tuple[int, float] | None = None  # iteration and time at which the forecast began to measure
         self._pace_is_known = False
         dist.on_main(lambda: self._open(first_iter))
 
@@ -102,9 +103,9 @@ class RunLogger:
         self._scalars(iteration, {f"train/{name}": value for name, value in losses.items()} | {"train/lr": lr})
 
     def forecast(self, iteration: int, total_iter: int) -> None:
-        """Say once, seconds after the start, how long the training will take, unless a line has said so.
+        """Log once, a few seconds after the start, how long the training will take, unless ``log_losses`` has said it.
 
-        The first iteration, which is slower than the others, does not count.
+        The first iteration is slower than the others and does not count.
         """
         now = time.perf_counter()
         if self._pace_is_known:
@@ -121,7 +122,7 @@ class RunLogger:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave what is done inside (a validation, say) out of the it/s."""
+        """Do not count the time inside this context, such as that of a validation, for it/s."""
         start = time.perf_counter()
         yield
         spent = time.perf_counter() - start
@@ -129,7 +130,7 @@ class RunLogger:
         self._watch = self._watch and (self._watch[0], self._watch[1] + spent)
 
     def log_metrics(self, iteration: int, results: Iterable[Result]) -> None:
-        """What a validation measured at ``iteration``."""
+        """Log the results of a validation at ``iteration``."""
         for each in results:
             self._rows.append(replace(each, iteration=iteration))
             self._scalars(iteration, {_path(each): each.value})
@@ -140,21 +141,21 @@ class RunLogger:
         dist.on_main(lambda: write_results(self._csv, self._rows))
 
     def log_panel(self, iteration: int, name: str, panel: np.ndarray) -> None:
-        """An (H, W, 3) uint8 RGB picture for the trackers."""
+        """Send a picture, (H, W, 3) uint8 RGB, to the trackers."""
         if dist.is_main():
             for tracker in self._trackers:
                 tracker.picture(iteration, name, panel)
 
     def flush(self) -> None:
-        """Bring everything to disk: called before a state is saved, so that a resumed run loses nothing.
+        """Write everything to disk. It is called before a state is saved, so that a resumed run loses nothing.
 
         Raises:
-            UserError: it cannot be written; nor could it at any time since the last ``flush``.
+            UserError: something could not be written, now or since the last ``flush``.
         """
         dist.on_main(self._flush)
 
     def close(self) -> None:
-        """Write what is left, where that is possible, and the last value of every metric beside the options."""
+        """Close the trackers, with the last value of every metric. Raises nothing."""
         if dist.is_main():
             last = {_path(row): row.value for row in self._rows}
             for tracker in self._trackers:

@@ -1,4 +1,4 @@
-"""Optimizer, learning rate and weight averaging, from their options."""
+"""Build the optimizer, the learning rate schedule and the average of the weights from their options."""
 
 import torch
 from torch import Tensor, nn
@@ -10,27 +10,27 @@ from atbsn.options.schema import Train
 
 
 def build_optimizer(options: Train, net: nn.Module) -> Optimizer:
-    """The optimizer over the parameters of ``net`` that want gradients; fused where the device has it."""
+    """The optimizer of the parameters of ``net`` that require gradients; the fused version if the device has one."""
     parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
     optimizer: type[Optimizer] = getattr(torch.optim, options.optim.type)
     return optimizer(parameters, **options.optim.arguments(parameters[0].device.type))
 
 
 def build_scheduler(options: Train, optimizer: Optimizer) -> LambdaLR:
-    """The learning rate as a function of the iteration alone; step it once an iteration."""
+    """The learning rate schedule, a function of the iteration alone. Step it once for each iteration."""
     options = options.in_iterations()
     rate, total_iter, lr = options.scheduler.rate, options.total_iter, options.optim.lr
     return LambdaLR(optimizer, lambda done: rate(done, total_iter, lr))
 
 
 class MovingAverage(AveragedModel):
-    """An exponential moving average of the weights, which starts as what they are after the first step.
+    """An exponential moving average of the weights. It starts with the weights after the first step.
 
-    As ``AveragedModel`` with ``get_ema_multi_avg_fn``, but the number of updates, which is on the CPU, is not sent to
-    the device each time.
+    It is ``AveragedModel`` with ``get_ema_multi_avg_fn``, but does not copy the number of updates to the device at
+    every step.
 
     Args:
-        decay: how much of the average stays at each step.
+        decay: share of the old average in the new one.
     """
 
     def __init__(self, net: nn.Module, decay: float) -> None:

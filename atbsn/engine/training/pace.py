@@ -1,4 +1,4 @@
-"""Trainings of so many minutes: their pace, measured before they start."""
+"""Trainings of a given number of minutes: the time of an iteration is measured before they start."""
 
 import copy
 import logging
@@ -19,20 +19,20 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, quiet
 
 _WATCHED = 5.0
-"""Seconds of which the pace is taken, after an iteration that is slower than the others."""
+"""Seconds for which iterations are timed, after a first one, which is slower than the others. Chosen by hand."""
 
 
 def within_minutes(options: Options, minutes: float, device: torch.device, state: State | None) -> Options:
-    """``options`` with the iterations that ``minutes`` allow on this machine, and a learning rate to match.
+    """``options`` with as many iterations as this machine makes in ``minutes``, and a schedule of the same length.
 
-    A few iterations are made and thrown away to know their pace. Validations come on top. With a ``state``, the
-    training keeps the length that it was started with, so that it goes on exactly.
+    To know the time of an iteration, a few are made and thrown away. Validations take additional time. With a
+    ``state``, the training keeps the length that it was started with, so that it continues exactly.
 
     Raises:
         UserError: there are several processes, or the training cannot be built.
     """
     if options.train is None:
-        return options  # building says what is missing
+        return options  # ``build_training`` reports what is missing
     if state is not None:
         total_iter = state.total_iter()
         logger.info("%d iterations in all, as when it was started (--minutes is for new trainings)", total_iter)
@@ -46,16 +46,17 @@ def within_minutes(options: Options, minutes: float, device: torch.device, state
 
 
 def seconds_an_iteration(training: Training, folders: RunFolders, watched: float = _WATCHED) -> float:
-    """Make iterations of ``training`` for ``watched`` seconds, after a first one, and say what one takes.
+    """Measure the seconds that an iteration of ``training`` takes, for ``watched`` seconds after a first one.
 
-    They are made with a copy of the model: ``training`` stays as it is, and nothing is written to ``folders``.
+    The iterations are made with a copy of the model: ``training`` stays as it is, and nothing is written to
+    ``folders``.
     """
     trial = replace(training, model=copy.deepcopy(training.model))
     return build_trainer(trial, folders).pace(watched)
 
 
 def resized(train: Train, total_iter: int) -> Train:
-    """``train`` with another length: what its schedule counts in iterations keeps its share of it."""
+    """``train`` with another number of iterations. Lengths in its schedule are scaled with it."""
     ratio = total_iter / train.total_iter
 
     def scaled(length: float) -> float:
@@ -65,7 +66,7 @@ def resized(train: Train, total_iter: int) -> Train:
 
 
 def _seconds_an_iteration(options: Options, device: torch.device) -> float:
-    """Measure it on a training that leaves nothing behind and warns of nothing, since the real one will."""
+    """Measure the seconds of an iteration with a trial training, which leaves no files and logs no warnings."""
     with TemporaryDirectory() as folder, quiet(logging.ERROR):
         changes = {
             "logger": options.logger.model_copy(update={"use_tb_logger": False, "wandb": None}),
@@ -77,7 +78,7 @@ def _seconds_an_iteration(options: Options, device: torch.device) -> float:
 
 
 def _two_digits(number: float) -> int:
-    """Rounded down to two digits, at least 1."""
+    """``number`` rounded down to two digits, but at least 1."""
     if number < 1:
         return 1
     unit = 10 ** max(0, math.floor(math.log10(number)) - 1)

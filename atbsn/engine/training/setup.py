@@ -1,4 +1,4 @@
-"""From checked options to a training. Nothing is written here but by ``build_trainer``."""
+"""Build a training from checked options. Only ``build_trainer`` writes files."""
 
 import json
 from collections.abc import Mapping
@@ -41,12 +41,12 @@ from atbsn.utils.seed import draw_seed, seed_everything
 
 @dataclass(frozen=True)
 class Training:
-    """Everything that a training needs, built and checked, before any file is written.
+    """Everything that a training needs, built and checked before any file is written.
 
     Attributes:
         network, method, train: the sections of the options that a training must have.
-        settings: what shapes it, for a resumed run to compare.
-        state: what it continues from.
+        settings: its settings in plain values, with which a resumed run compares its own.
+        state: the state that it continues from; None: it starts anew.
     """
 
     options: Options
@@ -65,23 +65,23 @@ class Training:
 
     @property
     def start_iter(self) -> int:
-        """Iterations already done."""
+        """Number of iterations already done."""
         return 0 if self.state is None else self.state.content["iteration"]
 
     @property
     def reported(self) -> bool:
-        """Whether the last of them has been logged and validated."""
+        """Whether the last of these iterations has been logged and validated."""
         return True if self.state is None else self.state.content["reported"]
 
 
 def find_state(options: Options, auto_resume: bool) -> State | None:
-    """The training state to continue from: with ``auto_resume`` the run's newest readable one, else the one named.
+    """The training state to continue from: with ``auto_resume`` the newest readable one, otherwise the one named.
 
-    Processes that ``torchrun`` starts in place of ones that died resume without being told: all of them where any is
-    such, for on a machine that came back they are the first of a new ``torchrun``.
+    If ``torchrun`` restarted any process after a failure, all processes resume without ``auto_resume``. On a machine
+    that came back, processes are started for the first time, so each process alone could not tell.
 
     Raises:
-        UserError: the state that is named, or every state of the run, cannot be read.
+        UserError: the named state, or every state of the run, cannot be read.
     """
     named = None if options.path.resume_state is None else Path(options.path.resume_state)
     if not auto_resume and not any(dist.gather(dist.restarted())):
@@ -102,17 +102,17 @@ def find_state(options: Options, auto_resume: bool) -> State | None:
 
 
 def is_finished(state: State, options: Options) -> bool:
-    """Whether nothing is left to do after ``state``."""
+    """Whether ``state`` is the end of the training."""
     left = options.train.total_iter - state.content["iteration"] if options.train is not None else 1
     return left < 0 or (left == 0 and state.content["reported"])
 
 
 def build_training(options: Options, device: torch.device, state: State | None) -> Training:
-    """Method, patches, denoiser and validation sets; reads much, writes nothing.
+    """Build the method, the training patches, the denoiser and the validation sets. Nothing is written.
 
     Raises:
-        UserError: 'train' or 'datasets.train' is missing, anything they name cannot be had, or ``state`` belongs to
-            another training.
+        UserError: 'train' or 'datasets.train' is missing, something that the options name cannot be built or read, or
+            ``state`` belongs to another training.
     """
     train, network, method = options.train, options.network, options.model
     if train is None or network is None or method is None or "train" not in options.datasets:
@@ -138,7 +138,7 @@ def build_training(options: Options, device: torch.device, state: State | None) 
     if options.val.val_freq and not val_sets:
         logger.info("nothing is validated: no entry of datasets begins with 'val'")
     if val_sets and options.val.k is not None:
-        denoiser.family(options.val.k)  # says here what the network does not take
+        denoiser.family(options.val.k)  # raises if the network does not accept these blind spots
     measuring = build_measuring(options)
     _check_best_metric(options.val.best_metric, val_sets, measuring)
     images = build_dataset(options.dataset("train"))
@@ -161,7 +161,7 @@ def build_training(options: Options, device: torch.device, state: State | None) 
 
 
 def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
-    """The training loop with everything it calls, continued from the state if there is one."""
+    """Build the training loop with everything that it calls, and load the state if there is one."""
     options, train, model, device = training.options, training.train, training.model, training.device
     lay_out(model, train, device)
     checkpointer = _build_checkpointer(training, experiment)
@@ -194,11 +194,11 @@ def build_trainer(training: Training, experiment: RunFolders) -> Trainer:
 
 
 def lay_out(model: Model, train: Train, device: torch.device) -> None:
-    """Put the weights into the layout that ``train.channels_last`` says, and every batch, which comes channels last.
+    """Put the weights, and with them every batch, into the memory layout that ``train.channels_last`` asks for.
 
-    The automatic choice is a rule, not a measurement at the start: a resumed training has to round as it did before.
-    On a CPU, dilated convolutions are slower channels last in fp32, and the gradient of the weights of some widths is
-    NaN in bf16 (oneDNN).
+    The choice of ``auto`` is a rule and not a measurement, so that a resumed training rounds as it did before. On a
+    CPU, dilated convolutions are slower channels last in fp32, and with bf16 the gradients of weights of some widths
+    are NaN (a fault of oneDNN).
     """
     convolutions = [module for module in model.net.modules() if isinstance(module, nn.Conv2d)]
     dilated = device.type == "cpu" and any(max(module.dilation) > 1 for module in convolutions)
@@ -212,17 +212,17 @@ def lay_out(model: Model, train: Train, device: torch.device) -> None:
 def compiles(train: Train, device: torch.device) -> bool:
     """Whether the losses are compiled.
 
-    Together with ``captures`` the order is fixed: the first iterations, which are made one by one, compile, and what
-    was compiled is captured then (``engine.training.graph``). Neither rules the other out.
+    Iterations can be compiled and captured as a CUDA graph, too (``captures``). The first iterations compile, and the
+    compiled code is captured after that (``engine.training.graph``).
     """
     return train.compile is True or (train.compile == "auto" and device.type == "cuda")
 
 
 def captures(train: Train, device: torch.device) -> bool:
-    """Whether iterations become a CUDA graph; see ``compiles``.
+    """Whether iterations are captured as a CUDA graph; see ``compiles``.
 
     Raises:
-        UserError: ``train.cuda_graph`` is true where they cannot.
+        UserError: ``train.cuda_graph`` is true although they cannot be.
     """
     obstacles = {
         "it needs a GPU": device.type != "cuda",
@@ -236,16 +236,18 @@ def captures(train: Train, device: torch.device) -> bool:
 
 
 def _is_odd(convolution: nn.Conv2d) -> bool:
+    """Whether oneDNN's gradient of a dilated convolution of these widths may be NaN in bf16 channels last."""
     return any(width > 8 and width % 16 for width in (convolution.in_channels, convolution.out_channels))
 
 
 def _contiguous(model: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A hook before ``forward`` that makes the tensors of a batch contiguous (not channels last)."""
     batch, *others = arguments
     return ({name: tensor.contiguous() for name, tensor in batch.items()}, *others)
 
 
 def _check_best_metric(best: str | None, val_sets: Mapping[str, ImageSet], measuring: Measuring) -> None:
-    """The first set, which chooses ``net_best``, must be measured by ``val.best_metric``."""
+    """Check that the first set, which chooses ``net_best``, is measured by ``val.best_metric``."""
     for name, images in list(val_sets.items())[:1]:
         known = columns_of(images, measuring.metrics)
         if best is not None and best not in known:
@@ -315,7 +317,7 @@ def _build_checkpointer(training: Training, experiment: RunFolders) -> Checkpoin
 
 
 def _settings(options: Options, train: Train, method: Component, model: Model, patches: PatchDataset) -> dict[str, Any]:
-    """What shapes a training, in plain values: a resumed run is compared with the one it continues."""
+    """The settings of a training in plain values. A resumed run is compared by them with the run that it continues."""
     names = "\n".join(patches.images.key(index) for index in range(len(patches)))
     pictures = f"{len(patches)} (checksum of their names {crc32(names.encode()):08x})"
     data = {key: value for key, value in options.datasets["train"].items() if key != "num_worker_per_gpu"}

@@ -1,4 +1,4 @@
-"""Training states: files a run continues from. Nothing in them is executed, and nothing is taken on trust."""
+"""Training states: files that a run continues from. Nothing in them is executed, and their content is checked."""
 
 import io
 import json
@@ -18,6 +18,7 @@ from atbsn.utils.files import cannot_write, read_tensors, write_atomically
 from atbsn.utils.log import logger
 
 STATE = re.compile(r"(\d+)\.state")
+"""Names of training states."""
 _LAYOUT: dict[str, type | tuple[type, ...]] = {
     "iteration": int,
     "reported": bool,
@@ -30,23 +31,23 @@ _LAYOUT: dict[str, type | tuple[type, ...]] = {
     "best_score": (float, type(None)),
     "processes": list,
 }
-"""What a training state holds, and of which types."""
+"""The entries of a training state and their types."""
 _LEARNT_WITH = re.compile(r"network|model\.type|model\..*sha256$|train\.optim\.type|manual_seed")
-"""Settings that must be as they were: with others, the weights in a state mean nothing, or helpers such as a teacher,
-of which checksums are kept, are not the ones that the training began with."""
+"""Settings that must not change when a training is resumed. With another network or optimizer, the content of a state
+has no meaning; and helpers such as a teacher, whose checksums are stored, must be the same ones."""
 
 
 class State(NamedTuple):
-    """What a training had learnt and drawn when it was saved, as plain values, and the file it was read from."""
+    """The content of a training state, and the file that it was read from."""
 
     path: Path
     content: dict[str, Any]
 
     def total_iter(self) -> int:
-        """The length of the training that it is of.
+        """The number of iterations of the training that the state belongs to.
 
         Raises:
-            UserError: the state does not tell.
+            UserError: the state does not say it.
         """
         try:
             return int(json.loads(self.content["settings"])["train"]["total_iter"])
@@ -55,11 +56,11 @@ class State(NamedTuple):
 
 
 class _WeightsError(Exception):
-    """A weight file where a training state is meant."""
+    """A weight file was given instead of a training state."""
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training state: tensors, numbers and strings in lists and dictionaries, nothing else."""
+    """Write a training state: tensors, numbers and strings in lists and dictionaries."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
@@ -69,7 +70,7 @@ def load_state(path: Path) -> State:
     """Read a training state; nothing in it is executed.
 
     Raises:
-        UserError: the file is missing, torn, or not a training state.
+        UserError: the file is missing, damaged, or not a training state.
     """
     path = Path(path)
     if not path.is_file():
@@ -96,10 +97,10 @@ def load_state(path: Path) -> State:
 
 
 def newest_state(folder: Path) -> State | None:
-    """The newest readable state in ``folder``, or None if there is no state at all; torn ones are named and skipped.
+    """The newest readable state in ``folder``, or None if there is none. Damaged states are skipped with a warning.
 
     Raises:
-        UserError: there are states, but none can be read: training anew would not be what anyone wants.
+        UserError: there are states, but none can be read. Starting anew would lose the training.
     """
     paths = [path for _, path in sorted(numbered(folder, STATE), reverse=True)]
     for path in paths:
@@ -116,18 +117,18 @@ def newest_state(folder: Path) -> State | None:
 
 
 def compare_settings(state: State, settings: dict[str, Any]) -> None:
-    """Log which settings a resumed run does not share with the one it continues.
+    """Log the settings that differ between a resumed run and the run that it continues.
 
-    An argument that the network did not have yet when the state was written counts as its default.
+    An argument of the network that did not exist when the state was written counts as its default.
 
     Raises:
-        UserError: settings differ without which the state means nothing.
+        UserError: settings differ that must not change.
     """
     written = json.loads(state.content["settings"])
     differences = list(_differences(_completed(written), _completed(settings)))
     averages = (state.content["ema"] is not None, bool(settings["train"]["ema_decay"]))
     model = written.get("model") if isinstance(written, dict) else None
-    if isinstance(model, dict) and "frozen_sha256" not in model:  # a state of version 0.1
+    if isinstance(model, dict) and "frozen_sha256" not in model:  # a state of an early development version
         differences = [(path, text) for path, text in differences if path != "model.frozen_sha256"]
     fatal = [text for path, text in differences if _LEARNT_WITH.match(path)]
     fatal += [text for path, text in differences if path == "train.ema_decay" and averages[0] != averages[1]]
@@ -142,7 +143,7 @@ def compare_settings(state: State, settings: dict[str, Any]) -> None:
 
 
 def set_aside(states: Path, iteration: int) -> None:
-    """Rename states beyond ``iteration``, unreadable or given up, so that none is taken for this run's."""
+    """Rename states after ``iteration`` (damaged or given up), so that they are not taken for states of this run."""
     for number, path in numbered(states, STATE):
         if number > iteration:
             try:
@@ -153,13 +154,13 @@ def set_aside(states: Path, iteration: int) -> None:
 
 
 def numbered(folder: Path, pattern: re.Pattern[str]) -> list[tuple[int, Path]]:
-    """The files in ``folder`` whose names match ``pattern``, with the number in them."""
+    """The files in ``folder`` whose names match ``pattern``, each with the number in its name."""
     matches = ((pattern.fullmatch(path.name), path) for path in folder.glob("*"))
     return [(int(match[1]), path) for match, path in matches if match]
 
 
 def _completed(settings: Any) -> Any:
-    """``settings`` with the defaults of the network's arguments, where it is one of ours."""
+    """``settings`` with the defaults of the network's arguments filled in, if the network is registered."""
     network = settings.get("network") if isinstance(settings, dict) else None
     if not isinstance(network, dict) or str(network.get("type")) not in ARCHS:
         return settings
@@ -167,7 +168,7 @@ def _completed(settings: Any) -> Any:
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Find the first difference of two nested dictionaries: its path, and a phrase about it."""
+    """Yield the differences of two nested dictionaries: the path of each, and a phrase about it."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*map(str, old), *new}):
             yield from _differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)

@@ -1,4 +1,4 @@
-"""One iteration's arithmetic: losses, gradients, their norm, optimizer and average. Nothing waits for the device."""
+"""One iteration: losses, gradients, their norm, optimizer and average. Nothing in it waits for the device."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,15 +12,16 @@ from atbsn.engine.training.checkpoint import Learner
 from atbsn.utils.types import Precision
 
 Batch = dict[str, Tensor]
+"""The tensors of a micro-batch by name, such as ``noisy``: (B, C, H, W)."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of an iteration, on the device.
+    """The result of an iteration, on the device.
 
     Attributes:
-        losses: their means over its micro-batches, detached scalars.
-        finite: (2,) bool: the loss, and the norm of the gradient.
+        losses: means of the losses over its micro-batches, detached scalars.
+        finite: (2,) bool: whether the loss and the norm of the gradient are finite.
         updated: whether the weights were changed.
     """
 
@@ -30,15 +31,16 @@ class Outcome:
 
 
 class TrainingStep:
-    """``step(micro_batches, progress)``: from the patches to the new weights.
+    """``step(micro_batches, progress)`` makes an iteration: from the patches to the new weights.
 
     It depends on tensors alone and leaves no gradients behind, so that it can be captured as a CUDA graph
     (``engine.training.graph``).
 
     Args:
-        replica: what computes the losses: the method, or with several processes a wrapper of it.
-        clip_grad_norm: largest norm of the gradient, or None.
-        precision: type of the forward pass.
+        learner: the method, its optimizer and whatever else changes.
+        replica: computes the losses: the method, or with several processes a wrapper of it.
+        clip_grad_norm: largest norm of the gradient; None: it is not clipped.
+        precision: type of numbers in the forward pass.
         device: where it computes.
     """
 
@@ -60,16 +62,16 @@ class TrainingStep:
         """Make an iteration.
 
         Args:
-            micro_batches: all of the iteration, as a method takes them.
+            micro_batches: all micro-batches of the iteration, on the device.
             progress: scalar, iterations done / iterations in all.
-            passes: whether to change the weights, told what of loss and gradient was finite; None: always.
+            passes: decides from ``Outcome.finite`` whether to change the weights; None: always.
         """
         scaler, optimizer, ema = self.learner.scaler, self.learner.optimizer, self.learner.ema
         losses = self._gradients(micro_batches, progress)
         scaler.unscale_(optimizer)
         norm = self._clipped_norm()
         finite = torch.stack((losses["loss"], norm.to(losses["loss"]))).isfinite()
-        if scaler.is_enabled():  # it sees to gradients that are not finite
+        if scaler.is_enabled():  # it leaves steps out whose gradients are not finite, and lowers the scale
             finite[1].fill_(True)
         updated = passes is None or passes(finite)
         if updated:
@@ -81,7 +83,7 @@ class TrainingStep:
         return Outcome(losses, finite, updated)
 
     def _gradients(self, micro_batches: Sequence[Batch], progress: Tensor) -> dict[str, Tensor]:
-        """Sum up the gradients of the mean loss; the mean of each loss, on the device."""
+        """Sum up the gradients over the micro-batches; returns the mean of each loss, on the device."""
         *_, last = micro_batches
         count = len(micro_batches)
         means: dict[str, Tensor] = {}
@@ -102,7 +104,7 @@ class TrainingStep:
         return nn.utils.get_total_norm([each.grad for each in self.parameters if each.grad is not None])
 
     def _gradient_exchange(self, is_last: bool) -> AbstractContextManager[object]:
-        """Processes exchange gradients only at the last micro-batch of an iteration."""
+        """A context in which processes exchange gradients only at the last micro-batch of an iteration."""
         if not is_last and isinstance(self.replica, nn.parallel.DistributedDataParallel):
             return self.replica.no_sync()
         return nullcontext()

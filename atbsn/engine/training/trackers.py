@@ -1,4 +1,4 @@
-"""Where the numbers and pictures of a training can be looked at: TensorBoard, Weights & Biases."""
+"""Programs that show the numbers and pictures of a training: TensorBoard, Weights & Biases."""
 
 import contextlib
 import threading
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 Plain = bool | int | float | str
-"""What an option's value is to a tracker."""
+"""The values of options that trackers accept."""
 
 
 class Tracker(ABC):
-    """Somewhere that shows a run. Called by rank 0 alone; ``open`` comes first."""
+    """A program that shows a run. Only rank 0 calls it, and calls ``open`` first."""
 
     @abstractmethod
     def open(self, first_iter: int) -> None:
-        """Begin, or go on with ``first_iter``; a ``UserError`` where that is refused."""
+        """Begin a run, or continue it with ``first_iter``; raises ``UserError`` if that is refused."""
 
     @abstractmethod
     def scalars(self, iteration: int, values: Mapping[str, float]) -> None:
-        """Numbers by name."""
+        """Show numbers, by name."""
 
     @abstractmethod
     def picture(self, iteration: int, name: str, picture: np.ndarray) -> None:
-        """An (H, W, 3) uint8 RGB picture."""
+        """Show a picture, (H, W, 3) uint8 RGB."""
 
     @abstractmethod
     def flush(self) -> None:
-        """Bring everything to disk; a ``UserError`` if it cannot be written, now or at any time before."""
+        """Write everything to disk; raises ``UserError`` if something could not be written, now or before."""
 
     @abstractmethod
     def close(self, last: Mapping[str, float]) -> None:
-        """End, with the last value of every metric; raises nothing."""
+        """End the run, with the last value of every metric. Raises nothing."""
 
 
 class TensorBoard(Tracker):
-    """Curves, panels, and in its HPARAMS tab the options beside the metrics, to compare runs by.
+    """TensorBoard: curves, panels, and in the HPARAMS tab the options and metrics of runs to compare.
 
     Args:
-        folder: of the event files.
+        folder: folder of the event files.
         hparams: the run's options, as ``flatten`` gives them.
     """
 
@@ -97,7 +97,7 @@ class TensorBoard(Tracker):
 
 @cache
 def _leave_faults_to_flush() -> None:
-    """TensorBoard's writing thread would print a traceback where a disk is full; ``flush`` raises the same error."""
+    """Silence the traceback of TensorBoard's writing thread on a full disk; ``flush`` raises the same error."""
     from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 
     others = threading.excepthook
@@ -110,13 +110,13 @@ def _leave_faults_to_flush() -> None:
 
 
 class WeightsAndBiases(Tracker):
-    """The same, as a run of a project at wandb.ai, or kept here with ``WANDB_MODE=offline``.
+    """Weights & Biases: a run of a project at wandb.ai, or with ``WANDB_MODE=offline`` on this computer.
 
     Args:
         project: ``PROJECT`` or ``ENTITY/PROJECT``.
-        name: of the run.
-        folder: of the run; ``wandb.txt`` there tells a resumed training which run to go on with.
-        hparams: the run's options.
+        name: name of the run.
+        folder: folder of the run. Its ``wandb.txt`` holds the id with which a resumed training continues the run.
+        hparams: the run's options, as ``flatten`` gives them.
     """
 
     def __init__(self, project: str, name: str, folder: Path, hparams: Mapping[str, Plain]) -> None:
@@ -159,7 +159,7 @@ class WeightsAndBiases(Tracker):
 
 
 def flatten(options: Mapping[str, Any], prefix: str = "") -> dict[str, Plain]:
-    """``{"train": {"optim": {"lr": 1}}}`` as ``{"train.optim.lr": 1}``; what is no single value as text."""
+    """Turn ``{"train": {"optim": {"lr": 1}}}`` into ``{"train.optim.lr": 1}``. Values such as lists become text."""
     flat: dict[str, Plain] = {}
     for key, value in options.items():
         if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""The training loop: fetch, step, log, save, validate. Nothing of any method is in here."""
+"""The training loop: fetch, step, log, save, validate. It knows nothing of any method."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -22,17 +22,18 @@ from atbsn.utils.types import Precision
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how often and in which steps.
+    """How long a training is, how it makes its steps, and how often it logs, saves and validates.
 
     Attributes:
-        start_iter: iterations already done.
-        reported: whether the last of them has been logged and validated.
-        total_iter: iterations in all.
-        accum_iter: micro-batches an iteration.
-        clip_grad_norm: largest norm of the gradient, or None.
-        precision: type of the forward pass.
-        cuda_graph: whether an iteration is captured and launched as one; on a GPU, one process, nothing skipped.
-        print_freq, checkpoint_freq, val_freq: iterations between; ``val_freq`` may be None.
+        total_iter: number of iterations.
+        start_iter: number of iterations already done.
+        reported: whether the last of these has been logged and validated.
+        accum_iter: micro-batches in an iteration.
+        clip_grad_norm: largest norm of the gradient; None: it is not clipped.
+        precision: type of numbers in the forward pass.
+        cuda_graph: whether iterations are captured as a CUDA graph (``setup.captures``).
+        print_freq, checkpoint_freq, val_freq: iterations between two log lines, checkpoints and validations;
+            ``val_freq`` None: it never validates.
     """
 
     total_iter: int
@@ -48,16 +49,16 @@ class Schedule:
 
 
 class Trainer:
-    """The loop: makes the steps of a training, and logs, validates and saves where it is due.
+    """The loop: makes the steps of a training, and logs, validates and saves when it is due.
 
     Args:
         learner: the method, its optimizer, and whatever else changes.
-        batches: raw micro-batches of ``atbsn.data.loader``, ``accum_iter`` for every iteration that is left.
-        guard: stops, or skips, when a loss or gradient is not finite.
+        batches: raw micro-batches of ``atbsn.data.loader``, ``accum_iter`` for each iteration that is left.
+        guard: stops the training, or skips a step, when a loss or gradient is not finite.
         checkpointer: writes weights and states.
-        run_logger: writes numbers.
+        run_logger: logs numbers.
         validate: called with the iteration; returns the value of the metric that chooses ``net_best``, if any.
-        schedule: how long and how often.
+        schedule: length and frequencies.
         device: where it computes.
     """
 
@@ -75,7 +76,7 @@ class Trainer:
         self.learner, self.model, self.batches = learner, learner.model, on_device(batches, device)
         self.guard, self.checkpointer, self.run_logger, self.validate = guard, checkpointer, run_logger, validate
         self.schedule, self.device = schedule, device
-        replica: nn.Module = self.model  # what computes the losses: with several processes, one of them
+        replica: nn.Module = self.model  # computes the losses; with several processes, also exchanges gradients
         if torch.distributed.is_initialized():
             ids = [device.index] if device.type == "cuda" else None
             replica = nn.parallel.DistributedDataParallel(self.model, device_ids=ids)
@@ -83,7 +84,7 @@ class Trainer:
         self.make_step = GraphedStep(step, CudaRecorder(device)) if schedule.cuda_graph else step
 
     def train(self, stop: StopSignal) -> None:
-        """Run to the last iteration, or until ``stop`` is raised; the state is saved either way."""
+        """Train to the last iteration, or until ``stop`` was requested. The state is saved in both cases."""
         self.model.train()
         numbers = range(self.schedule.start_iter + 1, self.schedule.total_iter + 1)
         with closing(self.run_logger), progress_bar(numbers, "train") as bar:
@@ -98,9 +99,9 @@ class Trainer:
                 self.after_step(iteration)
 
     def pace(self, seconds: float) -> float:
-        """Seconds an iteration takes, measured for ``seconds``. The training is no good any more afterwards.
+        """Measure the seconds that an iteration takes, for ``seconds``. Afterwards this trainer must not be used.
 
-        The first iteration, which is slower than the others, counts only where it is the only one.
+        The first iteration is slower than the others. It counts only if it is the only one.
         """
         self.model.train()
         start, counted = time.perf_counter(), 0
@@ -115,10 +116,10 @@ class Trainer:
         return (time.perf_counter() - start) / counted
 
     def after_step(self, iteration: int) -> None:
-        """Validate, log and save, each where it is due.
+        """Validate, log and save, each if it is due.
 
-        A validation may take long, so the state is saved before it, too. If the run is killed in the middle, the
-        resumed run does all of this again.
+        A validation may take long, so the state is saved before it, too. If the run is killed during the validation,
+        the resumed run repeats it.
         """
         if self._is_due(iteration, self.schedule.val_freq):
             self.save(iteration, reported=False)
@@ -129,7 +130,7 @@ class Trainer:
             self.save(iteration)
 
     def step(self, iteration: int) -> dict[str, Tensor]:
-        """One optimizer step; its mean losses, on the device, or none if it was skipped."""
+        """Make one optimizer step; returns its mean losses, on the device, or nothing if it was skipped."""
         progress = torch.full((), (iteration - 1) / self.schedule.total_iter, device=self.device)
         micro_batches = []
         for _ in range(self.schedule.accum_iter):
@@ -145,13 +146,13 @@ class Trainer:
         return outcome.losses if outcome.updated else {}
 
     def log(self, iteration: int) -> None:
-        """Write the mean losses since the last time."""
+        """Log the mean losses since the last call."""
         self.guard.settle()
         lr = self.learner.optimizer.param_groups[0]["lr"]
         self.run_logger.log_losses(iteration, self.schedule.total_iter, self.learner.meter.read(), lr)
 
     def validation(self, iteration: int) -> None:
-        """Validate, and keep the weights if they are the best so far."""
+        """Validate, and write ``net_best`` if the weights are the best so far."""
         self.guard.settle()
         with self.run_logger.paused():
             self.model.eval()
@@ -161,7 +162,7 @@ class Trainer:
                 self.checkpointer.keep_best(iteration, score, self.learner)
 
     def save(self, iteration: int, reported: bool = True) -> None:
-        """Write weights and state, and only then remove old ones."""
+        """Write weights and state."""
         self.guard.settle()
         with self.run_logger.paused():
             self.run_logger.flush()

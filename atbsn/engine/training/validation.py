@@ -1,4 +1,4 @@
-"""Validation while training: the weights and their average, to the log and as panels."""
+"""Validation during training: measures the weights and their average, logs the results and saves panels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,18 +24,18 @@ from atbsn.utils.types import Hole
 
 
 class TrainingValidation:
-    """Called by the trainer: validates the weights and their average, logs, saves panels.
+    """``validation(iteration)`` measures the weights and their average, logs the results and saves panels.
 
     Args:
-        denoiser: the network as it is used on pictures.
-        ema: the average of its weights, if there is one; it is validated too.
-        sets: by the name of the options; the first one chooses ``net_best``.
-        best_metric: name of the metric that chooses, or None.
+        denoiser: the denoiser with the network that is trained.
+        ema: the average of its weights, which is validated too; None: there is none.
+        sets: data sets by name; the first one chooses ``net_best``.
+        measuring: what is measured.
+        best_metric: name of the metric that chooses ``net_best``; None: nothing is chosen.
+        run_logger: logs the results.
         visualization: panels go to ``visualization/<image>/<iteration>.png``.
+        total_iter: number of iterations; at the last one the noisy pictures are measured, too.
         ks: blind spots to compare, in one feature pass; the first one chooses ``net_best``. None: the denoiser's own.
-
-    Raises:
-        UserError: the network does not take these blind spots.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class TrainingValidation:
         self.meters = {name: ResidualMeter() for name in sets}
 
     def __call__(self, iteration: int) -> float | None:
-        """Validate; the value that chooses ``net_best`` (of the averaged weights where there are any).
+        """Validate; returns the value that chooses ``net_best``, of the averaged weights if there are any.
 
-        No random number of the training is used up, whatever the network does.
+        The random generators of the training are not changed.
         """
         device = self.denoiser.device
         score = None

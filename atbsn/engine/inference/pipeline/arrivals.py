@@ -1,4 +1,4 @@
-"""Pictures that arrive in a folder, from a camera, a scanner or another machine, each once it is whole."""
+"""Pictures that arrive in a folder, from a camera, a scanner or another machine. Each is taken once it is complete."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -12,45 +12,45 @@ from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.utils.log import logger
 
 _REST = 10
-"""A look of so many seconds is followed by ten times as many of rest, so that a folder of any size costs at most a
-tenth of a core."""
+"""Ratio of the pause after a look at the folder to the time that the look took. So a folder of any size takes at most a
+tenth of a core. Chosen by hand."""
 
 
 class Arrivals:
-    """The pictures below a folder that are new or have changed, in the order of their dates, each once it is whole.
+    """The pictures below a folder that are new or have changed, in the order of their dates, once they are complete.
 
-    Whole is a file that had the same size and date at two looks, is not empty and can be opened. One whose copying
-    stopped for longer than that is given too soon, and again when the rest has come. Polling, since what a camera's or
-    another machine's file system does is not told to this one.
+    A file is complete if two looks found the same size and date, it is not empty, and it can be opened. A file whose
+    copying pauses for longer than that is given too early, and again when it has grown. The folder is polled, because
+    the system reports no changes on the file system of a camera or of another machine.
 
     Args:
-        found: what there is below a single folder.
-        may_replace: tells by a picture's name whether a clean file that is there may be written over.
+        found: the pictures below a single folder.
+        may_replace: tells by a picture's name whether an existing clean file may be overwritten.
     """
 
     def __init__(self, found: Mirrored, may_replace: Callable[[str], bool]) -> None:
         assert len(found.roots) == 1, "one folder"
         self._found, self._may_replace = found, may_replace
         self._given: dict[str, FileFacts] = {}
-        """Which version of each picture was given last, by its name; also of those that are no more there: a folder
-        that is away for a while, such as that of another machine, comes back with the same."""
+        """The version of each picture that was given last, by name. Pictures that are gone stay in it: a folder of
+        another machine may be away for a while and come back unchanged."""
         self._pending: dict[str, FileFacts] = {}
-        """Which version of each other one was there at the last look."""
+        """The version of each picture that was seen at the last look and not given yet, by name."""
         self._ours: set[str] = set()
-        """The pictures that were done, by their names."""
+        """Names of the pictures that were done."""
         self._refused: set[Refused] = set()
         self._locked: set[str] = set()
         self._is_away = False
 
     def leave(self) -> int:
-        """Leave alone, unless it changes, what is there now; how many pictures that are."""
+        """Leave out the pictures that are there now, unless they change later; returns their number."""
         for task in self._found:
             if isinstance(task, Task) and (facts := _facts(task)) is not None:
                 self._given[task.name] = facts
         return len(self._given)
 
     def look(self) -> list[Task | Refused]:
-        """What has become whole since the last look, oldest first; and, once each, what cannot be done."""
+        """The pictures that are complete since the last look, oldest first. What cannot be done is listed once, too."""
         root = self._found.roots[0]
         if root.is_dir() == self._is_away:
             self._is_away = not self._is_away
@@ -81,7 +81,7 @@ class Arrivals:
         return [*told, *(task for _, task in sorted(ready, key=lambda one: (one[0], one[1].name)))]
 
     def batches(self, every: float) -> Iterator[list[Task | Refused]]:
-        """``look`` for ever, ``every`` seconds after the last batch is done, where there is something."""
+        """Look for ever and yield what was found, if anything. The next look is ``every`` seconds later."""
         while True:
             start = time.monotonic()
             batch = self.look()
@@ -91,7 +91,11 @@ class Arrivals:
             time.sleep(max(every, _REST * spent))
 
     def tell(self, result: TaskResult) -> bool:
-        """Learn what became of a picture; whether that is a failure, as it is none that it is gone again."""
+        """Note the result of a picture.
+
+        Returns:
+            Whether it is a failure. A picture that was removed before it was read is none.
+        """
         task = result.task
         if isinstance(task, Refused):
             return True
@@ -103,7 +107,7 @@ class Arrivals:
         return result.reason is not None
 
     def _is_locked(self, task: Task) -> bool:
-        """Whether it cannot be opened: it is not ours to read, or, on Windows, still being written."""
+        """Whether the file cannot be opened: it is not readable or, on Windows, another program is writing it."""
         try:
             with _source(task).open("rb"):
                 return False
@@ -120,7 +124,7 @@ def _source(task: Task) -> Path:
 
 
 def _facts(task: Task) -> FileFacts | None:
-    """Size and date; None for a file that is gone meanwhile, or still empty."""
+    """Size and date of the file; None if it is gone or still empty."""
     try:
         facts = _source(task).stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""One picture from noisy to clean, by every door the same: equal settings give equal files."""
+"""Denoise one picture. The commands and the page use this, so equal settings give equal files."""
 
 import os
 import shutil
@@ -20,12 +20,12 @@ def clean_picture(
     on_progress: OnProgress | None = None,
     in_place: bool = False,
 ) -> Picture:
-    """``picture`` without its noise: size, depth, transparency and metadata are kept.
+    """Denoise ``picture``. Size, depth, transparency and metadata are kept.
 
     Args:
-        name: what messages call it.
-        on_progress: called after every tile.
-        in_place: write over the samples of ``picture``, which saves the memory of a second one.
+        name: the picture's name in messages.
+        on_progress: called after every batch of tiles.
+        in_place: overwrite the samples of ``picture``, which saves the memory of a second picture.
 
     Raises:
         UserError: the output is not finite.
@@ -40,9 +40,10 @@ def begin_clean(
     on_progress: OnProgress | None = None,
     in_place: bool = False,
 ) -> Callable[[], Picture]:
-    """``clean_picture``, which is what the result gives, in any thread: a GPU may still be computing.
+    """Start to denoise ``picture``. The returned function waits for the result and returns it, in any thread.
 
-    So the next picture is given to it before this one is waited for. Elsewhere all is done when this returns.
+    A GPU computes in the background, so the next picture can be started before this one is ready. On other devices all
+    is computed before this returns. The arguments are those of ``clean_picture``.
     """
     if denoiser.leaves_pictures_alone:
         return lambda: picture
@@ -53,20 +54,20 @@ def begin_clean(
 
 
 def copy_file(source: Path, target: Path, aside: Path | None = None) -> None:
-    """``target`` becomes ``source``, byte for byte, or is not there.
+    """Copy ``source`` to ``target``, byte for byte. After an error there is no ``target``.
 
     Args:
-        aside: folder to write it in before it is renamed.
+        aside: folder for the temporary file that is renamed at the end.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the copy cannot be written.
     """
     with source.open("rb") as file:
         write_atomically(target, lambda copy: shutil.copyfileobj(file, copy), aside)
 
 
 def keep_date(source: Path, target: Path) -> None:
-    """Give ``target`` the date of ``source``: both show the same moment, and viewers sort by it."""
+    """Give ``target`` the date of ``source``: both show the same moment, and viewers sort by date."""
     with suppress(OSError):
         facts = source.stat()
         os.utime(target, ns=(facts.st_atime_ns, facts.st_mtime_ns))

@@ -1,4 +1,4 @@
-"""The pictures that are on their way at once: which are being read, which written, and what became of each."""
+"""The pictures in the pipeline at one time: those that are being read, denoised and written, and their results."""
 
 import errno
 import time
@@ -23,20 +23,21 @@ from atbsn.utils.log import logger
 T = TypeVar("T")
 
 _HOPELESS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""Refusals to write one picture that hold for all the others."""
+"""Errors in writing one picture that every other picture would get, too: full disk, quota, read-only file system."""
 _SMALL = 2**18
-"""Bytes of a file whose size in pixels is not asked for before it is read: that would take a tenth of its time."""
+"""Bytes: size in pixels is not read before decoding for files below this size: it would take a tenth of their time.
+Chosen by hand."""
 
 
 class TaskResult(NamedTuple):
-    """What became of a picture.
+    """The result of one task.
 
     Attributes:
-        task: the picture; or what a planner found that cannot be done.
+        task: the picture; or what a planner refused.
         reason: why it could not be done; None: it is done.
-        skipped: it was done before.
-        seen: what the observer gave of it.
-        seconds: that reading, denoising and writing it took.
+        skipped: whether it was done in an earlier run.
+        seen: what the observer returned for it.
+        seconds: time for reading, denoising and writing it.
     """
 
     task: Task | Refused
@@ -48,11 +49,11 @@ class TaskResult(NamedTuple):
 
 @dataclass
 class _Flight:
-    """A picture on its way.
+    """A picture in the pipeline.
 
     Attributes:
-        held: bytes of memory that are reckoned for it.
-        seconds: that were spent on it.
+        held: bytes of ``MemoryLimit`` that are reserved for it.
+        seconds: time that was spent on it.
     """
 
     task: Task
@@ -63,7 +64,15 @@ class _Flight:
 
 
 class Flights:
-    """The pictures that are on their way, in order."""
+    """The pictures in the pipeline, in order.
+
+    Args:
+        steps: what is done to each picture.
+        memory: limits the pictures that are in memory at one time.
+        readers: threads that read.
+        writers: threads that write.
+        tell: called with the result of each picture, in the thread that calls the methods.
+    """
 
     def __init__(
         self,
@@ -79,7 +88,7 @@ class Flights:
         self._written: deque[_Flight] = deque()
 
     def begin(self, task: Task | Refused) -> None:
-        """Have it read, unless it cannot or need not be done."""
+        """Start to read a picture, unless it was refused or is done already."""
         if isinstance(task, Refused):
             self._tell(TaskResult(task, task.reason))
             return
@@ -94,7 +103,7 @@ class Flights:
             self._read.append(flight)
 
     def denoise(self, ahead: int, on_progress: OnProgress | None) -> None:
-        """Denoise, and have written, all but the last ``ahead`` that are being read."""
+        """Denoise all but the last ``ahead`` of the pictures that are being read, and start to write them."""
         while len(self._read) > ahead:
             flight = self._read.popleft()
             loaded, reason = _tried(flight.task, flight.reading.result)
@@ -110,14 +119,14 @@ class Flights:
                 self._written.append(flight)
 
     def finish(self, ahead: int) -> None:
-        """Tell of all but the last ``ahead`` that are being written."""
+        """Wait for all but the last ``ahead`` of the pictures that are being written, and report their results."""
         while len(self._written) > ahead or (self._written and self._written[0].writing.done()):
             flight = self._written.popleft()
             seen, reason = _tried(flight.task, flight.writing.result)
             self._tell(TaskResult(flight.task, reason, seen=seen, seconds=flight.seconds))
 
     def _watch(self, on_progress: OnProgress | None) -> OnProgress | None:
-        """Where somebody looks on, he also hears at once of pictures that are written meanwhile."""
+        """``on_progress``, but each call also reports the pictures that have been written meanwhile."""
         if on_progress is None:
             return None
 
@@ -128,7 +137,7 @@ class Flights:
         return watch
 
     def settle(self) -> None:
-        """After an end: wait for what is being written, and tell of what is done."""
+        """After an interruption: wait for the pictures that are being written, and report those that are done."""
         for flight in self._written:
             if flight.writing.exception() is None:
                 self._tell(TaskResult(flight.task, seen=flight.writing.result(), seconds=flight.seconds))
@@ -155,12 +164,12 @@ class Flights:
 
 
 def _expected_size(task: Task, facts: FileFacts | None) -> int:
-    """Bytes of the samples of a file that is large enough to matter; 8 bits are supposed until it is read."""
+    """Bytes of the samples of a file, supposing 8 bits a sample; 0 for small files, which do not matter."""
     if task.source is None or facts is None or facts[0] < _SMALL:
         return 0
     try:
         height, width = picture_size(task.source)
-    except UserError:  # reading it tells
+    except UserError:  # decoding reports it
         return 0
     return 3 * height * width
 
@@ -174,7 +183,10 @@ def _timed(flight: _Flight, action: Callable[[], T]) -> tuple[T | None, str | No
 
 
 def _tried(task: Task, action: Callable[[], T]) -> tuple[T | None, str | None]:
-    """What ``action`` gives, and why it gives nothing. One picture never ends the others, but a full disk does."""
+    """Call ``action``; returns its result, or None and the reason of its failure.
+
+    A failure with one picture does not end the run; a full disk does.
+    """
     try:
         return action(), None
     except UserError as error:

@@ -1,4 +1,7 @@
-"""What is done: a file of lines that is only added to, read back in 24 bytes a picture."""
+"""The manifest of a folder of results: a file with one line for each picture that is done. Lines are only appended.
+
+Reading it back takes 24 bytes of memory for each picture.
+"""
 
 import json
 import os
@@ -18,28 +21,26 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.files import cannot_write
 
 _PATIENCE = 10
-"""Seconds to wait for a lock: another shard may hold it while it looks for what was left by killed ones."""
-
-
+"""Seconds to wait for a lock. Chosen by hand: another shard holds it for a moment while it removes leftovers."""
 MANIFEST_FOLDER = "manifest"
-"""Where the manifest lies in a folder of results."""
+"""Name of the folder with the manifests, in a folder of results."""
 
 
 def has_results(folder: Path) -> bool:
-    """Whether ``folder`` is one of results, by its manifest."""
+    """Whether ``folder`` is a folder of results: it has a manifest."""
     return any((folder / MANIFEST_FOLDER).glob("done-*.jsonl"))
 
 
 class DoneEntry(NamedTuple):
-    """A picture that is done.
+    """One picture that is done: one line of a manifest.
 
     Attributes:
         name: its path below the folder that was searched, with ``/``, or its key in a set.
-        size: bytes of the noisy file; of a part of one, of its samples.
-        mtime_ns: when that file was last changed; of a part of one, a checksum of its samples.
-        target: the clean file, below the output folder.
-        bytes: of the clean file.
-        settings: stands for the weights and for how they were used.
+        size: bytes of the noisy file; for a part of a file, bytes of its samples.
+        mtime_ns: time of the last change of that file, nanoseconds; for a part of a file, a checksum of its samples.
+        target: path of the clean file, below the output folder.
+        bytes: size of the clean file.
+        settings: checksum of the weights and settings (``about.fingerprint``).
     """
 
     name: str
@@ -51,9 +52,9 @@ class DoneEntry(NamedTuple):
 
 
 class DonePictures:
-    """What the manifests in ``folder`` say of the pictures of ``shard``, whichever shards wrote them.
+    """The pictures of ``shard`` that are done, according to all manifests in ``folder``, whichever shards wrote them.
 
-    Of several lines about one picture the latest counts. A line that was cut off counts for nothing.
+    If a picture has several lines, the latest counts. A line that was cut off is ignored.
     """
 
     def __init__(self, folder: Path, shard: Shard) -> None:
@@ -83,7 +84,7 @@ class DonePictures:
         return place is not None and int(self._entries[place]) == _hash(entry)
 
     def has_name(self, name: str) -> bool:
-        """Whether a picture of this name was done, in whatever version and with whatever settings."""
+        """Whether a picture of this name was done, in any version and with any settings."""
         return self._place(name) is not None
 
     def _place(self, name: str) -> int | None:
@@ -93,13 +94,13 @@ class DonePictures:
 
 
 class DoneManifest:
-    """The part of a shard's manifest that this process writes, ``folder/done-<shard>.jsonl``, and its temporary files.
+    """The manifest that this process writes, ``folder/done-<shard>.jsonl``, and the folder of its temporary files.
 
     Args:
-        resume: add to what is there; otherwise it is written anew.
+        resume: append to an existing file; otherwise begin an empty one.
 
     Raises:
-        UserError: another process does the same shard of this folder, or it cannot be written.
+        UserError: another process works on the same shard of this folder, or the file cannot be written.
     """
 
     def __init__(self, folder: Path, shard: Shard, resume: bool) -> None:
@@ -125,19 +126,19 @@ class DoneManifest:
             raise cannot_write(folder, error) from error
 
     def add(self, entry: DoneEntry) -> None:
-        """Note a picture whose clean file is in its place. From several threads at once."""
+        """Append a picture whose clean file is complete. Several threads may call this at once."""
         line = json.dumps({**entry._asdict(), "time": time.time()}) + "\n"
         with self._mutex:
             os.write(self._file, line.encode())
 
     def close(self) -> None:
-        """Close the file; another process may do this shard."""
+        """Close the file and let another process work on this shard."""
         os.close(self._file)
         shutil.rmtree(self.temporary, ignore_errors=True)
         self._lock.release()
 
     def _end_line(self) -> None:
-        """The last line of a killed process may be cut off; the next one must not be glued to it."""
+        """End the last line, which a killed process may have left cut off, so that the next one begins a new line."""
         size = os.fstat(self._file).st_size
         if size:
             os.lseek(self._file, size - 1, os.SEEK_SET)
@@ -146,7 +147,7 @@ class DoneManifest:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes that are no more: those of which nobody holds the lock."""
+    """Remove the temporary files of processes that have ended: those whose lock nobody holds."""
     for path in folder.glob(".*.tmp"):
         with suppress(Timeout), FileLock(path.with_suffix(".lock"), timeout=0):
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Which mask belongs to which picture."""
+"""Finds the mask of each picture."""
 
 from functools import cache
 from pathlib import Path
@@ -8,14 +8,15 @@ from atbsn.utils.errors import UserError
 
 
 class Masks:
-    """One mask for all pictures, or a folder with one for each: that of ``trip/a.jpg`` is ``trip/a.png`` in it, or an
-    ``a`` of any other format.
+    """One mask for all pictures, or a folder with one mask for each picture.
+
+    In the folder, the mask of ``trip/a.jpg`` is ``trip/a.png``, or ``trip/a`` with the suffix of another format.
 
     Args:
         path: a picture file, or a folder.
 
     Raises:
-        UserError: nothing is there.
+        UserError: there is no such file or folder.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,18 +28,18 @@ class Masks:
         self._listed = cache(_by_stem)
 
     def __contains__(self, file: Path) -> bool:
-        """Whether ``file`` is one of the masks, so no picture."""
+        """Whether ``file`` is one of the masks, and so is not to be denoised."""
         place = file.resolve()
         return place == self._place or self._place in place.parents
 
     def of(self, name: Path) -> Path:
-        """The mask of a picture.
+        """The file of the mask of a picture.
 
         Args:
-            name: its path below the folder that was searched, or the name of a single file.
+            name: the picture's path below the folder that was searched, or the name of a single file.
 
         Raises:
-            UserError: there is none, or more than one.
+            UserError: there is no mask, or more than one.
         """
         if not self._is_folder:
             return self.path
@@ -52,7 +53,7 @@ class Masks:
 
 
 def _by_stem(folder: Path) -> dict[str, list[Path]]:
-    """The picture files of a folder by their names without suffix."""
+    """The picture files of a folder, by their names without suffix."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.suffix.lower() in formats.SUFFIXES:

@@ -1,4 +1,4 @@
-"""How many pictures are in memory at once: by their size, whatever their number."""
+"""Limits the memory of the pictures in the pipeline, whatever their number."""
 
 import ctypes
 import sys
@@ -6,14 +6,14 @@ from threading import Condition
 
 
 class ClosedError(Exception):
-    """Nobody is let in any more."""
+    """The limit was closed: no further picture may enter."""
 
 
 class MemoryLimit:
-    """Lets pictures in, in their order, while those that are inside leave room. One alone is let in whatever its size.
+    """Lets pictures enter in their order, as long as there is room. A single picture may enter whatever its size.
 
     Args:
-        limit: bytes of samples.
+        limit: bytes of the samples of all pictures inside.
     """
 
     def __init__(self, limit: int) -> None:
@@ -24,10 +24,10 @@ class MemoryLimit:
         self._changed = Condition()
 
     def enter(self, number: int, size: int) -> None:
-        """Wait until all before ``number`` (from 0) are in and there is room for ``size`` bytes.
+        """Wait until all pictures before ``number`` (from 0) have entered and there is room for ``size`` bytes.
 
         Raises:
-            ClosedError: it was closed meanwhile.
+            ClosedError: the limit was closed meanwhile.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or (self._next == number and self._has_room(size)))
@@ -38,13 +38,13 @@ class MemoryLimit:
             self._changed.notify_all()
 
     def resize(self, by: int) -> None:
-        """One that is inside needs so many bytes more, or with a negative number less."""
+        """Change the bytes of a picture inside by ``by``. Its negative size removes it."""
         with self._changed:
             self._held += by
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Send those away that wait."""
+        """Raise ``ClosedError`` in all threads that wait."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -54,10 +54,10 @@ class MemoryLimit:
 
 
 def give_back() -> None:
-    """Hand memory that was freed back to the system, where the C library keeps it otherwise: glibc's, on Linux.
+    """Return freed memory to the system, on Linux with glibc, which otherwise keeps it for the thread that freed it.
 
-    Reading, denoising and writing go on in threads of their own, and each keeps what it freed for itself: beside a
-    picture of 100 megapixels about 200 MB, which the next step takes anew.
+    Reading, denoising and writing run in separate threads. For a picture of 100 megapixels, about 200 MB would stay
+    with the reading thread while the next step allocates memory of its own.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none

@@ -1,4 +1,4 @@
-"""The pictures of folders to the same places in another folder, however many they are."""
+"""A planner: the pictures of folders go to the same paths in another folder. There may be millions of them."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,23 +14,23 @@ from atbsn.utils.errors import UserError
 
 
 class Mirrored:
-    """The pictures below ``roots``, each to its path below its root in ``folder``; listed as they are asked for.
+    """The tasks for the pictures below ``roots``. The clean file of each has the same path in ``folder``.
 
-    Every clean file keeps its name; camera RAW becomes ``<name>.tif``, so that ``a.NEF`` never meets ``a.tif``. Folders
-    of results inside of a root, of these pictures or of others, are not entered.
+    Pictures are listed while they are iterated over. Every clean file keeps its name; camera RAW becomes
+    ``<name>.tif``, so that ``a.NEF`` does not collide with ``a.tif``. Folders of results below a root are not entered.
 
     Args:
-        roots: folders, and files.
-        folder: of the results.
-        shard: the part of the pictures to give, by their names.
-        raw: camera raw files alone, each to a DNG.
+        roots: folders and files.
+        folder: folder of the results.
+        shard: the part of the pictures to give.
+        raw: give camera raw files only, each with a DNG as target.
 
     Attributes:
-        met: how many pictures there were in all shards.
-        passed_over: how many files of which kind were none.
+        met: number of pictures found, in all shards.
+        passed_over: number of files that are no pictures, by the reason.
 
     Raises:
-        UserError: nothing at one of the roots, or the pictures of one would be written over themselves.
+        UserError: a root does not exist, or its pictures would be overwritten by their results.
     """
 
     def __init__(self, roots: Sequence[Path], folder: Path, shard: Shard, raw: bool = False) -> None:
@@ -45,10 +45,10 @@ class Mirrored:
         self._folders = {number: root for number, root in enumerate(self.roots) if root.is_dir()}
         resolved, place = {root.resolve() for root in self.roots}, folder.resolve()
         self._within = {root for root in resolved if place in root.parents}
-        """Roots that lie inside of the folder of the results: what is in them must not be written over."""
+        """Roots inside of the folder of results: their files must not be overwritten."""
 
     def __iter__(self) -> Iterator[Task | Refused]:
-        """What is to be done, or cannot be, with the reason; a folder that cannot be listed is among the latter."""
+        """The tasks, and what is refused, such as a folder that cannot be listed."""
         files: dict[Path, Path] = {}
         for number, item in self._items(count=True):
             path, name, reason = item
@@ -65,11 +65,11 @@ class Mirrored:
                 files.setdefault(name, path)
 
     def names(self) -> Iterator[object]:
-        """All that there is to do in this shard, to be counted; nothing of it is remembered."""
+        """The pictures of this shard, only to count them. ``met`` and ``passed_over`` stay as they are."""
         return (item for _, item in self._items(count=False))
 
     def _items(self, count: bool) -> Iterator[tuple[int, Item]]:
-        """The pictures of this shard, and folders that cannot be listed, with the number of their root."""
+        """Yield the pictures of this shard, and folders that cannot be listed, each with the index of its root."""
         place = self.folder.resolve()
 
         def leave_out(path: Path) -> bool:
@@ -87,7 +87,7 @@ class Mirrored:
                     yield number, item
 
     def _in_earlier_folder(self, number: int, name: Path) -> Path | None:
-        """The folder among the roots before this one that has a picture of this name."""
+        """The first root before root ``number`` that is a folder with a picture of this name; None if there is none."""
         return next((root for n, root in self._folders.items() if n < number and (root / name).is_file()), None)
 
     def _is_within(self, target: Path) -> bool:

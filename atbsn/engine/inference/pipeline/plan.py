@@ -1,4 +1,4 @@
-"""Which pictures to denoise, and where each clean one goes. No original is ever a target."""
+"""Planners: which pictures to denoise, and the file that each clean picture goes to. No original is ever a target."""
 
 import os
 from collections.abc import Sequence
@@ -15,20 +15,21 @@ from atbsn.pictures.targets import RAW_TARGET
 from atbsn.utils.errors import UserError
 
 MADE = ("_clean", "_compare")
-"""Ends of the names that we give; in a folder, such pictures beside their originals are results, not inputs."""
+"""Suffixes of the names that we give. Such a picture beside its original is a result, not an input."""
 _DONE = "done already; --overwrite does it again"
 ORIGINAL = "which is one of the pictures; give another --output"
 NO_RAW = "no camera RAW; it is denoised without --raw"
+"""Reasons why a picture is left out, in messages."""
 
 
 def output_file(inputs: Sequence[str | Path], output: str | None, raw: bool = False) -> Path | None:
-    """``--output`` where it names the file of a single picture, not a folder.
+    """``--output`` if it names the file of a single picture; None if it names a folder.
 
     Args:
-        raw: it is to be a DNG.
+        raw: whether the file has to be a DNG.
 
     Raises:
-        UserError: it names a file though there may be several pictures, or one of a format that is not written.
+        UserError: it names a file although there may be several pictures, or a format that is not written.
     """
     if output is None or output.endswith(("/", os.sep)) or Path(output).is_dir():
         return None
@@ -49,7 +50,7 @@ def output_file(inputs: Sequence[str | Path], output: str | None, raw: bool = Fa
 
 
 def single(source: Path, target: Path) -> Task:
-    """One picture to a file that was named.
+    """The task for one picture and the file that the user named.
 
     Raises:
         UserError: the target is the original.
@@ -60,13 +61,13 @@ def single(source: Path, target: Path) -> Task:
 
 
 class FolderPlan(NamedTuple):
-    """Pictures whose clean ones go beside them.
+    """The tasks of ``atbsn denoise``.
 
     Attributes:
-        tasks: in order.
-        found: as ``find_pictures``, without what is left out here.
-        done: how many are done already.
-        refused: how many cannot be done though they were asked for.
+        tasks: the tasks, in order.
+        found: result of ``find_pictures``; pictures that are left out are moved to ``skipped``.
+        done: number of pictures that have a clean file already.
+        refused: number of pictures that cannot be done although the user asked for them.
     """
 
     tasks: list[Task]
@@ -78,14 +79,14 @@ class FolderPlan(NamedTuple):
 def beside(
     inputs: Sequence[str], output: str | None, overwrite: bool, raw: bool = False, masks: Masks | None = None
 ) -> FolderPlan:
-    """Find the pictures in ``inputs``, files and folders, and name their clean ones.
+    """Find the pictures in ``inputs``, files and folders, and name the clean file of each.
 
-    Without ``output`` a clean picture lies beside its original, as ``<name>_clean``; in a folder it has its place below
-    ``output``. Of one input file ``output`` may be the file itself.
+    Without ``output``, the clean file is beside the original and called ``<name>_clean``. If ``output`` is a folder, it
+    has its path below that folder. For a single picture, ``output`` may be a file.
 
     Args:
-        raw: camera raw files alone, each to a DNG.
-        masks: where each picture is denoised; they are no pictures themselves.
+        raw: take camera raw files only, each with a DNG as target.
+        masks: the masks of the pictures. They are not denoised themselves.
 
     Raises:
         UserError: as ``output_file``, or ``output`` is the original itself.
@@ -142,10 +143,10 @@ def beside(
 
 
 def of_set(images: ImageSet, folder: Path) -> list[Task]:
-    """Every picture of a data set, to its key in ``folder``; one that is a part of a file becomes what the set says.
+    """The tasks for all pictures of a data set. Each clean file is named after the picture's key in the set.
 
     Raises:
-        UserError: a picture would be written over one that is denoised, or over another's.
+        UserError: a clean file would overwrite a noisy one or another clean one.
     """
     sources = [images.source(index) for index in range(len(images))]
     originals = {source.resolve(): source for source in sources if source is not None}
@@ -165,26 +166,29 @@ def of_set(images: ImageSet, folder: Path) -> list[Task]:
 
 
 def mirrored_name(name: Path, raw: bool = False) -> Path:
-    """The name of a clean file in a folder of its own: ``a.NEF`` becomes ``a.NEF.tif``, undeveloped ``a.NEF.dng``."""
+    """The name of a clean file in a folder of results: ``a.NEF`` becomes ``a.NEF.tif``, with ``raw`` ``a.NEF.dng``."""
     if raw:
         return name if name.suffix.lower() == RAW_TARGET else name.with_name(f"{name.name}{RAW_TARGET}")
     return name if name.suffix.lower() in formats.WRITTEN else name.with_name(f"{name.name}.tif")
 
 
 def _name_in_set(key: str, source: Path | None, suffix: str) -> str:
-    """A key that is a file name, since another file has the same stem, keeps it: ``a.nef`` becomes ``a.nef.tif``."""
+    """The name of the clean file: the key and ``suffix``.
+
+    A key that is a file name already (another file has the same stem) stays if it has that suffix.
+    """
     if source is not None and Path(key).name == source.name and source.suffix == suffix:
         return key
     return f"{key}{suffix}"
 
 
 def is_picture_or_unlisted(path: Path, reason: str) -> bool:
-    """Whether what is not used is a picture whose library is missing, or a folder of which nobody knows what it has."""
+    """Whether a file that is not used is a picture whose library is missing, or a folder that cannot be listed."""
     return formats.is_missing(path.suffix) or reason.startswith("cannot be listed")
 
 
 def is_ours(source: Path) -> bool:
-    """Whether a picture lies beside one that it was made from."""
+    """Whether a picture has a name that we give, and its original is beside it."""
     for end in MADE:
         if source.stem.endswith(end):
             stem = source.stem.removesuffix(end)
@@ -193,6 +197,6 @@ def is_ours(source: Path) -> bool:
 
 
 def _spellings(source: Path) -> set[str]:
-    """Suffixes that the original of ``source`` may have."""
+    """The suffixes, in small and large letters, that the original of ``source`` may have."""
     lower = {source.suffix, *formats.SUFFIXES}
     return lower | {suffix.upper() for suffix in lower}

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line now and then in a log."""
+"""Reports the progress of a run: a bar on a terminal, and a line every ten minutes in the log."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -11,17 +11,19 @@ from atbsn.utils import dist
 from atbsn.utils.log import logger
 
 _EVERY = 600.0
-"""Seconds between two lines in the log."""
+"""Seconds between two lines in the log. Chosen by hand."""
 _IN_PARTS = 100
-"""Pictures up to which the bar also moves with the parts of a picture: of more it would move too little to be seen."""
+"""Most pictures for which the bar also shows parts of a picture; with more, the parts are too small to see. Chosen by
+hand."""
 
 
 class Progress:
-    """Count, rate, and, where the total is known, what is left.
+    """Shows the number of pictures done, the rate, and the time left if the total is known.
 
     Args:
-        description: of what is done.
-        total: how many pictures there are, done already or not; or what lists them, called in a thread of its own.
+        description: what is done, for the bar and the log.
+        total: number of all pictures, those done before included; or a function that lists them, which is called in a
+            thread of its own.
     """
 
     def __init__(self, description: str, total: int | Callable[[], Iterable[object]]) -> None:
@@ -43,13 +45,13 @@ class Progress:
             self._counter.start()
 
     def part(self, share: float) -> None:
-        """So much of the next picture is denoised, 0 to 1."""
+        """Show the share, 0 to 1, of the next picture that is denoised."""
         if not self._bar.disable:
             self._bar.n = self.skipped + self.done + self.failed + share
             self._bar.update(0)
 
     def tell(self, result: TaskResult) -> None:
-        """One more is done, or could not be, or was done before, which says nothing about the rate."""
+        """Count one more picture. Pictures that were done before do not count for the rate."""
         if result.skipped:
             self.skipped += 1
             if not self._bar.disable:
@@ -77,7 +79,7 @@ class Progress:
         return f"{text}; {rate:.3g} images/s, {left / 3600:.1f} hours left"
 
     def close(self) -> None:
-        """Take the bar away, and end the listing."""
+        """Remove the bar, and end the listing."""
         self._stop.set()
         if self._counter is not None:
             self._counter.join()

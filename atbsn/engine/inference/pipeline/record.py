@@ -1,4 +1,5 @@
-"""The record of a folder of results: what is done, what failed and why. It outlives every end of a process."""
+"""The record of a folder of results: which pictures are done, and which failed and why. Killing the process loses none
+of it."""
 
 import csv
 from collections.abc import Mapping
@@ -16,21 +17,21 @@ from atbsn.utils import dist
 from atbsn.utils.files import cannot_write, write_text
 
 _NAMED = 20
-"""Failures that are named at the end; the file of failures has all."""
+"""Most failures that are named at the end; the file of failures has all. Chosen by hand."""
 
 
 class Record:
     """``folder/manifest``: one line for each picture that is done, and a file of those that failed.
 
     Args:
-        folder: of the results.
-        settings: stands for weights and settings; a picture done with others is not done.
-        shard: the part of the pictures that this process does. No two may do the same at once.
-        resume: leave out what is done, whoever did it; otherwise all is done again.
-        by_name: the parts were shared out by the pictures' names, so that those of other parts need not be remembered.
+        folder: folder of the results.
+        settings: checksum of weights and settings. A picture that was done with others counts as not done.
+        shard: the part of the pictures that this process works on. No other process may work on it at the same time.
+        resume: leave out the pictures that any process has done; otherwise all are done again.
+        by_name: whether shards were assigned by the pictures' names. Then only names of this shard are remembered.
 
     Raises:
-        UserError: another process does this part, or the folder cannot be written.
+        UserError: another process works on this shard, or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, settings: str, shard: Shard, resume: bool, by_name: bool = False) -> None:
@@ -48,7 +49,7 @@ class Record:
             raise cannot_write(self.failures, error) from error
 
     def has(self, name: str, facts: tuple[int, int], target: Path) -> bool:
-        """Whether this picture is done with these settings, and its clean file as it was written.
+        """Whether this picture is done with these settings, and its clean file has the size that was written.
 
         Args:
             facts: ``size`` and ``mtime_ns`` of its ``DoneEntry``.
@@ -61,11 +62,11 @@ class Record:
             return False
 
     def has_name(self, name: str) -> bool:
-        """Whether a picture of this name was done before, so that the clean file is ours; False without ``resume``."""
+        """Whether a picture of this name was done before, so that its clean file is ours. False without ``resume``."""
         return self._done is not None and self._done.has_name(name)
 
     def add(self, name: str, facts: tuple[int, int], target: Path) -> None:
-        """Note a picture whose clean file is in its place. From several threads at once."""
+        """Note a picture whose clean file is complete. Several threads may call this at once."""
         self._manifest.add(self._entry(name, facts, target))
 
     def fail(self, label: str, reason: str) -> None:
@@ -83,7 +84,7 @@ class Record:
             raise cannot_write(self.failures, error) from error
 
     def summary(self) -> str:
-        """Which pictures could not be done; empty where all could."""
+        """One sentence on the pictures that failed; empty if none did."""
         if not self.num_failures:
             return ""
         more = self.num_failures - len(self.first_failures)
@@ -95,7 +96,7 @@ class Record:
         return DoneEntry(name, *facts, target.relative_to(self.folder).as_posix(), size, self.settings)
 
     def close(self) -> None:
-        """Another process may go on with this part."""
+        """Close the record, so that another process may work on this shard."""
         self._manifest.close()
 
 
@@ -108,12 +109,12 @@ def open_record(
     resume: bool,
     by_name: bool = False,
 ) -> Record:
-    """The record of ``folder``, with a file that says where its pictures come from.
+    """Open the record of ``folder``, and write the file ``about-<checksum>.yml`` with weights and settings.
 
     Args:
-        weights: of the denoiser, as ``describe_denoiser``.
-        reading: how files are read otherwise than usual.
-        shard, resume, by_name: as ``Record``.
+        weights: the denoiser's weights, as in ``describe_denoiser``.
+        reading: the settings for reading files that differ from the usual ones.
+        shard, resume, by_name: as in ``Record``.
 
     Raises:
         UserError: as ``Record``.

@@ -1,4 +1,4 @@
-"""From files to files: reading, denoising and writing at once, in memory that does not grow with their number."""
+"""Read, denoise and write pictures at the same time. The memory needed does not grow with their number."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -20,18 +20,18 @@ from atbsn.pictures import read_picture
 __all__ = ["Concurrency", "TaskResult", "denoise_file", "run"]
 
 _A_THREAD = 2**26
-"""Bytes of samples for each thread that reads or writes: a picture of 22 megapixels and 8 bits."""
+"""Bytes of samples for each thread that reads or writes: one picture of 22 megapixels and 8 bits. Chosen by hand."""
 
 
 @dataclass(frozen=True)
 class Concurrency:
-    """How much goes on at once.
+    """How many pictures are read and written at the same time.
 
     Attributes:
         readers: threads that read; as many pictures are read ahead.
-        writers: threads that write; twice as many pictures may be on their way to the disk.
-        memory: bytes of samples in memory; a single picture may be larger. Beside a CPU so little that pictures of 12
-            megapixels and more are done one after another: reading ahead would save a fiftieth of the time.
+        writers: threads that write; twice as many pictures may wait to be written.
+        memory: most bytes of samples in memory; a single picture may be larger. With a CPU it is so small that pictures
+            of 12 megapixels and more are done one after another: reading ahead would save a fiftieth of the time.
     """
 
     readers: int = 2
@@ -40,7 +40,7 @@ class Concurrency:
 
     @classmethod
     def for_device(cls, device: torch.device) -> "Concurrency":
-        """Beside a CPU two threads of each kind keep up. A GPU, faster than one can read, is fed by all there are."""
+        """For a CPU, two threads of each kind are enough. A GPU is faster than reading, so all cores read and write."""
         if device.type == "cpu":
             return cls()
         threads = max(2, os.cpu_count() or 2)
@@ -60,17 +60,18 @@ def run(
 ) -> None:
     """Denoise pictures.
 
-    They are taken from ``tasks`` as they are needed, denoised in that order one after another, and written whole: a
-    process that is killed loses what it was about, no more. A picture that cannot be read, denoised or written does not
-    end the others; a full disk does. What is raised elsewhere, such as Ctrl-C, lets what is being written be finished.
+    They are taken from ``tasks`` when they are needed, denoised one after another in that order, and each file is
+    written completely or not at all: killing the process loses only the pictures in the pipeline. A picture that cannot
+    be read, denoised or written does not end the run; a full disk does. After any other exception, such as Ctrl-C,
+    files that are being written are finished first.
 
     Args:
-        tell: is told of every picture what became of it, in this thread.
+        tell: called with the result of every picture, in this thread.
         read: reads a picture file.
         observer: looks at pictures before and after.
-        record: notes what is done and what failed, and leaves out what was done before.
-        on_progress: is told, 0 to 1, how far the picture is that is being denoised.
-        concurrency: None: what suits the device.
+        record: notes which pictures are done and which failed, and leaves out those done before.
+        on_progress: called with the share, 0 to 1, of the current picture that is denoised.
+        concurrency: None: as suits the device.
 
     Raises:
         UserError: the disk is full.
@@ -107,7 +108,7 @@ def denoise_file(
     observer: Observer | None = None,
     on_progress: OnProgress | None = None,
 ) -> Any:
-    """One picture as ``run`` does it, but what goes wrong is raised; what the observer gives of it.
+    """Denoise one picture as ``run`` does, but raise errors; returns what the observer returned.
 
     Raises:
         UserError: it cannot be read, denoised or written.

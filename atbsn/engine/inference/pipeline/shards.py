@@ -1,4 +1,4 @@
-"""Which part of the pictures is this process's: the same on every machine, without talking to the others."""
+"""Shards: the part of the pictures that each process works on. Processes find theirs without communication."""
 
 import os
 import re
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Shard:
-    """One of ``count`` parts of all names.
+    """One of ``count`` parts of the pictures.
 
     Attributes:
-        index: from 0.
-        count: how many parts there are.
+        index: number of this part, from 0.
+        count: number of parts.
     """
 
     index: int = 0
@@ -29,23 +29,26 @@ class Shard:
         return f"{self.index + 1}-of-{self.count}"
 
     def holds(self, name: str) -> bool:
-        """Whether the picture of this name is in this part: by a hash, so about equally many are in each."""
+        """Whether the picture of this name is in this part. A hash of the name decides, so parts are about equal."""
         return self.count == 1 or hash64(name) % self.count == self.index
 
     def part_of(self, items: Sequence[T]) -> Sequence[T]:
-        """This part of a list that every process knows: each n-th, so that the parts are as equal as can be."""
+        """This part of a list that all processes know: every ``count``-th item, so that parts differ by at most one."""
         return items[self.index :: self.count]
 
     def split(self, index: int, count: int) -> "Shard":
-        """Part ``index`` of ``count`` of this part."""
+        """Divide this part into ``count`` parts, and return part ``index`` of these."""
         return Shard(self.index * count + index, self.count * count)
 
 
 def own_shard(text: str | None, by_array: bool = True) -> Shard:
-    """The part of this process: of ``--shard``, or of its Slurm array, what falls to it among the launcher's processes.
+    """The shard of this process.
+
+    ``--shard`` or, without it, the task of a Slurm array gives a part. The processes of the launcher divide that part.
 
     Args:
-        by_array: whether the tasks of a Slurm array share the pictures out.
+        text: ``--shard``.
+        by_array: whether the tasks of a Slurm array divide the pictures.
 
     Raises:
         UserError: ``text`` is not i/n, or the array has gaps.
@@ -56,10 +59,10 @@ def own_shard(text: str | None, by_array: bool = True) -> Shard:
 
 
 def parse_shard(text: str) -> Shard:
-    """``"2/8"``: the second of eight parts.
+    """Parse ``"2/8"``, the second of eight parts.
 
     Raises:
-        UserError: it is not of that form.
+        UserError: ``text`` is not of that form.
     """
     found = re.fullmatch(r"0*([1-9]\d{0,8})/0*([1-9]\d{0,8})", text.strip(), re.ASCII)
     if found is None or int(found[1]) > int(found[2]):
@@ -68,10 +71,10 @@ def parse_shard(text: str) -> Shard:
 
 
 def array_shard(environment: Mapping[str, str]) -> Shard:
-    """The part of a task of a Slurm job array, whatever its first number and step are; all, where there is no array.
+    """The part of this task of a Slurm job array, whatever the array's first number and step are; without one, all.
 
     Raises:
-        UserError: the array's numbers are no range, as when some tasks of an array are submitted again.
+        UserError: the numbers of the array have gaps, as when some of its tasks are submitted again.
     """
     if "SLURM_ARRAY_TASK_ID" not in environment:
         return Shard()
@@ -89,5 +92,5 @@ def array_shard(environment: Mapping[str, str]) -> Shard:
 
 
 def hash64(text: str) -> int:
-    """64 bits of ``text``, on every machine and in every version the same."""
+    """A hash of ``text`` of 64 bits that is the same on every machine and in every version."""
     return int.from_bytes(blake2b(text.encode(errors="surrogateescape"), digest_size=8).digest(), "little")

@@ -1,4 +1,4 @@
-"""What is done to one picture: read it, denoise it, write it. Every step raises what goes wrong."""
+"""The steps for one picture: read it, denoise it, write it. Each step raises its errors."""
 
 import os
 from collections.abc import Callable
@@ -30,18 +30,19 @@ Read = Callable[[Path], Picture]
 """Reads a picture file."""
 
 FileFacts = tuple[int, int]
-"""Bytes of a file and when it was last changed, in nanoseconds; of a part of one, bytes and checksum of its samples."""
+"""Size of a file in bytes and time of its last change in nanoseconds; for a part of a file, bytes and checksum of its
+samples. They tell versions of a picture apart."""
 
 _LARGE = 2**25
-"""Bytes of samples, those of 11 megapixels and 8 bits, from which on freed memory is given back before they are coded:
-that takes hundredths of a second, and smaller pictures leave little of it."""
+"""Bytes of samples (11 megapixels of 8 bits) from which on freed memory is returned to the system before a picture is
+encoded. Chosen by hand: it takes hundredths of a second, and smaller pictures leave little memory behind."""
 
 
 class Observer:
-    """Looks at each picture before and after it is denoised. By itself it does nothing; override its methods."""
+    """Looks at each picture before and after it is denoised. This base class does nothing."""
 
     def before(self, task: Task, noisy: Picture) -> Any:
-        """Look at the noisy picture, which is overwritten later. Called in any thread. The result goes to ``after``."""
+        """Look at the noisy picture, which is overwritten later. Called in any thread; the result goes to ``after``."""
         del task, noisy
 
     def after(self, task: Task, seen: Any, clean: Picture) -> Any:
@@ -51,10 +52,13 @@ class Observer:
 
 
 class Loaded(NamedTuple):
-    """A noisy picture, what was seen of it, and which version of its file it is.
+    """A noisy picture that was read.
 
     Attributes:
-        mask: (H, W), where it is denoised, as ``check_mask`` takes it; None: everywhere.
+        picture: the noisy picture.
+        facts: the version of its file.
+        seen: what the observer returned for it.
+        mask: (H, W), where it is denoised, as ``check_mask`` accepts it; None: everywhere.
     """
 
     picture: Picture
@@ -64,18 +68,20 @@ class Loaded(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory until it is written: under a mask the noisy samples are needed beside the clean ones."""
+        """Bytes of memory until it is written. With a mask, the noisy samples are needed beside the clean ones."""
         samples = self.picture.rgb.nbytes
         return samples if self.mask is None else 2 * samples + self.mask.nbytes
 
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps, with all that is the same for every picture.
+    """The steps, with what is the same for every picture.
 
     Attributes:
+        denoiser: denoises.
         read: reads a picture file.
-        record: what is done, and where it is noted.
+        observer: looks at pictures before and after.
+        record: notes the pictures that are done; None: no record is kept.
     """
 
     denoiser: Denoiser
@@ -84,10 +90,10 @@ class Steps:
     record: Record | None = None
 
     def check(self, task: Task) -> FileFacts | None:
-        """Look at the file before it is read; None for a part of one.
+        """The version of the file, before it is read; None for a part of a file.
 
         Raises:
-            UserError: it cannot be read, or its clean version would be written over it.
+            UserError: it cannot be read, or its clean version would overwrite it.
         """
         if task.source is None:
             return None
@@ -104,14 +110,14 @@ class Steps:
         return facts.st_size, facts.st_mtime_ns
 
     def is_done(self, task: Task, facts: FileFacts) -> bool:
-        """Whether this version of it was done before."""
+        """Whether this version of the picture was done before."""
         return self.record is not None and self.record.has(task.name, facts, task.target)
 
     def load(self, task: Task, facts: FileFacts | None) -> Loaded | None:
-        """Read it and look at it; None if it is a part of a file that is done already.
+        """Read the picture, and let the observer look at it; None if it is a part of a file that is done already.
 
         Raises:
-            UserError: it cannot be read, the target cannot hold it, or its mask is none for it.
+            UserError: it cannot be read, the format of the target cannot hold it, or its mask does not fit.
         """
         picture = self.read(_source(task)) if task.read is None else task.read()
         if facts is None:
@@ -126,12 +132,14 @@ class Steps:
         return Loaded(picture, facts, self.observer.before(task, picture), mask)
 
     def clean(self, task: Task, loaded: Loaded, on_progress: OnProgress | None) -> Callable[[], Picture]:
-        """Denoise it, and keep of it what is wanted: the clean picture when it is called, as ``begin_clean``.
+        """Start to denoise the picture. The returned function waits for the result, as that of ``begin_clean``.
+
+        It applies the mask and cuts out the window of the task.
 
         Raises:
-            UserError: the output is not finite, here or there.
+            UserError: the output is not finite; the returned function may raise this, too.
         """
-        # What a data set gives may be its own memory; a file's samples are nobody else's.
+        # A data set may return memory that it keeps; the samples of a file belong to us alone.
         noisy, mask = loaded.picture, loaded.mask
         in_place = task.read is None and mask is None
         begun = begin_clean(self.denoiser, noisy, task.label, on_progress, in_place)
@@ -145,7 +153,10 @@ class Steps:
         return wanted
 
     def write(self, task: Task, loaded: Loaded, clean: Picture) -> Any:
-        """Write it, whole or not at all, with the date of the noisy file, and note it; what the observer gives.
+        """Write the clean file, completely or not at all, with the date of the noisy file, and note it in the record.
+
+        Returns:
+            What the observer returned.
 
         Raises:
             UserError: it cannot be written.
@@ -165,7 +176,7 @@ class Steps:
         return seen
 
     def _is_file_itself(self, task: Task) -> bool:
-        """Whether nothing is taken off and the format stays: then a JPEG is not compressed once more."""
+        """Whether the file can be copied, since nothing changes: then a JPEG is not compressed once more."""
         if task.source is None or not self.denoiser.leaves_pictures_alone:
             return False
         whole = task.read is not None or self.read is read_picture  # a reader of another kind may take one page of it

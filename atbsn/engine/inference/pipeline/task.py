@@ -1,4 +1,4 @@
-"""What the pipeline is given: pictures with their places, and those that cannot be done."""
+"""The input of the pipeline: pictures with their sources and targets, and pictures that were refused."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from atbsn.pictures import Picture
 
 EVERYTHING = (slice(None), slice(None))
-"""Rows and columns of a picture that is kept whole."""
+"""The window, rows and columns, of a whole picture."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,13 @@ class Task:
     """A picture that is to be denoised.
 
     Attributes:
-        name: its path below the folder that was searched, with ``/``, or its key in a set; records go by it.
+        name: its path below the folder that was searched, with ``/``, or its key in a set. Records use it.
         target: the file of its clean version.
-        source: the file that it is read from; None where it is a part of one.
-        read: reads it; None: as a picture file, from ``source``.
-        window: rows and columns to keep once it is denoised; what is around them is only context.
-        mask: a picture of its size, white where it is denoised and black where it stays as it is; None: white all over.
-            Records do not know of it.
+        source: the file that it is read from; None if it is a part of a file.
+        read: function that reads it; None: ``source`` is read as a picture file.
+        window: rows and columns to keep of the denoised picture; the rest is only context.
+        mask: a picture of its size, white where it is denoised and black where it stays as it is; None: all is
+            denoised. Records do not contain it.
     """
 
     name: str
@@ -34,17 +34,17 @@ class Task:
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """The picture's name in messages."""
         return self.name if self.source is None else str(self.source)
 
 
 class Refused(NamedTuple):
-    """A picture, or a folder, that cannot be done, and why."""
+    """A picture or folder that cannot be done, and the reason."""
 
     path: Path
     reason: str
 
     @property
     def label(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return str(self.path)
