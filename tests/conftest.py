@@ -4,12 +4,12 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.app import main
 from atbsn.options.load import merge
@@ -67,9 +67,7 @@ def shared() -> Path:
 
 
 @pytest.fixture
-def command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int | str, str]]:
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """``command("train", "-opt", ...)``: run ``atbsn train``, in an empty folder, in this process.
 
     A name that ends with .py is a script of the repository. Gives the exit status and what was printed.
@@ -91,7 +89,7 @@ def command(
 
 
 @pytest.fixture
-def write_options(tmp_path: Path) -> Callable[..., Path]:
+def write_options(tmp_path: Path) -> WriteOptions:
     """``write_options(**changes)``: an option file for a training of seconds, with changes laid over it."""
 
     def write(name: str = "tiny.yml", **changes: object) -> Path:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from helpers.kinds import Command, WriteOptions
 
 import atbsn
 from atbsn.archs import build_arch
@@ -30,14 +31,14 @@ def net_for(name: str, channels: int) -> torch.nn.Module:
     return build_arch({"type": name, **ARCHS.get(name).example(), "channels": channels}).eval()
 
 
-def test_the_networks_that_take_channels():
+def test_the_networks_that_take_channels() -> None:
     assert {"ATBSN", "StudentA", "StudentB", "StudentC", "APBSN", "PhotoNet"} <= set(MANY)
 
 
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("name", MANY)
 @torch.no_grad()
-def test_pictures_of_other_channels(name, channels, tmp_path):
+def test_pictures_of_other_channels(name: str, channels: int, tmp_path: Path) -> None:
     net = net_for(name, channels)
     assert net.channels == channels
     noisy = torch.rand(1, channels, 33, 46, generator=torch.Generator().manual_seed(1)) * 255
@@ -51,7 +52,7 @@ def test_pictures_of_other_channels(name, channels, tmp_path):
 
 
 @torch.no_grad()
-def test_the_blind_spot_of_one_channel():
+def test_the_blind_spot_of_one_channel() -> None:
     net = net_for("ATBSN", 1)
     noisy = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 255
     changed = noisy.clone()
@@ -62,7 +63,7 @@ def test_the_blind_spot_of_one_channel():
 
 
 @pytest.mark.parametrize("ks", [None, (0, 3)])
-def test_a_network_for_one_channel_takes_every_channel_alone(ks):
+def test_a_network_for_one_channel_takes_every_channel_alone(ks: tuple[int, int] | None) -> None:
     net = net_for("ATBSN", 1)
     image = RNG.integers(0, 256, (40, 52, 3), np.uint8)
     clean = atbsn.denoise(net, image, k=3)
@@ -74,7 +75,7 @@ def test_a_network_for_one_channel_takes_every_channel_alone(ks):
     assert (clean == clean[..., :1]).all() and np.array_equal(clean[..., :1], atbsn.denoise(net, grey[..., :1], k=3))
 
 
-def test_a_network_for_other_channels_says_so():
+def test_a_network_for_other_channels_says_so() -> None:
     with pytest.raises(
         UserError, match=r"a picture of 3 channels: this StudentA is for 4; use one .*channels: 3, or with 1"
     ):
@@ -104,7 +105,7 @@ class Planes(ImageSet):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 5])
-def test_patches_have_the_channels_of_the_network(channels, tmp_path):
+def test_patches_have_the_channels_of_the_network(channels: int, tmp_path: Path) -> None:
     images = Planes(*(RNG.integers(0, 2**16, (40, 40, channels), np.uint16) for _ in range(3)))
     prepare(images, tmp_path / "set.lmdb", PatchPlan.make(images, None, None, "raw"), num_workers=1)
     for each in (images, NoisyFolder(tmp_path / "set.lmdb", "lmdb")):
@@ -126,13 +127,13 @@ def test_patches_have_the_channels_of_the_network(channels, tmp_path):
         ((1, 5), 5, "pictures of 1 and 5 channels, but the network is for 5; train on pictures of one kind"),
     ],
 )
-def test_patches_of_other_channels(found, channels, remedy):
+def test_patches_of_other_channels(found: tuple[int, ...], channels: int, remedy: str) -> None:
     images = Planes(*(np.zeros((16, 16, count), np.uint8) for count in found))
     with pytest.raises(UserError, match=remedy):
         PatchDataset(images, 16, channels=channels)
 
 
-def test_metrics_of_any_number_of_channels():
+def test_metrics_of_any_number_of_channels() -> None:
     image, reference = (RNG.uniform(0, 255, (32, 32, 5)) for _ in range(2))
     assert psnr(image, reference) == pytest.approx(
         10 * np.log10(255**2 / np.mean((np.floor(image + 0.5) - np.floor(reference + 0.5)) ** 2))
@@ -146,7 +147,9 @@ def test_metrics_of_any_number_of_channels():
         ssim(image, reference, "y")
 
 
-def test_default_metrics_on_a_stack_of_five_channels(command, write_options, tmp_path):
+def test_default_metrics_on_a_stack_of_five_channels(
+    command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     """SSIM's default is of luma, which is of RGB: of other channels it is that of each, and is called so."""
     for name in ("noisy", "clean"):
         planes = RNG.integers(0, 2**12, (1, 5, 32, 32), np.uint16)
@@ -162,7 +165,9 @@ def test_default_metrics_on_a_stack_of_five_channels(command, write_options, tmp
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_grey_files_through_train_valid_and_test(command, write_options, tmp_path: Path, bits):
+def test_grey_files_through_train_valid_and_test(
+    command: Command, write_options: WriteOptions, tmp_path: Path, bits: int
+) -> None:
     """A network for one channel is trained, validated and used on grey files; what is written is grey and as deep."""
     dtype = np.uint8 if bits == 8 else np.uint16
     for name in ("Noisy/a", "GT/a"):

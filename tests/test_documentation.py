@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -49,7 +50,7 @@ def page(request: pytest.FixtureRequest) -> Path:
     return request.param
 
 
-def test_files_exist(page):
+def test_files_exist(page: Path) -> None:
     text = page.read_text()
     for name in re.findall(r"[\w./*-]*[\w*]\.yml", text):
         known = KNOWN | set(re.findall(r"^```yaml\n# (\S+)$", text, re.MULTILINE))  # or written out on the page
@@ -60,7 +61,7 @@ def test_files_exist(page):
         assert (REPOSITORY / name).is_file() or "/my" in name, f"{name}: no such file"
 
 
-def test_flags_are_accepted(page):
+def test_flags_are_accepted(page: Path) -> None:
     for flag, commands in named_flags(page.read_text()):
         known = {name for command in commands for name in accepted(*command)}
         if len(commands) > 1:  # in a text, which may speak of the atbsn command
@@ -68,7 +69,7 @@ def test_flags_are_accepted(page):
         assert flag in known, f"{flag}: no argument of {' or '.join(' '.join(command) for command in commands)}"
 
 
-def test_links_lead_somewhere(page):
+def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^()\s]+)\)", page.read_text()):
         if "://" in target:
             continue
@@ -78,7 +79,7 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(linked.read_text()), f"{target}: no such heading"
 
 
-def test_nothing_is_left_to_fill_in(page):
+def test_nothing_is_left_to_fill_in(page: Path) -> None:
     left = re.findall(r"@[A-Z][A-Z0-9_]*@", page.read_text())
     assert not left, left
 
@@ -97,18 +98,18 @@ def test_nothing_is_left_to_fill_in(page):
         ("- `valid.py`\n- `--k`", [("--k", [(script, "") for script in COMMANDS])]),
     ],
 )
-def test_flags_are_found(text, named):
+def test_flags_are_found(text: str, named: list[Any]) -> None:
     assert list(named_flags(text)) == named
 
 
-def test_subcommands_accept_different_flags():
+def test_subcommands_accept_different_flags() -> None:
     assert "--whole" in accepted("prepare_data.py", "sidd") and "--whole" in accepted("prepare_data.py", "")
     assert "--whole" not in accepted("prepare_data.py", "speed") and "--k" not in accepted("train.py", "")
     assert "--whole" in accepted("atbsn prepare", "sidd") and "--whole" not in accepted("atbsn prepare", "speed")
     assert "--k" in accepted("atbsn valid", "") and "--k" not in accepted("atbsn train", "")
 
 
-def test_what_is_imported_is_required():
+def test_what_is_imported_is_required() -> None:
     """What comes with something else may be gone, or of another version, tomorrow."""
     required = {distribution(line) for line in (REPOSITORY / "requirements.txt").read_text().splitlines()}
     project = (REPOSITORY / "pyproject.toml").read_text()

@@ -384,7 +384,7 @@ def runs(default: int):
 
 @runs(250)
 @given(case=structures())
-def test_changed_entries(folder, case):
+def test_changed_entries(folder, case) -> None:
     name, options = case
     path = folder / "case" / name
     path.parent.mkdir(exist_ok=True)
@@ -394,7 +394,7 @@ def test_changed_entries(folder, case):
 
 @runs(250)
 @given(case=texts())
-def test_changed_texts(folder, case):
+def test_changed_texts(folder, case) -> None:
     name, data = case
     path = folder / "case" / name
     path.parent.mkdir(exist_ok=True)
@@ -404,7 +404,7 @@ def test_changed_texts(folder, case):
 
 @runs(150)
 @given(name=st.sampled_from(sorted(VALID)), overrides=assignments())
-def test_changed_assignments(folder, name, overrides):
+def test_changed_assignments(folder, name, overrides) -> None:
     path = folder / "case" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(VALID[name], sort_keys=False))
@@ -443,7 +443,7 @@ TINY = {
 
 @runs(120)
 @given(options=plausible())
-def test_plausible_entries(inputs, options):
+def test_plausible_entries(inputs, options) -> None:
     path = inputs / "case.yml"
     path.write_text(yaml.safe_dump(options, sort_keys=False))
     load(path, [], "plausible entries")
@@ -453,7 +453,7 @@ def test_plausible_entries(inputs, options):
 @example(told=METADATA, suffix=".safetensors")
 @example(told={**METADATA, "k": 2**63 - 1}, suffix=".pth")
 @given(told=metadata(), suffix=st.sampled_from([".pth", ".safetensors"]))
-def test_changed_metadata(inputs, told, suffix):
+def test_changed_metadata(inputs, told, suffix) -> None:
     params = build_arch(METADATA["network"]).state_dict()
     weights = inputs / f"told{suffix}"
     save_weights(weights, params, told)
@@ -472,7 +472,7 @@ def test_changed_metadata(inputs, told, suffix):
 @runs(150)
 @example(case=("prepare", ["folder", "noisy", "."]))
 @given(case=script_arguments())
-def test_changed_arguments_of_scripts(inputs, case):
+def test_changed_arguments_of_scripts(inputs, case) -> None:
     script, some = case
     own = inputs.parent / "own" / "copy"
     shutil.copytree(inputs, own)
@@ -504,7 +504,7 @@ FLAGS = st.one_of(
 
 @runs(150)
 @given(script=st.sampled_from(COMMANDS), arguments=st.lists(FLAGS, max_size=6))
-def test_changed_command_lines(folder, script, arguments):
+def test_changed_command_lines(folder, script, arguments) -> None:
     status, output = run(script, arguments, CHECKED)
     assert status in (0, 2), (script, arguments, output)
     assert "Traceback" not in output and list(folder.glob("*")) in ([], [folder / "case"]), output
@@ -519,7 +519,7 @@ def test_changed_command_lines(folder, script, arguments):
         ("test.py", ["-opt", "quickstart.yml", "--set", "network.widht=3", "num_gpu=-1"], "2 faults"),
     ],
 )
-def test_as_a_process(folder, script, arguments, said):
+def test_as_a_process(folder, script: str, arguments: list[str], said: str) -> None:
     (folder / "case").mkdir(exist_ok=True)
     broken = folder / "case" / "broken.yml"
     broken.write_text("name: x\nnetwork: {type: ATBSN\n")

@@ -76,7 +76,7 @@ def imports_from_above(source: str, module: str, is_package: bool = False) -> li
     return [name for name in imports(source, module, is_package) if FLOORS.get(home(name), 0) > own]
 
 
-def test_no_module_imports_from_above():
+def test_no_module_imports_from_above() -> None:
     found = {
         module: imports_from_above(path.read_text(encoding="utf-8"), module, path.name == "__init__.py")
         for module, path in python_files()
@@ -84,7 +84,7 @@ def test_no_module_imports_from_above():
     assert not {module: above for module, above in found.items() if above}
 
 
-def test_no_room_imports_from_a_later_one():
+def test_no_room_imports_from_a_later_one() -> None:
     for module, path in python_files():
         own = next((number for number, room in enumerate(ROOMS) if module.startswith(room)), None)
         for name in imports(path.read_text(encoding="utf-8"), module, path.name == "__init__.py"):
@@ -92,7 +92,7 @@ def test_no_room_imports_from_a_later_one():
             assert own is None or other is None or other <= own, (module, name)
 
 
-def test_every_file_has_a_floor():
+def test_every_file_has_a_floor() -> None:
     homes = {module: home(module) for module, _ in python_files()}
     assert [module for module, name in homes.items() if name == "atbsn"] == ["atbsn"]
     assert set(homes.values()) == set(FLOORS)
@@ -109,7 +109,7 @@ def read_map() -> dict[str, int]:
     return shown
 
 
-def test_the_map_shows_every_folder_on_its_floor():
+def test_the_map_shows_every_folder_on_its_floor() -> None:
     shown = read_map()
     assert not [path for path in shown if not (REPOSITORY / path).exists()]
     files = [path for path in REPOSITORY.glob("atbsn/**/*") if path.is_file() and "__pycache__" not in path.parts]
@@ -135,7 +135,7 @@ def test_the_map_shows_every_folder_on_its_floor():
         ("atbsn.engine.build", "import train"),
     ],
 )
-def test_an_import_from_above_is_noticed(module, source):
+def test_an_import_from_above_is_noticed(module: str, source: str) -> None:
     assert imports_from_above(source, module)
 
 
@@ -148,11 +148,11 @@ def test_an_import_from_above_is_noticed(module, source):
         ("train", "import atbsn\nfrom atbsn.engine.build import build_method"),
     ],
 )
-def test_an_import_from_below_is_allowed(module, source):
+def test_an_import_from_below_is_allowed(module: str, source: str) -> None:
     assert not imports_from_above(source, module)
 
 
-def test_optional_packages_are_imported_where_they_are_used():
+def test_optional_packages_are_imported_where_they_are_used() -> None:
     found = []
     for module, path in python_files():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
@@ -170,13 +170,13 @@ def run_python(source: str) -> str:
     return result.stdout
 
 
-def test_importing_the_package_is_cheap():
+def test_importing_the_package_is_cheap() -> None:
     loaded = run_python("import sys, atbsn; print(*sorted({m.partition('.')[0] for m in sys.modules}))").split()
     assert "atbsn" in loaded
     assert not {"torch", "pydantic", "numpy", "yaml", "safetensors"} & set(loaded)
 
 
-def test_importing_everything_does_nothing():
+def test_importing_everything_does_nothing() -> None:
     """No output, no random number drawn, no CUDA, no default changed, no optional package."""
     modules = [module for module, _ in python_files() if module.startswith("atbsn")]
     facts = "torch.get_default_dtype(), torch.get_num_threads(), torch.get_rng_state().sum().item(), random.getstate()"
@@ -189,7 +189,7 @@ def test_importing_everything_does_nothing():
     assert printed.strip() == ""
 
 
-def test_public_names():
+def test_public_names() -> None:
     import atbsn
 
     with pytest.raises(AttributeError, match="module 'atbsn' has no attribute 'denoize'"):

@@ -16,7 +16,7 @@ def names(text: str) -> set[str]:
     return {re.split(r"[\[<>=;~]", each)[0].strip() for each in re.findall(r'"([^"]+)"', text)}
 
 
-def test_every_package_has_a_licence_there():
+def test_every_package_has_a_licence_there() -> None:
     required = (REPOSITORY / "requirements.txt").read_text(encoding="utf-8").split()
     needed = {re.split(r"[<>=]", each)[0] for each in required}
     project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
@@ -29,7 +29,7 @@ def test_every_package_has_a_licence_there():
 
 
 @pytest.mark.parametrize("card", sorted((REPOSITORY / "atbsn" / "weights").glob("*.md")), ids=lambda path: path.stem)
-def test_the_terms_of_weights_are_those_of_their_card(card):
+def test_the_terms_of_weights_are_those_of_their_card(card: Path) -> None:
     (row,) = [line for line in PAGE.splitlines() if line.startswith(f"| `{card.stem}` |")]
     terms = re.search(r"\*\*Terms\*\* ([^.;(]*)", card.read_text(encoding="utf-8"))[1].strip()
     assert terms in row and f"({Path('../atbsn/weights', card.name).as_posix()})" in row

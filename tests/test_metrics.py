@@ -4,6 +4,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def pair(height=150, width=41, dtype=np.float64):
 
 
 @pytest.fixture(scope="module")
-def golden(shared, assets):
+def golden(shared: Path, assets: Path):
     """(prediction, reference, expected values) of five PolyU crops."""
     folder = shared / "data" / "polyu" / "CroppedImages"
     entries = json.loads((assets / "metrics_polyu.json").read_text())["images"]
@@ -53,7 +54,7 @@ def golden(shared, assets):
         ("ssim_uniform7", {"type": "ssim", "protocol": "uniform7"}, 1e-5),
     ],
 )
-def test_published_protocols(golden, entry, options, tolerance):
+def test_published_protocols(golden, entry: str, options: dict[str, Any], tolerance: float) -> None:
     metric = build_metric(options)
     for prediction, reference, expected in golden:
         assert metric(prediction, reference) == pytest.approx(expected[entry], abs=tolerance)
@@ -66,14 +67,14 @@ def test_published_protocols(golden, entry, options, tolerance):
         ("uniform7", {}),
     ],
 )
-def test_ssim_is_that_of_scikit_image(protocol, window):
+def test_ssim_is_that_of_scikit_image(protocol: str, window: dict[str, Any]) -> None:
     """The height needs several strips, the last one partial."""
     image, reference = pair()
     expected = structural_similarity(image, reference.astype(np.float64), data_range=255, channel_axis=2, **window)
     assert ssim(image, reference, protocol, round=False, clip=False) == pytest.approx(expected, abs=1e-9)
 
 
-def test_volume_is_the_3d_definition():
+def test_volume_is_the_3d_definition() -> None:
     """Every one of the 11x11x11 taps summed literally, over an array with all three axes replicated."""
     image, reference = pair(height=80, width=14)
     offsets = np.mgrid[-5:6, -5:6, -5:6]
@@ -94,7 +95,7 @@ def test_volume_is_the_3d_definition():
     assert ssim(image, reference, "volume", round=False, clip=False) == pytest.approx(expected, abs=1e-9)
 
 
-def test_luma_is_the_studio_range_of_bt601():
+def test_luma_is_the_studio_range_of_bt601() -> None:
     """On grey pictures luma is 16 + 219/255 v: an affine picture with the constants of peak 255."""
     grey = pair()[0][..., :1].repeat(3, axis=2)
     reference = pair()[1][..., :1].repeat(3, axis=2)
@@ -103,12 +104,12 @@ def test_luma_is_the_studio_range_of_bt601():
     assert ssim(grey, reference, "y", round=False, clip=False) == pytest.approx(expected, abs=1e-9)
 
 
-def test_psnr_of_a_known_error():
+def test_psnr_of_a_known_error() -> None:
     reference = np.full((8, 9, 3), 100, np.uint8)
     assert psnr(reference + 5.0, reference) == pytest.approx(20 * math.log10(255 / 5))
 
 
-def test_rounds_half_up_and_clips():
+def test_rounds_half_up_and_clips() -> None:
     reference = np.zeros((4, 4, 3), np.uint8)
     assert psnr(np.full((4, 4, 3), 0.5), reference) == pytest.approx(20 * math.log10(255))
     assert psnr(np.full((4, 4, 3), 2.5), reference) == pytest.approx(20 * math.log10(255 / 3))
@@ -121,14 +122,14 @@ def test_rounds_half_up_and_clips():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_identical_pictures(protocol, dtype):
+def test_identical_pictures(protocol: str, dtype: type[np.generic]) -> None:
     picture = np.clip(pair()[0], 0, 255).astype(dtype)
     assert psnr(picture, picture) == math.inf
     assert ssim(picture, picture, protocol) == pytest.approx(1, abs=1e-12)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_float_and_8_bit_agree_and_inputs_stay(protocol):
+def test_float_and_8_bit_agree_and_inputs_stay(protocol: str) -> None:
     image, reference = pair(dtype=np.float32)
     before = image.copy()
     saved = np.clip(np.floor(image.astype(np.float64) + 0.5), 0, 255).astype(np.uint8)
@@ -137,14 +138,14 @@ def test_float_and_8_bit_agree_and_inputs_stay(protocol):
     assert np.array_equal(image, before)
 
 
-def test_a_broken_prediction_is_not_a_number():
+def test_a_broken_prediction_is_not_a_number() -> None:
     image, reference = pair()
     image[3, 4, 1] = np.nan
     assert math.isnan(psnr(image, reference))
     assert math.isnan(ssim(image, reference))
 
 
-def test_shapes_are_checked():
+def test_shapes_are_checked() -> None:
     image, reference = pair()
     with pytest.raises(UserError, match="cannot be compared"):
         psnr(image[1:], reference)
@@ -167,13 +168,13 @@ def test_shapes_are_checked():
         ({"type": "ssim", "protocol": "volume"}, "ssim (Gaussian 11x11x11, RGB volume, clipped, rounded)"),
     ],
 )
-def test_metric_names_its_protocol(options, text):
+def test_metric_names_its_protocol(options: dict[str, Any], text: str) -> None:
     metric = build_metric(options)
     assert metric.protocol == text
     assert metric.higher_is_better
 
 
-def test_metric_passes_its_arguments_on():
+def test_metric_passes_its_arguments_on() -> None:
     image, reference = pair()
     metric = build_metric({"type": "ssim", "protocol": "rgb", "clip": False})
     assert metric(image, reference) == ssim(image, reference, "rgb", clip=False)
@@ -191,12 +192,12 @@ def test_metric_passes_its_arguments_on():
         ({"type": "psnr", "round": "no"}, "psnr.round: 'no': .*boolean.*'down'"),
     ],
 )
-def test_wrong_options(options, message):
+def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build_metric(options)
 
 
-def test_rounding_down_is_a_cast_to_8_bits():
+def test_rounding_down_is_a_cast_to_8_bits() -> None:
     """APR-RD's: both as float32 in [0, 1], times 255, cast. The reference comes back as it was."""
     image, reference = pair(dtype=np.float32)
     unit, whole = np.clip(image, 0, 255) / np.float32(255), reference / np.float32(255)
@@ -207,7 +208,7 @@ def test_rounding_down_is_a_cast_to_8_bits():
     assert down < psnr(image, reference)
 
 
-def test_what_cannot_be_measured_is_known_by_its_size():
+def test_what_cannot_be_measured_is_known_by_its_size() -> None:
     for options, size, message in (
         ({"type": "ssim"}, (10, 400, 3), "needs at least 11x11"),
         ({"type": "ssim"}, (400, 400, 1), "1 channels.*use protocol: channels"),
@@ -220,7 +221,7 @@ def test_what_cannot_be_measured_is_known_by_its_size():
     build_metric({"type": "psnr"}).check_size(1, 1, 7)
 
 
-def test_what_suits_the_channels():
+def test_what_suits_the_channels() -> None:
     for name in ("y", "rgb"):
         metric = build_metric({"type": "ssim", "protocol": name, "round": "down"})
         assert metric.suited(3) is metric
@@ -233,7 +234,7 @@ def test_what_suits_the_channels():
     assert psnr_metric.suited(5) is psnr_metric
 
 
-def test_the_metric_of_the_contributing_page(tmp_path, monkeypatch):
+def test_the_metric_of_the_contributing_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).resolve().parents[1] / "CONTRIBUTING.md").read_text()
     section = page.partition("## Add a metric")[2]
     (tmp_path / "mae.py").write_text(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1])

@@ -1,5 +1,7 @@
 """LPIPS and DISTS, where a backbone cannot be fetched: with an untrained one in its place, and without the package."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -31,7 +33,7 @@ EXTRAS = {"lpips": ("lpips", "v0.1, alex"), "dists": ("torchmetrics", "VGG16, fu
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_equal_pictures_are_at_no_distance(monkeypatch, name):
+def test_equal_pictures_are_at_no_distance(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     package, subject = EXTRAS[name]
     pytest.importorskip(package)
     monkeypatch.setattr(WeightsEnum, "get_state_dict", untrained)
@@ -50,13 +52,13 @@ def test_equal_pictures_are_at_no_distance(monkeypatch, name):
 
 
 @pytest.mark.parametrize("name", EXTRAS)
-def test_without_the_package(monkeypatch, name):
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(backbones, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=rf"pip install \"atbsn\[{name}\]\""):
         build_metric({"type": name})
 
 
-def test_without_the_backbone(monkeypatch):
+def test_without_the_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lpips")
 
     def refused(*arguments: object, **options: object) -> None:
@@ -68,6 +70,6 @@ def test_without_the_backbone(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"net": "resnet"}, {"protocol": "y"}, {"clip": 1}])
-def test_wrong_arguments(change):
+def test_wrong_arguments(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=next(iter(change))):
         build_metric({"type": "lpips", **change})

@@ -4,10 +4,12 @@
 """
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 from helpers.methods import built, method
 from torch import nn
 from torch.utils.data import default_collate
@@ -47,7 +49,7 @@ def picture(height: int, width: int, batch: int = 1) -> torch.Tensor:
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("size", [(1, 1), (33, 46), (64, 64)])
 @torch.no_grad()
-def test_pictures_of_any_size(name, size):
+def test_pictures_of_any_size(name: str, size: tuple[int, int]) -> None:
     net, noisy = tiny(name), picture(*size)
     before = noisy.clone()
     clean = net.denoise(noisy)
@@ -57,7 +59,7 @@ def test_pictures_of_any_size(name, size):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_pictures_do_not_depend_on_each_other(name):
+def test_pictures_do_not_depend_on_each_other(name: str) -> None:
     net, noisy = tiny(name), picture(64, 64, batch=2)
     if net.draws():
         pytest.skip("the pictures of a batch share its random numbers")
@@ -68,7 +70,7 @@ def test_pictures_do_not_depend_on_each_other(name):
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("size", [(64, 64), (33, 46)])  # even, where decoders are folded on the CPU, and odd
 @torch.no_grad()
-def test_bfloat16_keeps_grey_levels(name, size):
+def test_bfloat16_keeps_grey_levels(name: str, size: tuple[int, int]) -> None:
     """Its last layer gives float32: grey levels are not rounded to eight bits."""
     net, noisy = tiny(name), picture(*size)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -81,7 +83,7 @@ def test_bfloat16_keeps_grey_levels(name, size):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_tiles(name):
+def test_tiles(name: str) -> None:
     """As in one pass where one tile holds all; of the same size and finite where it takes several."""
     net, noisy = tiny(name), picture(70, 90)
     whole = net.denoise(noisy)
@@ -93,7 +95,7 @@ def test_tiles(name):
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_weights_are_saved_loaded_and_recognised(name, suffix, tmp_path):
+def test_weights_are_saved_loaded_and_recognised(name: str, suffix: str, tmp_path: Path) -> None:
     net, noisy = tiny(name), picture(32, 40)
     for metadata in ({"network": net.options}, {}):
         save_weights(tmp_path / f"net{suffix}", net.state_dict(), metadata)
@@ -103,7 +105,7 @@ def test_weights_are_saved_loaded_and_recognised(name, suffix, tmp_path):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_settings_are_checked_keywords(name):
+def test_settings_are_checked_keywords(name: str) -> None:
     cls = NETWORKS[name]
     defaults = with_defaults(cls.denoise, {})
     assert split_settings(cls, {key: defaults[key] for key in cls.denoise_keywords()})
@@ -113,7 +115,7 @@ def test_settings_are_checked_keywords(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_the_same_picture_comes_out_the_same(name):
+def test_the_same_picture_comes_out_the_same(name: str) -> None:
     net, noisy = tiny(name), picture(40, 40)
     denoiser, state = Denoiser(net, {}, CPU, ComputeOptions(tile="none")), torch.get_rng_state()
     first = denoiser(noisy)
@@ -125,7 +127,7 @@ def test_the_same_picture_comes_out_the_same(name):
 
 @pytest.mark.parametrize("name", HOLED)
 @pytest.mark.parametrize("k", [0, 1, 3, 5, 7, 9])
-def test_the_hole_by_its_gradient(name, k):
+def test_the_hole_by_its_gradient(name: str, k: int) -> None:
     """No output pixel has a gradient inside its k x k square, in double precision; outside it has one."""
     net = tiny(name).double()
     try:
@@ -144,7 +146,7 @@ def test_the_hole_by_its_gradient(name, k):
 
 @pytest.mark.parametrize("name", HOLED)
 @torch.no_grad()
-def test_a_family_is_each_of_its_holes(name):
+def test_a_family_is_each_of_its_holes(name: str) -> None:
     net, noisy = tiny(name), picture(40, 52)
     ks = [k for k in (0, 1, 3, 5) if takes(net, k)]
     family = net.forward_teachers(noisy, ks)
@@ -165,7 +167,7 @@ def takes(net: BlindSpotNetwork, k: int) -> bool:
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in HOLED])
-def test_onnx(name, tmp_path):
+def test_onnx(name: str, tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
     from atbsn.engine.export.onnx_file import export
@@ -182,7 +184,7 @@ def test_onnx(name, tmp_path):
 
 @pytest.mark.parametrize("name", list(MODELS))
 @pytest.mark.parametrize("progress", [0.0, 0.5, 1.0])
-def test_a_step(name, progress, tmp_path):
+def test_a_step(name: str, progress: float, tmp_path: Path) -> None:
     model, side = built(name, tmp_path)
     model.train()
     batch = {"noisy": picture(side, side, batch=2), "index": torch.arange(2)}  # and no clean picture
@@ -197,7 +199,7 @@ def test_a_step(name, progress, tmp_path):
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_what_it_is_trained_for_suits_its_network(name, tmp_path):
+def test_what_it_is_trained_for_suits_its_network(name: str, tmp_path: Path) -> None:
     model, side = built(name, tmp_path)
     settings = model.denoise_settings()
     assert type(model.net).check_denoise(settings) == settings
@@ -206,7 +208,9 @@ def test_what_it_is_trained_for_suits_its_network(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_resumed_training_is_an_uninterrupted_one(name, command, write_options, tmp_path, monkeypatch):
+def test_a_resumed_training_is_an_uninterrupted_one(
+    name: str, command: Command, write_options: WriteOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """To the bit; no clean picture is read on the way, and validating changes nothing."""
     network, arguments = method(name, tmp_path)
     _, side = built(name, tmp_path)
@@ -247,7 +251,7 @@ def refuse(*_: object) -> None:
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
-def test_a_set_is_named_pictures(name, tmp_path, repository):
+def test_a_set_is_named_pictures(name: str, tmp_path: Path, repository: Path) -> None:
     arguments = DATASETS.get(name).example(tmp_path)
     if arguments is None:
         tests = [path for path in (repository / "tests" / "data").rglob("*.py") if name in path.read_text()]
@@ -269,7 +273,7 @@ def test_a_set_is_named_pictures(name, tmp_path, repository):
 
 
 @pytest.mark.parametrize("name", list(DATASETS))
-def test_a_set_keeps_what_sixteen_bits_hold(name, tmp_path):
+def test_a_set_keeps_what_sixteen_bits_hold(name: str, tmp_path: Path) -> None:
     """From the file to the patch that a method is given, of one value in 257 that 8 bits hold, and of the others."""
     arguments = DATASETS.get(name).example(tmp_path)
     if not arguments or not list(tmp_path.rglob("*.png")):
@@ -284,14 +288,14 @@ def test_a_set_keeps_what_sixteen_bits_hold(name, tmp_path):
         assert ((noisy - noisy.round()).abs() > 0.01).float().mean() > 0.5
 
 
-def test_something_of_each_kind_is_registered():
+def test_something_of_each_kind_is_registered() -> None:
     assert len(NETWORKS) > 4 and len(HOLED) > 0 and len(list(MODELS)) > 2 and len(list(DATASETS)) > 4
     assert all(issubclass(net, nn.Module) for net in NETWORKS.values())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @torch.no_grad()
-def test_a_network_says_whether_a_pixel_depends_on_its_whole_tile(name):
+def test_a_network_says_whether_a_pixel_depends_on_its_whole_tile(name: str) -> None:
     """What it lays over a picture, on a long one: whether a change at one end is seen 1,400 pixels away."""
     net = tiny(name)
     for parameter in net.parameters():

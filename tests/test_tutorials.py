@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.kinds import Command
 
 from atbsn.pictures import Picture, read_picture, write_picture
 
@@ -62,12 +63,12 @@ def follow(page: str, command: Callable[..., tuple[int, str]]) -> str:
     return "\n".join(said)
 
 
-def test_every_page_is_followed():
+def test_every_page_is_followed() -> None:
     assert {path.stem for path in FOLDER.glob("*.md")} == {"photographer", "engineer", "researcher"}
     assert all(blocks(path.stem) for path in FOLDER.glob("*.md"))
 
 
-def test_the_photographers(holiday, command):
+def test_the_photographers(holiday, command: Command) -> None:
     said = follow("photographer", command)
     assert re.search(r"noise \d+\.\d -> \d+\.\d", said) and "real-strong" in said
     noisy, clean, softer = (read_picture(holiday / f"{name}.jpg").rgb for name in ("photo", "photo_clean", "softer"))
@@ -76,7 +77,7 @@ def test_the_photographers(holiday, command):
     assert sorted(path.name for path in (holiday / "clean").iterdir()) == ["one_clean.jpg", "two_clean.jpg"]
 
 
-def test_the_engineers(holiday, command):
+def test_the_engineers(holiday, command: Command) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     follow("engineer", command)
@@ -84,7 +85,7 @@ def test_the_engineers(holiday, command):
 
 
 @pytest.mark.long
-def test_the_researchers(holiday, command):
+def test_the_researchers(holiday, command: Command) -> None:
     said = follow("researcher", command)
     assert "psnr" in said.lower() and "APBSN" in said
     assert (holiday / "experiments/holiday/models/net_latest.pth").is_file()

@@ -1,11 +1,12 @@
 """Fixtures of the tests of the ``atbsn`` command."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.kinds import Command
 from helpers.photos import NETWORK, tiny
 
 from atbsn.app.main import run
@@ -13,9 +14,7 @@ from atbsn.archs.weights import save_weights
 
 
 @pytest.fixture
-def atbsn(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., tuple[int | str, str]]:
+def atbsn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """``atbsn("denoise", ...)``: its exit status and what it says, in an empty folder with ``tiny.pth``."""
     monkeypatch.chdir(tmp_path)
     save_weights("tiny.pth", tiny().state_dict(), {"network": NETWORK})

@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from helpers.kinds import Command
 from helpers.photos import NETWORK, tiny
 from helpers.scenes import scene, taken
 from PIL import Image
@@ -15,7 +17,7 @@ from atbsn.archs.weights import read_weights, save_weights
 from atbsn.pictures import Picture, picture_size, write_picture
 
 
-def test_the_command_ends_by_a_signal_with_usable_weights(tmp_path, repository):
+def test_the_command_ends_by_a_signal_with_usable_weights(tmp_path: Path, repository: Path) -> None:
     write_picture(tmp_path / "in" / "a.png", Picture(taken(scene(192, 192), 12)))
     save_weights(tmp_path / "tiny.pth", tiny().state_dict(), {"network": NETWORK})
     command = [sys.executable, "-c", "from atbsn.app import main; main()", "adapt", "in", "--start", "tiny.pth"]
@@ -37,7 +39,7 @@ def test_the_command_ends_by_a_signal_with_usable_weights(tmp_path, repository):
         assert process.returncode == -signal.SIGHUP
 
 
-def test_clean_pictures_are_told_and_the_weights_are_kept(atbsn, tmp_path):
+def test_clean_pictures_are_told_and_the_weights_are_kept(atbsn: Command, tmp_path: Path) -> None:
     write_picture(tmp_path / "in" / "a.png", Picture(scene(192, 192).round().astype("uint8")))
     status, said = atbsn("adapt", "in", "--start", "tiny.pth", "-o", "mine.pth", "--minutes", "0.1")
     assert status == 0 and "nearly clean, so there is no noise to learn" in said and "the old weights" in said
@@ -46,7 +48,7 @@ def test_clean_pictures_are_told_and_the_weights_are_kept(atbsn, tmp_path):
     assert picture_size(tmp_path / "mine_compare.png")[1] == 2 * 200 + 8  # noisy and before
 
 
-def test_several_cameras_are_told(atbsn, tmp_path):
+def test_several_cameras_are_told(atbsn: Command, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for number, (make, model) in enumerate((("Canon", "EOS 6D"), ("SONY", "ILCE-7M3"), ("Canon", "EOS 6D"))):
         tags = Image.Exif()
@@ -67,7 +69,7 @@ def test_several_cameras_are_told(atbsn, tmp_path):
         (["nowhere", "--start", "tiny.pth"], "no picture can be used"),
     ],
 )
-def test_what_cannot_be(atbsn, tmp_path, arguments, said):
+def test_what_cannot_be(atbsn: Command, tmp_path: Path, arguments: list[str], said: str) -> None:
     write_picture(tmp_path / "in" / "a.png", Picture(taken(scene(192, 192), 12)))
     status, output = atbsn("adapt", *arguments)
     assert status == 2 and said in output and "Traceback" not in output

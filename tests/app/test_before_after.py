@@ -16,7 +16,9 @@ from atbsn.app.before_after import Look
         ((30, 160, 4), np.float32, [0, 30], [0, 64, 160]),
     ],
 )
-def test_squares_have_their_means_deviations_and_clipped_shares(shape, kind, rows, columns):
+def test_squares_have_their_means_deviations_and_clipped_shares(
+    shape: tuple[int, int, int], kind: type[np.generic], rows: list[int], columns: list[int]
+) -> None:
     values = np.random.default_rng(0).normal(60, 70, shape).clip(0, 255)
     picture = (values * (257 if kind is np.uint16 else 1)).astype(kind)
     look = Look.at(picture)
@@ -33,5 +35,5 @@ def test_squares_have_their_means_deviations_and_clipped_shares(shape, kind, row
     assert look.clipped.max() > 0.1
 
 
-def test_the_deviation_of_a_flat_picture_is_zero():
+def test_the_deviation_of_a_flat_picture_is_zero() -> None:
     assert Look.at(np.full((130, 130, 3), 201, np.uint8)).deviation.max() == 0

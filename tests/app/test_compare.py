@@ -3,19 +3,23 @@
 import csv
 import hashlib
 import sys
+from pathlib import Path
 from statistics import fmean
 from types import ModuleType
 
 import cv2
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.archs.shipped import find_weights
 from atbsn.engine.evaluation.comparison import bm3d_candidate, short_names
 from atbsn.pictures import read_picture
 
 
-def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_path):
+def test_compare_writes_a_table_and_panels(
+    command: Command, write_options: WriteOptions, assets: Path, tmp_path: Path
+) -> None:
     options = write_options(
         datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"save_img": 1}, network=None, model=None
     )
@@ -44,7 +48,7 @@ def test_compare_writes_a_table_and_panels(command, write_options, assets, tmp_p
     assert read_picture(folder / "comparison_panels" / "chelsea.png").rgb.shape[0] > 2 * 256  # two rows of four
 
 
-def test_shipped_weights_are_compared_by_name(command, write_options, tmp_path):
+def test_shipped_weights_are_compared_by_name(command: Command, write_options: WriteOptions, tmp_path: Path) -> None:
     options = write_options(
         datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, val={"limit": 1}, network=None, model=None
     )
@@ -54,7 +58,9 @@ def test_shipped_weights_are_compared_by_name(command, write_options, tmp_path):
     assert f"- real: sha256 {digest}" in (tmp_path / "results" / "tiny" / "val" / "comparison.md").read_text()
 
 
-def test_pictures_are_kept_one_by_one_and_compared_in_pairs(command, write_options, tmp_path):
+def test_pictures_are_kept_one_by_one_and_compared_in_pairs(
+    command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, network=None, model=None)
     status, output = command("compare", "-opt", options, "--nlm", "3", "10")
     assert status == 0, output
@@ -74,7 +80,9 @@ def test_pictures_are_kept_one_by_one_and_compared_in_pairs(command, write_optio
     assert "| psnr | noisy | OpenCV NLM h=10 | 2 | " in (folder / "comparison.md").read_text()
 
 
-def test_a_stop_leaves_the_table_of_what_is_done(command, write_options, tmp_path, monkeypatch):
+def test_a_stop_leaves_the_table_of_what_is_done(
+    command: Command, write_options: WriteOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, network=None, model=None)
     denoise, calls = cv2.fastNlMeansDenoisingColored, []
 
@@ -104,17 +112,19 @@ def test_a_stop_leaves_the_table_of_what_is_done(command, write_options, tmp_pat
         ([], []),
     ],
 )
-def test_files_of_one_name_are_told_apart(paths, names):
+def test_files_of_one_name_are_told_apart(paths: list[str], names: list[str]) -> None:
     assert short_names(paths) == names
 
 
-def test_methods_of_one_name_are_refused(command, write_options, assets, tmp_path):
+def test_methods_of_one_name_are_refused(
+    command: Command, write_options: WriteOptions, assets: Path, tmp_path: Path
+) -> None:
     options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}})
     status, output = command("compare", "-opt", options, "--nlm", "10", "10")
     assert status == 2 and "different names" in output and "Traceback" not in output
 
 
-def test_bm3d_takes_the_level_that_the_picture_has(monkeypatch):
+def test_bm3d_takes_the_level_that_the_picture_has(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     package = ModuleType("bm3d")
     package.bm3d_rgb = lambda picture, sigma: given.append(sigma * 255) or picture
@@ -127,7 +137,7 @@ def test_bm3d_takes_the_level_that_the_picture_has(monkeypatch):
     assert abs(given[0] - 12) < 1.2 and given[1] == 7
 
 
-def test_a_file_of_data_alone_is_enough(command, tmp_path):
+def test_a_file_of_data_alone_is_enough(command: Command, tmp_path: Path) -> None:
     """Its training set has no patch size, which is the method's to say."""
     (tmp_path / "mine.yml").write_text(
         "data: mine\nname: mine\ndatasets:\n  train: {type: NoisyFolder, dataroot: nowhere}\n"

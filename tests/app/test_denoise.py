@@ -2,11 +2,13 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+from helpers.kinds import Command
 from helpers.photos import NETWORK, noise, tiny
 from helpers.raw_files import linear, write_dng
 
@@ -23,7 +25,7 @@ from atbsn.pictures import Picture, from_tensor, picture_size, read_picture, rea
 from atbsn.utils.errors import UserError
 
 
-def test_a_folder_with_a_bad_file(atbsn, tmp_path):
+def test_a_folder_with_a_bad_file(atbsn: Command, tmp_path: Path) -> None:
     for name in ("a.png", "b.jpg", "sub/c.tif"):
         write_picture(tmp_path / "in" / name, Picture(noise(40, 50, 3)))
     (tmp_path / "in" / "torn.jpg").write_bytes((tmp_path / "in" / "b.jpg").read_bytes()[:300])
@@ -42,7 +44,7 @@ def test_a_folder_with_a_bad_file(atbsn, tmp_path):
     assert np.abs(difference).max() <= 1  # where bfloat16 is used, it rounds
 
 
-def test_beside_the_original_and_only_once(atbsn, tmp_path):
+def test_beside_the_original_and_only_once(atbsn: Command, tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
     before = (tmp_path / "a.png").read_bytes()
     assert atbsn("denoise", ".", "--weights", "tiny.pth")[0] == 0
@@ -72,7 +74,7 @@ def test_beside_the_original_and_only_once(atbsn, tmp_path):
         (["a.png", "--weights", "tiny.pth", "-o", "out.dng"], "camera RAW is not written"),
     ],
 )
-def test_what_cannot_be(atbsn, tmp_path, arguments, said):
+def test_what_cannot_be(atbsn: Command, tmp_path: Path, arguments: list[str], said: str) -> None:
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / name, Picture(noise(40, 50, 3)))
     status, output = atbsn("denoise", *arguments)
@@ -80,7 +82,9 @@ def test_what_cannot_be(atbsn, tmp_path, arguments, said):
     assert not any(path.is_dir() for path in tmp_path.iterdir()), "a folder of the name of a file"
 
 
-def test_what_a_target_cannot_hold_is_said_before_anything_is_computed(atbsn, tmp_path, monkeypatch):
+def test_what_a_target_cannot_hold_is_said_before_anything_is_computed(
+    atbsn: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3), noise(40, 50)))
     monkeypatch.setattr("atbsn.engine.inference.pipeline.steps.begin_clean", None)
     status, output = atbsn("denoise", "a.png", "-o", "a.jpg", "--weights", "tiny.pth")
@@ -88,27 +92,27 @@ def test_what_a_target_cannot_hold_is_said_before_anything_is_computed(atbsn, tm
     assert not (tmp_path / "a.jpg").exists()
 
 
-def test_a_folder_with_dots_in_its_name(atbsn, tmp_path):
+def test_a_folder_with_dots_in_its_name(atbsn: Command, tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
     for name, given in (("out.gif", "out.gif/"), ("v1.2", "v1.2")):
         assert atbsn("denoise", "a.png", "-o", given, "--weights", "tiny.pth")[0] == 0
         assert (tmp_path / name / "a_clean.png").is_file()
 
 
-def test_a_single_output_file(atbsn, tmp_path):
+def test_a_single_output_file(atbsn: Command, tmp_path: Path) -> None:
     write_picture(tmp_path / "a.jpg", Picture(noise(40, 50, 3)))
     assert atbsn("denoise", "a.jpg", "-o", "made/b.png", "--weights", "tiny.pth")[0] == 0
     assert read_picture("made/b.png").rgb.shape == (40, 50, 3)
 
 
-def test_two_pictures_of_one_target(tmp_path):
+def test_two_pictures_of_one_target(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         write_picture(tmp_path / folder / "a.png", Picture(noise(20, 20, 3)))
     found = beside([str(tmp_path / "x"), str(tmp_path / "y")], str(tmp_path / "out"), overwrite=False)
     assert len(found.tasks) == found.refused == 1 and "is the clean picture of" in found.found.skipped[0][1]
 
 
-def test_a_picture_that_is_asked_for_is_no_target(atbsn, tmp_path):
+def test_a_picture_that_is_asked_for_is_no_target(atbsn: Command, tmp_path: Path) -> None:
     """Though it is named as our own are, and --overwrite is given."""
     for name in ("a.png", "a_clean.png"):
         write_picture(tmp_path / name, Picture(noise(40, 50, 3)))
@@ -120,7 +124,7 @@ def test_a_picture_that_is_asked_for_is_no_target(atbsn, tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("shape", [(300, 70), (70, 300), (300, 290), (20, 20), (1, 9)])
-def test_bands_give_what_the_whole_picture_gives(dtype, shape):
+def test_bands_give_what_the_whole_picture_gives(dtype: type[np.generic], shape: tuple[int, int]) -> None:
     rgb = noise(*shape, 3).astype(dtype) * (257 if dtype == np.uint16 else 1)
     denoiser = photo_denoiser(tiny(), tile=128)
     shares = []
@@ -131,12 +135,12 @@ def test_bands_give_what_the_whole_picture_gives(dtype, shape):
     assert (clean.rgb == rgb).all()
 
 
-def test_nothing_at_strength_0():
+def test_nothing_at_strength_0() -> None:
     picture = Picture(noise(30, 40, 3))
     assert clean_picture(photo_denoiser(tiny(), strength=0), picture, "x") is picture
 
 
-def test_weights_that_give_no_numbers():
+def test_weights_that_give_no_numbers() -> None:
     net = tiny()
     net.tail.bias.data.fill_(float("inf"))
     with pytest.raises(UserError, match=r"x: the network's output is not finite"):
@@ -147,7 +151,7 @@ def colour_drift(noisy, clean):
     return compare_before_after(noisy, clean).drift
 
 
-def test_colours_that_drift_are_told():
+def test_colours_that_drift_are_told() -> None:
     green, brown = np.zeros((2, 150, 200, 3), np.uint8)
     green[:], brown[:] = (0, 200, 0), (128, 115, 71)
     drift = colour_drift(green, brown)
@@ -162,7 +166,7 @@ def test_colours_that_drift_are_told():
     assert deep == drift
 
 
-def test_noise_is_no_drift():
+def test_noise_is_no_drift() -> None:
     rng = np.random.default_rng(0)
     for level in (2, 60, 128, 250):
         noisy = np.clip(level + rng.normal(0, 25, (200, 200, 3)), 0, 255).round().astype(np.uint8)
@@ -170,7 +174,7 @@ def test_noise_is_no_drift():
 
 
 @pytest.mark.parametrize("end", [0, 255])
-def test_where_noise_is_clipped_the_mean_may_move_back_but_no_further(end):
+def test_where_noise_is_clipped_the_mean_may_move_back_but_no_further(end: int) -> None:
     noisy = np.clip(end + np.random.default_rng(0).normal(0, 60, (128, 128, 3)), 0, 255).round().astype(np.uint8)
     inwards = 1 if end == 0 else -1
     mean, deviation = float(noisy.mean()), float(noisy.std())
@@ -182,7 +186,7 @@ def test_where_noise_is_clipped_the_mean_may_move_back_but_no_further(end):
 
 @pytest.mark.parametrize("level", [2.0, 10.0, 30.0])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_noise_of_a_picture(level, dtype):
+def test_the_noise_of_a_picture(level: float, dtype: type[np.generic]) -> None:
     rng = np.random.default_rng(0)
     ramp = np.linspace(90, 160, 400)[:, None, None]
     scale = 257 if dtype == np.uint16 else 1
@@ -191,12 +195,12 @@ def test_the_noise_of_a_picture(level, dtype):
     assert noise_level(noisy) == pytest.approx(level, rel=0.15)
 
 
-def test_too_little_to_tell_noise_from():
+def test_too_little_to_tell_noise_from() -> None:
     assert noise_level(np.zeros((300, 300, 3), np.uint8)) is None
     assert "too little" in str(compare_before_after(noise(9, 9, 3), noise(9, 9, 3)))
 
 
-def test_texture_is_not_taken_for_noise_where_a_part_is_flat():
+def test_texture_is_not_taken_for_noise_where_a_part_is_flat() -> None:
     rng = np.random.default_rng(0)
     scene = np.full((320, 320, 3), 120.0)
     scene[:, :240] += rng.normal(0, 25, (320, 240, 1))  # a gravel path, in three quarters of the picture
@@ -208,7 +212,7 @@ def test_texture_is_not_taken_for_noise_where_a_part_is_flat():
     assert compare_before_after(noisy[:40, :40], clean[:40, :40]).noise_before is None
 
 
-def test_a_sheet_shows_texture_flat_and_dark():
+def test_a_sheet_shows_texture_flat_and_dark() -> None:
     picture = np.full((700, 1000, 3), 120, np.uint8)
     picture[:350, :350] = noise(350, 350, 3) // 2 + 60
     picture[350:, 650:] = 15
@@ -222,7 +226,7 @@ def test_a_sheet_shows_texture_flat_and_dark():
     assert sheet_of({"a": cut(small, choose_crops(small).values())}).shape == (20 + 8 + 26, 30 + 16, 3)
 
 
-def test_nothing_taken_off_is_the_file_itself(atbsn, tmp_path):
+def test_nothing_taken_off_is_the_file_itself(atbsn: Command, tmp_path: Path) -> None:
     for name in ("a.jpg", "b.png"):
         write_picture(tmp_path / name, Picture(noise(40, 50, 3)))
     assert atbsn("denoise", "a.jpg", "b.png", "--weights", "tiny.pth", "--strength", "0")[0] == 0
@@ -233,7 +237,7 @@ def test_nothing_taken_off_is_the_file_itself(atbsn, tmp_path):
     assert np.array_equal(read_picture("c.png").rgb, read_picture("a.jpg").rgb)
 
 
-def test_a_page_and_a_white_of_its_own(atbsn, tmp_path):
+def test_a_page_and_a_white_of_its_own(atbsn: Command, tmp_path: Path) -> None:
     pages = [np.random.default_rng(page).integers(0, 4096, (40 + page, 50, 3), np.uint16) for page in range(2)]
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for page in pages:
@@ -250,14 +254,16 @@ def test_a_page_and_a_white_of_its_own(atbsn, tmp_path):
         assert status == 2 and word in said and not (tmp_path / "d.tif").exists()
 
 
-def test_what_a_target_cannot_hold_is_told_before_anything_is_computed(atbsn, tmp_path, monkeypatch):
+def test_what_a_target_cannot_hold_is_told_before_anything_is_computed(
+    atbsn: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3), alpha=noise(40, 50)))
     monkeypatch.setattr(type(tiny()), "forward", lambda *_: pytest.fail("computed"))
     status, said = atbsn("denoise", "a.png", "-o", "b.jpg", "--weights", "tiny.pth")
     assert status == 2 and "JPEG holds no transparency; write" in said and "PNG, TIFF" in said
 
 
-def test_weights_that_bring_strength_and_detail(atbsn, tmp_path):
+def test_weights_that_bring_strength_and_detail(atbsn: Command, tmp_path: Path) -> None:
     settings = {"strength": 0.25, "detail": "auto", "keep_colours": False}
     save_weights("own.pth", tiny().state_dict(), {"network": NETWORK, "denoise": settings})
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
@@ -271,8 +277,8 @@ def test_weights_that_bring_strength_and_detail(atbsn, tmp_path):
     assert status == 2 and "strength: 7" in output
 
 
-def test_weights_that_may_not_be_read(atbsn, tmp_path, monkeypatch):
-    def refuse(path):
+def test_weights_that_may_not_be_read(atbsn: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
@@ -281,14 +287,16 @@ def test_weights_that_may_not_be_read(atbsn, tmp_path, monkeypatch):
     assert status == 2 and "tiny.pth: cannot be read (Permission denied); check its permissions" in said
 
 
-def test_an_empty_file_says_so_when_it_is_measured_too(tmp_path):
+def test_an_empty_file_says_so_when_it_is_measured_too(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"")
     with pytest.raises(UserError, match="it is empty"):
         picture_size(tmp_path / "a.jpg")
 
 
 @pytest.mark.parametrize("output", ["a_out.png", "folder"])
-def test_a_single_picture_of_test_shows_its_tiles(atbsn, tmp_path, monkeypatch, output):
+def test_a_single_picture_of_test_shows_its_tiles(
+    atbsn: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str
+) -> None:
     shares = []
 
     monkeypatch.setattr(Progress, "part", lambda progress, share: shares.append(share))
@@ -300,7 +308,7 @@ def test_a_single_picture_of_test_shows_its_tiles(atbsn, tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("kind", ["grey", "grey as RGB", "colour", "little noise", "weak"])
-def test_grey_pictures_whose_noise_stays_are_named(atbsn, tmp_path, kind):
+def test_grey_pictures_whose_noise_stays_are_named(atbsn: Command, tmp_path: Path, kind: str) -> None:
     scene = 128 + (2 if kind == "little noise" else 20) * (noise(200, 200, 3).astype(float) / 255 - 0.5)
     rgb = np.round(scene).astype(np.uint8)
     if kind != "colour":
@@ -313,7 +321,7 @@ def test_grey_pictures_whose_noise_stays_are_named(atbsn, tmp_path, kind):
     assert status == 0 and ("a grey picture, whose noise" in said) == kind.startswith("grey")
 
 
-def test_settings_reach_the_network(atbsn, tmp_path):
+def test_settings_reach_the_network(atbsn: Command, tmp_path: Path) -> None:
     write_picture("a.png", Picture(noise(60, 400, 3)))
     settings = {"luma": 0.3, "colour": 1.5, "hot_pixels": True, "banding": True, "enlarged": 2}
     words = ["--luma", "0.3", "--colour", "1.5", "--hot-pixels", "--banding", "--enlarged", "2"]
@@ -332,13 +340,13 @@ def test_settings_reach_the_network(atbsn, tmp_path):
         (["--margin", "8"], "margin: not a setting of PhotoNet"),
     ],
 )
-def test_settings_out_of_range(atbsn, tmp_path, words, said):
+def test_settings_out_of_range(atbsn: Command, tmp_path: Path, words: list[str], said: str) -> None:
     write_picture("a.png", Picture(noise(16, 16, 3)))
     status, output = atbsn("denoise", "a.png", "--weights", "tiny.pth", *words)
     assert status == 2 and said in output and not (tmp_path / "a_clean.png").exists()
 
 
-def test_nothing_of_luma_and_colour_is_the_file_itself(atbsn, tmp_path):
+def test_nothing_of_luma_and_colour_is_the_file_itself(atbsn: Command, tmp_path: Path) -> None:
     write_picture("a.jpg", Picture(noise(40, 50, 3)))
     words = ["--luma", "0", "--colour", "0"]
     assert atbsn("denoise", "a.jpg", "-o", "b.jpg", "--weights", "tiny.pth", *words)[0] == 0
@@ -346,7 +354,7 @@ def test_nothing_of_luma_and_colour_is_the_file_itself(atbsn, tmp_path):
 
 
 @pytest.fixture
-def raw_folder(tmp_path):
+def raw_folder(tmp_path: Path):
     """A noisy raw file and a picture, and weights for 4 channels that change nothing."""
     pytest.importorskip("rawpy")
     rng = np.random.default_rng(0)
@@ -359,7 +367,7 @@ def raw_folder(tmp_path):
     return folder
 
 
-def test_raw_becomes_a_dng(atbsn, raw_folder, tmp_path):
+def test_raw_becomes_a_dng(atbsn: Command, raw_folder, tmp_path: Path) -> None:
     status, output = atbsn("denoise", raw_folder, "--raw", "--weights", tmp_path / "four.pth")
     assert status == 0, output
     assert "b.png (no camera RAW; it is denoised without --raw)" in output and "noise " in output
@@ -389,14 +397,16 @@ def test_raw_becomes_a_dng(atbsn, raw_folder, tmp_path):
         (["b.png", "--raw", "--weights", "../four.pth"], "no camera RAW; it is denoised without --raw"),
     ],
 )
-def test_raw_that_cannot_be(atbsn, raw_folder, monkeypatch, arguments, said):
+def test_raw_that_cannot_be(
+    atbsn: Command, raw_folder, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
     monkeypatch.chdir(raw_folder)
     status, output = atbsn("denoise", *arguments)
     assert status == 2 and re.search(said, output), output
     assert sorted(path.name for path in raw_folder.iterdir()) == ["a.dng", "b.png"]
 
 
-def test_masks_of_a_folder(atbsn, tmp_path):
+def test_masks_of_a_folder(atbsn: Command, tmp_path: Path) -> None:
     for name in ("a.png", "sub/b.png", "c.png"):
         write_picture(tmp_path / "in" / name, Picture(noise(40, 50, 3)))
     left = np.zeros((40, 50, 3), np.uint8)
@@ -428,7 +438,7 @@ def test_masks_of_a_folder(atbsn, tmp_path):
         (".", "(a mask)"),
     ],
 )
-def test_what_is_no_mask(atbsn, tmp_path, mask, said):
+def test_what_is_no_mask(atbsn: Command, tmp_path: Path, mask: str, said: str) -> None:
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
     write_picture(tmp_path / "colours.png", Picture(noise(40, 50, 3)))
     write_picture(tmp_path / "small.png", Picture(noise(8, 9, 1).repeat(3, axis=2), grey=True))
@@ -437,7 +447,7 @@ def test_what_is_no_mask(atbsn, tmp_path, mask, said):
     assert not list(tmp_path.glob("*_clean*"))
 
 
-def test_what_a_mask_leaves_in_is_no_fault(atbsn, tmp_path):
+def test_what_a_mask_leaves_in_is_no_fault(atbsn: Command, tmp_path: Path) -> None:
     grey = np.clip(120 + np.random.default_rng(0).normal(0, 20, (200, 200, 1)), 0, 255).astype(np.uint8)
     write_picture(tmp_path / "a.png", Picture(grey.repeat(3, axis=2), grey=True))
     write_picture(tmp_path / "black.png", Picture(np.zeros((200, 200, 3), np.uint8), grey=True))

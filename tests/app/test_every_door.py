@@ -1,10 +1,12 @@
 """One file by every door: Python, the command, test.py with a file, a folder and a set, the page. One result."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command
 from helpers.page_support import Visitor, write_photo
 
 import atbsn
@@ -26,7 +28,7 @@ NETWORKS = {
 
 
 @pytest.fixture(params=NETWORKS)
-def net(request, tmp_path):
+def net(request: pytest.FixtureRequest, tmp_path: Path):
     """A small network, whose weights are in ``net.pth``."""
     options, settings = NETWORKS[request.param]
     torch.manual_seed(0)
@@ -55,7 +57,7 @@ def by_commands(command, folder):
         yield way, folder / made
 
 
-def test_one_file_by_every_door(net, command, tmp_path):
+def test_one_file_by_every_door(net: str, command: Command, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "noisy" / "a.png", 90, 190)
     os.utime(path, (1e9, 1e9))
     rgb = read_picture(path).rgb
@@ -76,7 +78,7 @@ def test_one_file_by_every_door(net, command, tmp_path):
     assert np.abs(deep * 255 - expected).max() < 0.51, "as shares of 1 it draws the same numbers"
 
 
-def test_the_page_is_a_door_too(net, tmp_path):
+def test_the_page_is_a_door_too(net: str, tmp_path: Path) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("httpx2")
     from starlette.testclient import TestClient
@@ -94,7 +96,7 @@ def test_the_page_is_a_door_too(net, tmp_path):
     assert np.array_equal(read_picture(tmp_path / "page.png").rgb, atbsn.denoise(net, read_picture(path).rgb))
 
 
-def test_figures_are_of_the_same_picture(net, tmp_path):
+def test_figures_are_of_the_same_picture(net: str, tmp_path: Path) -> None:
     """Validation measures what the command writes, before it is rounded."""
     path = write_photo(tmp_path / "noisy" / "a.png", 90, 190)
     write_photo(tmp_path / "clean" / "a.png", 90, 190, seed=1)
@@ -123,7 +125,7 @@ class Seen(Metric):
 
     protocol = "none"
 
-    def __init__(self, measured):
+    def __init__(self, measured) -> None:
         self.measured = measured
 
     def __call__(self, output, reference):

@@ -1,5 +1,8 @@
 """Messages for people: what is wrong, in their words."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from helpers.photos import NETWORK, tiny
@@ -24,19 +27,19 @@ from atbsn.utils.errors import UserError
         ({"network": {"type": "PhotoNet", "widths": ["caf\udce9"]}}, "holds bytes that are not UTF-8; rename the file"),
     ],
 )
-def test_wrong_options(change, said):
+def test_wrong_options(change: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as caught:
         check_options({"name": "x", "network": NETWORK, **change}, "x.yml")
     assert said in str(caught.value)
     assert not any(word in str(caught.value) for word in ("tag", "pattern", "surrogate", "\\w"))
 
 
-def test_an_override_that_is_no_text():
+def test_an_override_that_is_no_text() -> None:
     with pytest.raises(UserError, match="--set name: holds bytes that are not UTF-8"):
         parse_yaml("caf\udce9", "--set name")
 
 
-def test_weights_where_a_state_is_meant(tmp_path):
+def test_weights_where_a_state_is_meant(tmp_path: Path) -> None:
     save_weights(tmp_path / "net.pth", tiny().state_dict(), {"network": NETWORK})
     with pytest.raises(UserError, match=r"holds weights, not a training state; name a file of training_states/"):
         load_state(tmp_path / "net.pth")
@@ -45,7 +48,7 @@ def test_weights_where_a_state_is_meant(tmp_path):
         load_state(tmp_path / "bare.pth")
 
 
-def test_option_files_as_windows_writes_them(tmp_path, monkeypatch):
+def test_option_files_as_windows_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shipped = tmp_path / "package" / "options"
     (shipped / "train").mkdir(parents=True)

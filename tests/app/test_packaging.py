@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from atbsn import __version__
 from atbsn.app.arguments import atbsn_parser
 
 
-def test_the_container_has_what_it_is_built_of(repository):
+def test_the_container_has_what_it_is_built_of(repository: Path) -> None:
     """All that the build takes in is there, and what is run at its start is a command."""
     ignored = (repository / ".dockerignore").read_text().splitlines()
     taken = {line[1:] for line in ignored if line.startswith("!")}
@@ -35,7 +36,7 @@ def test_the_container_has_what_it_is_built_of(repository):
 
 
 @pytest.mark.long
-def test_a_wheel_brings_all_that_commands_need(repository, tmp_path):
+def test_a_wheel_brings_all_that_commands_need(repository: Path, tmp_path: Path) -> None:
     pytest.importorskip("setuptools")
     source = tmp_path / "source"
     ignored = shutil.ignore_patterns(".*", "datasets", "experiments", "results", "tests", "build", "*.egg-info", "venv")
@@ -94,7 +95,7 @@ def test_a_wheel_brings_all_that_commands_need(repository, tmp_path):
         assert done.returncode == 0, (arguments, done.stdout, done.stderr)
 
 
-def test_the_version_stands_in_one_place_and_is_cited(repository):
+def test_the_version_stands_in_one_place_and_is_cited(repository: Path) -> None:
     """``atbsn.__version__``; the citation and the changelog follow it."""
     assert 'version = {attr = "atbsn.__version__"}' in (repository / "pyproject.toml").read_text(encoding="utf-8")
     citation = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))
@@ -103,7 +104,7 @@ def test_the_version_stands_in_one_place_and_is_cited(repository):
     assert newest and newest[1] == __version__
 
 
-def test_types_are_shipped(repository):
+def test_types_are_shipped(repository: Path) -> None:
     """Type checkers read the annotations of an installed package only beside ``py.typed``."""
     assert (repository / "atbsn" / "py.typed").is_file()
     assert "py.typed" in (repository / "pyproject.toml").read_text(encoding="utf-8").split("package-data]")[1]

@@ -4,6 +4,7 @@ import io
 import re
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def serve():
 
 
 @pytest.fixture
-def student(assets):
+def student(assets: Path):
     return load(assets / "student_a.weights.safetensors")
 
 
@@ -86,7 +87,9 @@ def command_bytes(net, path, target, **settings):
     ],
 )
 @pytest.mark.parametrize("settings", [{}, {"strength": 0.6}, {"strength": 0.0}])
-def test_a_download_is_what_the_command_writes(serve, student, tmp_path, name, how, settings):
+def test_a_download_is_what_the_command_writes(
+    serve, student, tmp_path: Path, name: str, how: dict[str, Any], settings: dict[str, float]
+) -> None:
     path = write_photo(tmp_path / name, **how)
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -100,7 +103,7 @@ def test_a_download_is_what_the_command_writes(serve, student, tmp_path, name, h
     assert f"a_clean{path.suffix}" in answer.headers["content-disposition"]
 
 
-def test_formats_that_hold_the_picture_are_offered(serve, student, tmp_path):
+def test_formats_that_hold_the_picture_are_offered(serve, student, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png", alpha=True)
     visitor = Visitor(serve(student))
     picture = visitor.opened(path, "a.jpg")
@@ -118,7 +121,7 @@ def test_formats_that_hold_the_picture_are_offered(serve, student, tmp_path):
 
 
 @pytest.mark.parametrize("grey", [False, True])
-def test_a_download_says_what_it_did_to_the_picture(serve, tmp_path, grey):
+def test_a_download_says_what_it_did_to_the_picture(serve, tmp_path: Path, grey: bool) -> None:
     torch.manual_seed(0)
     visitor = Visitor(serve(build_arch({"type": "PhotoNet", "widths": [8, 8, 8]}).eval()))  # untrained, it does nothing
     picture = visitor.opened(write_photo(tmp_path / "a.png", 200, 200, grey=grey))
@@ -127,7 +130,7 @@ def test_a_download_says_what_it_did_to_the_picture(serve, tmp_path, grey):
     assert len(result["warnings"]) == grey and all("a grey picture" in text for text in result["warnings"])
 
 
-def test_a_download_with_a_blind_spot_is_what_the_command_writes(serve, tmp_path):
+def test_a_download_with_a_blind_spot_is_what_the_command_writes(serve, tmp_path: Path) -> None:
     path, net = write_photo(tmp_path / "a.png"), blind_network()
     visitor = Visitor(serve(net))
     picture = visitor.opened(path)
@@ -139,7 +142,7 @@ def test_a_download_with_a_blind_spot_is_what_the_command_writes(serve, tmp_path
     assert files[0] != files[1]
 
 
-def test_the_view_is_the_networks_output(serve, student, tmp_path):
+def test_the_view_is_the_networks_output(serve, student, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.tif", dtype=np.uint16)
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -154,7 +157,7 @@ def test_the_view_is_the_networks_output(serve, student, tmp_path):
     assert np.abs(clean - shown).max() > 2
 
 
-def test_one_view_has_all_blind_spots(serve, tmp_path):
+def test_one_view_has_all_blind_spots(serve, tmp_path: Path) -> None:
     path, net = write_photo(tmp_path / "a.png"), blind_network()
     visitor = Visitor(serve(net))
     assert visitor.about["holes"] == [0, 1, 3, 5, 7, 9, 11, "mean"]
@@ -171,7 +174,7 @@ def test_one_view_has_all_blind_spots(serve, tmp_path):
 @pytest.mark.parametrize(
     ("own", "k"), [({"k": "mean"}, "mean"), ({"k": 13, "detail": "auto"}, 13), ({"strength": 0.8}, 3)]
 )
-def test_the_page_begins_with_what_the_weights_are_meant_for(serve, own, k):
+def test_the_page_begins_with_what_the_weights_are_meant_for(serve, own: dict[str, Any], k: int | str) -> None:
     net = blind_network()
     net.denoise_settings = own
     about = Visitor(serve(net)).about
@@ -179,13 +182,13 @@ def test_the_page_begins_with_what_the_weights_are_meant_for(serve, own, k):
     assert k in about["holes"]
 
 
-def test_a_network_without_a_blind_spot_has_no_slider_for_it(serve, student):
+def test_a_network_without_a_blind_spot_has_no_slider_for_it(serve, student) -> None:
     about = Visitor(serve(student)).about
     assert about["holes"] == []
     assert about["settings"] == {"strength": 1.0, "luma": None, "colour": None, "detail": 0.0}
 
 
-def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(serve, student, tmp_path):
+def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(serve, student, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png", height=300, width=2400)
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -206,7 +209,7 @@ def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(serve, studen
     assert np.abs(after - whole[110:210, 1001:1201]).mean() > 1
 
 
-def test_regions_are_moved_into_the_picture(serve, student, tmp_path):
+def test_regions_are_moved_into_the_picture(serve, student, tmp_path: Path) -> None:
     visitor = Visitor(serve(student))
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     result = visitor.computed(f"pictures/{picture['id']}/view", region=[-50, 10**9, 10**9, 20])
@@ -216,7 +219,7 @@ def test_regions_are_moved_into_the_picture(serve, student, tmp_path):
         assert answer.status_code == 400, region
 
 
-def test_colours_of_another_profile_are_shown_as_srgb(serve, student, tmp_path):
+def test_colours_of_another_profile_are_shown_as_srgb(serve, student, tmp_path: Path) -> None:
     profile = rgb_profile(gamma=1.0)
     wide = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     samples = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
@@ -233,7 +236,7 @@ def test_colours_of_another_profile_are_shown_as_srgb(serve, student, tmp_path):
     assert read_picture(tmp_path / "b.png").icc == profile
 
 
-def test_a_profile_that_cannot_be_used_is_passed_over(serve, student, tmp_path):
+def test_a_profile_that_cannot_be_used_is_passed_over(serve, student, tmp_path: Path) -> None:
     visitor = Visitor(serve(student))
     for number, icc in enumerate((b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())):
         path = tmp_path / f"{number}.png"
@@ -241,7 +244,7 @@ def test_a_profile_that_cannot_be_used_is_passed_over(serve, student, tmp_path):
         assert np.all(visitor.view(visitor.opened(path)["before"], 20, 20) == 100)
 
 
-def test_only_what_is_shown_is_kept(serve, student, tmp_path):
+def test_only_what_is_shown_is_kept(serve, student, tmp_path: Path) -> None:
     client = serve(student)
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
@@ -259,7 +262,7 @@ def test_only_what_is_shown_is_kept(serve, student, tmp_path):
     assert client.post(f"{visitor.base}/{address}/view", json={}).status_code == 404
 
 
-def test_a_networks_output_that_is_not_finite_is_said(serve, student, tmp_path):
+def test_a_networks_output_that_is_not_finite_is_said(serve, student, tmp_path: Path) -> None:
     broken = load(Path(__file__).parents[1] / "assets" / "student_a.weights.safetensors")
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
@@ -275,7 +278,9 @@ def test_a_networks_output_that_is_not_finite_is_said(serve, student, tmp_path):
     [{"strength": 3}, {"strength": "1"}, {"strength": float("nan")}, {"k": 3}, {"detail": []}, {"weights": "adapted"}],
     ids=str,
 )
-def test_settings_that_the_network_does_not_take_are_refused(serve, student, tmp_path, settings):
+def test_settings_that_the_network_does_not_take_are_refused(
+    serve, student, tmp_path: Path, settings: dict[str, Any]
+) -> None:
     import json
 
     visitor = Visitor(serve(student))
@@ -288,7 +293,7 @@ def test_settings_that_the_network_does_not_take_are_refused(serve, student, tmp
 
 
 @pytest.mark.parametrize("body", ['{"settings": {"net": 1}}', '{"settings": 3}', "[]", "{", "[" * 9000, "x" * 20_000])
-def test_requests_of_another_form_are_refused(serve, student, tmp_path, body):
+def test_requests_of_another_form_are_refused(serve, student, tmp_path: Path, body: str) -> None:
     visitor = Visitor(serve(student))
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     answer = visitor.client.post(f"{visitor.base}/pictures/{picture['id']}/result", content=body)
@@ -296,7 +301,7 @@ def test_requests_of_another_form_are_refused(serve, student, tmp_path, body):
     assert answer.json()["error"]
 
 
-def test_the_noise_curve(serve, student, tmp_path):
+def test_the_noise_curve(serve, student, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png")
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -308,7 +313,7 @@ def test_the_noise_curve(serve, student, tmp_path):
     assert without.client.post(f"{without.base}/pictures/{picture['id']}/noise", json={}).status_code == 404
 
 
-def test_the_noise_curve_finds_the_noise():
+def test_the_noise_curve_finds_the_noise() -> None:
     pytest.importorskip("atbsn.noise")
     from atbsn.app.page.noise import estimated_noise
 
@@ -323,7 +328,7 @@ def test_the_noise_curve_finds_the_noise():
     assert abs(curve["correlation"]) < 0.15
 
 
-def test_adaptation_reports_can_be_stopped_and_is_used(serve, student, tmp_path):
+def test_adaptation_reports_can_be_stopped_and_is_used(serve, student, tmp_path: Path) -> None:
     begun, seen = threading.Event(), []
     other = load(Path(__file__).parents[1] / "assets" / "student_a.weights.safetensors")
     with torch.no_grad():
@@ -360,14 +365,14 @@ def test_adaptation_reports_can_be_stopped_and_is_used(serve, student, tmp_path)
     assert data != command_bytes(student, path, tmp_path / "expected.png")
 
 
-def test_an_adaptation_that_does_not_help_offers_nothing(serve, student, tmp_path):
+def test_an_adaptation_that_does_not_help_offers_nothing(serve, student, tmp_path: Path) -> None:
     visitor = Visitor(serve(student, adapt=lambda *_: (None, "It did not help.")))
     visitor.opened(write_photo(tmp_path / "a.png"))
     assert visitor.computed("adapt", minutes=1) == {"message": "It did not help.", "helped": False}
     assert list(visitor.client.get(visitor.base).json()["weights"]) == ["start"]
 
 
-def test_two_visitors_do_not_see_each_other(serve, student, tmp_path):
+def test_two_visitors_do_not_see_each_other(serve, student, tmp_path: Path) -> None:
     client = serve(student, adapt=lambda *_: (student, "done"))
     one, two = Visitor(client), Visitor(client)
     picture = one.opened(write_photo(tmp_path / "a.png"))
@@ -390,7 +395,7 @@ def test_two_visitors_do_not_see_each_other(serve, student, tmp_path):
     assert list(client.get(one.base).json()["weights"]) == ["start"]
 
 
-def test_the_static_page_needs_nothing_from_outside(serve, student):
+def test_the_static_page_needs_nothing_from_outside(serve, student) -> None:
     client = serve(student)
     page = client.get("/")
     assert page.status_code == 200

@@ -1,5 +1,8 @@
 """The page for people who do not see it, or use no mouse: names, contrast, keys, what is said."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from helpers.page_browser import axe, choose, find, names, needs_browser, open_page, served, violations, visit, wait
 from helpers.page_support import blind_network, write_photo
@@ -16,7 +19,7 @@ def server():
 
 
 @pytest.fixture
-def opened(server, driver, tmp_path):
+def opened(server, driver: Any, tmp_path: Path) -> None:
     """The page with two pictures in it."""
     open_page(driver, server[0], *(write_photo(tmp_path / name, 400, 1270) for name in ("a.png", "b.png")))
 
@@ -26,7 +29,7 @@ def said(driver):
     return driver.execute_script("return [...document.querySelectorAll('#announcements p')].map((p) => p.textContent)")
 
 
-def look(driver, scheme, size):
+def look(driver, scheme, size) -> None:
     """Have the screen light or dark, and of this size."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -36,7 +39,7 @@ def look(driver, scheme, size):
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_axe_finds_nothing(server, driver, tmp_path, scheme, size):
+def test_axe_finds_nothing(server, driver: Any, tmp_path: Path, scheme: str, size: tuple[int, int]) -> None:
     source = axe()
     visit(driver, server[0])
     look(driver, scheme, size)
@@ -52,14 +55,14 @@ def test_axe_finds_nothing(server, driver, tmp_path, scheme, size):
     assert not violations(driver, source)
 
 
-def test_axe_would_find_what_is_wrong(driver, opened):
+def test_axe_would_find_what_is_wrong(driver: Any, opened) -> None:
     source = axe()
     driver.execute_script("document.getElementById('after').removeAttribute('aria-label')")
     driver.execute_script("document.getElementById('facts').style.color = '#888'")
     assert set(violations(driver, source)) == {"role-img-alt", "color-contrast"}
 
 
-def test_canvases_are_named_after_their_picture(driver, opened):
+def test_canvases_are_named_after_their_picture(driver: Any, opened) -> None:
     choose(driver, "b.png")
     named = {name: find(driver, f"#{name}").get_attribute("aria-label") for name in ("before", "after")}
     assert named == {"before": "b.png, before", "after": "b.png, after"}
@@ -67,7 +70,7 @@ def test_canvases_are_named_after_their_picture(driver, opened):
         assert "b.png" in find(driver, f"#{canvas}").get_attribute("aria-label")
 
 
-def test_what_is_chosen_is_said(driver, opened):
+def test_what_is_chosen_is_said(driver: Any, opened) -> None:
     choose(driver, "b.png")
     wait(driver, lambda: "b.png, 2 of 2, is shown." in said(driver))
     assert find(driver, "#pictures [aria-current='true']").text == "b.png"
@@ -83,7 +86,7 @@ def test_what_is_chosen_is_said(driver, opened):
     assert driver.switch_to.active_element.get_attribute("title") == "a.png"  # the focus is not lost
 
 
-def test_the_loupe_by_keyboard(driver, opened):
+def test_the_loupe_by_keyboard(driver: Any, opened) -> None:
     panes, place = find(driver, "#panes"), find(driver, "#place")
 
     def position():

@@ -4,6 +4,8 @@ import copy
 import json
 import time
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,14 +66,14 @@ def server():
 
 
 @pytest.fixture
-def opened(server, driver, tmp_path):
+def opened(server, driver: Any, tmp_path: Path):
     """The page with a picture in it, and the picture's path."""
     path = write_photo(tmp_path / "night.png", height=90, width=140)
     open_page(driver, server[0], path)
     return path
 
 
-def test_upload_slide_look_download(server, driver, opened):
+def test_upload_slide_look_download(server, driver: Any, opened) -> None:
     noisy = read_picture(opened).rgb.astype(np.int32)
     net, ks = server[1].studio.net, server[1].studio.holes
 
@@ -105,7 +107,7 @@ def test_upload_slide_look_download(server, driver, opened):
     assert target.read_bytes() == file.read_bytes()
 
 
-def test_the_divider_is_dragged(driver, opened):
+def test_the_divider_is_dragged(driver: Any, opened) -> None:
     after, divider = driver.find_element(By.ID, "after"), driver.find_element(By.ID, "divider")
     assert "50%" in after.value_of_css_property("clip-path")
     frame = driver.find_element(By.ID, "frame").size
@@ -118,12 +120,12 @@ def test_the_divider_is_dragged(driver, opened):
     assert "2%" in after.value_of_css_property("clip-path")
 
 
-def test_the_noise_curve_is_drawn(driver, opened):
+def test_the_noise_curve_is_drawn(driver: Any, opened) -> None:
     wait(driver, lambda: len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 3)
     assert "5.7 at middle grey" in driver.find_element(By.ID, "noise-text").text
 
 
-def test_adaptation_is_watched_and_stopped(server, driver, opened):
+def test_adaptation_is_watched_and_stopped(server, driver: Any, opened) -> None:
     driver.find_element(By.ID, "adapt-start").click()
     text = driver.find_element(By.ID, "adapt-text")
     wait(driver, lambda: "round 1 of 4 25 %" in text.text)
@@ -141,7 +143,7 @@ def test_adaptation_is_watched_and_stopped(server, driver, opened):
     assert np.array_equal(pixels(driver, "after"), before)
 
 
-def test_what_is_no_picture_is_said_and_the_others_are_taken(server, driver, tmp_path):
+def test_what_is_no_picture_is_said_and_the_others_are_taken(server, driver: Any, tmp_path: Path) -> None:
     bad, good = tmp_path / "letter.png", write_photo(tmp_path / "good.png")
     bad.write_text("Dear server,")
     visit(driver, server[0])
@@ -154,7 +156,7 @@ def test_what_is_no_picture_is_said_and_the_others_are_taken(server, driver, tmp
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_on_a_telephone_nothing_is_wider_than_the_screen(driver, opened, width):
+def test_on_a_telephone_nothing_is_wider_than_the_screen(driver: Any, opened, width: int) -> None:
     metrics = {"width": width, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
@@ -164,7 +166,7 @@ def test_on_a_telephone_nothing_is_wider_than_the_screen(driver, opened, width):
         driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_closing_the_page_deletes_what_it_had(driver, tmp_path):
+def test_closing_the_page_deletes_what_it_had(driver: Any, tmp_path: Path) -> None:
     with served(blind_network(), grace=0.5) as (address, page):
         open_page(driver, address, write_photo(tmp_path / "night.png", height=90, width=140))
         assert [path for path in page.sessions.root.rglob("*") if path.is_file()]
@@ -172,7 +174,7 @@ def test_closing_the_page_deletes_what_it_had(driver, tmp_path):
         wait(driver, lambda: not any(page.sessions.root.iterdir()))
 
 
-def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_own(server, driver, opened):
+def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_own(server, driver: Any, opened) -> None:
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     ours = "http://127.0.0.1:"  # of this test and those before it
@@ -187,7 +189,9 @@ def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_own(serve
     ("own", "said"),
     [({"k": "mean", "detail": "auto"}, "auto mean 1"), ({"k": 7, "detail": 0.25, "strength": 0.8}, "0.25 7 0.8")],
 )
-def test_the_page_begins_with_the_settings_of_the_weights(driver, tmp_path, own, said):
+def test_the_page_begins_with_the_settings_of_the_weights(
+    driver: Any, tmp_path: Path, own: dict[str, Any], said: str
+) -> None:
     net = blind_network()
     net.denoise_settings = own
     path = write_photo(tmp_path / "night.png", height=90, width=140)
@@ -200,7 +204,7 @@ def test_the_page_begins_with_the_settings_of_the_weights(driver, tmp_path, own,
         driver.get("about:blank")
 
 
-def test_several_pictures_come_in_one_file_with_one_set_of_settings(server, driver, tmp_path):
+def test_several_pictures_come_in_one_file_with_one_set_of_settings(server, driver: Any, tmp_path: Path) -> None:
     paths = [
         write_photo(tmp_path / name, height=60, width=90, seed=seed) for seed, name in enumerate(("a.png", "b.png"))
     ]
@@ -224,7 +228,7 @@ def test_several_pictures_come_in_one_file_with_one_set_of_settings(server, driv
     wait(driver, lambda: "2 pictures" in find(driver, "#status-text").text)
 
 
-def test_removing_while_it_is_computed_says_what_happened(driver, tmp_path):
+def test_removing_while_it_is_computed_says_what_happened(driver: Any, tmp_path: Path) -> None:
     net = blind_network()
     gate = Gate(net)
     with served(net, learn) as (address, _):
@@ -251,7 +255,7 @@ def test_removing_while_it_is_computed_says_what_happened(driver, tmp_path):
         driver.get("about:blank")
 
 
-def test_a_reload_keeps_the_pictures_and_the_settings(server, driver, tmp_path):
+def test_a_reload_keeps_the_pictures_and_the_settings(server, driver: Any, tmp_path: Path) -> None:
     paths = [write_photo(tmp_path / name, seed=seed) for seed, name in enumerate(("a.png", "b.png", "c.png"))]
     open_page(driver, server[0], *paths)
     choose(driver, "b.png")
@@ -279,7 +283,7 @@ def test_a_reload_keeps_the_pictures_and_the_settings(server, driver, tmp_path):
     assert len(names(driver)) == 4
 
 
-def test_a_reload_after_the_servers_end_says_so(driver, tmp_path):
+def test_a_reload_after_the_servers_end_says_so(driver: Any, tmp_path: Path) -> None:
     with served(blind_network()) as (address, page):
         open_page(driver, address, write_photo(tmp_path / "a.png"))
         page.sessions.end(next(iter(page.sessions._sessions)))

@@ -18,7 +18,7 @@ def jobs():
 class Gate:
     """Work that goes on when it is told to."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.begun, self.open = threading.Event(), threading.Event()
 
     def __call__(self, job):
@@ -28,7 +28,7 @@ class Gate:
         return "through"
 
 
-def test_one_at_a_time_in_order(jobs):
+def test_one_at_a_time_in_order(jobs) -> None:
     gate, order = Gate(), []
     first = jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
@@ -42,7 +42,7 @@ def test_one_at_a_time_in_order(jobs):
     assert (first.state, first.result, jobs.position(third)) == ("done", "through", 0)
 
 
-def test_a_waiting_job_is_taken_out_and_a_running_one_ends_at_its_next_step(jobs):
+def test_a_waiting_job_is_taken_out_and_a_running_one_ends_at_its_next_step(jobs) -> None:
     gate = Gate()
     running = jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
@@ -56,7 +56,7 @@ def test_a_waiting_job_is_taken_out_and_a_running_one_ends_at_its_next_step(jobs
     assert (running.state, running.result) == ("stopped", None)
 
 
-def test_a_newer_one_of_the_same_kind_replaces_what_waits(jobs):
+def test_a_newer_one_of_the_same_kind_replaces_what_waits(jobs) -> None:
     gate = Gate()
     jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
@@ -69,14 +69,14 @@ def test_a_newer_one_of_the_same_kind_replaces_what_waits(jobs):
     assert (old.state, other.result, new.result) == ("stopped", "of b", "of a")
 
 
-def test_nobody_else_finds_it(jobs):
+def test_nobody_else_finds_it(jobs) -> None:
     job = jobs.add("a", "result", lambda job: None)
     assert jobs.get("a", job.id) is job
     assert jobs.get("b", job.id) is None
     assert jobs.get("a", "nosuch") is None
 
 
-def test_the_queue_has_an_end(jobs):
+def test_the_queue_has_an_end(jobs) -> None:
     gate = Gate()
     jobs.add("first", "result", gate)
     assert gate.begun.wait(30)
@@ -91,7 +91,7 @@ def test_the_queue_has_an_end(jobs):
     gate.open.set()
 
 
-def test_one_who_leaves_takes_his_jobs_along(jobs):
+def test_one_who_leaves_takes_his_jobs_along(jobs) -> None:
     gate = Gate()
     running = jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
@@ -105,7 +105,7 @@ def test_one_who_leaves_takes_his_jobs_along(jobs):
     assert other.result == "done"
 
 
-def test_what_is_about_a_picture_ends_with_it(jobs):
+def test_what_is_about_a_picture_ends_with_it(jobs) -> None:
     gate = Gate()
     running = jobs.add("a", "result", gate, picture="one")
     assert gate.begun.wait(30)
@@ -131,8 +131,8 @@ def test_what_is_about_a_picture_ends_with_it(jobs):
         (KeyError("/secret/path"), r"should not \(KeyError\). The terminal says more"),
     ],
 )
-def test_what_goes_wrong_is_said_in_words_and_the_next_one_runs(jobs, error, words):
-    def fail(job):
+def test_what_goes_wrong_is_said_in_words_and_the_next_one_runs(jobs, error: Exception, words: str) -> None:
+    def fail(job) -> None:
         raise error
 
     failed = jobs.add("a", "result", fail)

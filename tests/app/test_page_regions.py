@@ -3,6 +3,7 @@
 import io
 import threading
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,7 +52,9 @@ def command_bytes(net, path, target, mask=None, **settings):
 
 
 @pytest.mark.parametrize("size", [(60, 90), (150, 1400)])
-def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(visitor, net, tmp_path, size):
+def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(
+    visitor, net, tmp_path: Path, size: tuple[int, int]
+) -> None:
     path = write_photo(tmp_path / "a.png", *size)
     picture = visitor.opened(path)
     width, height = picture["view"]
@@ -78,7 +81,7 @@ def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(vi
     assert visitor.fetch(result["file"]) == command_bytes(net, path, tmp_path / "whole.png")
 
 
-def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor, tmp_path):
+def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor, tmp_path: Path) -> None:
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     before = put_mask(visitor, picture, bytes(60 * 90)).json()["mask"]
     for data in (bytes(60 * 90 - 1), bytes(60 * 90 + 1)):
@@ -87,7 +90,7 @@ def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor, tmp
     visitor.fetch(before)
 
 
-def test_few_masks_are_kept(visitor, tmp_path):
+def test_few_masks_are_kept(visitor, tmp_path: Path) -> None:
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     for value in range(5):
         facts = put_mask(visitor, picture, bytes([value]) * (60 * 90)).json()
@@ -95,7 +98,7 @@ def test_few_masks_are_kept(visitor, tmp_path):
     assert set(visitor.fetch(facts["mask"])) == {4}
 
 
-def test_all_pictures_come_in_one_file(visitor, net, tmp_path):
+def test_all_pictures_come_in_one_file(visitor, net, tmp_path: Path) -> None:
     names = {"a.png": {}, "b.tif": {"dtype": np.uint16}, "a.jpg": {}, "c.png": {"seed": 3}}
     pictures = {name: visitor.opened(write_photo(tmp_path / name, **how)) for name, how in names.items()}
     again = visitor.opened(tmp_path / "c.png", "a.png")
@@ -118,7 +121,7 @@ def test_all_pictures_come_in_one_file(visitor, net, tmp_path):
     assert len(kept) == 1
 
 
-def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor, tmp_path):
+def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor, tmp_path: Path) -> None:
     first = visitor.opened(write_photo(tmp_path / "a.png"))
     visitor.opened(write_photo(tmp_path / "b.png"))
     result = visitor.computed("results", formats={first["id"]: ".gif"})
@@ -129,14 +132,14 @@ def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor, tmp_path
     assert len(list(visitor.page.sessions.root.rglob("*.zip"))) == 1
 
 
-def test_nothing_to_download(visitor):
+def test_nothing_to_download(visitor) -> None:
     state = visitor.finished(visitor.ask("results"))
     assert (state["state"], "no picture" in state["message"]) == ("failed", True)
     for body in ({"formats": [1]}, {"formats": {"a": 1}}, {"settings": {"net": 1}}):
         assert visitor.client.post(f"{visitor.base}/results", json=body).status_code == 400
 
 
-def test_removing_while_it_is_computed_says_so(visitor, net, tmp_path):
+def test_removing_while_it_is_computed_says_so(visitor, net, tmp_path: Path) -> None:
     one, two = (visitor.opened(write_photo(tmp_path / name)) for name in ("a.png", "b.png"))
     gate = Gate(net)
 
@@ -176,7 +179,7 @@ def test_removing_while_it_is_computed_says_so(visitor, net, tmp_path):
     assert visitor.client.delete(f"{visitor.base}/pictures/{last['id']}").status_code == 404
 
 
-def test_settings_are_those_of_all(visitor, net, tmp_path):
+def test_settings_are_those_of_all(visitor, net, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png")
     visitor.opened(path)
     result = visitor.computed("results", settings={"k": 9, "luma": 0.5, "colour": 1.2})

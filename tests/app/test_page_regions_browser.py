@@ -1,6 +1,8 @@
 """Regions on the page in a real browser: what is painted is what is left alone, in the loupe and in the file."""
 
 import io
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,15 +42,15 @@ def server():
 class Painter:
     """The page with a picture in it, and a hand that paints on it."""
 
-    def __init__(self, driver, page, path):
+    def __init__(self, driver, page, path) -> None:
         self.driver, self.page, self.path = driver, page, path
 
-    def choose(self, tool, **sliders):
+    def choose(self, tool, **sliders) -> None:
         find(self.driver, f"[data-tool={tool}]").click()
         for name, value in sliders.items():
             self.driver.execute_script(SET, name, value)
 
-    def drag(self, start, *others, on="#frame"):
+    def drag(self, start, *others, on="#frame") -> None:
         """Along points in shares of an element's width and height."""
         element = find(self.driver, on)
         size = element.size
@@ -70,7 +72,7 @@ class Painter:
         data = mask_file(upload)
         return None if data is None else np.asarray(Image.open(io.BytesIO(data)))
 
-    def expected(self, tmp_path):
+    def expected(self, tmp_path: Path):
         """What the command makes of the picture under this mask."""
         Image.fromarray(self.mask()).save(tmp_path / "mask.png")
         task = Task("a", tmp_path / "expected.png", self.path, mask=tmp_path / "mask.png")
@@ -91,13 +93,13 @@ import("/static/dom.js").then(({ state }) => done(Array.from(state.current.mask.
 
 
 @pytest.fixture
-def painter(server, driver, tmp_path):
+def painter(server, driver: Any, tmp_path: Path):
     path = write_photo(tmp_path / "night.png", height=90, width=140)
     open_page(driver, server[0], path)
     return Painter(driver, server[1], path)
 
 
-def test_the_brush_leaves_alone_what_it_paints(driver, painter, tmp_path):
+def test_the_brush_leaves_alone_what_it_paints(driver: Any, painter, tmp_path: Path) -> None:
     painter.choose("brush", size=20, amount=0)
     painter.drag((0.2, 0.5), (0.3, 0.5), (0.4, 0.5))
     mask = painter.mask()
@@ -128,7 +130,7 @@ def test_the_brush_leaves_alone_what_it_paints(driver, painter, tmp_path):
     assert_shown(driver, expected)  # a reload keeps it
 
 
-def test_strokes_are_undone_and_turned_round(driver, painter):
+def test_strokes_are_undone_and_turned_round(driver: Any, painter) -> None:
     painter.choose("brush", size=20, amount=0)
     undo, everywhere = find(driver, "#undo"), find(driver, "#everywhere")
     assert not undo.is_enabled() and not everywhere.is_enabled()
@@ -151,7 +153,7 @@ def test_strokes_are_undone_and_turned_round(driver, painter):
     assert painter.mask() is None and not undo.is_enabled()
 
 
-def test_a_gradient_falls_off_along_the_drag(driver, painter):
+def test_a_gradient_falls_off_along_the_drag(driver: Any, painter) -> None:
     painter.choose("gradient", amount=0)
     painter.drag((0.25, 0.5), (0.1, 0.9), (0.75, 0.5))  # only its ends count
     row = painter.mask()[45].astype(int)
@@ -160,7 +162,7 @@ def test_a_gradient_falls_off_along_the_drag(driver, painter):
     assert np.array_equal(painter.mask()[10], painter.mask()[80])
 
 
-def test_what_a_stroke_paints_is_what_is_painted_anew(driver, painter):
+def test_what_a_stroke_paints_is_what_is_painted_anew(driver: Any, painter) -> None:
     """Of a stroke only the part that it changes is painted."""
     painter.choose("brush", size=20, amount=0)
     painter.drag((0.2, 0.3), (0.3, 0.9))
@@ -177,7 +179,7 @@ def test_what_a_stroke_paints_is_what_is_painted_anew(driver, painter):
         assert np.array_equal(pixels(driver, canvas), painted), canvas
 
 
-def test_a_large_pictures_mask_is_the_same_in_the_loupe_and_in_the_file(server, driver, tmp_path):
+def test_a_large_pictures_mask_is_the_same_in_the_loupe_and_in_the_file(server, driver: Any, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "large.png", height=200, width=2000)
     open_page(driver, server[0], path)
     painter = Painter(driver, server[1], path)
@@ -191,7 +193,7 @@ def test_a_large_pictures_mask_is_the_same_in_the_loupe_and_in_the_file(server, 
         assert np.abs(np.reshape(part, wanted.shape) - wanted).max() <= 1
 
 
-def test_the_loupe_is_painted_on_too(driver, painter):
+def test_the_loupe_is_painted_on_too(driver: Any, painter) -> None:
     find(driver, "[data-zoom='4']").click()
     painter.choose("brush", size=5, amount=0)
     painter.drag((0.5, 0.5), (0.5, 0.5), on="#loupe figure")
@@ -200,7 +202,7 @@ def test_the_loupe_is_painted_on_too(driver, painter):
     assert abs(np.argwhere(mask == 0).mean(axis=0) - (45, 70)).max() < 3
 
 
-def test_painting_by_keyboard(driver, painter):
+def test_painting_by_keyboard(driver: Any, painter) -> None:
     painter.choose("brush", size=20, amount=0)
     panes = find(driver, "#panes")
     panes.send_keys(Keys.SPACE)
@@ -217,7 +219,7 @@ def test_painting_by_keyboard(driver, painter):
     assert row[60] == 0 and row[-1] > 128 and (np.diff(row) >= 0).all()
 
 
-def test_a_tool_is_for_painting_the_loupe_for_looking(driver, painter):
+def test_a_tool_is_for_painting_the_loupe_for_looking(driver: Any, painter) -> None:
     painter.drag((0.2, 0.5), (0.4, 0.5))
     assert painter.mask() is None
     slide(driver, "strength", 0, " 0")

@@ -4,6 +4,7 @@ import os
 import struct
 import time
 import zlib
+from pathlib import Path
 
 import pytest
 from helpers.page_support import Visitor, write_photo
@@ -23,7 +24,7 @@ HOME = "http://127.0.0.1:7860"
 
 
 @pytest.fixture
-def page(assets):
+def page(assets: Path):
     net = load(assets / "student_a.weights.safetensors")
     page = Page(Studio(net, "some", Limits(megabytes=1, megapixels=1, pictures=3), None, None), sessions=3, idle=600)
     yield page
@@ -58,7 +59,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_no_name_leaves_the_folder(page, client, tmp_path, name):
+def test_no_name_leaves_the_folder(page, client, tmp_path: Path, name: str) -> None:
     before = set(tmp_path.parent.rglob("*evil*"))
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"), name)
@@ -77,14 +78,14 @@ def test_no_name_leaves_the_folder(page, client, tmp_path, name):
     ("name", "plain"),
     [("a/b\\c.jpg", "c.jpg"), ("..", "picture"), ("", "picture"), (" . ", "picture"), ("Foto (1).JPG", "Foto (1).JPG")],
 )
-def test_plain_names(name, plain):
+def test_plain_names(name: str, plain: str) -> None:
     assert plain_name(name) == plain
 
 
 @pytest.mark.parametrize(
     "name", ["a", "a.", ".png", "a.p/g", "a.tar_gz", "a.html", "a.svg", "a.gif", "a.npy", "a.py", "a.pth"]
 )
-def test_other_kinds_of_files_are_refused(page, client, tmp_path, name):
+def test_other_kinds_of_files_are_refused(page, client, tmp_path: Path, name: str) -> None:
     visitor = Visitor(client)
     path = tmp_path / "x"
     path.write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
@@ -96,7 +97,9 @@ def test_other_kinds_of_files_are_refused(page, client, tmp_path, name):
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp", "a.bmp"])
 @pytest.mark.parametrize("content", [b"<html>", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\0", bytes(1000)])
-def test_what_is_no_picture_is_refused_in_words_that_name_it(page, client, tmp_path, name, content):
+def test_what_is_no_picture_is_refused_in_words_that_name_it(
+    page, client, tmp_path: Path, name: str, content: bytes
+) -> None:
     (tmp_path / name).write_bytes(content)
     answer = Visitor(client).upload(tmp_path / name)
     assert answer.status_code == 400
@@ -116,7 +119,9 @@ def png(width, height, rows=b""):
 
 
 @pytest.mark.parametrize("size", [(1001, 1000), (30_000, 30_000), (2**31 - 1, 2**31 - 1), (1, 2**30)])
-def test_a_small_file_of_a_large_picture_is_refused_before_it_is_unpacked(page, client, tmp_path, size):
+def test_a_small_file_of_a_large_picture_is_refused_before_it_is_unpacked(
+    page, client, tmp_path: Path, size: tuple[int, int]
+) -> None:
     (tmp_path / "bomb.png").write_bytes(png(*size, rows=bytes(500_000)))
     answer = Visitor(client).upload(tmp_path / "bomb.png")
     assert answer.status_code == 400
@@ -124,12 +129,12 @@ def test_a_small_file_of_a_large_picture_is_refused_before_it_is_unpacked(page, 
     assert not files(page)
 
 
-def test_a_picture_at_the_limit_is_taken(client, tmp_path):
+def test_a_picture_at_the_limit_is_taken(client, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(png(1000, 1000, rows=bytes(1000 * 3001)))
     assert Visitor(client).upload(tmp_path / "large.png").status_code == 201
 
 
-def test_text_that_unpacks_to_more_than_there_is_is_refused(page, client, tmp_path):
+def test_text_that_unpacks_to_more_than_there_is_is_refused(page, client, tmp_path: Path) -> None:
     data = png(10, 10, rows=bytes(310))
     body = b"text\0\0" + zlib.compress(bytes(10**8), 9)
     chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
@@ -140,7 +145,7 @@ def test_text_that_unpacks_to_more_than_there_is_is_refused(page, client, tmp_pa
     assert sum(path.stat().st_size for path in started.rglob("*") if path.is_file()) < 2**20
 
 
-def test_files_over_the_limit_are_refused_whatever_they_say_of_their_length(page, client):
+def test_files_over_the_limit_are_refused_whatever_they_say_of_their_length(page, client) -> None:
     visitor = Visitor(client)
     address = f"{visitor.base}/pictures?name=a.png"
     answer = client.post(address, content=bytes(1_000_001))
@@ -154,7 +159,7 @@ def test_files_over_the_limit_are_refused_whatever_they_say_of_their_length(page
     assert not files(page)
 
 
-def test_there_is_an_end_of_pictures_and_of_pages(client, tmp_path):
+def test_there_is_an_end_of_pictures_and_of_pages(client, tmp_path: Path) -> None:
     visitor, path = Visitor(client), write_photo(tmp_path / "a.png")
     for _ in range(3):
         visitor.opened(path)
@@ -182,14 +187,14 @@ def test_there_is_an_end_of_pictures_and_of_pages(client, tmp_path):
         "/openapi.json",
     ],
 )
-def test_nothing_but_the_page_is_served(client, address):
+def test_nothing_but_the_page_is_served(client, address: str) -> None:
     answer = client.get(address)
     assert answer.status_code in (400, 404)
     assert "import" not in answer.text
     assert "root:" not in answer.text
 
 
-def test_files_are_known_by_their_ids_alone(page, client, tmp_path):
+def test_files_are_known_by_their_ids_alone(page, client, tmp_path: Path) -> None:
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     for name in (
@@ -211,7 +216,7 @@ HOSTS = ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localho
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("address", ["/", "/api/sessions"])
-def test_a_borrowed_name_is_refused(client, host, address):
+def test_a_borrowed_name_is_refused(client, host: str, address: str) -> None:
     """DNS rebinding: another site's name leads to this computer."""
     answer = client.request("GET" if address == "/" else "POST", address, headers={"host": host})
     assert answer.status_code == 403
@@ -219,7 +224,7 @@ def test_a_borrowed_name_is_refused(client, host, address):
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860", "127.0.0.1"])
-def test_own_names_are_taken(client, host):
+def test_own_names_are_taken(client, host: str) -> None:
     assert client.post("/api/sessions", headers={"host": host, "origin": f"http://{host}"}).status_code == 201
 
 
@@ -237,7 +242,7 @@ def test_own_names_are_taken(client, host):
     ],
     ids=str,
 )
-def test_other_sites_cannot_ask(page, client, tmp_path, headers):
+def test_other_sites_cannot_ask(page, client, tmp_path: Path, headers: dict[str, str]) -> None:
     """Cross-site request forgery, also by whoever has found out a token."""
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
@@ -259,11 +264,11 @@ def test_other_sites_cannot_ask(page, client, tmp_path, headers):
     assert len(files(page)) == 3
 
 
-def test_a_link_on_another_site_may_lead_here(client):
+def test_a_link_on_another_site_may_lead_here(client) -> None:
     assert client.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
 
 
-def test_no_site_may_frame_or_read_the_page(client):
+def test_no_site_may_frame_or_read_the_page(client) -> None:
     for answer in (
         client.get("/"),
         client.get("/nosuch"),
@@ -277,14 +282,14 @@ def test_no_site_may_frame_or_read_the_page(client):
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_websockets_are_refused(client):
+def test_websockets_are_refused(client) -> None:
     from starlette.websockets import WebSocketDisconnect
 
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/sessions"):
         pass
 
 
-def test_bound_to_a_network_it_is_called_by_addresses_and_its_own_name(page):
+def test_bound_to_a_network_it_is_called_by_addresses_and_its_own_name(page) -> None:
     client = TestClient(page.application(names=("studio.local",), loopback=False), base_url=HOME)
     for host, status in (("192.168.0.7:7860", 200), ("Studio.local:7860", 200), ("evil.example", 403)):
         assert client.get("/", headers={"host": host}).status_code == status
@@ -294,11 +299,11 @@ def test_bound_to_a_network_it_is_called_by_addresses_and_its_own_name(page):
     ("host", "own"),
     [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("Localhost", True), ("0.0.0.0", False), ("a.b", False)],
 )
-def test_which_addresses_are_this_computers_own(host, own):
+def test_which_addresses_are_this_computers_own(host: str, own: bool) -> None:
     assert is_loopback(host) is own
 
 
-def test_what_a_visitor_left_is_deleted(page, client, tmp_path):
+def test_what_a_visitor_left_is_deleted(page, client, tmp_path: Path) -> None:
     one, two = Visitor(client), Visitor(client)
     one.opened(write_photo(tmp_path / "a.png"))
     two.opened(tmp_path / "a.png")
@@ -314,7 +319,7 @@ def test_what_a_visitor_left_is_deleted(page, client, tmp_path):
     assert client.post(f"{one.base}/leave").status_code == 204
 
 
-def test_who_comes_back_in_time_finds_everything(page, client, tmp_path):
+def test_who_comes_back_in_time_finds_everything(page, client, tmp_path: Path) -> None:
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     client.post(f"{visitor.base}/leave")
@@ -324,7 +329,7 @@ def test_who_comes_back_in_time_finds_everything(page, client, tmp_path):
     assert client.get(visitor.base).json()["pictures"] == [picture]
 
 
-def test_a_page_that_is_not_heard_of_is_over(page, client, tmp_path):
+def test_a_page_that_is_not_heard_of_is_over(page, client, tmp_path: Path) -> None:
     gone, there = Visitor(client), Visitor(client)
     for visitor in (gone, there):
         visitor.opened(write_photo(tmp_path / "a.png"))
@@ -335,7 +340,7 @@ def test_a_page_that_is_not_heard_of_is_over(page, client, tmp_path):
     assert len(files(page)) == 3
 
 
-def test_the_servers_end_deletes_everything(page, tmp_path):
+def test_the_servers_end_deletes_everything(page, tmp_path: Path) -> None:
     with TestClient(page.application(), base_url=HOME) as client:
         visitor = Visitor(client)
         visitor.opened(write_photo(tmp_path / "a.png"))
@@ -344,11 +349,11 @@ def test_the_servers_end_deletes_everything(page, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_no_other_user_of_the_computer_can_read_the_folder(page):
+def test_no_other_user_of_the_computer_can_read_the_folder(page) -> None:
     assert page.sessions.root.stat().st_mode & 0o077 == 0
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(page, client):
+def test_an_upload_that_breaks_off_leaves_nothing(page, client) -> None:
     visitor = Visitor(client)
 
     def broken():

@@ -20,12 +20,12 @@ WEIGHTS = Path(__file__).parents[1] / "assets" / "student_a.weights.safetensors"
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
-def test_an_address_that_cannot_be_used_is_said(host):
+def test_an_address_that_cannot_be_used_is_said(host: str) -> None:
     with pytest.raises(UserError, match=rf"{host}, port 0: cannot be used"):
         serve(WEIGHTS, host=host, port=0, open_browser=False)
 
 
-def test_a_port_in_use_or_out_of_range_is_said():
+def test_a_port_in_use_or_out_of_range_is_said() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -35,19 +35,19 @@ def test_a_port_in_use_or_out_of_range_is_said():
         serve(WEIGHTS, port=70_000, open_browser=False)
 
 
-def test_weights_that_are_not_there_are_said():
+def test_weights_that_are_not_there_are_said() -> None:
     with pytest.raises(UserError, match=r"nosuch\.pth"):
         serve("nosuch.pth", open_browser=False)
 
 
-def test_weights_for_raw_files_are_refused():
+def test_weights_for_raw_files_are_refused() -> None:
     with pytest.raises(UserError, match="a picture of 3 channels: this PhotoNet is for 4"):
         serve("raw", open_browser=False)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_its_end_deletes_what_was_handed_in(tmp_path, repository, number):
+def test_its_end_deletes_what_was_handed_in(tmp_path: Path, repository: Path, number: signal.Signals) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.kinds import Command
 from helpers.photos import NETWORK, noise, tiny
 
 from atbsn.archs.weights import save_weights
@@ -17,7 +18,7 @@ from atbsn.pictures import Picture, read_picture, write_picture
 
 
 @pytest.fixture
-def watch(command, monkeypatch, tmp_path):
+def watch(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """``watch(*arguments, then=...)``: watch ``in`` until each of ``then`` was done between two looks, then Ctrl-C."""
     save_weights("tiny.pth", tiny().state_dict(), {"network": NETWORK})
     (tmp_path / "in").mkdir()
@@ -25,7 +26,7 @@ def watch(command, monkeypatch, tmp_path):
     def call(*arguments, then=()):
         steps = iter(then)
 
-        def sleep(seconds):
+        def sleep(seconds) -> None:
             step = next(steps, None)
             if step is None:
                 raise KeyboardInterrupt
@@ -37,7 +38,7 @@ def watch(command, monkeypatch, tmp_path):
     return call
 
 
-def nothing():
+def nothing() -> None:
     pass
 
 
@@ -45,7 +46,7 @@ def add(name, seed=0):
     return lambda: write_picture(Path("in") / name, Picture(noise(40, 50, 3, seed=seed)))
 
 
-def test_what_arrives_is_denoised_and_a_restart_goes_on(watch):
+def test_what_arrives_is_denoised_and_a_restart_goes_on(watch) -> None:
     add("a.png")()
     os.utime("in/a.png", (1e9, 1e9))
     status, said = watch(then=[nothing, add("sub/b.png", 1), nothing])
@@ -62,14 +63,14 @@ def test_what_arrives_is_denoised_and_a_restart_goes_on(watch):
     assert status == 0 and "3 pictures done" in said, "other settings make other pictures"
 
 
-def test_a_broken_picture_is_told_and_tried_again_when_it_is_mended(watch):
+def test_a_broken_picture_is_told_and_tried_again_when_it_is_mended(watch) -> None:
     Path("in/a.png").write_bytes(b"half")
     status, said = watch(then=[nothing, nothing, add("a.png"), nothing])
     assert status == 2 and said.count("cannot be read as a picture") == 1
     assert "1 pictures done, 1 could not be done" in said and Path("in_clean/a.png").is_file()
 
 
-def test_only_new_and_nothing_of_others(watch):
+def test_only_new_and_nothing_of_others(watch) -> None:
     add("old.png")()
     write_picture("out/theirs.png", Picture(noise(8, 8, 3)))
     theirs = Path("out/theirs.png").read_bytes()
@@ -93,7 +94,7 @@ def test_only_new_and_nothing_of_others(watch):
         (("in", "--raw", "--page", "1"), "leave them out with --raw"),
     ],
 )
-def test_what_cannot_be(command, arguments, said, tmp_path):
+def test_what_cannot_be(command: Command, arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     status, output = command("watch", *arguments)
     assert status == 2 and said in output and "Traceback" not in output
@@ -101,7 +102,7 @@ def test_what_cannot_be(command, arguments, said, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no SIGTERM that a process could catch")
-def test_a_service_is_ended_by_its_signal(tmp_path):
+def test_a_service_is_ended_by_its_signal(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     save_weights(tmp_path / "tiny.pth", tiny().state_dict(), {"network": NETWORK})
     arguments = [sys.executable, "-m", "atbsn", "watch", "in", "--weights", "tiny.pth", "--every", "0.1"]

@@ -2,9 +2,11 @@
 
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from helpers.kinds import Command
 from helpers.photos import NETWORK, tiny
 
 import atbsn as package
@@ -14,7 +16,7 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def ship(repository):
+def ship(repository: Path):
     spec = importlib.util.spec_from_file_location("ship_weights", repository / "scripts" / "ship_weights.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -22,7 +24,7 @@ def ship(repository):
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """An empty folder of shipped weights."""
     place = tmp_path / "shipped"
     place.mkdir()
@@ -30,7 +32,7 @@ def folder(tmp_path, monkeypatch):
     return place
 
 
-def test_shipping(ship, folder, tmp_path):
+def test_shipping(ship, folder, tmp_path: Path) -> None:
     source = tmp_path / "net.pth"
     ema = {name: value + 0.25 for name, value in tiny().state_dict().items()}
     facts = {"network": NETWORK, "denoise": {}, "model": "RenoiseModel", "iteration": 7, "rule": "last"}
@@ -52,7 +54,7 @@ def test_shipping(ship, folder, tmp_path):
         package.load("unreal")
 
 
-def test_what_is_too_large_for_16_bits(ship, folder, tmp_path):
+def test_what_is_too_large_for_16_bits(ship, folder, tmp_path: Path) -> None:
     net = tiny()
     net.tail.bias.data.fill_(1e6)
     save_weights(tmp_path / "net.pth", net.state_dict(), {"network": NETWORK})
@@ -60,14 +62,14 @@ def test_what_is_too_large_for_16_bits(ship, folder, tmp_path):
         ship(tmp_path / "net.pth", "real", "d", "t", "a minute", folder)
 
 
-def test_a_file_of_the_name_comes_first(folder, tmp_path, monkeypatch):
+def test_a_file_of_the_name_comes_first(folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(folder / "real.safetensors", tiny(0).state_dict(), {"network": NETWORK})
     monkeypatch.chdir(tmp_path)
     save_weights(tmp_path / "real", tiny(1).state_dict(), {"network": NETWORK})
     assert (read_weights("real").params["tail.weight"] == tiny(1).tail.weight).all()
 
 
-def test_models(atbsn, folder, tmp_path):
+def test_models(atbsn: Command, folder, tmp_path: Path) -> None:
     status, said = atbsn("models")
     assert status == 0 and "no weights are shipped" in said and "none of your own" in said
     facts = {"network": NETWORK, "data": "our pictures", "terms": "anybody's"}
@@ -85,7 +87,7 @@ def test_models(atbsn, folder, tmp_path):
     assert "net_best.pth" in lines[2] and "cannot be read" in lines[2] and "net_latest.pth" in lines[3]
 
 
-def test_weights_that_are_no_numbers(tmp_path):
+def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
     params = tiny().state_dict()
     params["tail.bias"][0] = float("nan")
     save_weights(tmp_path / "net.pth", params, {"network": NETWORK})
@@ -103,7 +105,7 @@ def test_weights_that_are_no_numbers(tmp_path):
         ("nowhere/x.pth", "check the path, or name shipped weights"),
     ],
 )
-def test_missing_weights_are_helped_with(tmp_path, monkeypatch, path, said):
+def test_missing_weights_are_helped_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, said: str) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("net_1.pth", "net_latest.pth"):
         save_weights(tmp_path / "experiments/mine/models" / name, tiny().state_dict(), {})
@@ -111,7 +113,7 @@ def test_missing_weights_are_helped_with(tmp_path, monkeypatch, path, said):
         read_weights(path)
 
 
-def test_arguments_may_come_as_tuples(tmp_path):
+def test_arguments_may_come_as_tuples(tmp_path: Path) -> None:
     save_weights(tmp_path / "net.pth", tiny().state_dict(), {"network": {**NETWORK, "widths": (4, 4)}})
     package.load_weights(build_arch(NETWORK), tmp_path / "net.pth")
     save_weights(tmp_path / "other.safetensors", tiny().state_dict(), json.loads(json.dumps({"network": NETWORK})))
@@ -119,7 +121,7 @@ def test_arguments_may_come_as_tuples(tmp_path):
 
 
 @pytest.mark.parametrize("name", sorted(shipped.shipped_weights().keys() - {"raw"}))
-def test_shipped_weights_keep_flat_colours_and_black(name):
+def test_shipped_weights_keep_flat_colours_and_black(name: str) -> None:
     net = package.load(name)
     for colour in ((0, 200, 0), (200, 120, 100), (128, 128, 128), (240, 240, 240), (0, 0, 0)):
         flat = torch.tensor(colour, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 200, 96).contiguous()
@@ -131,7 +133,7 @@ def test_shipped_weights_keep_flat_colours_and_black(name):
 
 
 @pytest.mark.parametrize("name", sorted(shipped.shipped_weights().keys() - {"raw"}))
-def test_shipped_weights_keep_the_colours_of_noisy_flat_regions(name):
+def test_shipped_weights_keep_the_colours_of_noisy_flat_regions(name: str) -> None:
     net = package.load(name)
     draws = torch.Generator().manual_seed(0)
     for colour in ((30, 160, 40), (200, 120, 100), (90, 90, 90)):

@@ -1,5 +1,7 @@
 """AP-BSN's and SDAP's networks: the authors' outputs, what a pixel sees, and pictures of any size."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -36,14 +38,14 @@ def close(output: Tensor, expected: Tensor, atol: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [APBSN, SDAP])
-def test_the_published_size(kind):
+def test_the_published_size(kind: type[APBSN] | type[SDAP]) -> None:
     assert sum(parameter.numel() for parameter in kind().parameters()) == 3_656_131
     assert not any(name.endswith("mask") for name in kind(4).state_dict())
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_outputs_of_apbsns_authors(assets, memory_format):
+def test_outputs_of_apbsns_authors(assets: Path, memory_format: torch.memory_format) -> None:
     weights, expected = golden.read(assets, "apbsn_width16")
     net, x = authors_network(APBSN, weights).to(memory_format=memory_format), expected["x"]
     close(net.bsn(x), expected["y_bsn"], 1e-3)
@@ -55,7 +57,7 @@ def test_outputs_of_apbsns_authors(assets, memory_format):
 
 @torch.no_grad()
 @pytest.mark.parametrize("at_once", [1, 3, 8])
-def test_refinement_of_apbsns_authors(assets, at_once):
+def test_refinement_of_apbsns_authors(assets: Path, at_once: int) -> None:
     weights, expected = golden.read(assets, "apbsn_width16")
     net, x = authors_network(APBSN, weights), expected["x"]
     masks, estimate = expected["r3_mask"], net(x)
@@ -64,7 +66,7 @@ def test_refinement_of_apbsns_authors(assets, at_once):
 
 
 @torch.no_grad()
-def test_refinement_of_an_odd_picture(assets, monkeypatch):
+def test_refinement_of_an_odd_picture(assets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The authors leave the row of zeros in that makes 31 rows 32; it is cut off here."""
     weights, expected = golden.read(assets, "apbsn_width16")
     net = authors_network(APBSN, weights)
@@ -73,7 +75,7 @@ def test_refinement_of_an_odd_picture(assets, monkeypatch):
 
 
 @torch.no_grad()
-def test_outputs_of_sdaps_authors(assets):
+def test_outputs_of_sdaps_authors(assets: Path) -> None:
     weights, expected = golden.read(assets, "sdap_width16")
     net, x = authors_network(SDAP, weights), expected["x"] * 255
     subs = net(expected["subs"].flatten(0, 1) * 255).unflatten(0, expected["subs"].shape[:2]) / 255
@@ -85,7 +87,7 @@ def test_outputs_of_sdaps_authors(assets):
 
 
 @torch.no_grad()
-def test_outputs_at_full_width(shared):
+def test_outputs_at_full_width(shared: Path) -> None:
     net = APBSN().eval()
     weights, expected = golden.read_full(shared / "golden", "apbsn_full", golden.shapes(net))
     net.load_state_dict(weights)
@@ -111,7 +113,7 @@ def seen_from(function, row: int, column: int, size: int) -> Tensor:
     return total / total.max()
 
 
-def test_the_network_is_blind_to_offsets_of_six_and_sees_the_rest():
+def test_the_network_is_blind_to_offsets_of_six_and_sees_the_rest() -> None:
     torch.manual_seed(0)
     net = DBSNl(16).double()
     seen = seen_from(net, 35, 35, 71) > 0
@@ -124,7 +126,7 @@ def test_the_network_is_blind_to_offsets_of_six_and_sees_the_rest():
     assert seen[inner & ~blind].all(), "far away, few paths lead there"
 
 
-def test_masked_taps_have_no_gradient_and_stay_what_they_are():
+def test_masked_taps_have_no_gradient_and_stay_what_they_are() -> None:
     net = small(APBSN)
     conv = net.bsn.branch2.body[0]
     before = conv.weight.detach().clone()
@@ -134,7 +136,7 @@ def test_masked_taps_have_no_gradient_and_stay_what_they_are():
     assert (conv.weight.grad != 0).any()
 
 
-def test_in_training_the_mosaic_never_shows_a_pixel_itself():
+def test_in_training_the_mosaic_never_shows_a_pixel_itself() -> None:
     torch.manual_seed(0)
     net = APBSN(8).double()
     for row, column in ((60, 60), (2, 3), (117, 58)):
@@ -143,7 +145,7 @@ def test_in_training_the_mosaic_never_shows_a_pixel_itself():
         assert seen[row - 1 : row + 2, column - 1 : column + 2].max() < 1e-2, "what lies beside leaks in faintly"
 
 
-def test_sdap_sees_neither_the_pixel_nor_other_sub_images():
+def test_sdap_sees_neither_the_pixel_nor_other_sub_images() -> None:
     torch.manual_seed(0)
     seen = seen_from(SDAP(16).double().denoise, 32, 32, 64) > 0
     assert not seen[32, 32]
@@ -156,7 +158,7 @@ def test_sdap_sees_neither_the_pixel_nor_other_sub_images():
 @pytest.mark.parametrize("kind", [APBSN, SDAP])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 40), (33, 64)])
 @torch.no_grad()
-def test_any_size(kind, size):
+def test_any_size(kind: type[APBSN] | type[SDAP], size: tuple[int, int]) -> None:
     net = small(kind)
     x = picture(*size, batch=2)
     how = [{"pd": 5, "refine": 1}, {"pd": 3, "refine": 0}] if kind is APBSN else [{"enhance": True}]
@@ -167,7 +169,7 @@ def test_any_size(kind, size):
 
 @pytest.mark.parametrize("kind", [APBSN, SDAP])
 @torch.no_grad()
-def test_tiles_change_nothing(kind):
+def test_tiles_change_nothing(kind: type[APBSN] | type[SDAP]) -> None:
     net, x = small(kind, width=2), picture(250, 400)
     how = {"refine": 2} if kind is APBSN else {"enhance": True}
     assert context(kind.tile_overlap) >= 29
@@ -175,7 +177,7 @@ def test_tiles_change_nothing(kind):
 
 
 @torch.no_grad()
-def test_the_draws_of_refinement_are_reproducible():
+def test_the_draws_of_refinement_are_reproducible() -> None:
     net, x = small(APBSN), picture(16, 20)
     first = net.denoise(x, generator=torch.Generator().manual_seed(3))
     assert torch.equal(net.denoise(x, generator=torch.Generator().manual_seed(3)), first)
@@ -185,14 +187,14 @@ def test_the_draws_of_refinement_are_reproducible():
 
 
 @torch.no_grad()
-def test_refinement_sees_no_more_of_a_pixel_than_its_estimate():
+def test_refinement_sees_no_more_of_a_pixel_than_its_estimate() -> None:
     """With p = 0 it is one pass at full resolution over the estimate."""
     net, x = small(APBSN), picture(16, 20)
     padded = torch.nn.functional.pad(net(x), (MARGIN,) * 4, mode="reflect")
     torch.testing.assert_close(net.denoise(x, p=0, refine=3), net.bsn(padded)[..., 2:-2, 2:-2])
 
 
-def test_the_mosaic_is_what_the_network_sees(assets):
+def test_the_mosaic_is_what_the_network_sees(assets: Path) -> None:
     _, expected = golden.read(assets, "apbsn_width16")
     assert torch.equal(pixel_shuffle_downsample(expected["x"], 5, MARGIN), expected["pd5"])
     assert torch.equal(pixel_shuffle_downsample(expected["x"], 2, MARGIN), expected["pd2"])
@@ -200,7 +202,7 @@ def test_the_mosaic_is_what_the_network_sees(assets):
 
 @pytest.mark.parametrize("options", [{"width": 4}, {"width": 6, "num_modules": 2, "channels": 1}])
 @pytest.mark.parametrize("kind", [APBSN, SDAP])
-def test_a_bare_state_dict_is_recognised(kind, options):
+def test_a_bare_state_dict_is_recognised(kind: type[APBSN] | type[SDAP], options: dict[str, int]) -> None:
     shapes = {name: tuple(shape) for name, shape in golden.shapes(kind(**options)).items()}
     found = {name: ARCHS.get(name).recognise(shapes) for name in ARCHS}
     expected = {"num_modules": 9, "channels": 3, **options}
@@ -208,7 +210,9 @@ def test_a_bare_state_dict_is_recognised(kind, options):
 
 
 @pytest.mark.parametrize(("kind", "prefix"), [(APBSN, ""), (APBSN, "denoiser."), (SDAP, "")])
-def test_the_authors_mask_buffers_and_prefixes_are_dropped(kind, prefix, tmp_path):
+def test_the_authors_mask_buffers_and_prefixes_are_dropped(
+    kind: type[APBSN] | type[SDAP], prefix: str, tmp_path: Path
+) -> None:
     own = kind(4).state_dict()
     assert kind.convert_state(own) is None
     foreign = dict(own)
@@ -224,7 +228,7 @@ def test_the_authors_mask_buffers_and_prefixes_are_dropped(kind, prefix, tmp_pat
 
 
 @pytest.mark.parametrize("kind", [APBSN, SDAP])
-def test_foreign_state_dicts_are_left_alone(kind):
+def test_foreign_state_dicts_are_left_alone(kind: type[APBSN] | type[SDAP]) -> None:
     other = SDAP if kind is APBSN else APBSN
     for net in (other(4), build_arch({"type": "CBSN", "width": 4}), build_arch({"type": "ATBSN", "width": 2})):
         assert kind.convert_state(net.state_dict()) is None
@@ -232,7 +236,7 @@ def test_foreign_state_dicts_are_left_alone(kind):
 
 @pytest.mark.parametrize("kind", [APBSN, SDAP])
 @torch.no_grad()
-def test_bfloat16_keeps_grey_levels(kind):
+def test_bfloat16_keeps_grey_levels(kind: type[APBSN] | type[SDAP]) -> None:
     torch.manual_seed(0)
     net, x = kind(8), picture(32, 32).float()
     with torch.autocast("cpu", torch.bfloat16):

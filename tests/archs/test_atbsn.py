@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -30,13 +31,13 @@ def picture(*size: int, batch: int = 1, dtype: torch.dtype = torch.float32) -> T
 # --- the published network ---------------------------------------------------------------------------------
 
 
-def test_meets_the_authors_outputs(assets):
+def test_meets_the_authors_outputs(assets: Path) -> None:
     net = atbsn.build_arch({"type": "ATBSN", "width": 8})
     atbsn.load_weights(net, assets / "atbsn_width8.weights.safetensors")
     check_golden(net, load_file(assets / "atbsn_width8.io.safetensors"), alone=KS)
 
 
-def test_meets_the_authors_outputs_at_full_width(shared):
+def test_meets_the_authors_outputs_at_full_width(shared: Path) -> None:
     net = atbsn.load(shared / "golden" / "atbsn.weights.safetensors")
     check_golden(net, load_file(shared / "golden" / "atbsn.io.safetensors"), alone=(3, 9))
 
@@ -51,18 +52,18 @@ def check_golden(net: ATBSN, golden: dict[str, Tensor], alone: tuple[int, ...]) 
         torch.testing.assert_close(net(golden["x"], k=k), golden[f"y_k{k}"], rtol=0, atol=GOLDEN_TOLERANCE)
 
 
-def test_number_of_parameters():
+def test_number_of_parameters() -> None:
     assert sum(parameter.numel() for parameter in ATBSN().parameters()) == 1_268_547
 
 
-def test_names_of_the_authors_state_dict():
+def test_names_of_the_authors_state_dict() -> None:
     convs = [f"{stage}.conv" for stage in ("intro", *(f"enc{n}.conv1" for n in range(1, 7)))]
     convs += [f"dec{n}.conv{m}.conv" for n in range(1, 6) for m in (1, 2)]
     layers = [f"unet.{conv}" for conv in convs] + ["nin_A", "nin_B", "nin_C"]
     assert set(build().state_dict()) == {f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias")}
 
 
-def test_initial_weights():
+def test_initial_weights() -> None:
     state = build(width=48).state_dict()
     assert not any(tensor.any() for name, tensor in state.items() if name.endswith("bias"))
     for name, weight in state.items():
@@ -86,7 +87,7 @@ def plain_forward(net: ATBSN, x: Tensor, k: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [(32, 32), (32, 64), (96, 32)])
 @torch.no_grad()
-def test_is_the_papers_network_on_any_rectangle(size):
+def test_is_the_papers_network_on_any_rectangle(size: tuple[int, int]) -> None:
     net, x = build().double(), picture(*size, dtype=torch.float64)
     for k in KS:
         torch.testing.assert_close(net(x, k=k), plain_forward(net, x, k), rtol=1e-9, atol=1e-9)
@@ -114,7 +115,7 @@ def chebyshev(pixels: list[tuple[int, int]], height: int, width: int) -> Tensor:
 @pytest.mark.parametrize("mean", [0.0, 127.5])
 @pytest.mark.parametrize("size", [(32, 32), (32, 64), (64, 32)])
 @pytest.mark.parametrize("together", [False, True], ids=["forward", "forward_teachers"])
-def test_blind_to_exactly_the_square_around_a_pixel(size, together, mean):
+def test_blind_to_exactly_the_square_around_a_pixel(size: tuple[int, int], together: bool, mean: float) -> None:
     height, width = size
     bottom, right = height - 1, width - 1
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right)]
@@ -136,7 +137,7 @@ def test_blind_to_exactly_the_square_around_a_pixel(size, together, mean):
                     assert seen[which, i, j] > 0, f"k = {k} is blind at distance {shift} of {row, column}"
 
 
-def test_unet_of_the_teacher_sees_no_later_row():
+def test_unet_of_the_teacher_sees_no_later_row() -> None:
     torch.manual_seed(0)
     net = UNetBody(4, out_channels=8, half_plane=True)
     x = picture(64, 32).requires_grad_()
@@ -148,7 +149,7 @@ def test_unet_of_the_teacher_sees_no_later_row():
 
 
 @pytest.mark.parametrize("k", [-1, 2, 8, 3.0])
-def test_no_blind_spot(k):
+def test_no_blind_spot(k: float) -> None:
     net, x = build(), picture(32, 32)
     with pytest.raises(UserError, match=f"k = {k}: .* odd number; use 0, 1, 3"):
         net(x, k=k)
@@ -156,7 +157,7 @@ def test_no_blind_spot(k):
         net.forward_teachers(x, (0, k))
 
 
-def test_no_teacher():
+def test_no_teacher() -> None:
     with pytest.raises(UserError, match="ks is empty"):
         build().forward_teachers(picture(32, 32), ())
 
@@ -166,7 +167,7 @@ def test_no_teacher():
 
 @pytest.mark.parametrize("size", [(64, 64), (32, 64), (45, 70)])
 @torch.no_grad()
-def test_family_equals_separate_passes(size):
+def test_family_equals_separate_passes(size: tuple[int, int]) -> None:
     net, x = build(mean=10.0), picture(*size, batch=2)
     separate = torch.stack([net(x, k=k) for k in KS])
     torch.testing.assert_close(net.forward_teachers(x, KS), separate, rtol=0, atol=1e-3)
@@ -181,7 +182,7 @@ def mmac_per_pixel(run: Callable[[], object], num_pixels: int) -> float:
     return counter.get_total_flops() / 2 / num_pixels / 1e6
 
 
-def test_family_costs_little_more_than_its_features():
+def test_family_costs_little_more_than_its_features() -> None:
     net, x = ATBSN(width=48), picture(128, 128)
     family = mmac_per_pixel(lambda: net.forward_teachers(x, KS), 128**2)
     separate = len(KS) * mmac_per_pixel(lambda: net(x, k=9), 128**2)
@@ -190,7 +191,7 @@ def test_family_costs_little_more_than_its_features():
 
 
 @torch.no_grad()
-def test_denoising_lays_the_tiles_as_it_is_told():
+def test_denoising_lays_the_tiles_as_it_is_told() -> None:
     net, x = build(), picture(32, 64)
     laid = []
 
@@ -211,7 +212,7 @@ def test_denoising_lays_the_tiles_as_it_is_told():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (2, 3), (7, 5), (31, 33), (45, 70)])
 @torch.no_grad()
-def test_any_size_is_reflected_to_a_multiple_of_32(size):
+def test_any_size_is_reflected_to_a_multiple_of_32(size: tuple[int, int]) -> None:
     net, x = build(mean=127.5), picture(*size)
     height, width = size
     rows = reflected(height)
@@ -229,7 +230,7 @@ def reflected(size: int) -> list[int]:
 
 
 @torch.no_grad()
-def test_mean_is_taken_off_and_added_again():
+def test_mean_is_taken_off_and_added_again() -> None:
     net, centred = build(), build(mean=100.0)
     centred.load_state_dict(net.state_dict())
     x = picture(32, 64)
@@ -238,7 +239,7 @@ def test_mean_is_taken_off_and_added_again():
 
 
 @torch.no_grad()
-def test_channels_last_changes_nothing():
+def test_channels_last_changes_nothing() -> None:
     net, x = build(width=8), picture(64, 32, batch=2)
     expected = net.forward_teachers(x)
     net = net.to(memory_format=torch.channels_last)
@@ -247,7 +248,7 @@ def test_channels_last_changes_nothing():
 
 
 @torch.no_grad()
-def test_bfloat16():
+def test_bfloat16() -> None:
     net, x = build(width=8), picture(64, 32)
     expected = net.forward_teachers(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -22,7 +22,7 @@ CASES = {
 
 
 @torch.no_grad()
-def test_apbsn():
+def test_apbsn() -> None:
     ours, plain = pair(naive, "APBSN", width=4)
     x = picture(40, 60, batch=2)
     for stride in (1, 2, 5):
@@ -32,7 +32,7 @@ def test_apbsn():
 
 
 @torch.no_grad()
-def test_sdap():
+def test_sdap() -> None:
     ours, plain = pair(naive, "SDAP", width=4)
     x = picture(40, 60, batch=2)
     torch.testing.assert_close(ours.denoise(x, enhance=True), plain.denoise(x))
@@ -41,7 +41,7 @@ def test_sdap():
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
-def test_unet(variant, memory_format):
+def test_unet(variant: str, memory_format: torch.memory_format) -> None:
     ours, plain = pair(naive, "UNet", variant=variant, width=4)
     x = picture(32, 96, batch=2)
     y = x.contiguous(memory_format=memory_format)
@@ -50,7 +50,7 @@ def test_unet(variant, memory_format):
     torch.testing.assert_close(ours.denoise(y, beta=20.0), plain.denoise_visible(x))
 
 
-def test_losses_without_chance():
+def test_losses_without_chance() -> None:
     x = picture(32, 32)
     ours, plain = pair(naive, "APBSN", width=4)
     whole, start = picture(40, 60), torch.tensor(0.0)
@@ -60,7 +60,7 @@ def test_losses_without_chance():
     torch.testing.assert_close(loss, naive.blind2unblind_loss(plain, x))
 
 
-def test_losses_on_average():
+def test_losses_on_average() -> None:
     """SDAP's permutations and N2N's pairs: the plain losses have the same mean over draws."""
     torch.manual_seed(0)
     x = picture(20, 20)
@@ -79,7 +79,7 @@ def test_losses_on_average():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_training_and_denoising_compile_without_breaks(case):
+def test_training_and_denoising_compile_without_breaks(case: str) -> None:
     options, method, size = CASES[case]
     torch.manual_seed(0)
     model, backend = method(build_arch(options)), CompileCounterWithBackend("eager")

@@ -35,7 +35,7 @@ def small() -> CBSN:
     return CBSN(width=8).double().eval()
 
 
-def test_the_published_size():
+def test_the_published_size() -> None:
     net = CBSN()
     assert sum(p.numel() for p in net.parameters()) == 3_656_131
     assert not any(name.endswith("mask") for name in net.state_dict())
@@ -44,7 +44,7 @@ def test_the_published_size():
 @torch.no_grad()
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("blind", [True, False])
-def test_outputs_of_the_authors_network(assets, blind, memory_format):
+def test_outputs_of_the_authors_network(assets: Path, blind: bool, memory_format: torch.memory_format) -> None:
     net, pictures = golden_network(assets, "cbsn_width8")
     expected = pictures["y_blind" if blind else "y_full"]
     output = net.to(memory_format=memory_format)(pictures["x"], blind=blind)
@@ -53,7 +53,7 @@ def test_outputs_of_the_authors_network(assets, blind, memory_format):
 
 @torch.no_grad()
 @pytest.mark.parametrize("blind", [True, False])
-def test_outputs_of_the_authors_network_at_full_width(shared, blind):
+def test_outputs_of_the_authors_network_at_full_width(shared: Path, blind: bool) -> None:
     net, pictures = golden_network(shared / "golden", "cbsn")
     expected = pictures["y_blind" if blind else "y_full"]
     assert (net(pictures["x"], blind=blind) - expected).abs().max() < 1e-5 * expected.abs().max()
@@ -68,7 +68,7 @@ def seen_from_centre(net: CBSN, blind: bool, stride: int = 1, size: int = 80) ->
     return x.grad.abs().sum(dim=(0, 1)) > 0
 
 
-def test_blind_sees_everything_around_but_not_itself(small):
+def test_blind_sees_everything_around_but_not_itself(small) -> None:
     seen = seen_from_centre(small, blind=True)
     assert not seen[40, 40]
     assert seen[39:42, 39:42].sum() == 8
@@ -76,12 +76,12 @@ def test_blind_sees_everything_around_but_not_itself(small):
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (11, 69, 11, 69), "radius 29"
 
 
-def test_full_sees_itself_too(small):
+def test_full_sees_itself_too(small) -> None:
     assert seen_from_centre(small, blind=False)[39:42, 39:42].all()
 
 
 @pytest.mark.parametrize("blind", [True, False])
-def test_after_sub_sampling_nothing_leaks_from_the_neighbours(small, blind):
+def test_after_sub_sampling_nothing_leaks_from_the_neighbours(small, blind: bool) -> None:
     seen = seen_from_centre(small, blind, stride=5)
     assert seen[40, 40] == (not blind)
     own_phase = torch.zeros_like(seen)
@@ -90,7 +90,7 @@ def test_after_sub_sampling_nothing_leaks_from_the_neighbours(small, blind):
     assert seen[35, 40] and seen[40, 45], "the neighbours within the sub-image are seen"
 
 
-def test_forward_leaves_weights_and_gradients_whole(small):
+def test_forward_leaves_weights_and_gradients_whole(small) -> None:
     conv = small.branch1.conv1
     before = conv.weight.detach().clone()
     small(torch.randn(1, 3, 12, 12, dtype=torch.float64), blind=True).sum().backward()
@@ -99,12 +99,12 @@ def test_forward_leaves_weights_and_gradients_whole(small):
     assert (conv.weight.grad != 0).any()
 
 
-def test_the_head_commutes_with_sub_sampling(small):
+def test_the_head_commutes_with_sub_sampling(small) -> None:
     x = torch.randn(2, 3, 20, 20, dtype=torch.float64)
     torch.testing.assert_close(space_to_batch(small.head(x), 5), small.head(space_to_batch(x, 5)))
 
 
-def test_standardise_uses_each_channels_statistics():
+def test_standardise_uses_each_channels_statistics() -> None:
     y = torch.rand(2, 3, 30, 40) * torch.tensor([255.0, 25.0, 3.0]).view(3, 1, 1)
     x, mean, scale = standardise(y)
     torch.testing.assert_close(x.mean(dim=(2, 3)), torch.zeros(2, 3), atol=1e-5, rtol=0)
@@ -115,7 +115,7 @@ def test_standardise_uses_each_channels_statistics():
     torch.testing.assert_close(x * scale + mean, y)
 
 
-def test_standardise_of_a_constant_picture():
+def test_standardise_of_a_constant_picture() -> None:
     y = torch.full((1, 3, 16, 16), 255.0, requires_grad=True)
     x, _, scale = standardise(y)
     assert x.abs().max() < 1e-3
@@ -126,7 +126,7 @@ def test_standardise_of_a_constant_picture():
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 40), (33, 64), (101, 79)])
-def test_denoise_takes_any_size(small, size):
+def test_denoise_takes_any_size(small, size: tuple[int, int]) -> None:
     noisy = torch.rand(2, 3, *size, dtype=torch.float64) * 255
     clean = small.denoise(noisy)
     assert clean.shape == noisy.shape
@@ -134,7 +134,7 @@ def test_denoise_takes_any_size(small, size):
 
 
 @torch.no_grad()
-def test_denoise_is_one_full_pass_over_the_reflected_picture(small):
+def test_denoise_is_one_full_pass_over_the_reflected_picture(small) -> None:
     noisy = torch.rand(1, 3, 40, 50, dtype=torch.float64) * 255
     y = noisy / 255
     mean, std = y.mean(dim=(2, 3), keepdim=True), y.std(dim=(2, 3), keepdim=True, correction=0)
@@ -144,14 +144,14 @@ def test_denoise_is_one_full_pass_over_the_reflected_picture(small):
 
 
 @torch.no_grad()
-def test_denoise_in_tiles_uses_the_whole_pictures_statistics(small):
+def test_denoise_in_tiles_uses_the_whole_pictures_statistics(small) -> None:
     ramp = torch.linspace(0, 255, 300, dtype=torch.float64).expand(1, 3, 60, 300)
     noisy = ramp + torch.randn(1, 3, 60, 300, dtype=torch.float64)
     tiled = small.denoise(noisy, tiled=Tiler(tile=256, overlap=small.tile_overlap))
     torch.testing.assert_close(tiled, small.denoise(noisy))
 
 
-def test_bf16_stays_near_float32():
+def test_bf16_stays_near_float32() -> None:
     torch.manual_seed(0)
     net, x = CBSN(width=8), torch.randn(1, 3, 20, 20)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):

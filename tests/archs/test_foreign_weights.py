@@ -2,12 +2,14 @@
 
 import argparse
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from helpers import golden
+from helpers.kinds import Command
 from safetensors.torch import save_file
 
 import atbsn
@@ -35,7 +37,7 @@ FILES = {
 
 @pytest.mark.parametrize("stem", FILES)
 @torch.no_grad()
-def test_authors_files_load_by_name(stem, assets):
+def test_authors_files_load_by_name(stem: str, assets: Path) -> None:
     name, output, how, scale = FILES[stem]
     path = assets / f"{stem}.weights.safetensors"
     _, expected = golden.read(assets, stem)
@@ -48,7 +50,7 @@ def test_authors_files_load_by_name(stem, assets):
     assert all(torch.equal(a.float(), b.float()) for a, b in zip(again.parameters(), net.parameters(), strict=True))
 
 
-def test_apbsns_checkpoint(assets, tmp_path):
+def test_apbsns_checkpoint(assets: Path, tmp_path: Path) -> None:
     weights, _ = golden.read(assets, "apbsn_width16")
     masks = {f"bsn.branch{n}.body.0.mask": torch.ones_like(weights[f"bsn.branch{n}.body.0.weight"]) for n in (1, 2)}
     checkpoint = {"epoch": 20, "model_weight": {"denoiser": weights | masks}, "optimizer_weight": {}}
@@ -58,7 +60,7 @@ def test_apbsns_checkpoint(assets, tmp_path):
     assert all(torch.equal(net.state_dict()[name], weights[name]) for name in weights)
 
 
-def test_sdaps_mask_buffers(assets, tmp_path):
+def test_sdaps_mask_buffers(assets: Path, tmp_path: Path) -> None:
     weights, _ = golden.read(assets, "sdap_width16")
     masks = {f"branch{n}.body.0.mask": torch.ones_like(weights[f"branch{n}.body.0.weight"]) for n in (1, 2)}
     save_file(weights | masks, tmp_path / "sdap.safetensors")
@@ -82,7 +84,7 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("layout", WRAPPED)
-def test_wrappers(tmp_path, layout):
+def test_wrappers(tmp_path: Path, layout: str) -> None:
     state = LAN(1).state_dict()
     torch.save(WRAPPED[layout](state), tmp_path / "net.pth")
     again = LAN(1)
@@ -91,7 +93,7 @@ def test_wrappers(tmp_path, layout):
         assert type(net) is LAN and all(torch.equal(net.state_dict()[name], state[name]) for name in state)
 
 
-def test_what_stands_beside_the_network_is_said(tmp_path, caplog):
+def test_what_stands_beside_the_network_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = {f"model.{name}": tensor for name, tensor in LAN(1).state_dict().items()}
     torch.save({"state_dict": {**state, "loss.vgg.0.weight": torch.zeros(2)}}, tmp_path / "lightning.ckpt")
     with caplog.at_level(logging.WARNING, "atbsn"):
@@ -99,7 +101,7 @@ def test_what_stands_beside_the_network_is_said(tmp_path, caplog):
     assert "lightning.ckpt: holds 1 tensors beside the network, left out: loss.vgg.0.weight" in caplog.text
 
 
-def test_several_networks_of_unknown_names(tmp_path):
+def test_several_networks_of_unknown_names(tmp_path: Path) -> None:
     torch.save({"coarse": {"a": torch.zeros(1)}, "fine": {"a": torch.zeros(1)}}, tmp_path / "two.pth")
     with pytest.raises(UserError, match=r"several sets of tensors \(coarse, fine\).*save the one that denoises"):
         load(tmp_path / "two.pth")
@@ -120,14 +122,14 @@ DISGUISED = {
 
 
 @pytest.mark.parametrize("name", DISGUISED)
-def test_what_is_no_weight_file_is_named(tmp_path, name):
+def test_what_is_no_weight_file_is_named(tmp_path: Path, name: str) -> None:
     content, message = DISGUISED[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=f"{name}: .*{message}"):
         load(tmp_path / name)
 
 
-def test_pickled_objects_are_named(tmp_path):
+def test_pickled_objects_are_named(tmp_path: Path) -> None:
     torch.save({"params": {}, "args": argparse.Namespace(lr=1)}, tmp_path / "objects.pth")
     with pytest.raises(UserError, match=r"Python objects \(argparse.Namespace\).*never executed.*state_dict"):
         load(tmp_path / "objects.pth")
@@ -152,7 +154,7 @@ def trained():
     return net.state_dict()
 
 
-def test_the_range_of_bare_weights_is_found_by_trying(tmp_path, caplog):
+def test_the_range_of_bare_weights_is_found_by_trying(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A network on [0, 1] that does the same as one on [0, 255] has biases of a 255th, and is the same otherwise."""
     wide = trained()
     unit = {name: tensor / 255 if name.endswith("bias") else tensor for name, tensor in wide.items()}
@@ -170,7 +172,7 @@ def test_the_range_of_bare_weights_is_found_by_trying(tmp_path, caplog):
         assert "but these weights look like those of" in caplog.text
 
 
-def test_a_network_that_is_named_is_taken_at_its_word(tmp_path, assets):
+def test_a_network_that_is_named_is_taken_at_its_word(tmp_path: Path, assets: Path) -> None:
     weights, pictures = golden.read(assets, "student_c_width8")
     unit = {name: t / 255 if name.endswith("bias") else t for name, t in weights.items()}
     torch.save({"model_state_dict": unit}, tmp_path / "unit.pth")
@@ -183,7 +185,7 @@ def test_a_network_that_is_named_is_taken_at_its_word(tmp_path, assets):
         load(tmp_path / "unit.pth", {"type": "NBSN"})
 
 
-def test_a_name_is_enough_and_the_shapes_tell_the_rest(tmp_path, assets):
+def test_a_name_is_enough_and_the_shapes_tell_the_rest(tmp_path: Path, assets: Path) -> None:
     weights, pictures = golden.read(assets, "student_c_width8")
     torch.save(weights, tmp_path / "bare.pth")
     for named in ("StudentC", {"type": "StudentC", "scale": 1.0}):
@@ -199,7 +201,7 @@ def test_a_name_is_enough_and_the_shapes_tell_the_rest(tmp_path, assets):
         load(tmp_path / "bare.pth", "StudentD")
 
 
-def test_the_command_takes_a_network_by_name(command, tmp_path, assets):
+def test_the_command_takes_a_network_by_name(command: Command, tmp_path: Path, assets: Path) -> None:
     weights, _ = golden.read(assets, "student_c_width8")
     torch.save(weights, tmp_path / "bare.pth")
     write_picture(tmp_path / "a.png", Picture(np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)))
@@ -213,14 +215,14 @@ def test_the_command_takes_a_network_by_name(command, tmp_path, assets):
     assert status == 2 and "--network 3: no network" in said
 
 
-def test_aprrds_teacher_and_atbsn_look_alike():
+def test_aprrds_teacher_and_atbsn_look_alike() -> None:
     assert build_arch({"type": "ATBSN", "width": 4}).lookalikes({"width": 4}) == [{"type": "APRBSN", "width": 4}]
     state = build_arch({"type": "ATBSN", "width": 4}).state_dict()
     assert APRBSN.convert_state(state).keys() == APRBSN(4).state_dict().keys()
     assert under_our_names(APRBSN.recognise, state, own="bsn.", foreign=()) is None
 
 
-def test_untrained_weights_are_taken_for_the_first(assets):
+def test_untrained_weights_are_taken_for_the_first(assets: Path) -> None:
     weights, _ = golden.read(assets, "student_c_width8")
     first, other = {"type": "StudentC", "width": 8}, {"type": "StudentC", "width": 8, "scale": 255.0}
     assert likeliest(first, [other], weights).options == first

@@ -1,5 +1,8 @@
 """What networks do only on a GPU is what they do on a CPU: tried here on a CPU, in double precision, gradients too."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from helpers.methods import built
@@ -31,7 +34,7 @@ def off_the_kink(net):
     return net
 
 
-def assert_same(one, other):
+def assert_same(one, other) -> None:
     torch.testing.assert_close(one[0], other[0])
     assert len(one[1]) == len(other[1]) > 0
     for gradient, again in zip(one[1], other[1], strict=True):
@@ -43,7 +46,7 @@ def picture(side, batch=2):
 
 
 @pytest.fixture
-def as_on_a_gpu(monkeypatch):
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
     """Calls a function as it is, and with the CPU in a GPU's place; the operators of the second call."""
 
     def both(function):
@@ -59,7 +62,7 @@ def as_on_a_gpu(monkeypatch):
 @pytest.mark.parametrize("size", [(1, 1), (37, 61), (64, 96)])
 @pytest.mark.parametrize("name", list(ARCHS))
 @torch.no_grad()
-def test_every_network(name, size, as_on_a_gpu):
+def test_every_network(name: str, size: tuple[int, int], as_on_a_gpu) -> None:
     torch.manual_seed(0)
     net = build_arch({"type": name, **ARCHS.get(name).example()}).eval().double().to(memory_format=torch.channels_last)
     x = torch.rand(1, net.channels, *size, dtype=torch.float64) * 255
@@ -73,7 +76,7 @@ def test_every_network(name, size, as_on_a_gpu):
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_every_method(name, tmp_path, as_on_a_gpu):
+def test_every_method(name: str, tmp_path: Path, as_on_a_gpu) -> None:
     """Its losses and gradients."""
     model, side = built(name, tmp_path, side=32)
     dtype = torch.float32 if name == "RenoiseModel" else torch.float64  # whose camera computes in 32 bits
@@ -99,7 +102,7 @@ def test_every_method(name, tmp_path, as_on_a_gpu):
         ("PhotoNet", {}, {"mm", "constant_pad_nd"}),
     ],
 )
-def test_it_is_another_way(name, how, operators, as_on_a_gpu):
+def test_it_is_another_way(name: str, how: dict[str, Any], operators: set[str], as_on_a_gpu) -> None:
     torch.manual_seed(0)
     net = build_arch({"type": name, **ARCHS.get(name).example()}).double().to(memory_format=torch.channels_last)
     off_the_kink(net)
@@ -109,7 +112,7 @@ def test_it_is_another_way(name, how, operators, as_on_a_gpu):
     assert operators <= called
 
 
-def test_a_picture_of_three_channels_is_computed_with_more():
+def test_a_picture_of_three_channels_is_computed_with_more() -> None:
     """Without gradients, where the last layer is one of 32 bits."""
     torch.manual_seed(0)
     net, x = build_arch({"type": "StudentC", "width": 3}), torch.rand(1, 3, 64, 64) * 255
@@ -126,7 +129,7 @@ def test_a_picture_of_three_channels_is_computed_with_more():
 
 
 @pytest.mark.parametrize("ks", [(0, 1, 3, 5, 7, 9, 11), (1, 5, 9), (0, 1, 5, 11), (9, 3), (3,)])
-def test_heads_of_all_holes_at_once(ks, as_on_a_gpu):
+def test_heads_of_all_holes_at_once(ks: tuple[int, ...], as_on_a_gpu) -> None:
     """In even steps and not, in any order."""
     torch.manual_seed(0)
     net, x = off_the_kink(build_arch({"type": "ATBSN", "width": 2}).double()), picture(32)
@@ -140,7 +143,7 @@ def test_heads_of_all_holes_at_once(ks, as_on_a_gpu):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dilation", [2, 3])
 @pytest.mark.parametrize("module", [cbsn.CBSNModule, lambda width, d: dbsn.DBSNModule(width, d, nn.ReLU)])
-def test_dilated_chains_in_phases(module, dilation, memory_format):
+def test_dilated_chains_in_phases(module: Any, dilation: int, memory_format: torch.memory_format) -> None:
     torch.manual_seed(0)
     chain = nn.Sequential(*(module(4, dilation) for _ in range(3))).double().to(memory_format=memory_format)
     x = torch.randn(2, 4, 12, 18, dtype=torch.float64).contiguous(memory_format=memory_format)

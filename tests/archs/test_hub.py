@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.kinds import Command
 
 import atbsn
 from atbsn.archs import build_arch, hub
@@ -25,19 +26,19 @@ NETWORK = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1
 class StandIn:
     """A hub: ``files[commit][name]`` of the repository ``someone/net``; counts requests of contents."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.files = {commit: {} for commit in COMMITS.values()}
         self.asked, self.sent = [], []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_HEAD(self):
+            def do_HEAD(self) -> None:
                 self.answer(with_content=False)
 
-            def do_GET(self):
+            def do_GET(self) -> None:
                 self.answer(with_content=True)
 
-            def answer(self, with_content):
+            def answer(self, with_content) -> None:
                 outer.asked.append(self.path)
                 status, content, headers = outer.look_up(self.path)
                 if with_content and status == 200:
@@ -49,7 +50,7 @@ class StandIn:
                 if with_content:
                     self.wfile.write(content)
 
-            def log_message(self, *arguments):
+            def log_message(self, *arguments) -> None:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -71,12 +72,12 @@ class StandIn:
         etag = hashlib.sha256(content).hexdigest()
         return 200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": commit}
 
-    def put(self, folder, commit=COMMITS["main"]):
+    def put(self, folder, commit=COMMITS["main"]) -> None:
         self.files[commit] = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 @pytest.fixture
-def online(tmp_path, monkeypatch):
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The stand-in, to which the hub's library goes, with an empty cache."""
     constants = pytest.importorskip("huggingface_hub.constants")
     stand_in = StandIn()
@@ -94,10 +95,10 @@ def online(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def go_offline(monkeypatch):
+def go_offline(monkeypatch: pytest.MonkeyPatch):
     from huggingface_hub import constants
 
-    def switch():
+    def switch() -> None:
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
         hub._fetch.cache_clear()
 
@@ -121,7 +122,7 @@ def same(one, other):
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_a_revision_is_loaded_and_kept(online, go_offline, tmp_path):
+def test_a_revision_is_loaded_and_kept(online, go_offline, tmp_path: Path) -> None:
     new, old = made(tmp_path / "new"), made(tmp_path / "old", seed=1)
     online.put(tmp_path / "new")
     online.put(tmp_path / "old", COMMITS["v1"])
@@ -136,7 +137,7 @@ def test_a_revision_is_loaded_and_kept(online, go_offline, tmp_path):
     assert len(online.asked) == asked, "offline, nothing is asked"
 
 
-def test_a_commit_is_not_asked_for_again(online, tmp_path):
+def test_a_commit_is_not_asked_for_again(online, tmp_path: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     name = f"hf:someone/net@{COMMITS['main']}"
@@ -146,7 +147,7 @@ def test_a_commit_is_not_asked_for_again(online, tmp_path):
     assert find_weights(name) == path and len(online.asked) == asked
 
 
-def test_other_weights_than_described_are_refused(online, tmp_path):
+def test_other_weights_than_described_are_refused(online, tmp_path: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     weights = bytearray(online.files[COMMITS["main"]]["model.safetensors"])
@@ -156,7 +157,7 @@ def test_other_weights_than_described_are_refused(online, tmp_path):
         atbsn.load("hf:someone/net")
 
 
-def test_damage_in_the_cache_is_noticed(online, go_offline, tmp_path):
+def test_damage_in_the_cache_is_noticed(online, go_offline, tmp_path: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     path = find_weights("hf:someone/net").resolve()
@@ -169,7 +170,7 @@ def test_damage_in_the_cache_is_noticed(online, go_offline, tmp_path):
 
 
 @pytest.mark.parametrize("description", [None, "no JSON", "[]", '{"sha256": 7}'])
-def test_repositories_of_others_need_no_checksum(description, online, tmp_path):
+def test_repositories_of_others_need_no_checksum(description: str | None, online, tmp_path: Path) -> None:
     net = made(tmp_path / "net", described=False)
     if description is not None:
         (tmp_path / "net" / "config.json").write_text(description)
@@ -177,7 +178,7 @@ def test_repositories_of_others_need_no_checksum(description, online, tmp_path):
     assert same(atbsn.load("hf:someone/net"), net)
 
 
-def test_another_file_of_a_repository(online, tmp_path):
+def test_another_file_of_a_repository(online, tmp_path: Path) -> None:
     net = made(tmp_path / "net", described=False)
     (tmp_path / "net" / "model.safetensors").rename(tmp_path / "net" / "other.safetensors")
     online.put(tmp_path / "net")
@@ -200,21 +201,21 @@ def test_another_file_of_a_repository(online, tmp_path):
         ("hf:someone/net/model.pkl@main", "only safetensors are read"),
     ],
 )
-def test_wrong_names(name, reason, online, tmp_path):
+def test_wrong_names(name: str, reason: str, online, tmp_path: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     with pytest.raises(UserError, match=reason):
         atbsn.load(name)
 
 
-def test_offline_and_not_there(online, go_offline):
+def test_offline_and_not_there(online, go_offline) -> None:
     go_offline()
     with pytest.raises(UserError, match="not in its cache"):
         atbsn.load("hf:someone/net")
     assert not online.asked
 
 
-def test_its_own_settings_are_heeded(online, tmp_path, repository):
+def test_its_own_settings_are_heeded(online, tmp_path: Path, repository: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     program = "from atbsn.archs.hub import fetch_from_hub; print(fetch_from_hub('hf:someone/net'))"
@@ -228,7 +229,7 @@ def test_its_own_settings_are_heeded(online, tmp_path, repository):
     assert len(online.sent) == 2
 
 
-def test_a_hub_that_is_down(online, monkeypatch):
+def test_a_hub_that_is_down(online, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the library's own attempts
     online.server.shutdown()
     online.server.server_close()
@@ -236,14 +237,14 @@ def test_a_hub_that_is_down(online, monkeypatch):
         atbsn.load("hf:someone/net")
 
 
-def test_without_its_library(monkeypatch):
+def test_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     hub._fetch.cache_clear()
     with pytest.raises(UserError, match=r"pip install 'atbsn\[hub\]'"):
         atbsn.load("hf:someone/net")
 
 
-def test_the_commands_take_such_names(online, command, tmp_path):
+def test_the_commands_take_such_names(online, command: Command, tmp_path: Path) -> None:
     from PIL import Image
 
     made(tmp_path / "net")

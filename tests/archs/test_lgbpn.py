@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -22,13 +24,13 @@ def build(**arguments) -> LGBPN:
 
 
 @pytest.fixture
-def net(assets) -> LGBPN:
+def net(assets: Path) -> LGBPN:
     net = LGBPN(width=16, num_modules=3, head_width=8, num_blocks=2)
     net.load_state_dict(LGBPN.convert_state(load_file(assets / "lgbpn_width16.weights.safetensors")))
     return net.double()
 
 
-def test_meets_the_authors_outputs_and_gradients(net, assets):
+def test_meets_the_authors_outputs_and_gradients(net, assets: Path) -> None:
     expected = golden.read_double(assets, "lgbpn_width16")
     check(net, expected, PRESETS)
     for name in ("tail.6.weight", "branch2.body.encoder_level1.0.attn.temperature"):
@@ -37,7 +39,7 @@ def test_meets_the_authors_outputs_and_gradients(net, assets):
 
 
 @torch.no_grad()
-def test_meets_the_authors_masked_convolutions(net, assets):
+def test_meets_the_authors_masked_convolutions(net, assets: Path) -> None:
     expected = golden.read_double(assets, "lgbpn_width16")
     for name, conv, kernel in (
         ("local", net.branch1.Maskconv, "local_kernel"),
@@ -50,7 +52,7 @@ def test_meets_the_authors_masked_convolutions(net, assets):
 
 
 @pytest.mark.long
-def test_meets_the_authors_outputs_at_full_width(shared):
+def test_meets_the_authors_outputs_at_full_width(shared: Path) -> None:
     net = LGBPN()
     golden.fill(net, shared / "golden", "lgbpn_full", prefix="bsn.")
     check(net.double(), golden.read_double(shared / "golden", "lgbpn_full"), PRESETS)
@@ -74,7 +76,7 @@ def check(net: LGBPN, expected: dict[str, Tensor], presets: tuple[str, ...]) -> 
     assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
 
 
-def test_number_of_parameters():
+def test_number_of_parameters() -> None:
     net = LGBPN()
     convs = (net.branch1.Maskconv, net.branch2.Maskconv)
     masked = sum(int((conv.mask == 0).sum()) * conv.in_channels * conv.out_channels for conv in convs)
@@ -82,7 +84,7 @@ def test_number_of_parameters():
     assert 4_558_879 - masked == 3_409_951
 
 
-def test_an_authors_file_is_recognised():
+def test_an_authors_file_is_recognised() -> None:
     own = build().state_dict()
     foreign = {f"bsn.{name}": tensor for name, tensor in own.items()}
     for branch in ("branch1", "branch2"):
@@ -127,7 +129,7 @@ def sampled(conv: PatchMaskedConv2d, x: Tensor, scale: float) -> Tensor:
 @pytest.mark.parametrize(("size", "step"), [(9, 1), (21, 2)])
 @pytest.mark.parametrize("scale", [1.0, 0.72, 0.43, 0.35])
 @torch.no_grad()
-def test_a_scaled_kernel_is_one_small_convolution(size, step, scale):
+def test_a_scaled_kernel_is_one_small_convolution(size: int, step: int, scale: float) -> None:
     torch.manual_seed(0)
     conv = PatchMaskedConv2d(2, 3, size, step).double()
     x = torch.rand(1, 2, 30, 26, dtype=torch.float64)
@@ -144,7 +146,7 @@ def hole(conv: PatchMaskedConv2d, scale: float) -> set[tuple[int, int]]:
     return {(i, j) for i in range(centre + 1) for j in range(centre + 1) if zero[centre + i, centre + j]}
 
 
-def test_holes_of_the_kernels():
+def test_holes_of_the_kernels() -> None:
     net = build()
     near, far = net.branch1.Maskconv, net.branch2.Maskconv
     assert {(i, j) for i, j in hole(near, 1.0) if i + j > 4} == set()
@@ -159,7 +161,7 @@ def test_holes_of_the_kernels():
 # --- blindness ---------------------------------------------------------------------------------------------
 
 
-def test_training_is_blind_to_the_diamond_inside_but_for_its_attention_maps(monkeypatch):
+def test_training_is_blind_to_the_diamond_inside_but_for_its_attention_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the middle of tiles of 24 pixels, from where one block, of reach 9, does not leave them."""
     net, x = build(num_blocks=1).double(), picture(120, 120, batch=3).requires_grad_()
     row, column = 60, 57
@@ -178,7 +180,7 @@ def test_training_is_blind_to_the_diamond_inside_but_for_its_attention_maps(monk
     assert leaks == [i in (3, 4, 5) for i in range(8)]  # what reflection puts under open taps
 
 
-def test_tiles_of_a_deep_network_leak_into_the_diamond_but_not_to_the_pixel(monkeypatch):
+def test_tiles_of_a_deep_network_leak_into_the_diamond_but_not_to_the_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
     net, x = build(num_blocks=2).double(), picture(60, 60, batch=3).requires_grad_()
     normalize = F.normalize
     monkeypatch.setattr(restormer.F, "normalize", lambda x, dim: normalize(x, dim=dim).detach())
@@ -193,7 +195,7 @@ def test_tiles_of_a_deep_network_leak_into_the_diamond_but_not_to_the_pixel(monk
 
 @pytest.mark.parametrize("size", [(40, 60), (33, 46), (32, 35)])
 @torch.no_grad()
-def test_any_size(size):
+def test_any_size(size: tuple[int, int]) -> None:
     net, x = build(), picture(*size, dtype=torch.float32)
     assert net(x).shape == x.shape
     for preset in PRESETS:
@@ -201,19 +203,19 @@ def test_any_size(size):
 
 
 @torch.no_grad()
-def test_a_picture_can_be_denoised_through_the_hole_of_the_training():
+def test_a_picture_can_be_denoised_through_the_hole_of_the_training() -> None:
     net, x = build().double(), picture(33, 46)
     assert torch.equal(net.denoise(x, preset="training", refine=0), net(x))
     assert not torch.equal(net.denoise(x, preset="sidd", refine=0), net(x))
 
 
-def test_the_same_draws_give_the_same_picture():
+def test_the_same_draws_give_the_same_picture() -> None:
     x = picture(32, 36)
     assert_draws_are_those_of_the_generator(build().double(), x, [x.shape, (1, 3, 36, 40), (1, 3, 36, 40)])
 
 
 @pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 compiles a view of a padded tensor wrongly")
-def test_training_is_one_graph_in_bfloat16():
+def test_training_is_one_graph_in_bfloat16() -> None:
     net = build().to(memory_format=torch.channels_last)
     torch._dynamo.reset()
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)

@@ -23,14 +23,14 @@ class ZeroPadded(Network):
 
 
 @pytest.mark.parametrize("tiled", [None, Tiler(16, 8)])
-def test_no_rim(tiled):
+def test_no_rim(tiled: Tiler | None) -> None:
     grey = torch.full((1, 3, 40, 37), 100.0)
     how = {} if tiled is None else {"tiled": tiled}
     assert ZeroPadded().denoise(grey, **how)[..., 0, 0].max() < 40
     torch.testing.assert_close(ZeroPadded().denoise(grey, **how, margin=REACH), grey)
 
 
-def test_the_inside_and_margin_0_are_what_they_were():
+def test_the_inside_and_margin_0_are_what_they_were() -> None:
     picture = torch.rand(1, 3, 20, 24, generator=torch.Generator().manual_seed(0)) * 255
     plain, with_margin = ZeroPadded().denoise(picture), ZeroPadded().denoise(picture, margin=5)
     assert torch.equal(plain, ZeroPadded()(picture))
@@ -39,7 +39,7 @@ def test_the_inside_and_margin_0_are_what_they_were():
 
 
 @pytest.mark.parametrize("name", sorted(ARCHS))
-def test_every_network_that_has_it(name):
+def test_every_network_that_has_it(name: str) -> None:
     """It is the network on the padded picture, cut off again, with every blind spot."""
     cls = ARCHS.get(name)
     if "margin" not in cls.denoise_keywords():
@@ -54,12 +54,12 @@ def test_every_network_that_has_it(name):
             torch.testing.assert_close(net.denoise(picture, **how, margin=32), expected, rtol=1e-4, atol=1e-3)
 
 
-def test_the_networks_of_at_bsn_have_it():
+def test_the_networks_of_at_bsn_have_it() -> None:
     assert {"ATBSN", "StudentA", "StudentB", "StudentC"} <= {
         name for name in ARCHS if "margin" in ARCHS.get(name).denoise_keywords()
     }
 
 
-def test_a_negative_one_is_refused():
+def test_a_negative_one_is_refused() -> None:
     with pytest.raises(UserError, match="margin: -1"):
         ZeroPadded.check_denoise({"margin": -1})

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -22,17 +24,17 @@ def check_outputs(net: NBSN, expected: dict[str, Tensor]) -> None:
         torch.testing.assert_close(net(255 * expected[x]) / 255, expected[y], rtol=0, atol=1e-6)
 
 
-def test_meets_the_authors_outputs(assets):
+def test_meets_the_authors_outputs(assets: Path) -> None:
     check_outputs(loaded(NBSN(8), assets, "nbsn102_width8"), golden.read_double(assets, "nbsn102_width8"))
 
 
-def test_meets_the_authors_outputs_at_full_width(shared):
+def test_meets_the_authors_outputs_at_full_width(shared: Path) -> None:
     net = NBSN()
     golden.fill(net, shared / "golden", "nbsn102_full")
     check_outputs(net.double(), golden.read_double(shared / "golden", "nbsn102_full"))
 
 
-def test_meets_the_authors_recharged_distillation(assets):
+def test_meets_the_authors_recharged_distillation(assets: Path) -> None:
     net, teacher = loaded(NBSN(8), assets, "nbsn102_width8"), loaded(TMBSN(8, 2), assets, "tmbsn_width8")
     expected = golden.read_double(assets, "nbsn102_width8")
     noisy = 255 * expected["x"]
@@ -53,11 +55,11 @@ def test_meets_the_authors_recharged_distillation(assets):
         torch.testing.assert_close(net.get_parameter(name).grad, expected[f"grad.{name}"], rtol=1e-5, atol=1e-8)
 
 
-def test_number_of_parameters():
+def test_number_of_parameters() -> None:
     assert sum(parameter.numel() for parameter in NBSN().parameters()) == 1_021_107
 
 
-def test_recognised_from_its_keys():
+def test_recognised_from_its_keys() -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in NBSN(6).state_dict().items()}
     assert NBSN.recognise(shapes) == {"width": 6, "channels": 3}
     assert NBSN.recognise({"enc1.conv.conv.weight": (48, 3, 3, 3)}) is None
@@ -65,7 +67,7 @@ def test_recognised_from_its_keys():
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 45), (33, 32)])
 @torch.no_grad()
-def test_any_size(size):
+def test_any_size(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     net = NBSN(4).double()
     x = torch.rand(2, 3, *size, dtype=torch.float64) * 255
@@ -82,7 +84,7 @@ def reflected(size: int) -> list[int]:
 
 
 @torch.no_grad()
-def test_the_folded_layer_is_the_plain_one():
+def test_the_folded_layer_is_the_plain_one() -> None:
     """On the CPU the largest layer does the up-sampling itself."""
     torch.manual_seed(0)
     net, x = NBSN(4).double(), torch.rand(1, 3, 64, 32, dtype=torch.float64) * 255
@@ -91,7 +93,7 @@ def test_the_folded_layer_is_the_plain_one():
     torch.testing.assert_close(net(x), expected)
 
 
-def test_training_is_one_graph_in_bfloat16():
+def test_training_is_one_graph_in_bfloat16() -> None:
     net = NBSN(4).to(memory_format=torch.channels_last)
     torch._dynamo.reset()
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)

@@ -1,5 +1,7 @@
 """The plain UNets of Neighbor2Neighbor, Blind2Unblind and SASS: the authors' outputs, sizes and names."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -37,7 +39,7 @@ def close(output: Tensor, expected: Tensor, atol: float) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_number_of_parameters(variant):
+def test_number_of_parameters(variant: str) -> None:
     assert sum(parameter.numel() for parameter in UNet(variant).parameters()) == PARAMETERS[variant]
     if variant in RAW_PARAMETERS:
         raw = UNet(variant, channels=4).parameters()
@@ -46,7 +48,7 @@ def test_number_of_parameters(variant):
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_outputs_of_neighbor2neighbors_authors(assets, memory_format):
+def test_outputs_of_neighbor2neighbors_authors(assets: Path, memory_format: torch.memory_format) -> None:
     weights, expected = golden.read(assets, "n2n_width8")
     net = authors_network("n2n", weights).to(memory_format=memory_format)
     close(net(expected["x"] * 255) / 255, expected["y"], 1e-5)
@@ -55,7 +57,7 @@ def test_outputs_of_neighbor2neighbors_authors(assets, memory_format):
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_outputs_of_blind2unblinds_authors(assets, memory_format):
+def test_outputs_of_blind2unblinds_authors(assets: Path, memory_format: torch.memory_format) -> None:
     weights, expected = golden.read(assets, "b2u_width8")
     net, x, x_pad = authors_network("b2u", weights), expected["x"] * 255, expected["x_pad"] * 255
     net = net.to(memory_format=memory_format)
@@ -70,7 +72,7 @@ def test_outputs_of_blind2unblinds_authors(assets, memory_format):
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_outputs_of_sass_authors(assets, memory_format):
+def test_outputs_of_sass_authors(assets: Path, memory_format: torch.memory_format) -> None:
     weights, expected = golden.read(assets, "sass_unet_width8")
     net = authors_network("sass", weights).to(memory_format=memory_format)
     close(net(expected["x"]), expected["y"], 1e-3)
@@ -82,7 +84,7 @@ def test_outputs_of_sass_authors(assets, memory_format):
 
 @torch.no_grad()
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_outputs_at_full_width(shared, variant):
+def test_outputs_at_full_width(shared: Path, variant: str) -> None:
     net = UNet(variant).eval()
     folder, stem = shared / "golden", f"{STEMS[variant]}_full"
     weights, expected = golden.read_full(folder, stem, authors_shapes(net, variant))
@@ -95,19 +97,19 @@ def test_outputs_at_full_width(shared, variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_bare_state_dict_is_recognised(variant):
+def test_a_bare_state_dict_is_recognised(variant: str) -> None:
     shapes = {name: tuple(shape) for name, shape in golden.shapes(UNet(variant, 6)).items()}
     found = {name: ARCHS.get(name).recognise(shapes) for name in ARCHS}
     arguments = {"variant": variant, "width": 6, "channels": 3}
     assert {name: each for name, each in found.items() if each is not None} == {"UNet": arguments}
 
 
-def test_other_state_dicts_are_not_converted():
+def test_other_state_dicts_are_not_converted() -> None:
     for options in ({"type": "UNet", "width": 4}, {"type": "ATBSN", "width": 2}, {"type": "StudentC", "width": 2}):
         assert UNet.convert_state(build_arch(options).state_dict()) is None
 
 
-def test_the_published_initialisations():
+def test_the_published_initialisations() -> None:
     torch.manual_seed(0)
     n2n, b2u, sass = (UNet(variant) for variant in ("n2n", "b2u", "sass"))
     fan_in = 48 * 9
@@ -118,7 +120,7 @@ def test_the_published_initialisations():
     assert all((net.enc[3].bias == 0).all() for net in (n2n, sass)) and (b2u.enc[3].bias != 0).any()
 
 
-def test_blind_to_the_pixel_and_what_is_masked_with_it_and_to_nothing_else():
+def test_blind_to_the_pixel_and_what_is_masked_with_it_and_to_nothing_else() -> None:
     torch.manual_seed(0)
     net = UNet("b2u", 8).double()
     total = torch.zeros(64, 64, dtype=torch.float64)
@@ -135,7 +137,7 @@ def test_blind_to_the_pixel_and_what_is_masked_with_it_and_to_nothing_else():
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (33, 31), (45, 70)])
 @torch.no_grad()
-def test_any_size(variant, size):
+def test_any_size(variant: str, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     net, x = UNet(variant, 4).eval(), torch.rand(2, 3, *size) * 255
     for output in (net(x), net.denoise(x, beta=19.0)):
@@ -144,14 +146,14 @@ def test_any_size(variant, size):
 
 
 @torch.no_grad()
-def test_the_mix_in_tiles_is_that_of_each_tile():
+def test_the_mix_in_tiles_is_that_of_each_tile() -> None:
     torch.manual_seed(0)
     net, x = UNet("b2u", 4).eval(), torch.rand(1, 3, 64, 64) * 255
     expected = (net.blind(x) + 3 * net(x)) / 4
     torch.testing.assert_close(net.denoise(x, lambda function, y: function(y) + 1, beta=3.0), expected + 1)
 
 
-def test_copies_together_and_in_parts_are_the_same():
+def test_copies_together_and_in_parts_are_the_same() -> None:
     torch.manual_seed(0)
     net, x = UNet("b2u", 4).double(), torch.rand(2, 3, 32, 64, dtype=torch.float64) * 255
     with torch.no_grad():
@@ -161,7 +163,7 @@ def test_copies_together_and_in_parts_are_the_same():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
-def test_bfloat16_keeps_grey_levels(variant):
+def test_bfloat16_keeps_grey_levels(variant: str) -> None:
     torch.manual_seed(0)
     net, x = UNet(variant, 8), torch.rand(1, 3, 64, 64) * 255
     with torch.autocast("cpu", torch.bfloat16):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -16,7 +18,7 @@ def build(width: int = 4) -> PUCA:
 # --- the published network ---------------------------------------------------------------------------------
 
 
-def test_meets_the_authors_outputs_and_gradients(assets):
+def test_meets_the_authors_outputs_and_gradients(assets: Path) -> None:
     net = PUCA(8, enc_blocks=(1, 2), middle_blocks=1, dec_blocks=(2, 1))
     net.load_state_dict(PUCA.convert_state(load_file(assets / "puca_width8.weights.safetensors")))
     expected = golden.read_double(assets, "puca_width8")
@@ -27,7 +29,7 @@ def test_meets_the_authors_outputs_and_gradients(assets):
 
 
 @pytest.mark.long
-def test_meets_the_authors_outputs_at_full_width(shared):
+def test_meets_the_authors_outputs_at_full_width(shared: Path) -> None:
     net = PUCA()
     golden.fill(net, shared / "golden", "puca_full", prefix="bsn.")
     check(net.double(), golden.read_double(shared / "golden", "puca_full"))
@@ -49,12 +51,12 @@ def check(net: PUCA, expected: dict[str, Tensor]) -> None:
     assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
 
 
-def test_number_of_parameters():
+def test_number_of_parameters() -> None:
     with torch.device("meta"):
         assert sum(parameter.numel() for parameter in PUCA().parameters()) == 12_783_491
 
 
-def test_an_authors_file_is_recognised():
+def test_an_authors_file_is_recognised() -> None:
     own = build().state_dict()
     state = PUCA.convert_state(
         {f"bsn.{name}": t for name, t in own.items()} | {"bsn.masked_conv.0.mask": own["final.bias"]}
@@ -83,7 +85,7 @@ PASSES = {
 
 
 @pytest.mark.parametrize("which", PASSES)
-def test_blind_to_the_pixel_itself_but_for_its_channel_attention(which):
+def test_blind_to_the_pixel_itself_but_for_its_channel_attention(which: str) -> None:
     net, x = build().double(), picture(40, 32, batch=3).requires_grad_()
     places = [(19, 14), (0, 0), (39, 31), (4, 7), (22, 1)]
     output = PASSES[which](net, x)
@@ -105,18 +107,18 @@ def test_blind_to_the_pixel_itself_but_for_its_channel_attention(which):
 
 @pytest.mark.parametrize("size", [(40, 64), (33, 46), (1, 9)])
 @torch.no_grad()
-def test_any_size(size):
+def test_any_size(size: tuple[int, int]) -> None:
     net, x = build(), picture(*size, dtype=torch.float32)
     assert net(x).shape == x.shape
     assert net.denoise(x, refine=1).shape == x.shape
 
 
-def test_the_same_draws_give_the_same_picture():
+def test_the_same_draws_give_the_same_picture() -> None:
     x = picture(24, 32)
     assert_draws_are_those_of_the_generator(build().double(), x, [x.shape] * 3)
 
 
-def test_training_is_one_graph_in_bfloat16():
+def test_training_is_one_graph_in_bfloat16() -> None:
     net = build().to(memory_format=torch.channels_last)
     torch._dynamo.reset()
     compiled = torch.compile(net, backend="aot_eager", fullgraph=True)

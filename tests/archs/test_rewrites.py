@@ -1,5 +1,7 @@
 """Everything that is computed in a cheaper way than the papers write it equals the plain form in scripts/naive.py."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers.networks import pair, picture
@@ -35,7 +37,7 @@ def assert_same_gradients(ours: dict[str, Tensor], plain: dict[str, Tensor]) -> 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("size", [(64, 64), (32, 96), (45, 70)])
 @torch.no_grad()
-def test_atbsn(size, memory_format):
+def test_atbsn(size: tuple[int, int], memory_format: torch.memory_format) -> None:
     ours, plain = pair(naive, "ATBSN", width=4)
     x = picture(*size, batch=2)
     ours, y = ours.to(memory_format=memory_format), x.contiguous(memory_format=memory_format)
@@ -59,7 +61,7 @@ def turned_separately(plain: nn.Module, x: Tensor, k: int) -> Tensor:
 
 @pytest.mark.parametrize("pixels", [1, 600, 2**12, 2**20])
 @torch.no_grad()
-def test_teachers_in_blocks_of_any_size(pixels, monkeypatch):
+def test_teachers_in_blocks_of_any_size(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of a few rows, of a picture, of several pictures."""
     monkeypatch.setattr("atbsn.ops.blind_spot.block_pixels", lambda device, num_heads: pixels)
     ours, plain = pair(naive, "ATBSN", width=2)
@@ -70,14 +72,14 @@ def test_teachers_in_blocks_of_any_size(pixels, monkeypatch):
 @pytest.mark.parametrize("name", ["StudentA", "StudentB", "StudentC"])
 @pytest.mark.parametrize("size", [(32, 64), (36, 44), (45, 70)])
 @torch.no_grad()
-def test_students(name, size):
+def test_students(name: str, size: tuple[int, int]) -> None:
     ours, plain = pair(naive, name, **({"width": 4} if name == "StudentC" else {}))
     x = picture(*size)
     torch.testing.assert_close(ours(x), plain(x))
 
 
 @torch.no_grad()
-def test_cbsn():
+def test_cbsn() -> None:
     ours, plain = pair(naive, "CBSN", width=4)
     x = picture(40, 53)
     torch.testing.assert_close(ours.denoise(x), plain.denoise(x))
@@ -87,7 +89,7 @@ def test_cbsn():
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_gradients_of_atbsn(memory_format):
+def test_gradients_of_atbsn(memory_format: torch.memory_format) -> None:
     ours, plain = pair(naive, "ATBSN", width=4)
     x = picture(64, 64, batch=2)
     model = build_model({"type": "BSNModel"}, ours).to(memory_format=memory_format)
@@ -98,7 +100,7 @@ def test_gradients_of_atbsn(memory_format):
 
 
 @pytest.mark.parametrize("name", ["StudentA", "StudentB", "StudentC"])
-def test_gradients_of_distillation(name, tmp_path):
+def test_gradients_of_distillation(name: str, tmp_path: Path) -> None:
     teacher, plain_teacher = pair(naive, "ATBSN", width=4)
     save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
     arguments = {"width": 4} if name == "StudentC" else {}
@@ -115,7 +117,7 @@ def test_gradients_of_distillation(name, tmp_path):
         torch.testing.assert_close(ours_[key], gradient, rtol=0, atol=1e-2 * gradient.abs().max().item(), msg=key)
 
 
-def test_terms_of_cbsn():
+def test_terms_of_cbsn() -> None:
     """All but the one that draws pixels, which differ."""
     ours, plain = pair(naive, "CBSN", width=4)
     model = build_model({"type": "CBSNModel"}, ours)
@@ -131,7 +133,7 @@ def test_terms_of_cbsn():
 # --- up-sampling folded into a convolution ----------------------------------------------------------------------
 
 
-def test_upsampling_kernel_is_the_convolution_of_the_upsampled():
+def test_upsampling_kernel_is_the_convolution_of_the_upsampled() -> None:
     x, weight = torch.randn(2, 5, 6, 7, dtype=torch.float64), torch.randn(4, 5, 3, 3, dtype=torch.float64)
     expected = F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, padding=1)
     folded = F.conv_transpose2d(x, upsampling_kernel(weight), stride=2, padding=1)
@@ -139,7 +141,7 @@ def test_upsampling_kernel_is_the_convolution_of_the_upsampled():
 
 
 @pytest.mark.parametrize("half_plane", [False, True])
-def test_folded_decoder_is_the_plain_one(half_plane):
+def test_folded_decoder_is_the_plain_one(half_plane: bool) -> None:
     torch.manual_seed(0)
     decoder = Decoder(6 + 3, 6, 5, half_plane, last=True).double()
     margin = 1 if half_plane else 0
@@ -154,7 +156,7 @@ def test_folded_decoder_is_the_plain_one(half_plane):
     assert_same_gradients(results[True][1], results[False][1])
 
 
-def test_folding_saves_multiplications():
+def test_folding_saves_multiplications() -> None:
     conv = ConvLReLU(96 + 3, 96, half_plane=False)
     x, skip = torch.zeros(1, 96, 16, 16), torch.zeros(1, 3, 32, 32)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -185,7 +187,7 @@ METHODS = ["bsn", "bsn with mean", "student a", "multi_teacher", "mean_teacher",
 
 
 @pytest.mark.parametrize(("method", "precision"), [*((name, "fp32") for name in METHODS), ("multi_teacher", "bf16")])
-def test_losses_are_one_graph_that_is_compiled_once(method, precision, tmp_path):
+def test_losses_are_one_graph_that_is_compiled_once(method: str, precision: str, tmp_path: Path) -> None:
     """No graph break, and no recompilation as data, progress and gradients change."""
     model = training_methods(tmp_path)[method].to(memory_format=torch.channels_last).train()
     torch._dynamo.reset()
@@ -205,7 +207,7 @@ def test_losses_are_one_graph_that_is_compiled_once(method, precision, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["ATBSN", "StudentA", "StudentC", "CBSN"])
-def test_inference_is_one_graph_that_is_compiled_once(name):
+def test_inference_is_one_graph_that_is_compiled_once(name: str) -> None:
     net = build_arch({"type": name, **({} if name == "StudentA" else {"width": 2})}).eval()
     torch._dynamo.reset()
     x = [torch.rand(1, 3, 64, 64) * 255 for _ in range(3)]

@@ -1,5 +1,7 @@
 """SASS's locality-aware network, and its blind-spot network as an ATBSN: the authors' outputs."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -12,7 +14,7 @@ PARAMETERS = {1: 58_011, 3: 94_939, 5: 131_867}
 
 
 @pytest.mark.parametrize("field", PARAMETERS)
-def test_number_of_parameters_and_recognition(field):
+def test_number_of_parameters_and_recognition(field: int) -> None:
     net = LAN(field)
     assert sum(parameter.numel() for parameter in net.parameters()) == PARAMETERS[field]
     shapes = {name: tuple(shape) for name, shape in golden.shapes(net).items()}
@@ -22,7 +24,7 @@ def test_number_of_parameters_and_recognition(field):
 
 @torch.no_grad()
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_outputs_of_the_authors_local_network(assets, memory_format):
+def test_outputs_of_the_authors_local_network(assets: Path, memory_format: torch.memory_format) -> None:
     weights, expected = golden.read(assets, "sass_lan")
     net = LAN()
     net.load_state_dict(weights)
@@ -32,7 +34,7 @@ def test_outputs_of_the_authors_local_network(assets, memory_format):
 
 
 @pytest.mark.parametrize("field", PARAMETERS)
-def test_the_field_once_the_gates_are_held(field):
+def test_the_field_once_the_gates_are_held(field: int) -> None:
     torch.manual_seed(0)
     net = LAN(field).double()
     for block in net.conv[-2].body:
@@ -47,14 +49,14 @@ def test_the_field_once_the_gates_are_held(field):
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(1, 1), (5, 40)])
-def test_any_size(size):
+def test_any_size(size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 3, *size) * 255
     assert LAN()(x).shape == x.shape
 
 
 @torch.no_grad()
-def test_the_authors_blind_network_is_atbsn(assets):
+def test_the_authors_blind_network_is_atbsn(assets: Path) -> None:
     weights, expected = golden.read(assets, "sass_bnn_width8")
     net = ATBSN(8).eval()
     net.load_state_dict(atbsn_state(weights))
@@ -64,7 +66,7 @@ def test_the_authors_blind_network_is_atbsn(assets):
         torch.testing.assert_close(output, expected[f"y_shift{shift}"], rtol=0, atol=1e-3)
 
 
-def test_gradients_of_the_authors_blind_network(assets):
+def test_gradients_of_the_authors_blind_network(assets: Path) -> None:
     weights, expected = golden.read(assets, "sass_bnn_width8")
     net, x = ATBSN(8).eval(), expected["x"]
     net.load_state_dict(atbsn_state(weights))
@@ -78,7 +80,7 @@ def test_gradients_of_the_authors_blind_network(assets):
 
 
 @torch.no_grad()
-def test_the_authors_blind_network_at_full_width(shared):
+def test_the_authors_blind_network_at_full_width(shared: Path) -> None:
     net = ATBSN().eval()
     shapes = golden.shapes(net)
     names = {
@@ -91,7 +93,7 @@ def test_the_authors_blind_network_at_full_width(shared):
     torch.testing.assert_close(net(expected["x"], k=9), expected["y"], rtol=0, atol=1e-3)
 
 
-def test_second_names_are_dropped_and_other_networks_left_alone(assets):
+def test_second_names_are_dropped_and_other_networks_left_alone(assets: Path) -> None:
     weights, _ = golden.read(assets, "sass_bnn_width8")
     twice = {**weights, **{f"output_conv.{kind}": weights[f"output_block.4.{kind}"] for kind in ("weight", "bias")}}
     assert atbsn_state(twice).keys() == ATBSN(8).state_dict().keys()

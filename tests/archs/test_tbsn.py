@@ -1,5 +1,7 @@
 """TBSN: the authors' outputs, and what a pixel sees."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -33,7 +35,7 @@ def close(output: Tensor, expected: Tensor) -> None:
 # --- the published network ---------------------------------------------------------------------------------
 
 
-def test_meets_the_authors_outputs_and_gradients(assets):
+def test_meets_the_authors_outputs_and_gradients(assets: Path) -> None:
     net, expected = authors_network(assets)
     check(net, expected)
     close(space_to_batch(expected["x"], 2), expected["pd2_batch"])
@@ -46,7 +48,7 @@ def test_meets_the_authors_outputs_and_gradients(assets):
 
 
 @pytest.mark.long
-def test_meets_the_authors_outputs_at_full_width(shared):
+def test_meets_the_authors_outputs_at_full_width(shared: Path) -> None:
     net = TBSN()
     golden.fill(net, shared / "golden", "tbsn_full")
     check(net.double(), golden.read_double(shared / "golden", "tbsn_full"))
@@ -70,7 +72,7 @@ def check(net: TBSN, expected: dict[str, Tensor]) -> None:
 
 
 @torch.no_grad()
-def test_parts_on_phases_are_the_authors_dilated_and_masked_ones(assets):
+def test_parts_on_phases_are_the_authors_dilated_and_masked_ones(assets: Path) -> None:
     net, expected = authors_network(assets)
     features = net.patch_embed["proj"](expected["part_input"])
     close(features, expected["embedding"])
@@ -85,12 +87,12 @@ def test_parts_on_phases_are_the_authors_dilated_and_masked_ones(assets):
     assert torch.equal(batch_to_space(moved, 2), expected["patch_unshuffle_out"])
 
 
-def test_number_of_parameters():
+def test_number_of_parameters() -> None:
     with torch.device("meta"):
         assert sum(parameter.numel() for parameter in TBSN().parameters()) == 12_746_780
 
 
-def test_an_authors_file_is_recognised():
+def test_an_authors_file_is_recognised() -> None:
     own = TBSN(**SMALL).state_dict()
     mask = {"latent.0.spatial_attn.fixed_pos_emb.attention_mask": torch.zeros(64, 144)}
     state = TBSN.convert_state({f"bsn.{name}": tensor for name, tensor in (own | mask).items()})
@@ -116,7 +118,7 @@ class Still(nn.Module):
         return self.attention.project_out(value)
 
 
-def test_blind_to_the_pixel_itself_but_for_its_channel_attention():
+def test_blind_to_the_pixel_itself_but_for_its_channel_attention() -> None:
     net, x = build(), picture(64, 32, batch=3).requires_grad_()
     places = [(19, 14), (0, 0), (63, 31), (4, 7), (22, 1)]
     output = net(x)
@@ -137,7 +139,7 @@ def test_blind_to_the_pixel_itself_but_for_its_channel_attention():
 
 
 @torch.no_grad()
-def test_the_same_draws_give_the_same_picture():
+def test_the_same_draws_give_the_same_picture() -> None:
     net, x = build(), picture(33, 46)
     first = net.denoise(x, refine=2)
     assert first.shape == x.shape

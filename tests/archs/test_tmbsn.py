@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -22,7 +24,7 @@ def build(width: int = 4, num_blocks: int = 1) -> TMBSN:
 # --- the published network ---------------------------------------------------------------------------------
 
 
-def test_meets_the_authors_outputs_and_gradients(assets):
+def test_meets_the_authors_outputs_and_gradients(assets: Path) -> None:
     net = TMBSN(width=8, num_blocks=2).double()
     net.load_state_dict(load_file(assets / "tmbsn_width8.weights.safetensors"))
     expected = golden.read_double(assets, "tmbsn_width8")
@@ -38,7 +40,7 @@ def test_meets_the_authors_outputs_and_gradients(assets):
         torch.testing.assert_close(gradient, expected[f"grad.{name}"], rtol=1e-5, atol=1e-8)
 
 
-def test_meets_the_authors_outputs_at_full_width(shared):
+def test_meets_the_authors_outputs_at_full_width(shared: Path) -> None:
     net = TMBSN()
     golden.fill(net, shared / "golden", "tmbsn_full")
     net = net.double()
@@ -56,11 +58,11 @@ def check_loss(net: TMBSN, expected: dict[str, Tensor]) -> None:
     assert gradient_norm(net) == pytest.approx(expected["grad_norm"].item(), rel=1e-5)
 
 
-def test_number_of_parameters():
+def test_number_of_parameters() -> None:
     assert sum(parameter.numel() for parameter in TMBSN().parameters()) == 1_350_339
 
 
-def test_an_authors_file_is_recognised_without_its_masks():
+def test_an_authors_file_is_recognised_without_its_masks() -> None:
     net = TMBSN(width=4, num_blocks=2)
     foreign = dict(net.state_dict())
     for name, module in net.named_modules():
@@ -91,7 +93,7 @@ def plain_forward(net: TMBSN, x: Tensor, k: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [(24, 24), (9, 31), (32, 5), (1, 1), (2, 3)])
 @torch.no_grad()
-def test_is_the_papers_network_at_any_size(size):
+def test_is_the_papers_network_at_any_size(size: tuple[int, int]) -> None:
     net, x = build(), picture(*size, batch=2)
     family = net.forward_teachers(x, KS)
     for k in KS:
@@ -101,7 +103,7 @@ def test_is_the_papers_network_at_any_size(size):
 
 
 @torch.no_grad()
-def test_family_in_blocks_of_rows_equals_separate_passes(monkeypatch):
+def test_family_in_blocks_of_rows_equals_separate_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbsn.ops.blind_spot.block_pixels", lambda device, num_heads: 40)
     net, x = build(), picture(61, 20, batch=3)
     separate = torch.stack([net(x, k) for k in (5, 0, 2)])
@@ -113,7 +115,7 @@ def test_family_in_blocks_of_rows_equals_separate_passes(monkeypatch):
 
 @pytest.mark.parametrize("together", [False, True], ids=["forward", "forward_teachers"])
 @pytest.mark.parametrize("size", [(24, 24), (20, 31)])
-def test_blind_to_exactly_the_diamond_around_a_pixel(size, together):
+def test_blind_to_exactly_the_diamond_around_a_pixel(size: tuple[int, int], together: bool) -> None:
     height, width = size
     net, x = build(width=6, num_blocks=2), picture(height, width, batch=6).requires_grad_()
     outputs = net.forward_teachers(x, KS) if together else [net(x, k) for k in KS]
@@ -126,7 +128,7 @@ def test_blind_to_exactly_the_diamond_around_a_pixel(size, together):
             assert (seen[(away >= k) & (away <= 8)] > 0).all(), f"k = {k} misses something outside of it"
 
 
-def test_masked_taps_have_no_gradient():
+def test_masked_taps_have_no_gradient() -> None:
     net = build()
     net(picture(16, 16), 5).square().mean().backward()
     for module in net.modules():
@@ -136,14 +138,14 @@ def test_masked_taps_have_no_gradient():
 
 
 @pytest.mark.parametrize("k", [-1, 2.0, True, 1024, "3"])
-def test_no_hole(k):
+def test_no_hole(k: bool | float | str) -> None:
     with pytest.raises(UserError, match=r"k = .*: the radius of the diamond is a whole number from 0"):
         build()(picture(8, 8), k)
     with pytest.raises(UserError, match=r"k = .*: the radius of the diamond is a whole number from 0"):
         build().forward_teachers(picture(8, 8), (2, k))
 
 
-def test_no_teacher():
+def test_no_teacher() -> None:
     with pytest.raises(UserError, match="ks is empty"):
         build().forward_teachers(picture(8, 8), ())
 
@@ -152,7 +154,7 @@ def test_no_teacher():
 
 
 @torch.no_grad()
-def test_denoises_within_16_reflected_pixels():
+def test_denoises_within_16_reflected_pixels() -> None:
     net, x = build(), picture(20, 30)
     padded = F.pad(x, (16, 16, 16, 16), mode="reflect")
     torch.testing.assert_close(net.denoise(x, k=2), net(padded, 2)[..., 16:-16, 16:-16])
@@ -168,7 +170,7 @@ def test_denoises_within_16_reflected_pixels():
     assert laid == [padded.shape] * 3
 
 
-def test_a_family_costs_little_more_than_its_features():
+def test_a_family_costs_little_more_than_its_features() -> None:
     net, x, ks = TMBSN(), torch.zeros(1, 3, 64, 64), (2, 3, 4, 5, 6)
 
     def flops(run) -> int:
@@ -179,7 +181,7 @@ def test_a_family_costs_little_more_than_its_features():
     assert 5 * flops(lambda: net(x, 4)) > 4 * flops(lambda: net.forward_teachers(x, ks))
 
 
-def test_training_is_one_graph_in_bfloat16():
+def test_training_is_one_graph_in_bfloat16() -> None:
     net = build_arch({"type": "TMBSN", "width": 4, "num_blocks": 1}).to(memory_format=torch.channels_last)
     torch._dynamo.reset()
     compiled = torch.compile(lambda x: (net(x, 5) - x).abs().mean(), backend="aot_eager", fullgraph=True)

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def net():
     return build({"type": "StudentC", "width": 4})
 
 
-def assert_same(state, expected):
+def assert_same(state, expected) -> None:
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
 
@@ -59,7 +60,7 @@ def teacher_part():
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts_of_pth(tmp_path, net, layout):
+def test_layouts_of_pth(tmp_path: Path, net, layout: str) -> None:
     path = tmp_path / "weights.pth"
     torch.save(LAYOUTS[layout](net.state_dict()), path)
     assert_same(read_weights(path).params, net.state_dict())
@@ -72,14 +73,14 @@ def test_layouts_of_pth(tmp_path, net, layout):
 
 
 @pytest.mark.parametrize("layout", ["bare", "module.", "compiled", "distillation", "module. distillation"])
-def test_layouts_of_safetensors(tmp_path, net, layout):
+def test_layouts_of_safetensors(tmp_path: Path, net, layout: str) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(LAYOUTS[layout](net.state_dict()), path)
     assert_same(load(path).state_dict(), net.state_dict())
 
 
 @pytest.mark.parametrize("options", NETWORKS, ids=lambda options: options["type"])
-def test_a_bare_file_names_its_network(tmp_path, options):
+def test_a_bare_file_names_its_network(tmp_path: Path, options: dict[str, Any]) -> None:
     net = build(options)
     path = tmp_path / "weights.pth"
     torch.save(net.state_dict(), path)
@@ -90,7 +91,7 @@ def test_a_bare_file_names_its_network(tmp_path, options):
     assert_same(found.state_dict(), net.state_dict())
 
 
-def test_half_precision_files_are_cast(tmp_path, net):
+def test_half_precision_files_are_cast(tmp_path: Path, net) -> None:
     path = tmp_path / "weights.safetensors"
     half = {name: tensor.half() for name, tensor in net.state_dict().items()}
     save_file(half, path)
@@ -102,7 +103,7 @@ def test_half_precision_files_are_cast(tmp_path, net):
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("averaged", [False, True])
-def test_round_trip(tmp_path, suffix, averaged):
+def test_round_trip(tmp_path: Path, suffix: str, averaged: bool) -> None:
     net = build({"type": "ATBSN", "width": 4, "mean": 127.5})
     average = {name: tensor / 2 for name, tensor in net.state_dict().items()}
     metadata = {"network": net.options, "k": 3, "iteration": 100, "dataset": "Noisy pictures, größer als 5 MP"}
@@ -117,7 +118,7 @@ def test_round_trip(tmp_path, suffix, averaged):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_pth_keeps_both_plain_and_averaged_weights(tmp_path, net):
+def test_pth_keeps_both_plain_and_averaged_weights(tmp_path: Path, net) -> None:
     path = tmp_path / "net.pth"
     average = {name: tensor / 2 for name, tensor in net.state_dict().items()}
     save_weights(path, net.state_dict(), {}, params_ema=average)
@@ -127,14 +128,14 @@ def test_pth_keeps_both_plain_and_averaged_weights(tmp_path, net):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_channels_last_weights_are_saved(tmp_path, net, suffix):
+def test_channels_last_weights_are_saved(tmp_path: Path, net, suffix: str) -> None:
     expected = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.to(memory_format=torch.channels_last).state_dict(), {})
     assert_same(load(path).state_dict(), expected)
 
 
-def test_safetensors_is_readable_by_everyone(tmp_path, net):
+def test_safetensors_is_readable_by_everyone(tmp_path: Path, net) -> None:
     path = tmp_path / "net.safetensors"
     save_weights(path, net.state_dict(), {"k": 3})
     assert_same(load_file(path), net.state_dict())
@@ -143,7 +144,7 @@ def test_safetensors_is_readable_by_everyone(tmp_path, net):
 # --- files that are refused --------------------------------------------------------------------------------
 
 
-def test_missing_file(tmp_path):
+def test_missing_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.pth", tmp_path):
         with pytest.raises(UserError, match=r"no such weight file|not a weight file"):
             load(path)
@@ -151,7 +152,7 @@ def test_missing_file(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("kept", [1, 7, 8, 100, 0.5, 0.99])
-def test_truncated_file(tmp_path, net, suffix, kept):
+def test_truncated_file(tmp_path: Path, net, suffix: str, kept: float) -> None:
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), {"k": 3})
     data = path.read_bytes()
@@ -174,7 +175,7 @@ def test_truncated_file(tmp_path, net, suffix, kept):
         pickle.dumps([1, 2], protocol=2),
     ],
 )
-def test_foreign_file(tmp_path, suffix, data):
+def test_foreign_file(tmp_path: Path, suffix: str, data: bytes) -> None:
     path = tmp_path / f"foreign{suffix}"
     path.write_bytes(data)
     with pytest.raises(UserError, match="foreign"):
@@ -186,7 +187,7 @@ def test_foreign_file(tmp_path, suffix, data):
     "metadata",
     [{"patch_size": "x"}, {"patch_size": -5}, {"patch_size": True}, {"patch_size": None}, {"k": 2}, {"k": "3"}],
 )
-def test_metadata_that_cannot_be(tmp_path, net, suffix, metadata):
+def test_metadata_that_cannot_be(tmp_path: Path, net, suffix: str, metadata: dict[str, Any]) -> None:
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), metadata)
     with pytest.raises(UserError, match=r"its metadata .*; "):
@@ -205,7 +206,7 @@ class Bomb:
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_file_is_not_executed(tmp_path, net, suffix, zipped):
+def test_code_in_a_file_is_not_executed(tmp_path: Path, net, suffix: str, zipped: bool) -> None:
     path, folder = tmp_path / "bomb.pth", tmp_path / "executed"
     content = {"params": net.state_dict(), "metadata": Bomb(folder)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
@@ -232,14 +233,14 @@ def test_code_in_a_file_is_not_executed(tmp_path, net, suffix, zipped):
     ],
     ids=str,
 )
-def test_not_tensors_by_name(tmp_path, content):
+def test_not_tensors_by_name(tmp_path: Path, content: Any) -> None:
     path = tmp_path / "content.pth"
     torch.save(content, path)
     with pytest.raises(UserError, match=r"content\.pth: "):
         load(path)
 
 
-def test_unknown_network(tmp_path):
+def test_unknown_network(tmp_path: Path) -> None:
     path = tmp_path / "other.pth"
     torch.save({"conv_in.weight": torch.zeros(3), "conv_out.weight": torch.zeros(3)}, path)
     with pytest.raises(UserError, match=r"no registered architecture has keys such as conv_in\.weight.*ATBSN"):
@@ -258,21 +259,21 @@ NETWORK_METADATA = {
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("network", NETWORK_METADATA.values(), ids=NETWORK_METADATA)
-def test_metadata_of_another_network(tmp_path, net, suffix, network):
+def test_metadata_of_another_network(tmp_path: Path, net, suffix: str, network: Any) -> None:
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), {"network": network})
     with pytest.raises(UserError, match=r"net\.(pth|safetensors): "):
         load(path)
 
 
-def test_a_vast_network_is_refused_before_it_takes_memory(tmp_path, net):
+def test_a_vast_network_is_refused_before_it_takes_memory(tmp_path: Path, net) -> None:
     path = tmp_path / "net.pth"
     save_weights(path, net.state_dict(), {"network": {"type": "StudentC", "width": 10**7}})
     with pytest.raises(UserError, match=r"net\.pth: the weights of another network, .* where \(20000000,\) is needed"):
         load(path)
 
 
-def test_loading_leaves_the_compiler_alone(repository):
+def test_loading_leaves_the_compiler_alone(repository: Path) -> None:
     """It takes 160 MB and seconds to import, of which denoising a photograph has no use."""
     source = "import sys, atbsn; atbsn.load('real'); print([m for m in sys.modules if m in ('torch._dynamo', 'sympy')])"
     found = subprocess.run([sys.executable, "-c", source], cwd=repository, capture_output=True, text=True, check=True)
@@ -280,14 +281,14 @@ def test_loading_leaves_the_compiler_alone(repository):
 
 
 @pytest.mark.parametrize("metadata", ["[]", "3", '"text"', "null"])
-def test_foreign_metadata_is_left_alone(tmp_path, net, metadata):
+def test_foreign_metadata_is_left_alone(tmp_path: Path, net, metadata: str) -> None:
     path = tmp_path / "net.safetensors"
     save_file(net.state_dict(), path, metadata={"atbsn": metadata})
     assert_same(load(path).state_dict(), net.state_dict())
     assert json.loads(metadata) is not None or read_weights(path).metadata == {}
 
 
-def test_weights_of_another_architecture(tmp_path, net):
+def test_weights_of_another_architecture(tmp_path: Path, net) -> None:
     path = tmp_path / "teacher.pth"
     torch.save(build({"type": "ATBSN", "width": 4}).state_dict(), path)
     with pytest.raises(UserError) as caught:
@@ -299,7 +300,7 @@ def test_weights_of_another_architecture(tmp_path, net):
     assert message.endswith("give its own weights, or the network's own type and width")
 
 
-def test_weights_of_another_width(tmp_path, net):
+def test_weights_of_another_width(tmp_path: Path, net) -> None:
     path = tmp_path / "wide.pth"
     torch.save(build({"type": "StudentC", "width": 8}).state_dict(), path)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
@@ -310,7 +311,7 @@ def test_weights_of_another_width(tmp_path, net):
 
 @pytest.mark.parametrize("name", ["ATBSN", "StudentC", "CBSN"])
 @pytest.mark.parametrize(("missing", "more"), [(1, ""), (20, ""), (21, " and 1 more"), (33, " and 13 more")])
-def test_missing_weights_are_named(tmp_path, name, missing, more):
+def test_missing_weights_are_named(tmp_path: Path, name: str, missing: int, more: str) -> None:
     """All of them up to twenty, otherwise twenty and how many more."""
     path, net = tmp_path / "part.pth", build({"type": name, "width": 4})
     keys = sorted(net.state_dict())
@@ -321,7 +322,7 @@ def test_missing_weights_are_named(tmp_path, name, missing, more):
     assert said in str(caught.value)
 
 
-def test_weights_of_other_arguments_that_leave_no_trace_in_the_shapes(tmp_path):
+def test_weights_of_other_arguments_that_leave_no_trace_in_the_shapes(tmp_path: Path) -> None:
     """``mean`` is a number that the network subtracts: the weights fit any, and are right with one."""
     made, other = (atbsn.build_arch({"type": "ATBSN", "width": 2, "mean": mean}) for mean in (0.0, 127.5))
     save_weights(tmp_path / "net.pth", made.state_dict(), {"network": made.options})

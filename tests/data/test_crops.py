@@ -1,5 +1,7 @@
 """Crops of whatever pictures can be read."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,14 +16,14 @@ def noise(*shape):
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def photograph(path, make, model, side=64):
+def photograph(path, make, model, side=64) -> None:
     """A JPEG that says which camera took it."""
     tags = Image.Exif()
     tags[271], tags[272] = make, model
     Image.fromarray(noise(side, side, 3)).save(path, exif=tags)
 
 
-def test_crops_of_whatever_can_be_read(tmp_path):
+def test_crops_of_whatever_can_be_read(tmp_path: Path) -> None:
     for name, shape in (("a.png", (700, 300, 3)), ("b.png", (100, 90, 3)), ("small.png", (20, 90, 3))):
         write_picture(tmp_path / name, Picture(noise(*shape)))
     (tmp_path / "torn.png").write_bytes((tmp_path / "a.png").read_bytes()[:99])
@@ -35,7 +37,7 @@ def test_crops_of_whatever_can_be_read(tmp_path):
         PictureCrops([str(tmp_path / "torn.png")])
 
 
-def test_which_cameras(tmp_path):
+def test_which_cameras(tmp_path: Path) -> None:
     photograph(tmp_path / "a.jpg", "Canon", "Canon EOS 5D Mark II")
     photograph(tmp_path / "b.jpg", "SONY", "ILCE-7M3")
     photograph(tmp_path / "c.jpg", "NIKON CORPORATION", "NIKON D800")
@@ -44,7 +46,7 @@ def test_which_cameras(tmp_path):
     assert images.cameras == ["Canon EOS 5D Mark II", "SONY ILCE-7M3", "NIKON D800", None]
 
 
-def test_reading_stops_when_its_time_is_over(tmp_path, monkeypatch):
+def test_reading_stops_when_its_time_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(9):
         write_picture(tmp_path / f"{number}.png", Picture(noise(70, 150, 3)))
     assert len(PictureCrops([str(tmp_path)], side=64, seconds=1e9).cameras) == 9
@@ -57,7 +59,7 @@ def test_reading_stops_when_its_time_is_over(tmp_path, monkeypatch):
     assert len(always.cameras) == 1
 
 
-def test_random_crops_are_shared_out_and_fit(tmp_path):
+def test_random_crops_are_shared_out_and_fit(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", Picture(np.full((40, 60, 3), 10, np.uint8)))
     write_picture(tmp_path / "b.png", Picture(np.full((100, 90, 3), 20, np.uint8)))
     images = NoisyFolder(tmp_path)

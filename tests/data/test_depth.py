@@ -53,13 +53,13 @@ def expected(samples: np.ndarray) -> torch.Tensor:
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sixteen_bits_arrive_to_the_last(tmp_path, channels, num_workers):
+def test_sixteen_bits_arrive_to_the_last(tmp_path: Path, channels: int, num_workers: int) -> None:
     samples = write(tmp_path / "a.png", deep(32, 32, channels))
     assert torch.equal(seen_in_training(NoisyFolder(tmp_path), 0, num_workers), expected(samples))
 
 
 @pytest.mark.parametrize("orientation", range(8))
-def test_batches_of_sixteen_bits_are_turned_like_those_of_eight(orientation):
+def test_batches_of_sixteen_bits_are_turned_like_those_of_eight(orientation: int) -> None:
     """Also in the upper half, which is negative where 16 bits are taken as signed."""
     shallow = RNG.integers(0, 256, (2, 6, 6, 3), np.uint8)
     turned = [
@@ -70,7 +70,7 @@ def test_batches_of_sixteen_bits_are_turned_like_those_of_eight(orientation):
     assert turned[1]["noisy"].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_set_of_several_kinds_has_the_deepest_and_loses_nothing(tmp_path):
+def test_a_set_of_several_kinds_has_the_deepest_and_loses_nothing(tmp_path: Path) -> None:
     kinds = {
         "a": deep(32, 32, 3),
         "b": RNG.integers(0, 256, (32, 32, 3), np.uint8),
@@ -86,12 +86,12 @@ def test_a_set_of_several_kinds_has_the_deepest_and_loses_nothing(tmp_path):
     assert images.depth() == np.uint16
 
 
-def test_what_eight_bits_hold_stays_eight_bits(tmp_path):
+def test_what_eight_bits_hold_stays_eight_bits(tmp_path: Path) -> None:
     write(tmp_path / "a.png", RNG.integers(0, 256, (32, 32, 3), np.uint8))
     assert PatchDataset(NoisyFolder(tmp_path), 16)[0]["noisy"].dtype == torch.uint8
 
 
-def test_grey_takes_a_third_of_the_memory(tmp_path, monkeypatch):
+def test_grey_takes_a_third_of_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ab":
         write(tmp_path / f"{name}.png", RNG.integers(0, 256, (100, 100, 1), np.uint8))
     monkeypatch.setattr(base, "available_memory", lambda: 30_000)
@@ -102,7 +102,7 @@ def test_grey_takes_a_third_of_the_memory(tmp_path, monkeypatch):
     assert np.array_equal(crop, read_picture(tmp_path / "a.png").rgb[10:40, 20:50])
 
 
-def test_memory_counts_what_is_decoded(tmp_path, monkeypatch):
+def test_memory_counts_what_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in "ab":
         write(tmp_path / f"{name}.png", deep(100, 100))
     monkeypatch.setattr(base, "available_memory", lambda: 100_000)
@@ -114,7 +114,7 @@ def test_memory_counts_what_is_decoded(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_reduced_pictures_are_as_deep_as_their_files(tmp_path, channels):
+def test_reduced_pictures_are_as_deep_as_their_files(tmp_path: Path, channels: int) -> None:
     samples = write(tmp_path / "a.png", deep(64, 64, channels))
     images = ReducedFolder(tmp_path, factors=[1, 2], min_side=16)
     assert np.array_equal(kept_samples(images.read(0)), samples)
@@ -123,7 +123,7 @@ def test_reduced_pictures_are_as_deep_as_their_files(tmp_path, channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_non_local_means_of_sixteen_bits_are_those_of_eight(channels):
+def test_non_local_means_of_sixteen_bits_are_those_of_eight(channels: int) -> None:
     """Up to how the neighbourhoods are compared, and to the colours that 8 bits round away."""
     y, x = np.mgrid[:96, :128]
     clean = np.stack([60 + x, 180 - y, 40 + (x + y) / 2], axis=2)[..., :channels]
@@ -137,7 +137,7 @@ def test_non_local_means_of_sixteen_bits_are_those_of_eight(channels):
     assert np.abs((smooth / 257 - shallow).mean((0, 1))).max() < 0.5
 
 
-def test_the_simulated_camera_is_as_deep_as_the_photograph(tmp_path):
+def test_the_simulated_camera_is_as_deep_as_the_photograph(tmp_path: Path) -> None:
     y, x = np.mgrid[:48, :64]
     ramp = np.stack([20000 + 60 * x, 30000 + 50 * y, 25000 + 20 * (x + y)], axis=2).astype(np.uint16)
     write(tmp_path / "a.png", ramp)
@@ -155,7 +155,7 @@ def test_the_simulated_camera_is_as_deep_as_the_photograph(tmp_path):
 
 
 @pytest.fixture
-def mixed(tmp_path) -> NoisyFolder:
+def mixed(tmp_path: Path) -> NoisyFolder:
     """Colour of 16 bits, grey of 16 bits, colour of 8 bits."""
     kinds = {"a": deep(70, 64), "b": deep(64, 64, 1), "c": RNG.integers(0, 256, (64, 90, 3), np.uint8)}
     for name, samples in kinds.items():
@@ -164,7 +164,7 @@ def mixed(tmp_path) -> NoisyFolder:
 
 
 @pytest.mark.parametrize("codec", ["raw", "png"])
-def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path, codec):
+def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path: Path, codec: str) -> None:
     target = tmp_path / "set.lmdb"
     manifest = prepare(mixed, target, PatchPlan.make(mixed, None, None, codec), num_workers=2)
     assert [(patch.depth, patch.channels) for patch in manifest.patches] == [("uint16", 3), ("uint16", 1), ("uint8", 3)]
@@ -182,7 +182,7 @@ def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path, codec):
     assert all(torch.equal(files[number]["noisy"], records[number]["noisy"]) for number in range(12))
 
 
-def test_a_prepared_folder_holds_each_picture_as_it_is(mixed, tmp_path):
+def test_a_prepared_folder_holds_each_picture_as_it_is(mixed, tmp_path: Path) -> None:
     target = tmp_path / "patches"
     prepare(mixed, target, PatchPlan.make(mixed, 32, 32, "png"), num_workers=2)
     images = NoisyFolder(target)
@@ -192,7 +192,7 @@ def test_a_prepared_folder_holds_each_picture_as_it_is(mixed, tmp_path):
         assert kept.grey == picture.grey and np.array_equal(kept.rgb, picture.rgb[:32, 32:64])
 
 
-def test_a_set_of_eight_bits_is_one_that_earlier_versions_read(tmp_path):
+def test_a_set_of_eight_bits_is_one_that_earlier_versions_read(tmp_path: Path) -> None:
     write(tmp_path / "pictures" / "a.png", RNG.integers(0, 256, (40, 40, 3), np.uint8))
     images = NoisyFolder(tmp_path / "pictures")
     prepare(images, tmp_path / "set.lmdb", PatchPlan.make(images, None, None, "raw"), num_workers=1)
@@ -202,7 +202,9 @@ def test_a_set_of_eight_bits_is_one_that_earlier_versions_read(tmp_path):
     assert patch == Patch("a", 40, 40, patch.crc32, "uint8", 3)
 
 
-def test_a_set_that_an_earlier_version_cut_to_eight_bits_is_not_taken_for_the_pictures(mixed, tmp_path, monkeypatch):
+def test_a_set_that_an_earlier_version_cut_to_eight_bits_is_not_taken_for_the_pictures(
+    mixed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = tmp_path / "set.lmdb"
     plan = PatchPlan.make(mixed, None, None, "raw")
     with monkeypatch.context() as patch:
@@ -212,7 +214,7 @@ def test_a_set_that_an_earlier_version_cut_to_eight_bits_is_not_taken_for_the_pi
         prepare(mixed, target, plan, num_workers=1)
 
 
-def test_floats_are_kept_raw_alone(tmp_path, monkeypatch):
+def test_floats_are_kept_raw_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "pictures" / "a.png", deep(40, 40))
     files = NoisyFolder(tmp_path / "pictures")
     floats = RNG.uniform(0, 255, (40, 40, 3)).astype(np.float32)
@@ -233,14 +235,14 @@ def ten_bits(path: Path, height: int = 32, width: int = 32) -> np.ndarray:
     return write(path, RNG.integers(0, 1024, (height, width, 1), np.uint16))
 
 
-def test_ten_bits_in_sixteen_fill_the_range_by_their_white(tmp_path):
+def test_ten_bits_in_sixteen_fill_the_range_by_their_white(tmp_path: Path) -> None:
     samples = ten_bits(tmp_path / "a.png")
     expected = torch.from_numpy(samples[..., 0] * np.float32(255 / 1023))
     assert (seen_in_training(NoisyFolder(tmp_path, white=1023), 0)[1] - expected).abs().max() < 1 / 257
     assert seen_in_training(NoisyFolder(tmp_path), 0).max() < 4
 
 
-def test_floats_with_a_white_of_the_set(tmp_path):
+def test_floats_with_a_white_of_the_set(tmp_path: Path) -> None:
     """As they are, not each by its own largest value."""
     for name, top in (("a", 900.0), ("b", 300.0)):
         samples = RNG.uniform(0, top, (32, 32)).astype(np.float32)
@@ -250,7 +252,7 @@ def test_floats_with_a_white_of_the_set(tmp_path):
     assert torch.allclose(seen[0], torch.from_numpy(samples) * (255 / 1000), rtol=1e-5)
 
 
-def test_white_of_the_other_sets_of_files(tmp_path):
+def test_white_of_the_other_sets_of_files(tmp_path: Path) -> None:
     samples = ten_bits(tmp_path / "in" / "a.png", 40, 40)
     ten_bits(tmp_path / "ref" / "a.png", 40, 40)
     for images in (
@@ -263,7 +265,7 @@ def test_white_of_the_other_sets_of_files(tmp_path):
             assert images.read_clean(0).rgb.max() > 60000
 
 
-def test_white_that_is_none(tmp_path):
+def test_white_that_is_none(tmp_path: Path) -> None:
     ten_bits(tmp_path / "a.png")
     with pytest.raises(UserError, match="white"):
         build_dataset({"type": "NoisyFolder", "dataroot": str(tmp_path), "white": 0})
@@ -274,7 +276,7 @@ def test_white_that_is_none(tmp_path):
 # --- conversions --------------------------------------------------------------------------------------------
 
 
-def test_deeper_types_hold_the_shallower_to_the_bit():
+def test_deeper_types_hold_the_shallower_to_the_bit() -> None:
     every8, every16 = np.arange(2**8, dtype=np.uint8), np.arange(2**16, dtype=np.uint16)
     for depth in (np.uint16, np.float32):
         assert np.array_equal(to_depth(to_depth(every8, depth), np.uint8), every8)
@@ -283,12 +285,12 @@ def test_deeper_types_hold_the_shallower_to_the_bit():
     assert to_depth(np.float32([-3, 254.9999, 400]), np.uint16).tolist() == [0, 65535, 65535]
 
 
-def test_the_deepest_type():
+def test_the_deepest_type() -> None:
     kinds = [np.dtype(kind) for kind in (np.uint8, np.float32, np.uint16)]
     assert deepest(kinds) == np.float32 and deepest(kinds[:1]) == np.uint8 and deepest(kinds[::2]) == np.uint16
 
 
-def test_opencv_reads_what_is_written(tmp_path):
+def test_opencv_reads_what_is_written(tmp_path: Path) -> None:
     """Not only this program: the value of a pixel is in the file."""
     write(tmp_path / "a.png", np.full((4, 4, 1), 12345, np.uint16))
     assert (cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED) == 12345).all()

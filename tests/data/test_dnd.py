@@ -1,6 +1,7 @@
 """DND as it is published: HDF5, transposed, boxes counted from 1."""
 
 import logging
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -16,7 +17,7 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def archive(tmp_path):
+def archive(tmp_path: Path):
     return tmp_path, *make_dnd(tmp_path)
 
 
@@ -26,7 +27,7 @@ def cut(image, box, margin=0):
     return image[max(0, row0 - 1 - margin) : row1 + margin, max(0, col0 - 1 - margin) : col1 + margin]
 
 
-def test_boxes(archive):
+def test_boxes(archive) -> None:
     root, images, boxes = archive
     dnd = build_dataset({"type": "DND", "dataroot": str(root)})
     assert [dnd.key(index) for index in range(6)] == ["0001_01", "0001_02", "0001_03", "0002_01", "0002_02", "0002_03"]
@@ -40,7 +41,7 @@ def test_boxes(archive):
         assert np.array_equal(picture.rgb[dnd.window(index)], expected)
 
 
-def test_context_is_what_the_image_has_around_a_box(archive):
+def test_context_is_what_the_image_has_around_a_box(archive) -> None:
     root, images, boxes = archive
     dnd, alone = DND(root, context=20), DND(root)
     for index in range(6):
@@ -52,7 +53,7 @@ def test_context_is_what_the_image_has_around_a_box(archive):
     assert dnd.size(3) == (84, 84)  # the box in the corner: nothing is made up above it and to its left
 
 
-def test_whole_images_to_train_on(archive):
+def test_whole_images_to_train_on(archive) -> None:
     root, images, _ = archive
     dnd = DND(root, split="images")
     assert [dnd.key(index) for index in range(len(dnd))] == ["0001", "0002"]
@@ -65,13 +66,15 @@ def test_whole_images_to_train_on(archive):
     assert (windows == patches[0]["noisy"].permute(2, 0, 1).numpy()).all(axis=(2, 3, 4)).sum() == 1
 
 
-def test_other_than_the_published_number_is_taken_with_a_warning(archive, caplog, monkeypatch):
+def test_other_than_the_published_number_is_taken_with_a_warning(
+    archive, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
     DND(archive[0])
     assert "2 images, 6 boxes; the published set has 50 and 1000" in caplog.text
 
 
-def test_missing_files(archive):
+def test_missing_files(archive) -> None:
     root, _, _ = archive
     (root / "images_srgb/0002.mat").unlink()
     with pytest.raises(UserError, match=r"0002\.mat: no such file; dataroot must hold info\.mat and images_srgb/0001"):
@@ -83,14 +86,14 @@ def test_missing_files(archive):
         DND("nowhere")
 
 
-def test_v5_files_where_v73_is_published(archive):
+def test_v5_files_where_v73_is_published(archive) -> None:
     root, images, _ = archive
     scipy.io.savemat(root / "images_srgb/0001.mat", {"InoisySRGB": images[0]})
     with pytest.raises(UserError, match=r"0001\.mat: a MATLAB v5 file, but it is published as MATLAB v7\.3"):
         DND(root)
 
 
-def test_a_truncated_file(archive):
+def test_a_truncated_file(archive) -> None:
     root, _, _ = archive
     path = root / "images_srgb/0002.mat"
     path.write_bytes(path.read_bytes()[:-2000])
@@ -98,7 +101,7 @@ def test_a_truncated_file(archive):
         DND(root)
 
 
-def test_another_variable(archive):
+def test_another_variable(archive) -> None:
     root, _, _ = archive
     with h5py.File(root / "images_srgb/0001.mat", "r+") as file:
         file.move("InoisySRGB", "InoisyRAW")
@@ -106,7 +109,7 @@ def test_another_variable(archive):
         DND(root)
 
 
-def test_an_image_of_another_shape(archive):
+def test_an_image_of_another_shape(archive) -> None:
     root, _, _ = archive
     with h5py.File(root / "images_srgb/0001.mat", "r+") as file:
         del file["InoisySRGB"]
@@ -115,27 +118,27 @@ def test_an_image_of_another_shape(archive):
         DND(root)
 
 
-def change_boxes(root, change):
+def change_boxes(root, change) -> None:
     with h5py.File(root / "info.mat", "r+") as file:
         table = file["#refs#/1"]
         table[...] = change(table[...])
 
 
-def test_a_box_outside_of_its_image(archive):
+def test_a_box_outside_of_its_image(archive) -> None:
     root, _, _ = archive
     change_boxes(root, lambda table: table + np.array([[0], [100], [0], [100]]))
     with pytest.raises(UserError, match=r"0002\.mat: box 1, rows 1 to 64 and columns 101 to 164, is not inside"):
         DND(root)
 
 
-def test_boxes_that_are_none(archive):
+def test_boxes_that_are_none(archive) -> None:
     root, _, _ = archive
     change_boxes(root, lambda table: table + 0.5)
     with pytest.raises(UserError, match=r"info\.mat: boundingboxes of image 0002 are 4 x 3, not .* whole numbers"):
         DND(root)
 
 
-def test_h5py_is_asked_for_where_it_is_needed(archive, monkeypatch):
+def test_h5py_is_asked_for_where_it_is_needed(archive, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(UserError, match="pip install h5py"):
         DND(archive[0])

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ EXIT = """
 
 
 @pytest.fixture(scope="module")
-def patches(tmp_path_factory) -> PatchDataset:
+def patches(tmp_path_factory: pytest.TempPathFactory) -> PatchDataset:
     root = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
     for number in range(5):
@@ -58,7 +59,7 @@ def same(first: list[dict], second: list[dict]) -> bool:
     return all(torch.equal(a[name], b[name]) for a, b in pairs for name in ("noisy", "orientation", "index"))
 
 
-def test_batches_are_the_numbered_samples(patches):
+def test_batches_are_the_numbered_samples(patches) -> None:
     batches = load(patches, 3)
     assert len(batches) == 6
     assert batches[0]["noisy"].shape == (3, 8, 8, 3)
@@ -66,14 +67,14 @@ def test_batches_are_the_numbered_samples(patches):
     assert torch.equal(noisy, torch.stack([patches[number]["noisy"] for number in range(18)]))
 
 
-def test_workers_change_nothing(patches):
+def test_workers_change_nothing(patches) -> None:
     alone = load(patches, 3)
     assert same(alone, load(patches, 3, num_workers=1))
     assert same(alone, load(patches, 3, num_workers=2))
 
 
 @pytest.mark.parametrize("done", [1, 4, 6])
-def test_resuming_continues_the_stream(patches, done):
+def test_resuming_continues_the_stream(patches, done: int) -> None:
     whole = load(patches, 3, accumulate=2)
     assert len(whole) == 12
     assert same(whole[2 * done :], load(patches, 3, start=done, accumulate=2))
@@ -82,7 +83,9 @@ def test_resuming_continues_the_stream(patches, done):
 @pytest.mark.parametrize(
     ("batch_size", "accumulate", "world_size"), [(2, 1, 2), (1, 1, 4), (2, 2, 1), (1, 2, 2), (1, 4, 1)]
 )
-def test_ranks_and_accumulation_share_the_same_samples(patches, batch_size, accumulate, world_size):
+def test_ranks_and_accumulation_share_the_same_samples(
+    patches, batch_size: int, accumulate: int, world_size: int
+) -> None:
     whole = load(patches, 4)
     ranks = [
         load(patches, batch_size, accumulate=accumulate, rank=rank, world_size=world_size) for rank in range(world_size)
@@ -93,14 +96,14 @@ def test_ranks_and_accumulation_share_the_same_samples(patches, batch_size, accu
         assert torch.equal(torch.cat(parts), batch["noisy"])
 
 
-def test_loading_leaves_the_global_generator_alone(patches):
+def test_loading_leaves_the_global_generator_alone(patches) -> None:
     state = torch.get_rng_state()
     load(patches, 2, num_workers=1, stop=2)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.fixture
-def start(patches, tmp_path):
+def start(patches, tmp_path: Path):
     """A function that starts a script, in a process group of its own, and waits until its loaders work."""
 
     def start(text: str) -> subprocess.Popen:
@@ -122,7 +125,7 @@ def start(patches, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and fork")
-def test_workers_end_with_the_main_process(start):
+def test_workers_end_with_the_main_process(start) -> None:
     """One that leaves in the middle of its work, and tells them by SIGTERM."""
     process = start(EXIT)
     try:
@@ -136,7 +139,7 @@ def test_workers_end_with_the_main_process(start):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and fork")
-def test_ctrl_c_leaves_no_traceback(start):
+def test_ctrl_c_leaves_no_traceback(start) -> None:
     process = start(CTRL_C)
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: main process and workers

@@ -3,6 +3,7 @@
 import pickle
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ SIZES = {"a": 2, "b": 5, "c": 3}
 
 
 @pytest.fixture
-def sets(tmp_path) -> list[dict]:
+def sets(tmp_path: Path) -> list[dict]:
     for name, count in SIZES.items():
         write_examples(tmp_path / name, *map(str, range(count)))
     return [{"type": "NoisyFolder", "dataroot": str(tmp_path / name)} for name in SIZES]
@@ -32,7 +33,7 @@ def mixed(sets: list[dict], *weights: float):
     return build_dataset({"type": "Mixed", "sets": sets, **({"weights": list(weights)} if weights else {})})
 
 
-def test_names_and_pictures_are_those_of_the_sets(sets):
+def test_names_and_pictures_are_those_of_the_sets(sets) -> None:
     images = mixed(sets, 1, 1, 1)
     assert [images.key(index) for index in range(len(images))] == [
         f"{place}/{number}" for place, count in enumerate(SIZES.values(), 1) for number in range(count)
@@ -41,7 +42,7 @@ def test_names_and_pictures_are_those_of_the_sets(sets):
     assert np.array_equal(images.read(8).rgb, third.read(1).rgb) and images.source(8) == third.paths[1]
 
 
-def test_shares_are_exact_in_every_thousand_samples(sets):
+def test_shares_are_exact_in_every_thousand_samples(sets) -> None:
     images = mixed(sets, 1, 2, 5)
     for start in (0, 7000):
         places = Counter(images.key(images.pick(3, number))[0] for number in range(start, start + 1000))
@@ -51,7 +52,7 @@ def test_shares_are_exact_in_every_thousand_samples(sets):
     assert sorted(places.values()) == [333, 333, 334]
 
 
-def test_each_set_visits_its_pictures_in_turn_across_blocks(sets):
+def test_each_set_visits_its_pictures_in_turn_across_blocks(sets) -> None:
     images = mixed(sets, 1, 2, 5)
     for place, count in enumerate(SIZES.values(), 1):
         drawn = [index for n in range(3000) if images.key(index := images.pick(0, n)).startswith(f"{place}/")]
@@ -60,14 +61,14 @@ def test_each_set_visits_its_pictures_in_turn_across_blocks(sets):
         assert len(set(map(tuple, epochs))) > 1
 
 
-def test_sets_are_not_drawn_in_a_pattern(sets):
+def test_sets_are_not_drawn_in_a_pattern(sets) -> None:
     images = mixed(sets, 1, 1, 1)
     places = [images.key(images.pick(0, number))[0] for number in range(3000)]
     after = Counter(pairwise(places))
     assert all(250 < count < 420 for count in after.values()) and len(after) == 9
 
 
-def test_a_pick_is_a_function_of_seed_and_number(sets):
+def test_a_pick_is_a_function_of_seed_and_number(sets) -> None:
     first, again = mixed(sets, 1, 2, 5), pickle.loads(pickle.dumps(mixed(sets, 1, 2, 5)))
     numbers = [10**12, 3, 999, 1000, 0, 3]
     assert [first.pick(1, number) for number in numbers] == [again.pick(1, number) for number in reversed(numbers)][
@@ -77,13 +78,13 @@ def test_a_pick_is_a_function_of_seed_and_number(sets):
     assert isinstance(first.pick(2**64 - 1, 5), int)
 
 
-def test_without_weights_every_picture_counts_alike(sets):
+def test_without_weights_every_picture_counts_alike(sets) -> None:
     images = mixed(sets)
     assert [images.pick(4, number) for number in range(30)] == [in_turn(4, number, 10) for number in range(30)]
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
-def test_batches_do_not_depend_on_workers(sets, num_workers):
+def test_batches_do_not_depend_on_workers(sets, num_workers: int) -> None:
     def batches(workers: int) -> list[dict]:
         patches = PatchDataset(mixed(sets, 1, 2, 5), 32, seed=1)
         return list(train_loader(patches, SampleNumbers(batch_size=4, total_iter=5), num_workers=workers))
@@ -92,14 +93,14 @@ def test_batches_do_not_depend_on_workers(sets, num_workers):
         assert all(torch.equal(batch[name], expected[name]) for name in expected)
 
 
-def test_a_set_of_eight_and_one_of_sixteen_bits(sets, tmp_path):
+def test_a_set_of_eight_and_one_of_sixteen_bits(sets, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).integers(0, 2**16, (40, 40, 3), np.uint16)
     write_picture(tmp_path / "deep" / "a.png", picture_of(samples))
     patches = PatchDataset(mixed([sets[0], {"type": "NoisyFolder", "dataroot": str(tmp_path / "deep")}], 1, 1), 32)
     assert {patches[number]["noisy"].dtype for number in range(8)} == {torch.uint16}
 
 
-def test_pictures_that_are_too_small_are_left_out_of_each(sets, tmp_path):
+def test_pictures_that_are_too_small_are_left_out_of_each(sets, tmp_path: Path) -> None:
     write_picture(tmp_path / "a" / "small.png", picture_of(np.zeros((8, 8, 3), np.uint8)))
     images = mixed(sets, 1, 1, 1)
     assert len(images) == 11
@@ -115,12 +116,12 @@ def test_pictures_that_are_too_small_are_left_out_of_each(sets, tmp_path):
         ([1, 1, 0], "weights.2: "),
     ],
 )
-def test_weights_that_are_none(sets, weights, message):
+def test_weights_that_are_none(sets, weights: list[int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         mixed(sets, *weights)
 
 
-def test_all_faults_of_the_sets_are_named_before_anything_is_built():
+def test_all_faults_of_the_sets_are_named_before_anything_is_built() -> None:
     options = {
         "name": "x",
         "network": {"type": "StudentA"},

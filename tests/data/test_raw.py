@@ -1,11 +1,13 @@
 """Folders of raw files: read, learned from, denoised."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.io
 import torch
+from helpers.kinds import Command, WriteOptions
 from helpers.raw_files import BLACK, WHITE, linear, write_dng, write_mosaic
 
 from atbsn.archs import build_arch
@@ -18,7 +20,7 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     """Raw files of two sizes, a picture, and one of another sensor."""
     pytest.importorskip("rawpy")
     root = tmp_path / "raws"
@@ -30,7 +32,7 @@ def folder(tmp_path) -> Path:
     return root
 
 
-def test_a_folder_of_raws(folder):
+def test_a_folder_of_raws(folder) -> None:
     images = build_dataset({"type": "RawFolder", "dataroot": str(folder)})
     assert [images.key(index) for index in range(len(images))] == ["a", "sub/b"]
     assert [images.size(index) for index in range(2)] == [(48, 64), (49, 51)]
@@ -38,7 +40,7 @@ def test_a_folder_of_raws(folder):
     assert np.array_equal(images.read(0).rgb, read_raw(folder / "a.dng").rgb)
 
 
-def test_other_sensors_are_left_out_of_a_training(folder, caplog):
+def test_other_sensors_are_left_out_of_a_training(folder, caplog: pytest.LogCaptureFixture) -> None:
     cells = tuple(map("RGB".index, "GBGGRGRGRBGBGBGGRGGRGGBGBGBRGRGRGGBG"))
     trans = (33421, 3, 2, (6, 6), True), (33422, 1, 36, cells, True)
     write_mosaic(folder / "x.dng", np.full((60, 60), 1000, np.uint16), (1, 1, 1), *trans)
@@ -47,7 +49,7 @@ def test_other_sensors_are_left_out_of_a_training(folder, caplog):
     assert "x.dng" in caplog.text and "X-Trans" in caplog.text
 
 
-def test_what_is_no_folder_of_raws(folder, tmp_path):
+def test_what_is_no_folder_of_raws(folder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere: no such file or folder"):
         RawFolder(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"c\.jpg: no raw file in it \(\.arw, "):
@@ -56,7 +58,7 @@ def test_what_is_no_folder_of_raws(folder, tmp_path):
         PatchDataset(RawFolder(folder), 32)
 
 
-def test_sidd_as_published(tmp_path):
+def test_sidd_as_published(tmp_path: Path) -> None:
     """MATLAB v7.3, whose axes are reversed; a Galaxy S6 begins with a green pixel."""
     h5py = pytest.importorskip("h5py")
     scene = tmp_path / "0001_001_S6_00100_00060_3200_L"
@@ -83,7 +85,7 @@ SCENES = ("0001_001_S6_00100_00060_3200_L", "0010_002_IP_00800_00100_3200_N")
 
 
 @pytest.fixture
-def blocks(tmp_path) -> tuple[np.ndarray, np.ndarray]:
+def blocks(tmp_path: Path) -> tuple[np.ndarray, np.ndarray]:
     """SIDD's validation blocks in small, as they are published, with the names of their scenes."""
     rng = np.random.default_rng(0)
     clean = rng.uniform(0, 1, (2, 3, 32, 32)).astype(np.float32)
@@ -95,7 +97,7 @@ def blocks(tmp_path) -> tuple[np.ndarray, np.ndarray]:
     return noisy, clean
 
 
-def test_sidds_raw_blocks(blocks, tmp_path, command, write_options):
+def test_sidds_raw_blocks(blocks, tmp_path: Path, command: Command, write_options: WriteOptions) -> None:
     noisy, clean = blocks
     data = {"type": "SIDDRawValidation", "dataroot": str(tmp_path), "scenes": str(tmp_path / "scenes.txt")}
     images = build_dataset(data)
@@ -117,7 +119,7 @@ def test_sidds_raw_blocks(blocks, tmp_path, command, write_options):
     assert status == 0 and read_raw(tmp_path / "out" / "01_01.dng").mosaic.size == (32, 32), said
 
 
-def test_what_are_no_raw_blocks(blocks, tmp_path):
+def test_what_are_no_raw_blocks(blocks, tmp_path: Path) -> None:
     scenes = tmp_path / "scenes.txt"
     scenes.write_text(f"{SCENES[0]}\n0010_002_XX_00800_00100_3200_N")
     with pytest.raises(UserError, match=r"0010_002_XX_.*is of no phone of SIDD's \(GP, IP, S6, N6, G4\)"):
@@ -142,7 +144,15 @@ def test_what_are_no_raw_blocks(blocks, tmp_path):
          {"type": "RecorruptModel", "num_crops": 8, "own_models": 2}, 32),
     ],
 )  # fmt: skip
-def test_raws_are_learned_from_and_denoised(command, write_options, folder, tmp_path, network, model, patch_size):
+def test_raws_are_learned_from_and_denoised(
+    command: Command,
+    write_options: WriteOptions,
+    folder,
+    tmp_path: Path,
+    network: dict[str, Any],
+    model: dict[str, Any],
+    patch_size: int,
+) -> None:
     """Without a clean one, by 4 channels; what comes out are DNGs."""
     data = {"type": "RawFolder", "dataroot": str(folder)}
     loader = {"use_flip": False, "use_rot": False, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0}

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def keys(images: base.ImageSet) -> list[str]:
     return [images.key(index) for index in range(len(images))]
 
 
-def test_folder_is_recursive_with_unique_keys(tmp_path):
+def test_folder_is_recursive_with_unique_keys(tmp_path: Path) -> None:
     write(tmp_path, "b.png", "sub/a.bmp", "sub/same.png", "sub/same.tif", "v1.2.png")
     images = build_dataset({"type": "NoisyFolder", "dataroot": str(tmp_path)})
     assert keys(images) == ["b", "sub/a", "sub/same.png", "sub/same.tif", "v1.2"]
@@ -34,12 +36,12 @@ def test_folder_is_recursive_with_unique_keys(tmp_path):
         images.read_clean(0)
 
 
-def test_one_file_is_a_folder_of_one(tmp_path):
+def test_one_file_is_a_folder_of_one(tmp_path: Path) -> None:
     write(tmp_path, "a.png")
     assert keys(NoisyFolder(tmp_path / "a.png")) == ["a"]
 
 
-def test_missing_and_empty_folders(tmp_path):
+def test_missing_and_empty_folders(tmp_path: Path) -> None:
     for set_type in ("NoisyFolder", "PairedFolder", "SimulatedCamera"):
         with pytest.raises(UserError, match="nowhere: no such"):
             build_dataset({"type": set_type, "dataroot": str(tmp_path / "nowhere")})
@@ -47,7 +49,7 @@ def test_missing_and_empty_folders(tmp_path):
             build_dataset({"type": set_type, "dataroot": str(tmp_path)})
 
 
-def test_an_unreadable_picture_stops_preloading_with_its_name(tmp_path):
+def test_an_unreadable_picture_stops_preloading_with_its_name(tmp_path: Path) -> None:
     write(tmp_path, "a.png", "b.png", height=64, width=64)
     data = (tmp_path / "b.png").read_bytes()
     (tmp_path / "b.png").write_bytes(data[: len(data) // 2])
@@ -55,7 +57,7 @@ def test_an_unreadable_picture_stops_preloading_with_its_name(tmp_path):
         NoisyFolder(tmp_path).preload()
 
 
-def test_preloading_decodes_once_and_changes_nothing(tmp_path):
+def test_preloading_decodes_once_and_changes_nothing(tmp_path: Path) -> None:
     write(tmp_path, "a.png", "b.png")
     images = NoisyFolder(tmp_path)
     before = images.crop(1, 2, 3, 5)
@@ -67,7 +69,7 @@ def test_preloading_decodes_once_and_changes_nothing(tmp_path):
     assert before.shape == (5, 5, 3)
 
 
-def test_too_many_pictures_for_the_memory(tmp_path, monkeypatch):
+def test_too_many_pictures_for_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, "a.png", "b.png", height=100, width=100)
     monkeypatch.setattr(base, "available_memory", lambda: 70_000)
     with pytest.raises(UserError, match=r"2 pictures: .* prepare an LMDB .*atbsn prepare folder"):
@@ -76,12 +78,12 @@ def test_too_many_pictures_for_the_memory(tmp_path, monkeypatch):
     NoisyFolder(tmp_path).preload()
 
 
-def test_available_memory_is_plausible():
+def test_available_memory_is_plausible() -> None:
     available = base.available_memory()
     assert available is None or 2**20 < available < 2**50
 
 
-def test_pairs_of_noisy_and_gt(tmp_path):
+def test_pairs_of_noisy_and_gt(tmp_path: Path) -> None:
     write(tmp_path, "Noisy/train/a.png", "Noisy/valid/b.png", "GT/train/a.png", "GT/valid/b.png")
     assert keys(PairedFolder(tmp_path)) == ["train/a", "valid/b"]
     images = PairedFolder(tmp_path, split="valid")
@@ -91,20 +93,20 @@ def test_pairs_of_noisy_and_gt(tmp_path):
     assert images.read_clean(0).rgb.shape == images.read(0).rgb.shape
 
 
-def test_pairs_of_two_folders_whatever_the_extension(tmp_path):
+def test_pairs_of_two_folders_whatever_the_extension(tmp_path: Path) -> None:
     write(tmp_path, "in/x/a.png", "in/b.png", "ref/x/a.tif", "ref/b.png", "ref/unused.png")
     images = PairedFolder(tmp_path / "in", tmp_path / "ref")
     assert [(key, clean.name) for key, _, clean in images.pairs] == [("b", "b.png"), ("x/a", "a.tif")]
 
 
-def test_pairs_by_ending(tmp_path):
+def test_pairs_by_ending(tmp_path: Path) -> None:
     write(tmp_path, "5dmark3_1_real.png", "5dmark3_1_mean.png", "d600_Real.png", "d600_mean.png", "other.png")
     images = PairedFolder(tmp_path)
     assert keys(images) == ["5dmark3_1", "d600"]
     assert images.pairs[1][1:] == (tmp_path / "d600_Real.png", tmp_path / "d600_mean.png")
 
 
-def test_pairs_that_are_none(tmp_path):
+def test_pairs_that_are_none(tmp_path: Path) -> None:
     write(tmp_path, "one.png", "two.png")
     with pytest.raises(UserError, match=r"it needs Noisy/ and GT/ .*_real.*_mean.*; found: one\.png, two\.png"):
         PairedFolder(tmp_path)
@@ -112,7 +114,7 @@ def test_pairs_that_are_none(tmp_path):
         PairedFolder(tmp_path, split="train")
 
 
-def test_a_noisy_picture_without_reference(tmp_path):
+def test_a_noisy_picture_without_reference(tmp_path: Path) -> None:
     write(tmp_path, "a_real.png", "b_real.png", "c_real.png", "c_mean.png")
     with pytest.raises(UserError, match=r"a_real\.png \(and 1 more\): no reference; .* or use NoisyFolder"):
         PairedFolder(tmp_path)
@@ -125,14 +127,14 @@ def names(images: PairedFolder) -> list[tuple[str, str, str]]:
     return [(key, noisy.name, clean.name) for key, noisy, clean in images.pairs]
 
 
-def test_the_whole_name_goes_before_the_stem(tmp_path):
+def test_the_whole_name_goes_before_the_stem(tmp_path: Path) -> None:
     write(tmp_path, "in/1.png", "in/1.jpg", "ref/1.png", "ref/1.jpg")
     assert names(PairedFolder(tmp_path / "in", tmp_path / "ref")) == [
         ("1.jpg", "1.jpg", "1.jpg"), ("1.png", "1.png", "1.png")
     ]  # fmt: skip
 
 
-def test_two_pictures_of_one_name_and_one_reference(tmp_path):
+def test_two_pictures_of_one_name_and_one_reference(tmp_path: Path) -> None:
     write(tmp_path, "in/1.png", "in/1.jpg", "ref/1.png")
     with pytest.raises(UserError, match=r"in/1\.jpg and .*in/1\.png share a name, and there is one reference, .*ref/1"):
         PairedFolder(tmp_path / "in", tmp_path / "ref")
@@ -141,7 +143,7 @@ def test_two_pictures_of_one_name_and_one_reference(tmp_path):
         PairedFolder(tmp_path / "other", tmp_path / "two")
 
 
-def test_pairs_by_templates_in_one_folder(tmp_path):
+def test_pairs_by_templates_in_one_folder(tmp_path: Path) -> None:
     write(tmp_path, "0001_NOISY_010.png", "0001_NOISY_011.png", "0001_GT_010.png", "0001_GT_011.tif", "readme.png")
     images = PairedFolder(tmp_path, noisy="{scene}_NOISY_{n}", clean="{scene}_GT_{n}")
     assert names(images) == [
@@ -150,13 +152,13 @@ def test_pairs_by_templates_in_one_folder(tmp_path):
     ]
 
 
-def test_pairs_by_templates_in_folders_of_any_depth(tmp_path):
+def test_pairs_by_templates_in_folders_of_any_depth(tmp_path: Path) -> None:
     write(tmp_path, "in/x/y/a_n.png", "in/b_n.png", "clean/x/y/a.png", "clean/b.png")
     images = PairedFolder(tmp_path / "in", tmp_path / "clean", noisy="{name}_n", clean="{name}")
     assert [clean.relative_to(tmp_path).as_posix() for *_, clean in images.pairs] == ["clean/b.png", "clean/x/y/a.png"]
 
 
-def test_several_shots_of_one_reference(tmp_path):
+def test_several_shots_of_one_reference(tmp_path: Path) -> None:
     write(tmp_path, "s1/shot_1.png", "s1/shot_2.png", "s1/mean.png", "s2/shot_1.png", "s2/mean.png", "s2/shot_1.jpg")
     images = PairedFolder(tmp_path, noisy="{scene}/shot_{n}.png", clean="{scene}/mean.png")
     assert [(key, clean.parent.name) for key, _, clean in images.pairs] == [
@@ -164,7 +166,7 @@ def test_several_shots_of_one_reference(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_template_that_fits_the_references_too(tmp_path):
+def test_a_template_that_fits_the_references_too(tmp_path: Path) -> None:
     write(tmp_path, "v1.2.png", "v1.2_gt.png")
     assert names(PairedFolder(tmp_path, noisy="{name}", clean="{name}_gt")) == [("v1.2", "v1.2.png", "v1.2_gt.png")]
 
@@ -181,20 +183,20 @@ def test_a_template_that_fits_the_references_too(tmp_path):
         ({"noisy": "{a}_n", "clean": "{a}_gt"}, r"x_n\.png: no reference; it needs .*x_gt, or use NoisyFolder"),
     ],
 )
-def test_templates_that_do_not_pair(tmp_path, templates, message):
+def test_templates_that_do_not_pair(tmp_path: Path, templates: dict[str, str], message: str) -> None:
     write(tmp_path, "x_n.png")
     with pytest.raises(UserError, match=message):
         PairedFolder(tmp_path, **templates)
 
 
-def test_a_pair_of_two_sizes(tmp_path):
+def test_a_pair_of_two_sizes(tmp_path: Path) -> None:
     write(tmp_path, "a_real.png")
     write(tmp_path, "a_mean.png", height=9)
     with pytest.raises(UserError, match=r"9x10 pixels, but .* has 8x10; a pair must have one size"):
         PairedFolder(tmp_path).read_clean(0)
 
 
-def test_unknown_names_and_arguments():
+def test_unknown_names_and_arguments() -> None:
     with pytest.raises(UserError, match="did you mean 'NoisyFolder'"):
         build_dataset({"type": "NoisyFoldr"})
     with pytest.raises(UserError, match="did you mean 'dataroot'"):

@@ -3,6 +3,7 @@
 import logging
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +19,11 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def medium(tmp_path):
+def medium(tmp_path: Path):
     return tmp_path / "SIDD_Medium_Srgb", make_sidd_medium(tmp_path)
 
 
-def test_noisy_pictures_with_their_references_and_groups(medium):
+def test_noisy_pictures_with_their_references_and_groups(medium) -> None:
     root, noisy = medium
     images = build_dataset({"type": "SIDDMedium", "dataroot": str(root)})
     assert [images.key(index) for index in range(len(images))] == sorted(noisy)
@@ -35,7 +36,7 @@ def test_noisy_pictures_with_their_references_and_groups(medium):
     assert len(SIDDMedium(root / "Data")) == 6
 
 
-def test_without_references_it_is_for_training_only(medium):
+def test_without_references_it_is_for_training_only(medium) -> None:
     root, _ = medium
     next(root.rglob("*_GT_SRGB_011.PNG")).unlink()
     images = SIDDMedium(root)
@@ -44,12 +45,12 @@ def test_without_references_it_is_for_training_only(medium):
         images.read_clean(0)
 
 
-def test_names_of_scenes():
+def test_names_of_scenes() -> None:
     assert scene_groups("0193_009_IP_01600_02000_5500_N") == {"scene": "009", "phone": "IP", "iso": "1600"}
     assert scene_groups("holidays") == {}
 
 
-def test_another_folder(tmp_path):
+def test_another_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nothing: no \*_NOISY_SRGB.*needs folders named.*found: no folder"):
         SIDDMedium(tmp_path / "nothing")
     (tmp_path / "a.png").touch()
@@ -57,7 +58,7 @@ def test_another_folder(tmp_path):
         SIDDMedium(tmp_path)
 
 
-def test_a_scene_twice(medium):
+def test_a_scene_twice(medium) -> None:
     root, _ = medium
     copy = root / "Data" / INSTANCES[0].replace("_L", "_H")
     shutil.copytree(root / "Data" / INSTANCES[0], copy)
@@ -65,7 +66,7 @@ def test_a_scene_twice(medium):
         SIDDMedium(root)
 
 
-def test_a_scene_without_noisy_pictures(medium):
+def test_a_scene_without_noisy_pictures(medium) -> None:
     root, _ = medium
     for path in (root / "Data" / INSTANCES[2]).glob("*_NOISY_*"):
         path.unlink()
@@ -73,7 +74,7 @@ def test_a_scene_without_noisy_pictures(medium):
         SIDDMedium(root)
 
 
-def test_a_misnamed_scene(medium):
+def test_a_misnamed_scene(medium) -> None:
     root, _ = medium
     (root / "Data" / INSTANCES[1]).rename(root / "Data" / "second")
     with pytest.raises(UserError, match="second: not the name of a scene folder"):
@@ -83,7 +84,7 @@ def test_a_misnamed_scene(medium):
 # --- blocks ------------------------------------------------------------------------------------------------
 
 
-def test_validation_blocks(tmp_path):
+def test_validation_blocks(tmp_path: Path) -> None:
     noisy, clean = make_sidd_blocks(tmp_path, "Validation")
     images = build_dataset({"type": "SIDDValidation", "dataroot": str(tmp_path)})
     assert len(images) == 6 and images.has_clean and images.submission is None
@@ -95,14 +96,16 @@ def test_validation_blocks(tmp_path):
         assert images.groups(index) == {"instance": f"0{index // 3}"}
 
 
-def test_other_than_the_published_blocks_are_taken_with_a_warning(tmp_path, caplog, monkeypatch):
+def test_other_than_the_published_blocks_are_taken_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
     make_sidd_blocks(tmp_path, "Benchmark")
     SIDDBenchmark(tmp_path)
     assert "2 x 3 x 64 x 64 x 3; the published set is 40 x 32 x 256 x 256 x 3" in caplog.text
 
 
-def test_training_on_benchmark_blocks_cuts_them_where_they_are(tmp_path):
+def test_training_on_benchmark_blocks_cuts_them_where_they_are(tmp_path: Path) -> None:
     noisy, _ = make_sidd_blocks(tmp_path, "Benchmark")
     images = SIDDBenchmark(tmp_path)
     assert not images.has_clean and images.submission == "sidd"
@@ -116,7 +119,7 @@ def test_training_on_benchmark_blocks_cuts_them_where_they_are(tmp_path):
     assert np.array_equal(pickle.loads(pickle.dumps(images)).read(4).rgb, noisy[1, 1])
 
 
-def test_scenes_by_name(tmp_path):
+def test_scenes_by_name(tmp_path: Path) -> None:
     make_sidd_blocks(tmp_path, "Validation")
     scenes = tmp_path / "scenes.txt"
     scenes.write_text(f"{INSTANCES[2]}\n{INSTANCES[0]}\n")
@@ -135,11 +138,11 @@ def test_scenes_by_name(tmp_path):
         SIDDValidation(tmp_path, scenes=tmp_path / "none.txt")
 
 
-def save(path, **variables):
+def save(path, **variables) -> None:
     scipy.io.savemat(path, variables)
 
 
-def save_hdf5(path):
+def save_hdf5(path) -> None:
     create_v73(path).close()
 
 
@@ -164,7 +167,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_file(tmp_path, case):
+def test_a_wrong_file(tmp_path: Path, case: str) -> None:
     make, message = WRONG[case]
     (tmp_path / "other.txt").touch()
     make(tmp_path / f"{NOISY}.mat")
@@ -174,7 +177,7 @@ def test_a_wrong_file(tmp_path, case):
 
 @pytest.mark.parametrize("kept", [0.5, 0.99])
 @pytest.mark.parametrize("kind", ["Noisy", "Gt"])
-def test_a_truncated_file(tmp_path, kind, kept):
+def test_a_truncated_file(tmp_path: Path, kind: str, kept: float) -> None:
     """One is compressed, the other is not."""
     make_sidd_blocks(tmp_path, "Validation")
     path = tmp_path / f"Validation{kind}BlocksSrgb.mat"
@@ -184,7 +187,7 @@ def test_a_truncated_file(tmp_path, kind, kept):
         SIDDValidation(tmp_path)
 
 
-def test_references_of_another_shape(tmp_path):
+def test_references_of_another_shape(tmp_path: Path) -> None:
     make_sidd_blocks(tmp_path, "Validation")
     save(tmp_path / "ValidationGtBlocksSrgb.mat", ValidationGtBlocksSrgb=np.zeros((2, 2, 64, 64, 3), np.uint8))
     with pytest.raises(UserError, match=r"ValidationGt.*: 2 x 2 x 64 x 64 x 3, but ValidationNoisy.* has 2 x 3 x"):

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ def noise_of(images: SimulatedCamera, index: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_noise_is_correlated_and_as_strong_as_stated(split):
+def test_noise_is_correlated_and_as_strong_as_stated(split: str) -> None:
     images = SimulatedCamera(split=split)
     psnr = []
     for index in range(len(images)):
@@ -27,7 +29,7 @@ def test_noise_is_correlated_and_as_strong_as_stated(split):
     assert min(psnr) > 23
 
 
-def test_no_source_is_in_both_splits():
+def test_no_source_is_in_both_splits() -> None:
     def scenes(split: str) -> set[str]:
         return {name.split("_")[0] for name in SOURCES[split]}
 
@@ -37,7 +39,7 @@ def test_no_source_is_in_both_splits():
         assert all(images.size(index) == images.read_clean(index).rgb.shape[:2] for index in range(len(images)))
 
 
-def test_noise_depends_on_seed_and_name_only(tmp_path):
+def test_noise_depends_on_seed_and_name_only(tmp_path: Path) -> None:
     images = SimulatedCamera(split="val", seed=3)
     assert np.array_equal(images.read(0).rgb, images.read(0).rgb)
     assert not np.array_equal(images.read(0).rgb, SimulatedCamera(split="val", seed=4).read(0).rgb)
@@ -46,7 +48,7 @@ def test_noise_depends_on_seed_and_name_only(tmp_path):
     assert np.array_equal(images.read(0).rgb, everything.read(index).rgb)
 
 
-def test_two_pictures_have_different_noise(tmp_path):
+def test_two_pictures_have_different_noise(tmp_path: Path) -> None:
     grey = np.full((64, 64, 3), 128, np.uint8)
     for name in ("a.png", "b.png"):
         write_picture(tmp_path / name, Picture(grey))
@@ -56,19 +58,19 @@ def test_two_pictures_have_different_noise(tmp_path):
 
 
 @pytest.mark.parametrize("level", [0, 40, 128, 230, 255])
-def test_flat_grey_goes_through_the_camera_unchanged(level):
+def test_flat_grey_goes_through_the_camera_unchanged(level: int) -> None:
     grey = np.full((31, 42, 3), level, np.uint8)
     assert np.abs(develop(bayer_mosaic(grey)).astype(int) - level).max() <= 1
 
 
-def test_colours_and_places_go_through_the_camera():
+def test_colours_and_places_go_through_the_camera() -> None:
     y, x = np.mgrid[:60, :81]
     rgb = np.stack([80 + x, 180 - y, 60 + x // 2 + y // 2], axis=2).astype(np.uint8)
     assert np.abs(develop(bayer_mosaic(rgb)).astype(int) - rgb)[2:-2, 2:-2].max() <= 3
     assert np.abs(develop(bayer_mosaic(rgb)).astype(int) - rgb).max() <= 6
 
 
-def test_noise_variance_is_shot_times_signal_plus_read():
+def test_noise_variance_is_shot_times_signal_plus_read() -> None:
     rng = np.random.default_rng(0)
     for signal in (0.0, 0.1, 0.6):
         noisy = add_noise(np.full((500, 500), signal, np.float32), 0.01, 1e-4, rng)
@@ -76,7 +78,7 @@ def test_noise_variance_is_shot_times_signal_plus_read():
         assert noisy.var() == pytest.approx(0.01 * signal + 1e-4, rel=0.03)
 
 
-def test_jpeg_touches_the_noisy_picture_only():
+def test_jpeg_touches_the_noisy_picture_only() -> None:
     plain, compressed = SimulatedCamera(split="val"), SimulatedCamera(split="val", jpeg_quality=60)
     assert np.array_equal(plain.read_clean(0).rgb, compressed.read_clean(0).rgb)
     difference = plain.read(0).rgb.astype(float) - compressed.read(0).rgb
@@ -84,6 +86,6 @@ def test_jpeg_touches_the_noisy_picture_only():
     assert np.abs(cv2.blur(difference, (31, 31))).mean() < 3  # colours are not swapped
 
 
-def test_split_and_folder_exclude_each_other(tmp_path):
+def test_split_and_folder_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="only for the photographs in scikit-image"):
         SimulatedCamera(tmp_path, split="val")

@@ -2,12 +2,14 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
 import torch
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.data.patches import PatchDataset
 from atbsn.data.stack import Stack
@@ -38,7 +40,7 @@ def noisy_stack(clean: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def stacks(tmp_path_factory) -> Path:
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("stacks")
     clean = clean_stack()
     for name, samples in (("noisy", noisy_stack(clean)), ("clean", clean.round().astype(np.uint16))):
@@ -51,7 +53,7 @@ def samples(stacks) -> np.ndarray:
     return tifffile.imread(stacks / "noisy.ome.tif")
 
 
-def test_every_plane_is_a_picture(stacks, samples):
+def test_every_plane_is_a_picture(stacks, samples) -> None:
     images = Stack(stacks / "noisy.ome.tif")
     assert [images.key(index) for index in (0, 1, 3)] == [f"noisy.ome/{name}" for name in ("z0_c0", "z0_c1", "z1_c1")]
     assert len(images) == 4 and images.size(0) == (96, 80) and not images.has_clean
@@ -62,7 +64,7 @@ def test_every_plane_is_a_picture(stacks, samples):
     assert images.groups(3) == {"channel": "1"}
 
 
-def test_channels_together_and_a_white(stacks, samples):
+def test_channels_together_and_a_white(stacks, samples) -> None:
     images = Stack(stacks / "noisy.ome.tif", channels="together", white=WHITE)
     assert [images.key(index) for index in range(len(images))] == ["noisy.ome/z0", "noisy.ome/z1"]
     rgb = images.read(1).rgb
@@ -80,7 +82,9 @@ def test_channels_together_and_a_white(stacks, samples):
         ("YXS", (40, 50, 3), ["a/s0", "a/s1", "a/s2"], (..., 0)),
     ],
 )
-def test_axes_of_files(tmp_path, axes, shape, keys, first, compression):
+def test_axes_of_files(
+    tmp_path: Path, axes: str, shape: tuple[int, ...], keys: list[str], first: Any, compression: str | None
+) -> None:
     values = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     photometric = "rgb" if "S" in axes else "minisblack"
     tifffile.imwrite(
@@ -92,7 +96,9 @@ def test_axes_of_files(tmp_path, axes, shape, keys, first, compression):
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_a_stack_of_the_same_name_elsewhere_is_another(tmp_path, monkeypatch, compression):
+def test_a_stack_of_the_same_name_elsewhere_is_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str | None
+) -> None:
     for value, name in ((1, "one"), (2, "two")):
         (tmp_path / name).mkdir()
         monkeypatch.chdir(tmp_path / name)
@@ -101,7 +107,7 @@ def test_a_stack_of_the_same_name_elsewhere_is_another(tmp_path, monkeypatch, co
         assert picture.rgb.shape[:2] == (32, 32 * value) and (picture.rgb == value).all()
 
 
-def test_axes_that_the_user_names(tmp_path):
+def test_axes_that_the_user_names(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8)
     np.testing.assert_equal(values.shape, (40, 50, 4))
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack")
@@ -111,7 +117,7 @@ def test_axes_that_the_user_names(tmp_path):
         Stack(tmp_path, axes="ZYXC")
 
 
-def test_floats_have_one_scale_and_keep_what_is_below_black(tmp_path):
+def test_floats_have_one_scale_and_keep_what_is_below_black(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(0.2, 0.3, (3, 40, 50)).astype(np.float32)
     tifffile.imwrite(tmp_path / "a.tif", values, metadata={"axes": "ZYX"}, photometric="minisblack")
     with pytest.raises(UserError, match=r"floating point; say which value is white, such as white: 1\.0"):
@@ -121,7 +127,7 @@ def test_floats_have_one_scale_and_keep_what_is_below_black(tmp_path):
     assert images.read(2).rgb.min() < 0
 
 
-def test_what_is_no_stack(tmp_path):
+def test_what_is_no_stack(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no stack in it"):
         Stack(tmp_path)
     (tmp_path / "a.tif").write_bytes(b"no TIFF")
@@ -132,7 +138,7 @@ def test_what_is_no_stack(tmp_path):
         Stack(tmp_path)
 
 
-def test_references(stacks, tmp_path):
+def test_references(stacks, tmp_path: Path) -> None:
     images = Stack(stacks / "noisy.ome.tif", stacks / "clean.ome.tif", white=WHITE)
     difference = images.read(3).rgb - images.read_clean(3).rgb
     assert images.has_clean and 3 < difference.std() < 10
@@ -144,7 +150,7 @@ def test_references(stacks, tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_the_noise_of_one_and_of_two_channels(channels):
+def test_the_noise_of_one_and_of_two_channels(channels: int) -> None:
     """Its level and its correlation, as for RGB."""
     rng = np.random.default_rng(0)
     pictures = []
@@ -178,8 +184,16 @@ def test_the_noise_of_one_and_of_two_channels(channels):
 )
 @pytest.mark.parametrize("channels", [1, 2])
 def test_a_stack_is_trained_on_and_denoised(
-    command, write_options, stacks, samples, tmp_path, network, model, patch_size, channels
-):
+    command: Command,
+    write_options: WriteOptions,
+    stacks,
+    samples,
+    tmp_path: Path,
+    network: dict[str, Any],
+    model: dict[str, Any],
+    patch_size: int,
+    channels: int,
+) -> None:
     """AT-BSN, AP-BSN and recorruption, for one channel and for all; validated with a reference and without."""
     data = {"type": "Stack", "dataroot": str(stacks / "noisy.ome.tif"), "white": WHITE}
     data["channels"] = "apart" if channels == 1 else "together"

@@ -27,7 +27,7 @@ def write(path: Path, version: int, values: np.ndarray = VALUES, axes: str | Non
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_every_plane_of_the_finest_scale_is_a_picture(tmp_path, version):
+def test_every_plane_of_the_finest_scale_is_a_picture(tmp_path: Path, version: int) -> None:
     images = Stack(write(tmp_path / "cells.zarr", version))
     assert len(images) == 6 and images.size(0) == (40, 52)
     assert [images.key(index) for index in (0, 5)] == ["cells/c0_z0", "cells/c1_z2"]
@@ -39,7 +39,7 @@ def test_every_plane_of_the_finest_scale_is_a_picture(tmp_path, version):
     assert len(together) == 3 and np.array_equal(together.read(1).rgb, VALUES[:, 1].transpose(1, 2, 0))
 
 
-def test_only_the_chunks_of_a_plane_are_read(tmp_path):
+def test_only_the_chunks_of_a_plane_are_read(tmp_path: Path) -> None:
     write(tmp_path / "cells.zarr", 2)
     images = Stack(tmp_path / "cells.zarr")
     for chunk in (tmp_path / "cells.zarr" / "full").rglob("0.1.*"):
@@ -51,7 +51,7 @@ def test_only_the_chunks_of_a_plane_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("version", [2, 3])
-def test_an_array_by_itself(tmp_path, version):
+def test_an_array_by_itself(tmp_path: Path, version: int) -> None:
     """By the names of its axes where it has them, else by the user's."""
     names = {"dimension_names": ["time", "y", "x"]} if version == 3 else {}
     array = zarr.create_array(str(tmp_path / "a.zarr"), data=VALUES[0].astype(">u2"), zarr_format=version, **names)
@@ -65,7 +65,7 @@ def test_an_array_by_itself(tmp_path, version):
     assert Stack(tmp_path / "a.zarr", axes="ZYX").key(2) == "a/z2"
 
 
-def test_folders_of_stores_and_files_and_their_references(tmp_path):
+def test_folders_of_stores_and_files_and_their_references(tmp_path: Path) -> None:
     write(tmp_path / "noisy" / "day" / "a.zarr", 3)
     tifffile.imwrite(
         tmp_path / "noisy" / "day" / "a.tif", VALUES[0], metadata={"axes": "ZYX"}, photometric="minisblack"
@@ -80,13 +80,13 @@ def test_folders_of_stores_and_files_and_their_references(tmp_path):
     assert np.array_equal(pair.read(4).rgb, pair.read_clean(4).rgb)
 
 
-def test_what_bioformats2raw_writes(tmp_path):
+def test_what_bioformats2raw_writes(tmp_path: Path) -> None:
     zarr.open_group(str(tmp_path / "b.zarr"), mode="w", zarr_format=2).attrs["bioformats2raw.layout"] = 3
     write(tmp_path / "b.zarr" / "0", 2)
     assert len(Stack(tmp_path / "b.zarr")) == 6
 
 
-def test_what_is_no_stack(tmp_path, monkeypatch):
+def test_what_is_no_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = zarr.open_group(str(tmp_path / "g.zarr"), mode="w")
     with pytest.raises(UserError, match=r"a Zarr group without an array"):
         Stack(tmp_path / "g.zarr")

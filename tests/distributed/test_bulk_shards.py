@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+from helpers.kinds import WriteOptions
 
 from atbsn.pictures import Picture, write_picture
 
 
-def test_processes_of_torchrun_share_a_folder_out(repository, write_options, tmp_path, assets):
+def test_processes_of_torchrun_share_a_folder_out(
+    repository: Path, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     for number in range(12):
         write_picture(tmp_path / "in" / f"{number}.png", Picture(np.full((20, 24, 3), 9 * number, np.uint8)))
     (tmp_path / "in" / "broken.png").write_bytes(b"nothing")

@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from helpers.kinds import WriteOptions
 
 THREADS = """
 import atexit, os, runpy, sys
@@ -32,7 +34,9 @@ def torchrun(folder, processes, *arguments):
     return done.stdout
 
 
-def test_processes_of_torchrun_join_without_being_told(repository, write_options, tmp_path):
+def test_processes_of_torchrun_join_without_being_told(
+    repository: Path, write_options: WriteOptions, tmp_path: Path
+) -> None:
     """They used to train the same run one after the other, the second archiving what the first had made."""
     said = torchrun(tmp_path, 2, repository / "train.py", "-opt", write_options(train={"total_iter": 2}))
     assert "on 2 x cpu" in said
@@ -40,7 +44,9 @@ def test_processes_of_torchrun_join_without_being_told(repository, write_options
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
-def test_no_thread_of_the_group_outlives_the_training(repository, write_options, tmp_path):
+def test_no_thread_of_the_group_outlives_the_training(
+    repository: Path, write_options: WriteOptions, tmp_path: Path
+) -> None:
     """One that does may want the interpreter as it ends, and aborts a process that had finished its training."""
     wrapper = tmp_path / "wrapper.py"
     wrapper.write_text(THREADS, encoding="utf-8")

@@ -68,7 +68,7 @@ def finished(started, logs):
     return [process.returncode for process in started], said
 
 
-def until(log, text):
+def until(log, text) -> None:
     end = time.monotonic() + PATIENCE
     while text not in (log.read_text() if log.exists() else ""):
         assert time.monotonic() < end, log.read_text()
@@ -82,7 +82,7 @@ def left(folder):
         return params, [(row["iteration"], row["metric"], float(row["value"])) for row in csv.DictReader(file)]
 
 
-def assert_close(folder, reference):
+def assert_close(folder, reference) -> None:
     (params, rows), (expected, expected_rows) = left(folder), left(reference)
     for name, value in expected.items():
         assert torch.allclose(params[name], value, rtol=1e-4, atol=1e-6), name
@@ -91,7 +91,7 @@ def assert_close(folder, reference):
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory, repository):
+def alone(tmp_path_factory: pytest.TempPathFactory, repository: Path):
     """What one process with the global batch leaves."""
     folder = tmp_path_factory.mktemp("alone")
     command = [sys.executable, *train(repository, options(folder, batch_size=4))]
@@ -100,7 +100,7 @@ def alone(tmp_path_factory, repository):
     return folder
 
 
-def test_two_nodes_train_and_validate_as_one_process_does(nodes, alone, repository, tmp_path):
+def test_two_nodes_train_and_validate_as_one_process_does(nodes, alone, repository: Path, tmp_path: Path) -> None:
     arguments = train(repository, options(tmp_path, batch_size=2), "--launcher", "pytorch")
     statuses, said = finished(*both(nodes, tmp_path, arguments))
     assert statuses == [0, 0], said
@@ -109,7 +109,9 @@ def test_two_nodes_train_and_validate_as_one_process_does(nodes, alone, reposito
 
 
 @pytest.mark.long
-def test_a_node_that_is_killed_comes_back_and_the_training_goes_on(nodes, alone, repository, tmp_path):
+def test_a_node_that_is_killed_comes_back_and_the_training_goes_on(
+    nodes, alone, repository: Path, tmp_path: Path
+) -> None:
     """Node 1 dies past a state; in its place a new one is started; node 0 is restarted by its own launcher."""
     path = options(tmp_path, batch_size=2)
     slow = tmp_path / "slow.py"
@@ -127,7 +129,7 @@ def test_a_node_that_is_killed_comes_back_and_the_training_goes_on(nodes, alone,
 
 
 @pytest.mark.long
-def test_a_cut_cable_ends_the_training_with_a_word(nodes, repository, tmp_path):
+def test_a_cut_cable_ends_the_training_with_a_word(nodes, repository: Path, tmp_path: Path) -> None:
     """Nobody is told that the cable is cut; after ``dist_timeout`` both nodes say so and end."""
     path = options(tmp_path, batch_size=2, total_iter=100000)
     arguments = train(repository, path, "--launcher", "pytorch", "--set", "dist_timeout=5", "val.val_freq=null")

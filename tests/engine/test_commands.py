@@ -2,6 +2,7 @@
 
 import errno
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from atbsn.utils.arguments import EXIT_STATUS
 from atbsn.utils.errors import UserError
 
 
-def ending(capsys, error: BaseException | int | None) -> tuple[int, str]:
+def ending(capsys: pytest.CaptureFixture[str], error: BaseException | int | None) -> tuple[int, str]:
     def main() -> int | None:
         if isinstance(error, BaseException):
             raise error
@@ -51,12 +52,12 @@ def ending(capsys, error: BaseException | int | None) -> tuple[int, str]:
         ),
     ],
 )
-def test_endings(capsys, error, status, said):
+def test_endings(capsys: pytest.CaptureFixture[str], error: Any, status: int, said: str) -> None:
     ended, output = ending(capsys, error)
     assert ended == status and said in output and "Traceback" not in output
 
 
-def test_too_much_memory_on_the_cpu(capsys):
+def test_too_much_memory_on_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60)
     status, output = ending(capsys, caught.value)
@@ -64,7 +65,7 @@ def test_too_much_memory_on_the_cpu(capsys):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a defect"), ValueError("Connection reset by peer"), KeyError("x")])
-def test_defects_keep_their_traceback(error):
+def test_defects_keep_their_traceback(error: Exception) -> None:
     def main() -> None:
         raise error
 
@@ -72,7 +73,7 @@ def test_defects_keep_their_traceback(error):
         run_command(main)
 
 
-def test_the_help_tells_the_exit_statuses(capsys):
+def test_the_help_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         command_parser("train").parse_args(["--help"])
     assert caught.value.code == 0 and EXIT_STATUS in capsys.readouterr().out
@@ -100,7 +101,9 @@ def test_the_help_tells_the_exit_statuses(capsys):
         ),
     ],
 )
-def test_launchers_that_were_not_there(monkeypatch, launcher, environment, said):
+def test_launchers_that_were_not_there(
+    monkeypatch: pytest.MonkeyPatch, launcher: str, environment: dict[str, str], said: str
+) -> None:
     for name in list(os.environ):
         if name.startswith(("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_", "SLURM_")):
             monkeypatch.delenv(name)
@@ -119,7 +122,9 @@ def test_launchers_that_were_not_there(monkeypatch, launcher, environment, said)
 @pytest.mark.parametrize(
     ("launcher", "available", "device"), [("slurm", 1, 0), ("slurm", 4, 3), ("pytorch", 4, 3), ("pytorch", 1, None)]
 )
-def test_slurm_may_show_every_task_its_own_gpu_alone(monkeypatch, launcher, available, device):
+def test_slurm_may_show_every_task_its_own_gpu_alone(
+    monkeypatch: pytest.MonkeyPatch, launcher: str, available: int, device: int | None
+) -> None:
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: available)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
@@ -131,7 +136,7 @@ def test_slurm_may_show_every_task_its_own_gpu_alone(monkeypatch, launcher, avai
 
 
 @pytest.mark.parametrize(("count", "restarted"), [(None, False), ("0", False), ("2", True)])
-def test_torchrun_tells_of_restarts(monkeypatch, count, restarted):
+def test_torchrun_tells_of_restarts(monkeypatch: pytest.MonkeyPatch, count: str | None, restarted: bool) -> None:
     monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
     if count is not None:
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", count)

@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from atbsn.utils.errors import UserError
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs tensorflow")
 
 
-def check_against_golden_output(path, assets):
+def check_against_golden_output(path, assets) -> None:
     """The network in ``path``, found by its metadata, gives the authors' outputs."""
     net = load(path)
     assert net.options == {"type": "CBSN", "width": 8}
@@ -29,7 +31,7 @@ def check_against_golden_output(path, assets):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_variables_in_npz(assets, tmp_path, suffix):
+def test_variables_in_npz(assets: Path, tmp_path: Path, suffix: str) -> None:
     target = tmp_path / f"cbsn{suffix}"
     convert(assets / "cbsn_width8.weights.npz", target)
     check_against_golden_output(target, assets)
@@ -37,19 +39,19 @@ def test_variables_in_npz(assets, tmp_path, suffix):
 
 @needs_tensorflow
 @pytest.mark.parametrize("name", ["cbsn_width8.ckpt", "cbsn_width8.ckpt.index"])
-def test_tensorflow_checkpoint(assets, tmp_path, name):
+def test_tensorflow_checkpoint(assets: Path, tmp_path: Path, name: str) -> None:
     convert(assets / name, tmp_path / "cbsn.pth")
     check_against_golden_output(tmp_path / "cbsn.pth", assets)
 
 
 @needs_tensorflow
-def test_half_a_tensorflow_checkpoint(assets, tmp_path):
+def test_half_a_tensorflow_checkpoint(assets: Path, tmp_path: Path) -> None:
     (tmp_path / "half.ckpt.index").write_bytes((assets / "cbsn_width8.ckpt.index").read_bytes())
     with pytest.raises(UserError, match=r"half\.ckpt\.data-00000-of-00001.*copy all its files"):
         convert(tmp_path / "half.ckpt", tmp_path / "cbsn.pth")
 
 
-def test_without_tensorflow(assets, tmp_path, monkeypatch):
+def test_without_tensorflow(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbsn.engine.convert.find_spec", lambda name: None)
     with pytest.raises(UserError, match="pip install tensorflow-cpu"):
         convert(assets / "cbsn_width8.ckpt", tmp_path / "cbsn.pth")
@@ -57,7 +59,7 @@ def test_without_tensorflow(assets, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{"type": "StudentA"}, {"type": "CBSN", "width": 4}])
-def test_there_and_back_keeps_tensors_and_metadata(tmp_path, options):
+def test_there_and_back_keeps_tensors_and_metadata(tmp_path: Path, options: dict[str, Any]) -> None:
     net = build_arch(options)
     metadata = {"network": options, "iteration": 7}
     save_weights(tmp_path / "a.pth", net.state_dict(), metadata)
@@ -81,7 +83,7 @@ def test_there_and_back_keeps_tensors_and_metadata(tmp_path, options):
     ],
     ids=["bare", "params", "params_ema and module.", "nbsn."],
 )
-def test_wrappers_come_off_and_the_network_is_found(tmp_path, wrap):
+def test_wrappers_come_off_and_the_network_is_found(tmp_path: Path, wrap: Callable[..., Any]) -> None:
     state = build_arch({"type": "StudentA"}).state_dict()
     torch.save(wrap(state), tmp_path / "wrapped.pth")
     convert(tmp_path / "wrapped.pth", tmp_path / "plain.safetensors")
@@ -90,7 +92,7 @@ def test_wrappers_come_off_and_the_network_is_found(tmp_path, wrap):
     assert all(torch.equal(weights.params[name], tensor) for name, tensor in state.items())
 
 
-def test_missing_variables_are_named(assets, tmp_path):
+def test_missing_variables_are_named(assets: Path, tmp_path: Path) -> None:
     with np.load(assets / "cbsn_width8.weights.npz") as arrays:
         variables = {name: arrays[name] for name in arrays.files if name != "DBSN__B1__conv1__W1"}
     np.savez(tmp_path / "half.npz", **variables)
@@ -100,7 +102,7 @@ def test_missing_variables_are_named(assets, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["no.npz", "text.npz", "no.pth", "text.pth", "no.ckpt"])
-def test_what_cannot_be_read(tmp_path, name):
+def test_what_cannot_be_read(tmp_path: Path, name: str) -> None:
     if name.startswith("text"):
         (tmp_path / name).write_text("not weights")
     with pytest.raises(UserError, match=name):
@@ -108,12 +110,12 @@ def test_what_cannot_be_read(tmp_path, name):
     assert not (tmp_path / "out.pth").exists()
 
 
-def test_an_output_that_is_no_weight_file(assets, tmp_path):
+def test_an_output_that_is_no_weight_file(assets: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"out\.onnx: .*\.pth or \.safetensors"):
         convert(assets / "cbsn_width8.weights.npz", tmp_path / "out.onnx")
 
 
-def test_as_a_command_from_anywhere(assets, tmp_path):
+def test_as_a_command_from_anywhere(assets: Path, tmp_path: Path) -> None:
     def run(*arguments: Path | str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "atbsn", "convert", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
@@ -133,14 +135,14 @@ def read_variables(assets: Path) -> dict[str, np.ndarray]:
         return {key.replace("__", "/"): weights[key] for key in weights.files}
 
 
-def test_variable_names():
+def test_variable_names() -> None:
     assert tensorflow_name("conv0.weight") == "DBSN/conv0/kernel"
     assert tensorflow_name("branch2.conv1.weight") == "DBSN/B2/conv1/W1"
     assert tensorflow_name("branch1.conv1.bias") == "DBSN/B1/conv1/b1"
     assert tensorflow_name("branch1.dilated.8.conv1.bias") == "DBSN/B1/DCM8/conv1/bias"
 
 
-def test_what_the_optimiser_left_is_passed_over(assets):
+def test_what_the_optimiser_left_is_passed_over(assets: Path) -> None:
     variables = read_variables(assets)
     state = state_dict_from_tensorflow(variables)
     for name in list(variables):
@@ -151,7 +153,7 @@ def test_what_the_optimiser_left_is_passed_over(assets):
     assert all(torch.equal(with_adam[key], state[key]) for key in state)
 
 
-def test_missing_unknown_and_misshapen_variables_are_named(assets):
+def test_missing_unknown_and_misshapen_variables_are_named(assets: Path) -> None:
     variables = read_variables(assets)
     del variables["DBSN/B2/conv1/W1"], variables["DBSN/conv4/bias"]
     variables["DBSN/conv9/bias"] = np.zeros(3)
@@ -167,6 +169,6 @@ def test_missing_unknown_and_misshapen_variables_are_named(assets):
         assert fault in str(caught.value)
 
 
-def test_variables_of_something_else():
+def test_variables_of_something_else() -> None:
     with pytest.raises(UserError, match=r"DBSN/conv0/kernel is missing.* and 79 more"):
         state_dict_from_tensorflow({"global": np.zeros(1)})

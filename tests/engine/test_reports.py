@@ -3,9 +3,11 @@
 import csv
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
+from helpers.kinds import Command
 
 from atbsn.engine.evaluation.results import COLUMNS, Result, write_results
 from atbsn.engine.reports.collect import collect
@@ -15,7 +17,7 @@ from atbsn.utils.errors import UserError
 PSNR, SSIM, LPIPS = "psnr (RGB, clipped, rounded)", "ssim (Y)", "lpips (alex)"
 
 
-def write_means(folder, values, weights=None):
+def write_means(folder, values, weights=None) -> None:
     """As valid.py writes them: means over two pictures."""
     holes = {method: int(method[2:]) for method in values if method.startswith("k=")}
     common = {"pictures": 2, "weights": weights}
@@ -30,7 +32,7 @@ def write_means(folder, values, weights=None):
     write_results(folder / "means.csv", results)
 
 
-def write_run(folder, curve, **options):
+def write_run(folder, curve, **options) -> None:
     folder.mkdir(parents=True)
     content = {"name": folder.name, "manual_seed": 0, "model": {"type": "BSNModel", "k_train": 9}, **options}
     (folder / "options.yml").write_text("# command: x\n" + yaml.safe_dump(content))
@@ -39,7 +41,7 @@ def write_run(folder, curve, **options):
 
 
 @pytest.fixture
-def sweep(tmp_path, monkeypatch):
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A finished sweep of k_train x seed, as the ledger and valid.py leave it."""
     monkeypatch.chdir(tmp_path)
     entries = {}
@@ -60,7 +62,7 @@ def sweep(tmp_path, monkeypatch):
     return tmp_path / "experiments" / "grid"
 
 
-def test_tables_have_mean_spread_best_and_protocol(sweep):
+def test_tables_have_mean_spread_best_and_protocol(sweep) -> None:
     (table,) = build_tables(collect([sweep]))
     assert table.dataset == "val" and table.axes == ("k_train",) and "2 pictures" in table.pictures
     markdown = format_table(table, "md")
@@ -77,12 +79,12 @@ def test_tables_have_mean_spread_best_and_protocol(sweep):
     assert best["seeds"] == "2" and float(best["core-minutes"]) == 9
 
 
-def test_a_seed_counts_once(sweep):
+def test_a_seed_counts_once(sweep) -> None:
     values = [value for value in collect([sweep]) if value.method == "k=3" and value.metric == "psnr"]
     assert cell_of(values * 3) == cell_of(values) and cell_of(values).num == 2
 
 
-def test_runs_side_by_side_are_told_apart_by_their_options(tmp_path):
+def test_runs_side_by_side_are_told_apart_by_their_options(tmp_path: Path) -> None:
     for k in (5, 9):
         for seed in (0, 1):
             folder = tmp_path / f"run_{k}_{seed}"
@@ -93,7 +95,7 @@ def test_runs_side_by_side_are_told_apart_by_their_options(tmp_path):
     assert (lines["5"].mean, lines["9"].mean) == (35.5, 39.5) and lines["9"].num == 2
 
 
-def test_results_know_their_weights(tmp_path):
+def test_results_know_their_weights(tmp_path: Path) -> None:
     write_means(tmp_path / "mine" / "val", {"denoised": 30}, weights="models/w.pth")
     values = collect([tmp_path / "mine"])
     assert {value.weights.as_posix() for value in values} == {"models/w.pth"}
@@ -102,7 +104,7 @@ def test_results_know_their_weights(tmp_path):
     assert (row, method, cells["psnr", PSNR].mean) == (("mine",), "denoised", 30)
 
 
-def test_runs_of_older_versions_are_read(tmp_path):
+def test_runs_of_older_versions_are_read(tmp_path: Path) -> None:
     write_run(tmp_path / "run", {5: 20.0, 10: 30.0})
     lines = [f'{iteration},val,net,psnr,{value},"{PSNR}"' for iteration, value in ((5, 20.0), (10, 30.0))]
     new = collect([tmp_path / "run"])
@@ -111,7 +113,7 @@ def test_runs_of_older_versions_are_read(tmp_path):
     assert [replace(value, digits=2) for value in collect([tmp_path / "run"])] == new
 
 
-def test_a_measure_of_which_neither_way_is_better_has_no_best(tmp_path):
+def test_a_measure_of_which_neither_way_is_better_has_no_best(tmp_path: Path) -> None:
     results = [Result("val", method, "level", value, "1 is right", None) for method, value in (("a", 0.9), ("b", 1.2))]
     write_results(tmp_path / "mine" / "val" / "means.csv", results)
     (table,) = build_tables(collect([tmp_path / "mine"]))
@@ -119,7 +121,7 @@ def test_a_measure_of_which_neither_way_is_better_has_no_best(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["method,psnr\nnoisy,25\n", "", "\0", ",".join(COLUMNS) + "\nval,a,psnr,x" + "," * 8])
-def test_other_tables_are_refused(tmp_path, text):
+def test_other_tables_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "mine" / "val" / "means.csv"
     path.parent.mkdir(parents=True)
     path.write_text(text)
@@ -127,7 +129,9 @@ def test_other_tables_are_refused(tmp_path, text):
         collect([tmp_path / "mine"])
 
 
-def test_a_mean_of_teachers_is_a_family_s_and_one_teacher_is_not(tmp_path, monkeypatch):
+def test_a_mean_of_teachers_is_a_family_s_and_one_teacher_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     entries = {}
     for ks in ("0_1", "0_3"):
@@ -153,7 +157,7 @@ def test_a_mean_of_teachers_is_a_family_s_and_one_teacher_is_not(tmp_path, monke
     assert {value.kmac for value in values if value.method == "mean"} == {7.0}
 
 
-def test_figures_are_drawn(command, sweep, tmp_path):
+def test_figures_are_drawn(command: Command, sweep, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     status, output = command(
         "report", sweep, "--format", "md", "latex", "csv", "--figures", "heatmap", "k", "curves", "macs"
@@ -168,7 +172,7 @@ def test_figures_are_drawn(command, sweep, tmp_path):
     assert (folder / "heatmap_val_psnr.png").stat().st_size > 5000
 
 
-def test_quality_against_macs_counts_the_networks_in_the_files(assets, tmp_path):
+def test_quality_against_macs_counts_the_networks_in_the_files(assets: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from atbsn.engine.reports.figures import _kmac, draw
 
@@ -182,14 +186,14 @@ def test_quality_against_macs_counts_the_networks_in_the_files(assets, tmp_path)
     assert {path.name for path in draw("macs", [value], tmp_path)} == {"macs_val_psnr.png", "macs_val_psnr.pdf"}
 
 
-def test_a_figure_without_its_values_is_refused(command, tmp_path):
+def test_a_figure_without_its_values_is_refused(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     write_means(tmp_path / "mine" / "val", {"denoised": 30})
     status, output = command("report", tmp_path / "mine", "--figures", "heatmap")
     assert status == 2 and "k_train" in output and "atbsn valid --k" in output
 
 
-def test_what_is_no_result_is_refused(tmp_path):
+def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="neither a sweep"):
         collect([tmp_path])
     (tmp_path / "sweep.json").write_text("{]")

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.engine.inference.finish import split_settings
 from atbsn.engine.sweeps.file import read_sweep
@@ -27,7 +29,7 @@ VAL = {"val": {"type": "SimulatedCamera", "split": "val"}}
 
 
 @pytest.fixture
-def sweep_file(tmp_path, write_options):
+def sweep_file(tmp_path: Path, write_options: WriteOptions):
     """A function that writes a sweep over the training of seconds, and gives its path."""
     write_options(datasets=VAL, val={"metrics": {"psnr": {"type": "psnr"}}})
 
@@ -55,7 +57,7 @@ def start(repository, folder, *arguments):
     )  # fmt: skip
 
 
-def test_a_grid_is_trained_and_measured_once(command, sweep_file, tmp_path):
+def test_a_grid_is_trained_and_measured_once(command: Command, sweep_file, tmp_path: Path) -> None:
     path = sweep_file(grid={"model.k_train": [3, 5]}, then=[{"valid": {"k": [0, 3]}}])
     status, output = command("sweep", "-opt", path)
     assert status == 0 and "4 of 4 points done, 0 running, 0 failed, eta 00:00:00" in output, output
@@ -76,7 +78,9 @@ def test_a_grid_is_trained_and_measured_once(command, sweep_file, tmp_path):
     assert status == 2 and output.count("begun with other options") == 2, output
 
 
-def test_students_learn_from_the_teacher_of_their_seed(command, sweep_file, write_options, tmp_path):
+def test_students_learn_from_the_teacher_of_their_seed(
+    command: Command, sweep_file, write_options: WriteOptions, tmp_path: Path
+) -> None:
     write_options(
         "student.yml", datasets=VAL, network={"type": "StudentC", "width": 2},
         model={"type": "DistillModel", "teacher": "none.pth", "ks": [0, 3]},
@@ -97,7 +101,9 @@ def test_students_learn_from_the_teacher_of_their_seed(command, sweep_file, writ
         assert options["model"]["teacher"] == teacher and options["manual_seed"] == 7
 
 
-def test_a_failed_point_is_reported_and_the_others_are_done(command, sweep_file, write_options, tmp_path):
+def test_a_failed_point_is_reported_and_the_others_are_done(
+    command: Command, sweep_file, write_options: WriteOptions, tmp_path: Path
+) -> None:
     write_options(
         "student.yml", datasets=VAL, network={"type": "StudentA"}, model={"type": "DistillModel", "teacher": "x"}
     )
@@ -124,7 +130,9 @@ def test_a_failed_point_is_reported_and_the_others_are_done(command, sweep_file,
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_sweep_continues_where_its_points_were(number, repository, sweep_file, tmp_path):
+def test_a_stopped_sweep_continues_where_its_points_were(
+    number: signal.Signals, repository: Path, sweep_file, tmp_path: Path
+) -> None:
     sweep_file(grid={"manual_seed": [0, 1]}, options={"train.total_iter": 20000, "logger.save_checkpoint_freq": 5})
     sweep = start(repository, tmp_path, "--jobs", "2")
     logs = [tmp_path / "experiments" / "grid" / f"seed-{seed}.log" for seed in (0, 1)]
@@ -151,7 +159,9 @@ def test_a_stopped_sweep_continues_where_its_points_were(number, repository, swe
     assert not list((tmp_path / "experiments" / "grid").glob("*_archived_*"))
 
 
-def test_slurm_jobs_run_the_points(sweep_file, repository, tmp_path, monkeypatch):
+def test_slurm_jobs_run_the_points(
+    sweep_file, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("submitit")
     monkeypatch.chdir(tmp_path)
     path = sweep_file(grid={"manual_seed": [0]}, options={"train.total_iter": 2})
@@ -162,7 +172,7 @@ def test_slurm_jobs_run_the_points(sweep_file, repository, tmp_path, monkeypatch
     assert entry["status"] == "done" and entry["handle"] is None and "done: " in Path(entry["log"]).read_text()
 
 
-def test_all_faults_are_told_before_anything_starts(command, sweep_file, tmp_path):
+def test_all_faults_are_told_before_anything_starts(command: Command, sweep_file, tmp_path: Path) -> None:
     path = sweep_file(grid={"model.k_trian": [3, 5], "train.total_iter": [5, -1]}, then=[{"valid": {}}])
     status, output = command("sweep", "-opt", path)
     assert status == 2 and "did you mean 'k_train'" in output and "train.total_iter: -1" in output, output
@@ -186,14 +196,14 @@ def test_all_faults_are_told_before_anything_starts(command, sweep_file, tmp_pat
         ({"base": "nothing.yml"}, "nothing.yml"),
     ],
 )
-def test_a_wrong_sweep_file_is_refused(content, said, sweep_file):
+def test_a_wrong_sweep_file_is_refused(content: dict[str, Any], said: str, sweep_file) -> None:
     path = sweep_file(**content)
     with pytest.raises(UserError, match="fault") as refusal:
         points_of(path)
     assert said in str(refusal.value)
 
 
-def test_methods_and_data_are_a_line_each(sweep_file, write_options, tmp_path):
+def test_methods_and_data_are_a_line_each(sweep_file, write_options: WriteOptions, tmp_path: Path) -> None:
     """``file.NAME``: option files as an axis, laid over the base; another sweep file lies over the sweep."""
     write_options("wide.yml", network={"width": 4}, datasets=VAL)
     (tmp_path / "long.yml").write_text("train: {total_iter: 9}")
@@ -213,7 +223,7 @@ def test_methods_and_data_are_a_line_each(sweep_file, write_options, tmp_path):
     assert len(expand(read_sweep(path, tmp_path / "over.yml"), path)) == 2
 
 
-def test_labels_name_the_points():
+def test_labels_name_the_points() -> None:
     grid = {
         "model.k_train": [9], "manual_seed": [0], "model.ks": [[0, 3]], "train.clip_grad_norm": [None],
         "set.size": {"small": {"network.width": 8, "train.total_iter": 5}},
@@ -226,7 +236,7 @@ def test_labels_name_the_points():
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_shipped_sweeps_are_right(path):
+def test_shipped_sweeps_are_right(path: Path) -> None:
     points = points_of(path)
     assert len({point.id for point in points}) == len(points) > 4
     ids = [point.id for point in points]
@@ -237,7 +247,7 @@ def test_shipped_sweeps_are_right(path):
             split_settings(ARCHS.get(trained), point.options.test.denoise)
 
 
-def test_eta_goes_by_points_of_the_same_stage(sweep_file, tmp_path, monkeypatch):
+def test_eta_goes_by_points_of_the_same_stage(sweep_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     points = points_of(sweep_file(grid={"manual_seed": [0, 1, 2, 3, 4]}))
     record = Ledger(tmp_path / "experiments" / "grid", points)
@@ -250,7 +260,7 @@ def test_eta_goes_by_points_of_the_same_stage(sweep_file, tmp_path, monkeypatch)
     assert scheduler.eta() == exact_duration(120)
 
 
-def test_the_last_words_are_the_reason(tmp_path):
+def test_the_last_words_are_the_reason(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("2026-01-01 00:00:00 INFO: iter 1\n2026-01-01 00:00:01 ERROR: x: missing; name it\n  more\n\n")
     assert last_words(log) == "x: missing; name it\n  more"

@@ -2,6 +2,8 @@
 
 import importlib.util
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,13 +44,13 @@ def tiny(name):
     return net
 
 
-def test_every_network_is_tried():
+def test_every_network_is_tried() -> None:
     assert set(TINY) == set(NAMES)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize("name", TINY)
-def test_its_loader_opens_our_files(spandrel, loader, name, suffix, tmp_path):
+def test_its_loader_opens_our_files(spandrel, loader, name: str, suffix: str, tmp_path: Path) -> None:
     net = tiny(name)
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), {"network": net.options, "iteration": 7})
@@ -63,7 +65,7 @@ def test_its_loader_opens_our_files(spandrel, loader, name, suffix, tmp_path):
     torch.testing.assert_close(model(image), expected.clamp(0, 1), atol=1e-5, rtol=0)
 
 
-def test_shipped_weights(loader):
+def test_shipped_weights(loader) -> None:
     model = loader.load_from_file(find_weights("fast"))
     assert model.tags == ["123K"] and model.dtype is torch.float32
     clean = torch.full((1, 3, 40, 50), 0.5)
@@ -71,7 +73,7 @@ def test_shipped_weights(loader):
     assert (model(noisy) - clean).square().mean() < 0.05 * (noisy - clean).square().mean()
 
 
-def test_grey_weights(loader, tmp_path):
+def test_grey_weights(loader, tmp_path: Path) -> None:
     net = build_arch({"type": "StudentA", "channels": 1})
     save_weights(tmp_path / "grey.safetensors", net.state_dict(), {})
     model = loader.load_from_file(tmp_path / "grey.safetensors")
@@ -80,13 +82,13 @@ def test_grey_weights(loader, tmp_path):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_no_other_architecture_takes_our_files(spandrel, loader, name):
+def test_no_other_architecture_takes_our_files(spandrel, loader, name: str) -> None:
     state = tiny(name).state_dict()
     takers = [support.architecture.id for support in loader.registry if support.detect(state)]
     assert takers == [f"atbsn.{name}"]
 
 
-def test_files_of_others_are_left_to_them(spandrel, loader):
+def test_files_of_others_are_left_to_them(spandrel, loader) -> None:
     from spandrel.architectures.NAFNet import NAFNet
     from spandrel.architectures.SCUNet import SCUNet
 
@@ -100,7 +102,7 @@ def test_files_of_others_are_left_to_them(spandrel, loader):
         loader.load_from_state_dict({"enc1.conv.conv.weight": "no tensor"})
 
 
-def test_installing_twice_does_nothing(spandrel, loader):
+def test_installing_twice_does_nothing(spandrel, loader) -> None:
     before = len(loader.registry)
     install(loader.registry)
     assert (
@@ -111,14 +113,14 @@ def test_installing_twice_does_nothing(spandrel, loader):
     )
 
 
-def test_without_spandrel_it_says_so(monkeypatch):
+def test_without_spandrel_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spandrel", None)
     with pytest.raises(UserError, match=r"pip install 'atbsn\[spandrel\]'"):
         install()
 
 
 @pytest.fixture
-def upstream(spandrel, repository, monkeypatch):
+def upstream(spandrel, repository: Path, monkeypatch: pytest.MonkeyPatch):
     """The files of docs/upstream where they would be in spandrel."""
     folder = repository / "docs" / "upstream" / "spandrel" / "PhotoNet"
     name = "spandrel.architectures.PhotoNet"
@@ -134,7 +136,7 @@ def upstream(spandrel, repository, monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"widths": [4, 6], "blocks": 1, "middle_blocks": 0, "channels": 1}])
-def test_what_is_ready_for_upstream_is_the_same_network(spandrel, upstream, options):
+def test_what_is_ready_for_upstream_is_the_same_network(spandrel, upstream, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     net = build_arch({"type": "PhotoNet", **options}).eval()
     torch.nn.init.normal_(net.tail.weight, std=0.05)
@@ -149,7 +151,7 @@ def test_what_is_ready_for_upstream_is_the_same_network(spandrel, upstream, opti
         torch.testing.assert_close(model(image), expected, atol=1e-5, rtol=0)
 
 
-def test_shipped_weights_load_upstream(spandrel, upstream):
+def test_shipped_weights_load_upstream(spandrel, upstream) -> None:
     registry = spandrel.ArchRegistry()
     registry.add(spandrel.ArchSupport.from_architecture(upstream.PhotoNetArch()))
     model = spandrel.ModelLoader(registry=registry).load_from_file(find_weights("fast"))

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 from helpers import golden
@@ -17,18 +19,18 @@ KS = (0, 1, 3, 5, 7, 9)
 
 
 @pytest.fixture
-def expected(assets):
+def expected(assets: Path):
     return golden.read_double(assets, "aprrd")
 
 
 @pytest.fixture
-def net(assets) -> APRBSN:
+def net(assets: Path) -> APRBSN:
     net = APRBSN(8)
     net.load_state_dict(APRBSN.convert_state(load_file(assets / "atbsn_width8.weights.safetensors")))
     return net.double()
 
 
-def test_meets_the_authors_loss_and_gradients(net, expected):
+def test_meets_the_authors_loss_and_gradients(net, expected) -> None:
     losses = APRRDModel(net).pair_losses(255 * expected["x"], expected["pair_index"])
     for ours, theirs in (("loss", "loss"), ("rec", "loss_rec"), ("reg", "loss_reg")):
         assert losses[ours].item() / 255 == pytest.approx(expected[theirs].item(), rel=1e-6)
@@ -39,7 +41,7 @@ def test_meets_the_authors_loss_and_gradients(net, expected):
 
 
 @torch.no_grad()
-def test_meets_the_authors_passes(net, expected):
+def test_meets_the_authors_passes(net, expected) -> None:
     noisy = 255 * expected["x"]
     torch.testing.assert_close(net(noisy, k=9) / 255, expected["fy"], rtol=0, atol=1e-6)
     torch.testing.assert_close(net.denoise(noisy) / 255, expected["y_test"], rtol=0, atol=1e-6)
@@ -52,7 +54,7 @@ def test_meets_the_authors_passes(net, expected):
 
 
 @torch.no_grad()
-def test_the_network_is_atbsn_in_the_scale_of_0_to_1(net):
+def test_the_network_is_atbsn_in_the_scale_of_0_to_1(net) -> None:
     plain = ATBSN(8).double()
     plain.load_state_dict(net.bsn.state_dict())
     x = torch.rand(1, 3, 32, 64, dtype=torch.float64)
@@ -60,7 +62,7 @@ def test_the_network_is_atbsn_in_the_scale_of_0_to_1(net):
     torch.testing.assert_close(net.forward_teachers(255 * x, KS), 255 * plain.forward_teachers(x, KS))
 
 
-def test_the_draw_is_one_of_torchs_generator(net):
+def test_the_draw_is_one_of_torchs_generator(net) -> None:
     method, batch = APRRDModel(net), {"noisy": torch.rand(2, 3, 32, 32, dtype=torch.float64) * 255}
     losses = []
     for seed in (0, 0, 1):
@@ -69,20 +71,20 @@ def test_the_draw_is_one_of_torchs_generator(net):
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_what_it_says_of_itself():
+def test_what_it_says_of_itself() -> None:
     method = build_model({"type": "APRRDModel", "k_train": 7, "k_test": 3}, build_arch({"type": "APRBSN", "width": 2}))
     assert method.metadata()["k_train"] == 7
     assert method.denoise_settings() == {"k": 3}
 
 
-def test_wrong_networks_and_holes():
+def test_wrong_networks_and_holes() -> None:
     with pytest.raises(UserError, match=r"network.type: NBSN has no blind spot; use ATBSN, APRBSN"):
         build_model({"type": "APRRDModel"}, build_arch({"type": "NBSN", "width": 2}))
     with pytest.raises(UserError, match=r"model.k_train: 4: k = 4: a blind spot is 0"):
         build_model({"type": "APRRDModel", "k_train": 4}, build_arch({"type": "APRBSN", "width": 2}))
 
 
-def test_training_is_one_graph():
+def test_training_is_one_graph() -> None:
     method = APRRDModel(APRBSN(2)).to(memory_format=torch.channels_last)
     torch._dynamo.reset()
     compiled = torch.compile(method, backend="aot_eager", fullgraph=True)

@@ -11,7 +11,7 @@ from atbsn.utils.errors import UserError
 
 
 class Helped(Model):
-    def __init__(self, net, *helpers):
+    def __init__(self, net, *helpers) -> None:
         super().__init__(net)
         self.first, *others = [self.keep_frozen(helper) for helper in helpers]
         self.others = others
@@ -23,14 +23,14 @@ def model():
     return Helped(*(build_arch({"type": "StudentC", "width": width}) for width in (2, 2, 3)))
 
 
-def test_helpers_are_no_part_of_the_method(model):
+def test_helpers_are_no_part_of_the_method(model) -> None:
     assert {name.split(".")[0] for name in model.state_dict()} == {"net"}
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"net"}
     model.train()
     assert not model.first.training and not any(p.requires_grad for p in model.first.parameters())
 
 
-def test_helpers_follow_every_conversion(model):
+def test_helpers_follow_every_conversion(model) -> None:
     model.double()
     assert {p.dtype for helper in (model.first, *model.others) for p in helper.parameters()} == {torch.float64}
     twin = copy.deepcopy(model).bfloat16()
@@ -38,7 +38,7 @@ def test_helpers_follow_every_conversion(model):
     assert next(model.first.parameters()).dtype == torch.float64
 
 
-def test_their_weights_have_a_checksum(model):
+def test_their_weights_have_a_checksum(model) -> None:
     first, second = model.frozen_sha256()
     assert first != second and len(first) == 64
     assert copy.deepcopy(model).frozen_sha256() == [first, second]
@@ -49,12 +49,12 @@ def test_their_weights_have_a_checksum(model):
 
 
 class Counting(Model):
-    def __init__(self, net):
+    def __init__(self, net) -> None:
         super().__init__(net)
         self.register_buffer("count", torch.zeros(2))
 
 
-def test_a_method_takes_its_own_state_back_and_leaves_the_network_alone():
+def test_a_method_takes_its_own_state_back_and_leaves_the_network_alone() -> None:
     net = build_arch({"type": "StudentC", "width": 2})
     method, other = Counting(net), Counting(copy.deepcopy(net))
     method.count += 3
@@ -64,7 +64,7 @@ def test_a_method_takes_its_own_state_back_and_leaves_the_network_alone():
     assert all(torch.equal(value, net.state_dict()[name]) for name, value in other.net.state_dict().items())
 
 
-def test_what_a_teacher_cleans_is_a_picture():
+def test_what_a_teacher_cleans_is_a_picture() -> None:
     class Shifted(torch.nn.Module):
         def forward(self, noisy):
             return noisy.double() * 2 - 100
@@ -73,7 +73,7 @@ def test_what_a_teacher_cleans_is_a_picture():
     assert cleaned.flatten().tolist() == [0, 0, 100, 255] and cleaned.dtype == torch.float32
 
 
-def test_shared_checks():
+def test_shared_checks() -> None:
     check_stds(1, 1)
     check_stds(1, 5)
     with pytest.raises(UserError, match=r"model\.flat_std: 5 exceeds texture_std = 1"):
@@ -84,6 +84,6 @@ def test_shared_checks():
         check_channels(net, "teacher.pth", 1)
 
 
-def test_epochs_are_counted_from_one_to_the_last():
+def test_epochs_are_counted_from_one_to_the_last() -> None:
     progress = torch.tensor([0.0, 0.249, 0.25, 0.99, 1.0])
     assert epoch_of(progress, 4).tolist() == [1, 1, 2, 4, 4]

@@ -1,5 +1,9 @@
 """The trainings of AP-BSN, SDAP, Neighbor2Neighbor and Blind2Unblind: the authors' losses and gradients."""
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from helpers import golden
@@ -49,7 +53,7 @@ def check_loss(found: Tensor, expected: Tensor) -> None:
     torch.testing.assert_close(found.double(), expected[0], rtol=1e-5, atol=0)
 
 
-def test_apbsn(assets):
+def test_apbsn(assets: Path) -> None:
     weights, expected = golden.read(assets, "apbsn_width16")
     net = APBSN(16)
     net.load_state_dict(weights)
@@ -59,7 +63,7 @@ def test_apbsn(assets):
     golden.assert_gradients(net, loss, expected["grad_norm"], tensors)
 
 
-def test_sdap(assets):
+def test_sdap(assets: Path) -> None:
     weights, expected = golden.read(assets, "sdap_width16")
     net = SDAP(16)
     net.load_state_dict(weights)
@@ -69,7 +73,7 @@ def test_sdap(assets):
     golden.assert_gradients(net, loss, expected["grad_norm"], tensors)
 
 
-def test_neighbor2neighbor(assets):
+def test_neighbor2neighbor(assets: Path) -> None:
     net, expected = unet(assets, "n2n_width8", "n2n")
     model, batch = Neighbor2NeighborModel(net), {"noisy": expected["x"] * 255}
     for number in (1, 100, 50):
@@ -82,7 +86,7 @@ def test_neighbor2neighbor(assets):
 
 
 @pytest.mark.parametrize(("beta", "progress"), [(2, START), (20, END)])
-def test_blind2unblind(assets, beta, progress):
+def test_blind2unblind(assets: Path, beta: int, progress: torch.Tensor) -> None:
     net, expected = unet(assets, "b2u_width8", "b2u")
     found = Blind2UnblindModel(net)({"noisy": expected["x"] * 255}, progress)
     check_loss(found["blind"], expected[f"loss_reg_beta{beta}"])
@@ -93,7 +97,7 @@ def test_blind2unblind(assets, beta, progress):
 
 
 @pytest.mark.parametrize(("ramp_start", "name"), [(0.8, "beta_fixed"), (0.4, "beta_range")])
-def test_beta_of_every_epoch(assets, ramp_start, name):
+def test_beta_of_every_epoch(assets: Path, ramp_start: float, name: str) -> None:
     _, expected = golden.read(assets, "b2u_width8")
     model = Blind2UnblindModel(UNet("b2u", 2), ramp_start=ramp_start)
     found = torch.stack([model.beta(epoch(number)) for number in range(1, 101)])
@@ -102,7 +106,7 @@ def test_beta_of_every_epoch(assets, ramp_start, name):
 
 
 @pytest.mark.parametrize("variant", ["n2n", "b2u"])
-def test_losses_at_full_width(shared, variant):
+def test_losses_at_full_width(shared: Path, variant: str) -> None:
     net = UNet(variant)
     names = dict(zip(layer_names(VARIANTS[variant]), VARIANTS[variant].foreign_names, strict=True))
     parts_of = {name: name.rpartition(".") for name in net.state_dict()}
@@ -135,7 +139,7 @@ def model_and_batch(name: str):
 
 
 @pytest.mark.parametrize("name", MODELS_AND_NETS)
-def test_a_few_steps_lower_the_loss(name):
+def test_a_few_steps_lower_the_loss(name: str) -> None:
     model, batch = model_and_batch(name)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     history = []
@@ -149,7 +153,7 @@ def test_a_few_steps_lower_the_loss(name):
 
 
 @pytest.mark.parametrize("name", MODELS_AND_NETS)
-def test_all_but_the_loss_are_detached(name):
+def test_all_but_the_loss_are_detached(name: str) -> None:
     model, batch = model_and_batch(name)
     found = model(batch, torch.tensor(0.7))
     assert [key for key, value in found.items() if value.requires_grad] == ["loss"]
@@ -157,7 +161,7 @@ def test_all_but_the_loss_are_detached(name):
 
 
 @pytest.mark.parametrize("name", MODELS_AND_NETS)
-def test_bfloat16_trains_every_weight(name):
+def test_bfloat16_trains_every_weight(name: str) -> None:
     model, batch = model_and_batch(name)
 
     def run() -> tuple[Tensor, list[Tensor]]:
@@ -179,7 +183,7 @@ def test_bfloat16_trains_every_weight(name):
 
 
 @pytest.mark.parametrize("name", MODELS_AND_NETS)
-def test_what_it_is_trained_for_is_what_its_network_takes(name):
+def test_what_it_is_trained_for_is_what_its_network_takes(name: str) -> None:
     model, batch = model_and_batch(name)
     settings = model.denoise_settings()
     type(model.net).check_denoise(settings)
@@ -188,7 +192,7 @@ def test_what_it_is_trained_for_is_what_its_network_takes(name):
 
 
 @pytest.mark.parametrize(("name", "draw"), [("SDAPModel", draw_permutations), ("Neighbor2NeighborModel", None)])
-def test_draws_come_from_torchs_generator(name, draw):
+def test_draws_come_from_torchs_generator(name: str, draw: Callable[..., Any] | None) -> None:
     model, batch = model_and_batch(name)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -212,12 +216,12 @@ def test_draws_come_from_torchs_generator(name, draw):
         ("Blind2UnblindModel", {"type": "StudentA"}, "use UNet"),
     ],
 )
-def test_another_network_is_refused(name, options, remedy):
+def test_another_network_is_refused(name: str, options: dict[str, Any], remedy: str) -> None:
     with pytest.raises(UserError, match=remedy):
         build(MODELS, {"type": name}, net=build_arch(options))
 
 
-def test_patches_must_fit():
+def test_patches_must_fit() -> None:
     arguments = {"pd_train": 5, "stride": 4}
     assert APBSNModel.patch_multiple(APBSN, arguments) == 5
     assert SDAPModel.patch_multiple(SDAP, arguments) == 4

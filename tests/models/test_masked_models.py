@@ -1,5 +1,8 @@
 """Noise2Void, structured Noise2Void and AMSNet, which hide pixels of their input, and TBSN."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -37,7 +40,7 @@ def noisy(channels: int = 3, size: int = 64) -> Tensor:
     return ramp + 10 * torch.randn(ramp.shape, generator=generator)
 
 
-def test_the_published_share_is_masked():
+def test_the_published_share_is_masked() -> None:
     torch.manual_seed(0)
     model, batch = noise2void(), noisy()
     share = torch.stack([mask_of(batch, draw_masked(batch, model.side)).float().mean() for _ in range(300)]).mean()
@@ -45,7 +48,7 @@ def test_the_published_share_is_masked():
 
 
 @pytest.mark.parametrize("axis", [None, "across", "down"])
-def test_the_network_is_not_shown_what_it_has_to_give(axis):
+def test_the_network_is_not_shown_what_it_has_to_give(axis: str | None) -> None:
     """In the gradient: a masked pixel's own value, nor with ``axis`` those in line with it, reaches its input."""
     torch.manual_seed(0)
     model = noise2void(centre=False, axis=axis, percent=1.0)
@@ -69,7 +72,7 @@ def test_the_network_is_not_shown_what_it_has_to_give(axis):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_the_loss_is_that_of_the_masked_pixels(network):
+def test_the_loss_is_that_of_the_masked_pixels(network: str) -> None:
     model, batch = noise2void(network), noisy()
     torch.manual_seed(3)
     places = draw_masked(batch, model.side)
@@ -92,7 +95,7 @@ def test_the_loss_is_that_of_the_masked_pixels(network):
     ],
     ids=["Noise2Void", "structured", "AMSNet", "TBSN"],
 )
-def test_a_few_steps_lower_the_loss(model):
+def test_a_few_steps_lower_the_loss(model: Callable[..., Any]) -> None:
     torch.manual_seed(0)
     model, batch = model(), noisy()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -107,7 +110,7 @@ def test_a_few_steps_lower_the_loss(model):
 
 
 @pytest.mark.parametrize("channels", [1, 4, 16])
-def test_other_channels(channels):
+def test_other_channels(channels: int) -> None:
     for network, model in (
         ({**NETWORKS["PhotoNet"], "channels": channels}, {"type": "Noise2VoidModel", "axis": "down"}),
         ({**AMSNET, "channels": channels}, {"type": "AMSNetModel", "pd_train": 2}),
@@ -121,7 +124,7 @@ def test_other_channels(channels):
         assert loss.isfinite()
 
 
-def test_amsnets_loss_is_that_of_the_hidden_pixels():
+def test_amsnets_loss_is_that_of_the_hidden_pixels() -> None:
     torch.manual_seed(0)
     net, batch = build_arch(AMSNET), noisy(size=80)
     model = AMSNetModel(net)
@@ -134,7 +137,7 @@ def test_amsnets_loss_is_that_of_the_hidden_pixels():
     assert model.denoise_settings() == {"pd": 2}
 
 
-def test_what_is_refused():
+def test_what_is_refused() -> None:
     with pytest.raises(UserError, match="StudentA has no pixels hidden from it; use AMSNet"):
         build_model({"type": "AMSNetModel"}, build_arch({"type": "StudentA"}))
     with pytest.raises(UserError, match="ATBSN has a blind spot; use an ordinary network"):

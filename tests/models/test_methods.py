@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,9 @@ def test_a_step_reaches_the_network_and_nothing_else(name: str, tmp_path: Path) 
         ("DistillModel", "StudentC", {"ks": [0, 31]}, r"model\.ks: 31: this hole leaves"),
     ],
 )
-def test_a_hole_that_leaves_a_patch_nothing_to_see_is_refused(name, network, arguments, said, tmp_path) -> None:
+def test_a_hole_that_leaves_a_patch_nothing_to_see_is_refused(
+    name: str, network: str, arguments: dict[str, Any], said: str, tmp_path: Path
+) -> None:
     cls = MODELS.get(name)
     given = with_defaults(cls, {**cls.example(tmp_path), **arguments})
     cls.check_patch(ARCHS.get(network), given, 512)

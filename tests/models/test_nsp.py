@@ -14,7 +14,7 @@ def build(**arguments) -> NSP:
     return build_arch({"type": "NSP", "width": 8, "num_modules": 2, **arguments}).eval()
 
 
-def test_the_loss_is_the_mean_over_21_inputs():
+def test_the_loss_is_the_mean_over_21_inputs() -> None:
     net = build().double()
     method = build_model({"type": "NSPModel"}, net)
     noisy = torch.rand(2, 3, 20, 30, dtype=torch.float64) * 255
@@ -30,7 +30,7 @@ def test_the_loss_is_the_mean_over_21_inputs():
 
 @pytest.mark.parametrize("size", [(20, 30), (33, 46), (1, 2)])
 @torch.no_grad()
-def test_denoises_with_the_mean_of_what_the_phases_predict(size):
+def test_denoises_with_the_mean_of_what_the_phases_predict(size: tuple[int, int]) -> None:
     net = build().double()
     x = torch.rand(2, 3, *size, dtype=torch.float64) * 255
     height, width = size
@@ -45,18 +45,18 @@ def test_denoises_with_the_mean_of_what_the_phases_predict(size):
     torch.testing.assert_close(net.denoise(x, halves), expected)
 
 
-def test_recognised_from_its_keys():
+def test_recognised_from_its_keys() -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
     assert NSP.recognise(shapes) == {"width": 8, "num_modules": 2}
     assert NSP.recognise({"tail.7.weight": (3, 4, 1, 1)}) is None
 
 
-def test_wrong_network_and_patch():
+def test_wrong_network_and_patch() -> None:
     with pytest.raises(UserError, match=r"network.type: NBSN does not put out twice the size; use NSP"):
         build_model({"type": "NSPModel"}, build_arch({"type": "NBSN", "width": 2}))
 
 
-def test_training_is_one_graph_in_bfloat16():
+def test_training_is_one_graph_in_bfloat16() -> None:
     method = build_model({"type": "NSPModel"}, build()).to(memory_format=torch.channels_last)
     torch._dynamo.reset()
     compiled = torch.compile(method, backend="aot_eager", fullgraph=True)

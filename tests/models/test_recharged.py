@@ -1,5 +1,7 @@
 """Distillation with recharged targets, and of teachers that are not AT-BSN's."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ TEACHERS = {
 
 
 @pytest.fixture(params=TEACHERS)
-def distillation(request, tmp_path):
+def distillation(request: pytest.FixtureRequest, tmp_path: Path):
     """The options of a method, with a teacher in a file; and the file."""
     torch.manual_seed(0)
     options, ks = TEACHERS[request.param]
@@ -33,7 +35,7 @@ def student():
     return build_arch({"type": "NBSN", "width": 4})
 
 
-def test_is_the_sum_over_the_recharged_teachers_as_they_denoise(distillation):
+def test_is_the_sum_over_the_recharged_teachers_as_they_denoise(distillation: str) -> None:
     model = build_model(distillation, student())
     noisy = torch.rand(2, 3, 32, 32) * 255
     teacher, ks = load(distillation["teacher"]), distillation["ks"]
@@ -51,7 +53,7 @@ def test_is_the_sum_over_the_recharged_teachers_as_they_denoise(distillation):
     assert model({"noisy": noisy}, torch.tensor(0.0))["loss"] != losses["loss"]
 
 
-def test_is_one_graph(distillation):
+def test_is_one_graph(distillation: str) -> None:
     model = build_model(distillation, student()).to(memory_format=torch.channels_last)
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
@@ -59,7 +61,7 @@ def test_is_one_graph(distillation):
     assert compiled({"noisy": noisy}, torch.tensor(0.0))["loss"].isfinite()
 
 
-def test_holes_are_the_teachers(distillation):
+def test_holes_are_the_teachers(distillation: str) -> None:
     wrong = {**distillation, "ks": [0, -1]}
     with pytest.raises(UserError, match=r"model.ks: k = -1"):
         build_model(wrong, student())

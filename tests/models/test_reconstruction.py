@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ PUCA = {"type": "PUCA", "width": 4, "enc_blocks": [1, 1], "middle_blocks": 1, "d
 
 
 @pytest.mark.parametrize("network", [LGBPN, PUCA], ids=lambda network: network["type"])
-def test_the_loss_is_the_distance_to_the_noisy_picture(network):
+def test_the_loss_is_the_distance_to_the_noisy_picture(network: dict[str, Any]) -> None:
     torch.manual_seed(0)
     net, noisy = build_arch(network), torch.rand(2, 3, 40, 40) * 255
     losses = build_model({"type": "ReconstructionModel"}, net)({"noisy": noisy}, torch.tensor(0.0))
@@ -19,7 +21,7 @@ def test_the_loss_is_the_distance_to_the_noisy_picture(network):
     assert all(parameter.grad is not None for parameter in net.parameters())
 
 
-def test_every_so_manieth_pixel_is_learned_from():
+def test_every_so_manieth_pixel_is_learned_from() -> None:
     torch.manual_seed(0)
     net, noisy = build_arch(PUCA), torch.rand(2, 3, 40, 40) * 255
     model = build_model({"type": "ReconstructionModel", "pd_train": 5}, net)
@@ -28,13 +30,13 @@ def test_every_so_manieth_pixel_is_learned_from():
     assert type(model).patch_multiple(type(net), {"pd_train": 5}) == 40
 
 
-def test_settings_travel_with_the_weights():
+def test_settings_travel_with_the_weights() -> None:
     options = {"type": "ReconstructionModel", "denoise": {"preset": "dnd", "refine": 4}}
     assert build_model(options, build_arch(LGBPN)).denoise_settings() == {"preset": "dnd", "refine": 4}
     assert build_model({"type": "ReconstructionModel"}, build_arch(LGBPN)).denoise_settings() == {}
 
 
-def test_what_is_refused():
+def test_what_is_refused() -> None:
     with pytest.raises(UserError, match=r"network.type: NBSN sees the pixel it has to guess; use LGBPN, PUCA or TBSN"):
         build_model({"type": "ReconstructionModel"}, build_arch({"type": "NBSN", "width": 2}))
     with pytest.raises(UserError, match=r"model.denoise.presett: unknown key; did you mean 'preset'"):

@@ -216,7 +216,9 @@ def test_crops_are_spread_over_the_pictures_and_have_the_channels_of_the_network
     assert len(grey._crops(images, [0, 1, 2], 2, seed=0)) == 2, "fewer crops than pictures"
 
 
-def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops(tmp_path, monkeypatch) -> None:
+def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images = build_dataset({"type": "NoisyFolder", "dataroot": str(flat_folder(tmp_path, 1.0))})
     images.preload()
     seen = []
@@ -242,7 +244,9 @@ def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops
     ("level", "taken_off", "renoises"),
     [(8.0, 7.0, True), (8.0, 4.9, True), (8.0, 4.7, False), (4.9, 4.9, False), (5.1, 5.1, True)],
 )
-def test_strong_noise_that_the_teacher_knows_is_renoised(tmp_path, monkeypatch, level, taken_off, renoises) -> None:
+def test_strong_noise_that_the_teacher_knows_is_renoised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: float, taken_off: float, renoises: bool
+) -> None:
     """Above the level that ``strong`` says, where the teacher takes off more than six tenths of it."""
     teacher = build_arch(TINY)
     save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})

@@ -1,6 +1,7 @@
 """RenoiseModel: the random camera is part of what a GPU compiles and captures."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ def few_cameras() -> CameraTable:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind, tmp_path):
+def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind: str, tmp_path: Path) -> None:
     channels, arguments = KINDS[kind]
     if kind == "table":
         few_cameras().write(tmp_path / "cameras.json")
@@ -44,7 +45,7 @@ def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind, tmp_p
 
 
 @pytest.mark.parametrize(("loss", "expected"), [("l1", 6.0), ("psnr", math.log(1 + 36) / 2)])
-def test_the_loss_is_the_one_that_is_asked_for(loss, expected):
+def test_the_loss_is_the_one_that_is_asked_for(loss: str, expected: float) -> None:
     """The network is the identity, and the camera adds 6 grey values."""
     net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1})
     model = RenoiseModel(net, loss=loss)
@@ -54,6 +55,6 @@ def test_the_loss_is_the_one_that_is_asked_for(loss, expected):
     assert ("mse" in losses) == (loss == "psnr")
 
 
-def test_mosaics_are_made_of_photographs():
+def test_mosaics_are_made_of_photographs() -> None:
     net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1, "channels": 4})
     assert RenoiseModel(net, raw=True).picture_channels == 3

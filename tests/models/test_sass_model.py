@@ -50,7 +50,7 @@ class Saying(LAN):
         return self.output
 
 
-def test_stage_1_is_the_authors(assets):
+def test_stage_1_is_the_authors(assets: Path) -> None:
     weights, expected = golden.read(assets, "sass_bnn_width8")
     net = ATBSN(8)
     net.load_state_dict(atbsn_state(weights))
@@ -60,7 +60,7 @@ def test_stage_1_is_the_authors(assets):
     assert model.denoise_settings() == {"k": 9}
 
 
-def test_stage_2_is_the_authors(assets, tmp_path):
+def test_stage_2_is_the_authors(assets: Path, tmp_path: Path) -> None:
     """The target of their file is what the width-8 BNN makes of the picture."""
     bnn, _ = golden.read(assets, "sass_bnn_width8")
     save_file(atbsn_state(bnn), tmp_path / "bnn.safetensors")
@@ -75,7 +75,7 @@ def test_stage_2_is_the_authors(assets, tmp_path):
     golden.assert_gradients(net, loss, expected["grad_norm"], parts)
 
 
-def test_stage_3_is_the_authors(assets, tmp_path):
+def test_stage_3_is_the_authors(assets: Path, tmp_path: Path) -> None:
     bnn, _ = golden.read(assets, "sass_bnn_width8")
     lan, _ = golden.read(assets, "sass_lan")
     save_file(atbsn_state(bnn), tmp_path / "bnn.safetensors")
@@ -99,7 +99,9 @@ def test_stage_3_is_the_authors(assets, tmp_path):
     assert model.denoise_settings() == {}
 
 
-def test_the_loss_of_the_authors_on_flat_and_textured_columns(assets, files, monkeypatch):
+def test_the_loss_of_the_authors_on_flat_and_textured_columns(
+    assets: Path, files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected = load_file(assets / "sass_alpha.io.safetensors")
     model = SASSModel(UNet("sass", 2), 3, **files)
     for helper, key in (("bnn", "bnn"), ("lan", "lan"), ("net", "unet")):
@@ -108,7 +110,7 @@ def test_the_loss_of_the_authors_on_flat_and_textured_columns(assets, files, mon
     torch.testing.assert_close(loss.double(), expected["loss"][0], rtol=1e-5, atol=0)
 
 
-def test_helpers_are_neither_trained_nor_saved(files):
+def test_helpers_are_neither_trained_nor_saved(files) -> None:
     model = SASSModel(UNet("sass", 2), 3, **files)
     assert all(name.startswith("net.") for name, _ in model.named_parameters())
     assert not any(parameter.requires_grad for parameter in (*model.bnn.parameters(), *model.lan.parameters()))
@@ -123,7 +125,7 @@ def test_helpers_are_neither_trained_nor_saved(files):
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_a_few_steps_lower_the_loss(stage, files):
+def test_a_few_steps_lower_the_loss(stage: int, files) -> None:
     torch.manual_seed(0)
     networks = {
         1: {"type": "ATBSN", "width": 4},
@@ -143,7 +145,7 @@ def test_a_few_steps_lower_the_loss(stage, files):
     assert sum(history[-5:]) < 0.8 * sum(history[:5])
 
 
-def test_what_does_not_belong_together_is_refused(files, tmp_path):
+def test_what_does_not_belong_together_is_refused(files, tmp_path: Path) -> None:
     student = build_arch({"type": "UNet", "variant": "sass", "width": 2})
     student_file = save(student, tmp_path / "unet.pth")
     with pytest.raises(UserError, match="no blind spot for SASS's stage 1; use ATBSN"):
@@ -166,6 +168,6 @@ def test_what_does_not_belong_together_is_refused(files, tmp_path):
         SASSModel(ATBSN(2), 1, flat_std=6.0)
 
 
-def test_patches_are_multiples_of_the_blind_networks():
+def test_patches_are_multiples_of_the_blind_networks() -> None:
     assert SASSModel.patch_multiple(LAN, {}) == 32
     assert SASSModel.patch_multiple(UNet, {}) == 32

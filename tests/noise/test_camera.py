@@ -2,6 +2,9 @@
 
 import gc
 import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,7 +44,7 @@ def picture(batch: int = 2, side: int = 64) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("demosaic", [demosaic_bilinear, demosaic_edges, demosaic_malvar])
-def test_demosaicing_gives_back_a_flat_colour_and_the_pixels_that_were_measured(demosaic) -> None:
+def test_demosaicing_gives_back_a_flat_colour_and_the_pixels_that_were_measured(demosaic: Callable[..., Any]) -> None:
     torch.manual_seed(0)
     flat = torch.rand(2, 3, 1, 1).expand(2, 3, 32, 32).contiguous()
     bayer = bayer_pattern(torch.tensor([0, 3]), 32, 32)
@@ -387,7 +390,7 @@ def _forget_constants() -> None:
             each._kept.clear()
 
 
-def test_a_table_of_cameras_is_drawn_from_and_comes_back_from_its_file(tmp_path) -> None:
+def test_a_table_of_cameras_is_drawn_from_and_comes_back_from_its_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
     table = CameraTable.drawn(CameraPrior(**PLAIN, shot_noise=(1e-2, 1e-2), read_spread=0.0), torch.empty(3, 1, 1, 1))
     table.write(tmp_path / "cameras.json")
@@ -409,7 +412,7 @@ def test_a_table_of_cameras_is_drawn_from_and_comes_back_from_its_file(tmp_path)
 @pytest.mark.parametrize(
     "text", ["", "[1, 2]", '{"shot": [[1.0]]}', '{"shot": "x"}'], ids=["empty", "list", "one column", "words"]
 )
-def test_a_file_that_is_no_table_is_refused(tmp_path, text: str) -> None:
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "cameras.json").write_text(text)
     with pytest.raises(UserError, match="not a table of cameras"):
         CameraTable.read_from(tmp_path / "cameras.json")

@@ -1,8 +1,11 @@
 """``atbsn noise``, by its name and as scripts/noise.py."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command
 
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
@@ -11,7 +14,7 @@ from atbsn.pictures import Picture, write_picture
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path):
     rng = np.random.default_rng(0)
     for camera, level in (("one", 3), ("two", 12)):
         for index in range(2):
@@ -22,7 +25,7 @@ def folder(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_a_line_a_camera_and_one_for_all(command, folder):
+def test_a_line_a_camera_and_one_for_all(command: Command, folder) -> None:
     status, printed = command("scripts/noise.py", folder)
     lines = [line for line in printed.splitlines() if "level at" in line]
     assert status == 0 and len(lines) == 3
@@ -31,19 +34,19 @@ def test_a_line_a_camera_and_one_for_all(command, folder):
     assert abs(float(lines[1].split("128: ")[1].split("/")[0]) - 12) < 1.2
 
 
-def test_the_figure(command, folder, tmp_path):
+def test_the_figure(command: Command, folder, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     status, printed = command("scripts/noise.py", folder / "one" / "0.png", "--output", tmp_path / "out" / "noise.png")
     assert status == 0 and printed.count("level at") == 1
     assert (tmp_path / "out" / "noise.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_wrong_output(command, folder):
+def test_wrong_output(command: Command, folder) -> None:
     status, printed = command("scripts/noise.py", folder, "--output", "noise.txt")
     assert status == 2 and "noise.txt" in printed
 
 
-def test_the_fingerprint_of_pairs_stands_beside_a_prior(command, tmp_path):
+def test_the_fingerprint_of_pairs_stands_beside_a_prior(command: Command, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in "ab":
         clean = np.full((128, 128, 3), 100, np.float32)
@@ -79,12 +82,14 @@ def test_the_fingerprint_of_pairs_stands_beside_a_prior(command, tmp_path):
         (("--prior", "default", "--output", "a.png"), "--output"),
     ],
 )
-def test_what_cannot_be_told_is_refused(command, arguments, said):
+def test_what_cannot_be_told_is_refused(command: Command, arguments: tuple[str, ...], said: str) -> None:
     status, printed = command("scripts/noise.py", *arguments)
     assert status == 2 and said in printed and "Traceback" not in printed
 
 
-def test_the_table_of_cameras_like_those_of_pictures(command, folder, tmp_path, monkeypatch):
+def test_the_table_of_cameras_like_those_of_pictures(
+    command: Command, folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("atbsn.engine.evaluation.camera_search.THOROUGH", MIN_TRIED)
     table = tmp_path / "out" / "cameras.json"
     status, printed = command("scripts/noise.py", folder / "two", "--cameras", table, "--weights", "fast")
@@ -107,6 +112,6 @@ def test_the_table_of_cameras_like_those_of_pictures(command, folder, tmp_path, 
         (["--cameras", "mine.json", "--weights", "real", "--clean", "clean"], "--clean"),
     ],
 )
-def test_wrong_arguments_for_a_table(command, folder, arguments, rule):
+def test_wrong_arguments_for_a_table(command: Command, folder, arguments: list[str], rule: str) -> None:
     status, printed = command("scripts/noise.py", folder, *arguments)
     assert status == 2 and rule in printed and "Traceback" not in printed

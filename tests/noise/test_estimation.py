@@ -1,7 +1,9 @@
 """Synthetic noise: levels within 10 %, lag-1 correlation within 0.05. Real pictures: as each test says."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -50,13 +52,13 @@ def compare(found: NoiseModel, true: NoiseModel, level: float = 0.1, lag1: float
 
 @pytest.mark.parametrize("sigma", [2, 25])
 @pytest.mark.parametrize(("correlated", "signal"), [(False, 0), (True, 0), (True, 1)])
-def test_known_noise(sigma, correlated, signal):
+def test_known_noise(sigma: int, correlated: bool, signal: int) -> None:
     true, clean = made(sigma, correlated, signal=signal), scene()
     noisy = clean + true.sample(clean, torch.Generator().manual_seed(3))
     compare(estimate([to_tensor(noisy[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy())]), true)
 
 
-def test_heavy_tails():
+def test_heavy_tails() -> None:
     """Blocks of the tail are taken for texture beside real texture, so the level comes out up to 16 % too low."""
     true, clean = made(8, True, kurtosis=5), scene()
     noisy = clean + true.sample(clean, torch.Generator().manual_seed(3))
@@ -66,7 +68,7 @@ def test_heavy_tails():
     assert estimate(clean + made(8, True).sample(clean, torch.Generator().manual_seed(3))).kurtosis < 3.4
 
 
-def test_from_residual_needs_no_flat_place():
+def test_from_residual_needs_no_flat_place() -> None:
     true = made(25, True)
     clean = torch.randint(60, 200, (1, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(0)).float()
     noisy = clean + true.sample(clean, torch.Generator().manual_seed(3))
@@ -75,7 +77,7 @@ def test_from_residual_needs_no_flat_place():
     assert (found.level(intensities) / 25 - 1).abs().max() < 0.1
 
 
-def test_pictures_of_different_levels():
+def test_pictures_of_different_levels() -> None:
     true, clean = made(6, True), scene()
     noisy = [
         (clean + true.sample(clean, torch.Generator().manual_seed(seed), scale))[0]
@@ -86,7 +88,7 @@ def test_pictures_of_different_levels():
     assert 0.35 < found.spread < 0.75  # of log 0.5, log 2, log 1
 
 
-def test_the_choice_of_blocks_is_bounded_and_spread():
+def test_the_choice_of_blocks_is_bounded_and_spread() -> None:
     store = BlockStore(capacity=300, per_picture=100)
     dark = torch.full((3, 320, 320), 20.0)
     dark[:, :32, :32] = 200
@@ -98,7 +100,7 @@ def test_the_choice_of_blocks_is_bounded_and_spread():
     assert (means[:, 0] > 100).sum() >= 8
 
 
-def test_the_plane_response_is_what_happens():
+def test_the_plane_response_is_what_happens() -> None:
     """Monte Carlo of the covariance that is left of white noise once the plane is off."""
     response = plane_response()
     centre = (2 * REACH + 1) ** 2 // 2
@@ -108,14 +110,14 @@ def test_the_plane_response_is_what_happens():
     assert fine_share(made(1, False).correlation, 0)[0].tolist() == pytest.approx([1, 1, 1])
 
 
-def test_it_works_where_nothing_else_needs_gradients():
+def test_it_works_where_nothing_else_needs_gradients() -> None:
     noisy = (128 + 9 * torch.randn(3, 128, 128, generator=torch.Generator().manual_seed(0))).clamp(0, 255)
     with torch.inference_mode():
         inside = estimate([noisy])
     assert inside.to_dict() == estimate([noisy]).to_dict()
 
 
-def test_texture_everywhere_is_held_down_and_noise_is_not():
+def test_texture_everywhere_is_held_down_and_noise_is_not() -> None:
     """White texture of many strengths looks like noise of 3 times the level; what a denoiser takes off bounds it."""
     rng = np.random.default_rng(0)
     strength = np.kron(np.exp(rng.normal(1.5, 0.8, (16, 16, 1))), np.ones((16, 16, 1)))
@@ -129,12 +131,12 @@ def test_texture_everywhere_is_held_down_and_noise_is_not():
 
 
 @pytest.mark.parametrize("pictures", [[], [np.zeros((64, 64, 3), np.uint8)], [np.full((15, 15, 3), 90, np.uint8)]])
-def test_nothing_to_estimate_from(pictures):
+def test_nothing_to_estimate_from(pictures: list[np.ndarray]) -> None:
     with pytest.raises(UserError, match="picture"):
         estimate(pictures)
 
 
-def test_wrong_shape():
+def test_wrong_shape() -> None:
     with pytest.raises(UserError, match="shape"):
         estimate([np.zeros((64, 64), np.uint8)])
 
@@ -150,7 +152,7 @@ def through_real(noisy: list[torch.Tensor]) -> NoiseModel:
 
 
 @pytest.mark.parametrize("name", ["chelsea", "motorcycle_left", "rocket"])
-def test_simulated_camera(name):
+def test_simulated_camera(name: str) -> None:
     """Strong correlated noise, on texture too. ``estimate`` alone has up to 23 % too much there.
 
     Correlations come out up to 0.16 too small: this camera demosaics bilinearly, which those that ``real`` learnt from
@@ -164,7 +166,7 @@ def test_simulated_camera(name):
 
 @pytest.mark.parametrize("way", [estimate, through_real])
 @pytest.mark.parametrize("image", [1, 8, 15, 22, 29])
-def test_sidd_against_its_references(shared: Path, image: int, way):
+def test_sidd_against_its_references(shared: Path, image: int, way: Callable[..., Any]) -> None:
     """Strong real noise."""
     paths = sorted((shared / "data/sidd/val/noisy").glob(f"{image}_*.png"))[::2]
     noisy = [to_tensor(read_picture(path).rgb8()) for path in paths]
@@ -182,7 +184,7 @@ def close_to_the_reference(
     assert (found.correlation - true.correlation)[:, :, REACH, REACH + 1].diagonal().abs().max() < lag1
 
 
-def test_describe_is_one_line_and_the_picture_draws():
+def test_describe_is_one_line_and_the_picture_draws() -> None:
     pytest.importorskip("matplotlib")
     model = made(10, True)
     assert re.fullmatch(r"level at 16: 10\.0/10\.0/10\.0, 128: .*lag-1 correlation 0\.51 across.*", describe(model))
@@ -192,7 +194,7 @@ def test_describe_is_one_line_and_the_picture_draws():
     assert len(plot(model).subfigs[1].axes) == 10
 
 
-def test_what_a_denoiser_leaves_in_is_made_up_for():
+def test_what_a_denoiser_leaves_in_is_made_up_for() -> None:
     """It takes off 0.7 of any noise: 0.7 of the level at first, and 0.49 of it when 0.7 was added."""
     generator = torch.Generator().manual_seed(0)
     pictures = [128 + 12 * torch.randn(3, 256, 256, generator=generator) for _ in range(2)]

@@ -16,31 +16,31 @@ def noisy(level: float, shape: tuple[int, int] = (256, 256), value: float = 120.
 
 
 @pytest.mark.parametrize("level", [2.0, 6.0, 20.0])
-def test_the_level_of_white_noise_on_a_slope(level):
+def test_the_level_of_white_noise_on_a_slope(level: float) -> None:
     assert noise_level(noisy(level)) == pytest.approx(level, rel=0.1)
 
 
-def test_units_do_not_depend_on_the_type_of_the_samples():
+def test_units_do_not_depend_on_the_type_of_the_samples() -> None:
     picture = noisy(6.0)
     expected = noise_level(picture)
     assert noise_level(picture.astype(np.uint16) * 257) == pytest.approx(expected, rel=1e-3)
     assert noise_level(picture.astype(np.float32)) == pytest.approx(expected, rel=1e-3)
 
 
-def test_texture_does_not_count_where_something_is_flat():
+def test_texture_does_not_count_where_something_is_flat() -> None:
     picture = noisy(6.0, value=98).astype(np.int16)
     picture[:, 192:] += np.where(np.indices((256, 64)).sum(0) % 4 < 2, 20, -20)[..., None].astype(np.int16)
     assert noise_level(picture.astype(np.uint8)) == pytest.approx(6, rel=0.1)
 
 
-def test_intensities_count_by_their_blocks_and_as_variances():
+def test_intensities_count_by_their_blocks_and_as_variances() -> None:
     """A quarter of the picture is brighter and has four times the noise: sqrt(3/4 4^2 + 1/4 16^2)."""
     picture = noisy(4.0)
     picture[:, 192:] = noisy(16.0, (256, 64), value=190)
     assert noise_level(picture) == pytest.approx((0.75 * 4**2 + 0.25 * 16**2) ** 0.5, rel=0.1)
 
 
-def test_a_small_picture_is_judged_whole_and_a_smaller_one_not_at_all():
+def test_a_small_picture_is_judged_whole_and_a_smaller_one_not_at_all() -> None:
     """16 blocks in many intervals, none of which has 16; then 15 blocks."""
     rows, columns = np.divmod(np.arange(16), 4)
     picture = np.empty((64, 64, 3), np.uint8)
@@ -52,7 +52,7 @@ def test_a_small_picture_is_judged_whole_and_a_smaller_one_not_at_all():
     assert noise_level(np.zeros((64, 64, 3), np.uint8)) is None and noise_level(np.zeros((9, 64, 3), np.uint8)) is None
 
 
-def test_the_same_blocks_of_pictures_of_one_size():
+def test_the_same_blocks_of_pictures_of_one_size() -> None:
     places = np.indices((70, 100)).transpose(1, 2, 0)
     blocks = sample_blocks(places, 9)
     assert blocks.shape == (9, 16, 16, 2)
@@ -67,7 +67,7 @@ def test_the_same_blocks_of_pictures_of_one_size():
     assert sample_blocks(places[:15]).shape == (0, 16, 16, 2)
 
 
-def test_before_and_after_are_measured_where_the_result_is_flattest():
+def test_before_and_after_are_measured_where_the_result_is_flattest() -> None:
     before, after = noisy(8.0), noisy(2.0, seed=1)
     stripes = 40 * (np.indices((256, 200)).sum(0) % 4 < 2).astype(np.uint8)[..., None]
     before[:, :200] += stripes

@@ -1,9 +1,11 @@
 """Mosaics of cameras drawn at random."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load
@@ -21,7 +23,7 @@ STILL = {
 NETWORK = {"type": "PhotoNet", "channels": 4, "curve": "root", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
 
 
-def test_noise_is_that_of_the_raw_value_and_independent():
+def test_noise_is_that_of_the_raw_value_and_independent() -> None:
     shot = 5e-3
     torch.manual_seed(0)
     camera = RandomMosaic(CameraPrior(**STILL, shot_noise=(shot, shot)))
@@ -37,7 +39,7 @@ def test_noise_is_that_of_the_raw_value_and_independent():
     assert torch.corrcoef(noise.transpose(0, 1).flatten(1)).triu(1).abs().max() < 0.02
 
 
-def test_what_a_sensor_holds_and_what_a_camera_cuts_off():
+def test_what_a_sensor_holds_and_what_a_camera_cuts_off() -> None:
     torch.manual_seed(0)
     dark, white = torch.zeros(2, 3, 64, 64), torch.full((2, 3, 64, 64), 255.0)
     for clipped, least in ((0.0, -1.0), (1.0, 0.0)):
@@ -47,7 +49,7 @@ def test_what_a_sensor_holds_and_what_a_camera_cuts_off():
     assert noisy[:, 1].max() == 255
 
 
-def test_a_network_learns_mosaics_from_pictures():
+def test_a_network_learns_mosaics_from_pictures() -> None:
     torch.manual_seed(0)
     model = build_model({"type": "RenoiseModel", "raw": True}, build_arch(NETWORK))
     assert model.picture_channels == 3 and model.net.channels == 4
@@ -56,7 +58,7 @@ def test_a_network_learns_mosaics_from_pictures():
     assert all(parameter.grad.isfinite().all() for parameter in model.net.parameters())
 
 
-def test_a_training_of_it_reads_pictures(command, write_options, tmp_path):
+def test_a_training_of_it_reads_pictures(command: Command, write_options: WriteOptions, tmp_path: Path) -> None:
     options = write_options(network=NETWORK, model={"type": "RenoiseModel", "raw": True})
     status, output = command("train", "-opt", options, "--set", f"path.root={tmp_path}", "train.total_iter=2")
     assert status == 0, output
@@ -64,7 +66,7 @@ def test_a_training_of_it_reads_pictures(command, write_options, tmp_path):
     assert load(weights).channels == 4
 
 
-def test_the_channels_of_the_network_are_checked():
+def test_the_channels_of_the_network_are_checked() -> None:
     net = build_arch({**NETWORK, "channels": 3})
     with pytest.raises(UserError, match=r"network\.channels: 3: .*; set it to 4"):
         build_model({"type": "RenoiseModel", "raw": True}, net)

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ def correlations(noise: torch.Tensor, down: int, across: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("batch", "height", "width"), [(80, 128, 128), (40, 96, 251), (2, 530, 1200)])
-def test_fields_have_the_models_correlation(batch, height, width):
+def test_fields_have_the_models_correlation(batch: int, height: int, width: int) -> None:
     model = known_model()
     noise = model.fields(batch, height, width, CPU, torch.Generator().manual_seed(0))
     assert noise.shape == (batch, 3, height, width)
@@ -45,7 +46,7 @@ def test_fields_have_the_models_correlation(batch, height, width):
         assert (correlations(noise, down, across) - expected).abs().max() < 0.03
 
 
-def test_level_follows_the_intensity():
+def test_level_follows_the_intensity() -> None:
     model = known_model()
     clean = torch.linspace(0, 255, 256).view(1, 1, 1, -1).expand(40, 3, 256, 256)
     noise = model.sample(clean, torch.Generator().manual_seed(0))
@@ -55,7 +56,7 @@ def test_level_follows_the_intensity():
     assert model.level(torch.full((1, 3, 1, 1), 127.5)).flatten().tolist() == pytest.approx([18, 12, 14.4], abs=0.01)
 
 
-def test_heavy_tails():
+def test_heavy_tails() -> None:
     noise = known_model(kurtosis=4.5).fields(200, 128, 128, CPU, torch.Generator().manual_seed(0))
     variance = noise.square().mean((0, 2, 3))
     assert (variance - 1).abs().max() < 0.03
@@ -63,7 +64,7 @@ def test_heavy_tails():
     assert correlations(noise, 0, 1)[1, 1] == pytest.approx(float(known_model().correlation[1, 1, 4, 5]), abs=0.03)
 
 
-def test_random_scales_change_slowly_and_have_unit_variance_everywhere():
+def test_random_scales_change_slowly_and_have_unit_variance_everywhere() -> None:
     """Over 16 pixels from one independent value to the next: at half way, each has a weight of sqrt(1 / 2)."""
     field = swell(4000, 1, 40, CPU, torch.Generator().manual_seed(0))[:, 0, 0]
     assert (field.square().mean(0) - 1).abs().max() < 0.1
@@ -73,7 +74,7 @@ def test_random_scales_change_slowly_and_have_unit_variance_everywhere():
     assert field.diff().abs().max() < 0.6
 
 
-def test_clipping_restores_the_level_that_is_seen():
+def test_clipping_restores_the_level_that_is_seen() -> None:
     """Noise drawn as it was before black and white is, after them, as the levels say at the mean it then has."""
     model = known_model()
     model.levels.fill_(15)
@@ -84,14 +85,14 @@ def test_clipping_restores_the_level_that_is_seen():
     assert (model.level(torch.zeros(1, 3, 1, 1), clipped=False) > 24).all()
 
 
-def test_moments_after_clipping():
+def test_moments_after_clipping() -> None:
     x = 20 + 30 * torch.randn(2_000_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     mean, deviation = moments_after_clipping(torch.tensor(20.0).double(), torch.tensor(30.0).double())
     assert mean == pytest.approx(float(x.clamp(0, 255).mean()), rel=0.005)
     assert deviation == pytest.approx(float(x.clamp(0, 255).std()), rel=0.005)
 
 
-def test_scale_and_generator():
+def test_scale_and_generator() -> None:
     model, clean = known_model(kurtosis=4), torch.rand(3, 3, 40, 24) * 255
 
     def draw(scale: float | torch.Tensor = 1) -> torch.Tensor:
@@ -104,11 +105,11 @@ def test_scale_and_generator():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (17, 16)])
-def test_any_size(size):
+def test_any_size(size: tuple[int, int]) -> None:
     assert known_model().sample(torch.full((2, 3, *size), 90.0)).shape == (2, 3, *size)
 
 
-def test_what_is_drawn_follows_the_buffers():
+def test_what_is_drawn_follows_the_buffers() -> None:
     model, clean = known_model(), torch.full((1, 3, 64, 64), 100.0)
     model.sample(clean)
     model.levels.fill_(1)
@@ -119,7 +120,7 @@ def test_what_is_drawn_follows_the_buffers():
     assert torch.equal(*draws)
 
 
-def test_travels_as_json_state_and_copy():
+def test_travels_as_json_state_and_copy() -> None:
     model = known_model(kurtosis=4)
     from_json = NoiseModel.from_dict(json.loads(json.dumps(model.to_dict())))
     loaded = NoiseModel()
@@ -143,7 +144,7 @@ def test_travels_as_json_state_and_copy():
         {"more": 1},
     ],
 )
-def test_a_wrong_dictionary_is_refused(change):
+def test_a_wrong_dictionary_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="noise model"):
         NoiseModel.from_dict(known_model().to_dict() | change)
 

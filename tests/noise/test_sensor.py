@@ -1,11 +1,13 @@
 """Sensors for any number of channels: their noise, and a PhotoNet that learns to take it off."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.archs import build_arch
 from atbsn.models import build_model
@@ -26,7 +28,7 @@ def taken(prior: CameraPrior, channels: int, value: float = 102.0) -> tuple[torc
 
 @pytest.mark.parametrize("channels", [1, 2, 5, 16])
 @pytest.mark.parametrize("shot", [1e-3, 3e-2])
-def test_the_noise_is_that_of_light_and_of_readout(channels, shot):
+def test_the_noise_is_that_of_light_and_of_readout(channels: int, shot: float) -> None:
     prior = CameraPrior(shot_noise=(shot, shot), **PLAIN)
     noisy, clean = taken(prior, channels)
     assert noisy.shape == clean.shape == (16, channels, 64, 64)
@@ -40,7 +42,7 @@ def test_the_noise_is_that_of_light_and_of_readout(channels, shot):
     assert lag.item() == pytest.approx(0, abs=0.02)
 
 
-def test_smoothed_noise_keeps_its_level_and_is_shared_by_neighbours():
+def test_smoothed_noise_keeps_its_level_and_is_shared_by_neighbours() -> None:
     plain = CameraPrior(shot_noise=(1e-2, 1e-2), **PLAIN)
     noisy, clean = taken(plain, 2)
     smooth, _ = taken(plain.model_copy(update={"processed": 1.0, "luma_smoothing": (1.0, 1.0)}), 2)
@@ -49,14 +51,14 @@ def test_smoothed_noise_keeps_its_level_and_is_shared_by_neighbours():
     assert (smooth[..., 1:] * smooth[..., :-1]).mean() / smooth.var() > 0.5
 
 
-def test_light_that_is_dimmed_and_pictures_without_noise():
+def test_light_that_is_dimmed_and_pictures_without_noise() -> None:
     dim = CameraPrior(**PLAIN | {"exposure": (0.5, 0.5), "noiseless": 1})
     noisy, clean = taken(dim, 1)
     assert torch.equal(noisy, clean)
     torch.testing.assert_close(clean, torch.full_like(clean, 51.0))
 
 
-def test_which_camera():
+def test_which_camera() -> None:
     assert isinstance(camera_for(CameraPrior(), 3), RandomCamera)
     assert isinstance(camera_for(CameraPrior(), 4), RandomSensor)
     assert isinstance(camera_for(CameraPrior(kind="sensor"), 3), RandomSensor)
@@ -64,7 +66,7 @@ def test_which_camera():
         camera_for(CameraPrior(kind="camera"), 1)
 
 
-def test_a_network_of_one_channel_learns_to_take_it_off():
+def test_a_network_of_one_channel_learns_to_take_it_off() -> None:
     torch.manual_seed(0)
     net = build_arch({"type": "PhotoNet", "widths": [8, 8], "blocks": 1, "middle_blocks": 1, "channels": 1})
     model = build_model({"type": "RenoiseModel", "camera": {"shot_noise": [3e-2, 3e-2], "noiseless": 0}}, net)
@@ -81,7 +83,9 @@ def test_a_network_of_one_channel_learns_to_take_it_off():
 
 
 @pytest.mark.parametrize(("channels", "kind"), [(1, np.uint16), (2, np.uint16), (2, np.float32)])
-def test_from_clean_stacks_of_other_depths_to_weights(command, write_options, tmp_path, channels, kind):
+def test_from_clean_stacks_of_other_depths_to_weights(
+    command: Command, write_options: WriteOptions, tmp_path: Path, channels: int, kind: type[np.generic]
+) -> None:
     """Two stacks of one stem among them, which are told apart."""
     values = np.random.default_rng(0).uniform(300, 3000, (2, 2, 48, 56)).astype(kind)
     (tmp_path / "stacks").mkdir()

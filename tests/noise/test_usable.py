@@ -35,7 +35,7 @@ def blown(sky: tuple[int, int, int], share: float, deviation: float = 0.4) -> tu
 
 @pytest.mark.parametrize("sky", SKIES)
 @pytest.mark.parametrize("share", [0.2, 0.4])
-def test_no_estimate_counts_a_sky_without_noise(sky, share):
+def test_no_estimate_counts_a_sky_without_noise(sky: tuple[int, int, int], share: float) -> None:
     noisy, clean = blown(sky, share)
     assert noise_level(noisy) == pytest.approx(LEVEL, rel=0.4)
     before, after = noise_before_and_after(sample_blocks(noisy), sample_blocks(clean))
@@ -46,7 +46,7 @@ def test_no_estimate_counts_a_sky_without_noise(sky, share):
         assert levels.mean() == pytest.approx(LEVEL, rel=0.25)
 
 
-def test_one_blown_picture_among_others_spoils_nothing():
+def test_one_blown_picture_among_others_spoils_nothing() -> None:
     scene = data.astronaut()[:256, :256].astype(float)
     others = [np.clip(np.round(scene + noise(scene.shape, seed)), 0, 255).astype(np.uint8) for seed in (5, 6)]
     alone, together = estimate(others), estimate([*others, blown(SKIES[0], 0.4)[0]])
@@ -56,7 +56,7 @@ def test_one_blown_picture_among_others_spoils_nothing():
     assert (together.correlation - alone.correlation)[..., REACH, REACH + 1].abs().max() < 0.06
 
 
-def test_a_clean_picture_stays_clean():
+def test_a_clean_picture_stays_clean() -> None:
     """A sky without noise over textured ground: the sky tells that there is no noise."""
     ground = data.grass()[:192, :384, None].repeat(3, axis=2).astype(float)
     sky = np.broadcast_to(np.linspace(190, 230, 192)[:, None, None], (192, 384, 3))
@@ -65,7 +65,7 @@ def test_a_clean_picture_stays_clean():
     assert before < 1
 
 
-def test_a_channel_at_white_takes_the_others_with_it_but_not_one_at_black():
+def test_a_channel_at_white_takes_the_others_with_it_but_not_one_at_black() -> None:
     blocks = torch.full((4, 3, 256), 100.0)
     blocks[0, 0] = 255
     blocks[1, 2] = 0
@@ -74,7 +74,7 @@ def test_a_channel_at_white_takes_the_others_with_it_but_not_one_at_black():
     assert clipped_channels(blocks).tolist() == expected
 
 
-def test_noise_that_vanishes_in_the_dark_is_the_cameras():
+def test_noise_that_vanishes_in_the_dark_is_the_cameras() -> None:
     """And so is weak noise beside none: only what is brighter than strong noise, and far from it, is an exception."""
     alike = torch.linspace(0.9, 1.1, 100)
     variance = torch.cat([0.2 * alike, 200 * alike])
@@ -87,13 +87,13 @@ def test_noise_that_vanishes_in_the_dark_is_the_cameras():
     assert not without_noise(between, torch.cat([dark_first.flip(0), torch.full((10,), 150.0)])).any()
 
 
-def test_texture_is_no_noise():
+def test_texture_is_no_noise() -> None:
     """Its strength differs from block to block."""
     variance = torch.cat([torch.full((100,), 0.2), 30 * torch.exp(torch.linspace(-1.5, 1.5, 100))])
     assert not without_noise(variance, torch.tensor([150.0, 140.0]).repeat_interleave(100)).any()
 
 
-def test_a_channel_is_clipped_at_black_and_at_white_and_nowhere_else():
+def test_a_channel_is_clipped_at_black_and_at_white_and_nowhere_else() -> None:
     blocks = torch.tensor([[0, 1, 254], [254, 254, 255], [1, 254, 128]])[..., None].expand(3, 3, 256).float()
     assert clipped_channels(blocks).tolist() == [[True, False, False], [True] * 3, [False] * 3]
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -20,29 +22,29 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.mark.parametrize(("k", "shift"), [(0, 0), (1, 1), (3, 2), (5, 3), (7, 4), (9, 5), (11, 6), (13, 7)])
-def test_shift_of_a_blind_spot(k, shift):
+def test_shift_of_a_blind_spot(k: int, shift: int) -> None:
     assert blind_spot_shift(k) == shift
 
 
 @pytest.mark.parametrize("k", [-1, -2, 2, 4, 10, 1025, 2**63 - 1, True, 3.0, "3", None])
-def test_no_blind_spot(k):
+def test_no_blind_spot(k: Any) -> None:
     with pytest.raises(UserError, match=r"blind spot is .*; use 0, 1, 3"):
         blind_spot_shift(k)
 
 
-def test_rotations_are_clockwise_quarter_turns():
+def test_rotations_are_clockwise_quarter_turns() -> None:
     x = torch.rand(2, 3, 4, 7)
     for turns, turned in enumerate(rotate(x)):
         assert torch.equal(turned, torch.rot90(x, -turns, (2, 3)))
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_rotations_keep_the_memory_format(memory_format):
+def test_rotations_keep_the_memory_format(memory_format: torch.memory_format) -> None:
     x = torch.rand(2, 3, 4, 7).contiguous(memory_format=memory_format)
     assert all(turned.is_contiguous(memory_format=memory_format) for turned in rotate(x))
 
 
-def test_unrotate_turns_all_upright():
+def test_unrotate_turns_all_upright() -> None:
     x = torch.rand(2, 3, 4, 7)
     assert all(torch.equal(part, x) for part in unrotate(rotate(x)))
 
@@ -57,7 +59,7 @@ def with_margin(x, margin):
 
 
 @pytest.mark.parametrize(("shift", "margin"), [(0, 0), (0, 3), (1, 1), (2, 6), (5, 5), (6, 6), (9, 11)])
-def test_shifting_outwards_is_shifting_down_before_unrotating(shift, margin):
+def test_shifting_outwards_is_shifting_down_before_unrotating(shift: int, margin: int) -> None:
     parts = rotate(torch.rand(2, 3, 4, 7))
     expected = unrotate([shift_down(part, shift) for part in parts])
     upright = unrotate([with_margin(part, margin) for part in parts])
@@ -67,7 +69,7 @@ def test_shifting_outwards_is_shifting_down_before_unrotating(shift, margin):
 
 @pytest.mark.parametrize("shift", [0, 1, 3])
 @pytest.mark.parametrize(("top", "bottom"), [(0, 2), (1, 3), (2, 4), (0, 4)])
-def test_rows_of_the_shifted_need_no_other_rows(top, bottom, shift):
+def test_rows_of_the_shifted_need_no_other_rows(top: int, bottom: int, shift: int) -> None:
     margin = 3
     upright = unrotate([with_margin(part, margin) for part in rotate(torch.rand(2, 3, 4, 7))])
     whole = shift_outwards(upright, shift, margin)
@@ -85,7 +87,7 @@ def upright(margin, batch=3, height=5, width=8):
 
 @pytest.mark.parametrize("shifts", [(0, 1, 2, 3), (1, 3), (0, 2, 4), (2,), (0, 1, 4)])
 @pytest.mark.parametrize("learning", [False, True])
-def test_sums_of_shifts_are_those_of_each(shifts, learning):
+def test_sums_of_shifts_are_those_of_each(shifts: tuple[int, ...], learning: bool) -> None:
     parts = [part.requires_grad_(learning) for part in upright(margin=4)]
     expected = torch.cat([sum(shift_outwards(parts, shift, 4)) for shift in shifts])
     with torch.set_grad_enabled(learning):
@@ -95,7 +97,7 @@ def test_sums_of_shifts_are_those_of_each(shifts, learning):
 
 
 @pytest.mark.parametrize("pixels", [1, 5 * 8, 2 * 5 * 8, 10**6])
-def test_blocks_together_are_the_whole(pixels, monkeypatch):
+def test_blocks_together_are_the_whole(pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One picture of some rows at a time, one picture, two, or all."""
     margin, seen = 1, []
 
@@ -116,11 +118,11 @@ def test_blocks_together_are_the_whole(pixels, monkeypatch):
         assert seen[0][0] == 1
 
 
-def test_blocks_of_a_cpu_fit_its_cache():
+def test_blocks_of_a_cpu_fit_its_cache() -> None:
     assert block_pixels(torch.device("cpu"), 1) == block_pixels(torch.device("cpu"), 7) == 4096
 
 
-def test_channels_lie_last_in_memory():
+def test_channels_lie_last_in_memory() -> None:
     first, second = torch.rand(2, 3, 4, 5), torch.rand(2, 1, 4, 5)
     both = concatenate_channels([first, second])
     assert torch.equal(both, torch.cat((first, second), dim=1))
@@ -128,7 +130,7 @@ def test_channels_lie_last_in_memory():
 
 
 @pytest.mark.parametrize("sign", [-1, 1, 0])
-def test_half_plane_pool_is_a_shift_and_a_pool(sign):
+def test_half_plane_pool_is_a_shift_and_a_pool(sign: int) -> None:
     x = torch.rand(2, 3, 6, 8) + 0.1
     x = x - 0.6 if sign == 0 else x * sign
     expected = F.max_pool2d(shift_down(x, 1), 2)
@@ -136,7 +138,7 @@ def test_half_plane_pool_is_a_shift_and_a_pool(sign):
     assert torch.equal(half_plane_pool(x, margin=2), with_margin(expected, 2))
 
 
-def test_half_plane_pool_looks_at_no_later_row():
+def test_half_plane_pool_looks_at_no_later_row() -> None:
     x = torch.rand(1, 1, 8, 4, requires_grad=True)
     for row in range(4):
         (gradient,) = torch.autograd.grad(half_plane_pool(x)[..., row, :].sum(), x)
@@ -146,7 +148,7 @@ def test_half_plane_pool_looks_at_no_later_row():
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("margin", [0, 1, 2])
-def test_leaky_relu_below_zero_rows(margin, memory_format):
+def test_leaky_relu_below_zero_rows(margin: int, memory_format: torch.memory_format) -> None:
     x = torch.randn(2, 3, 4, 5, dtype=torch.float64).contiguous(memory_format=memory_format)
     result = leaky_relu_below(x.clone(), 0.1, margin)
     assert torch.equal(result, with_margin(F.leaky_relu(x, 0.1), margin))

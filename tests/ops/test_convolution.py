@@ -1,5 +1,7 @@
 """Convolutions as a GPU does them are what convolutions are, with the same gradients."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ SHAPES = [
 
 
 @pytest.fixture(params=["as on a CPU", "as on a GPU"])
-def way(request, monkeypatch):
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     if request.param == "as on a GPU":
         monkeypatch.setattr(convolution, "by_products", convolution._lies_in_rows)
     return request.param
@@ -47,7 +49,7 @@ def outcome(layer, x, slope=None, function=None):
 
 @pytest.mark.parametrize("slope", [None, 0.1])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_values_and_gradients(shape, slope, way):
+def test_values_and_gradients(shape: dict[str, Any], slope: float | None, way: str) -> None:
     """Also where what follows overwrites the output."""
     ours, plain = pair(**shape)
     x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
@@ -56,7 +58,7 @@ def test_values_and_gradients(shape, slope, way):
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_relu(shape, way):
+def test_relu(shape: dict[str, Any], way: str) -> None:
     ours, plain = pair(**shape)
     x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
     results = outcome(ours, x, function=ours.relu), outcome(plain, x, function=lambda x: plain(x).relu())
@@ -65,7 +67,7 @@ def test_relu(shape, way):
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3])
-def test_more_channels_of_zeros(kernel_size, way):
+def test_more_channels_of_zeros(kernel_size: int, way: str) -> None:
     ours, plain = pair(kernel_size=kernel_size)
     x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
     more = F.pad(x, (0, 0, 0, 0, 0, 2)).contiguous(memory_format=torch.channels_last)
@@ -76,7 +78,7 @@ def test_more_channels_of_zeros(kernel_size, way):
 
 
 @pytest.mark.parametrize("shape", SHAPES[:3], ids=str)
-def test_under_autocast(shape, way):
+def test_under_autocast(shape: dict[str, Any], way: str) -> None:
     """Types are those of a convolution, the backward pass within autocast, as in a training, or not."""
     ours, plain = pair(**shape)
     x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
@@ -87,7 +89,7 @@ def test_under_autocast(shape, way):
         torch.testing.assert_close(found, expected, rtol=0.02, atol=0.05)
 
 
-def test_a_layer_in_full_precision_keeps_its_gradients_under_autocast(way):
+def test_a_layer_in_full_precision_keeps_its_gradients_under_autocast(way: str) -> None:
     ours, plain = pair(kernel_size=1)
     x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
 
@@ -105,7 +107,7 @@ def test_a_layer_in_full_precision_keeps_its_gradients_under_autocast(way):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_not_wanted_is_not_computed(way):
+def test_what_is_not_wanted_is_not_computed(way: str) -> None:
     ours, _ = pair(kernel_size=1)
     x = torch.randn(1, 6, 4, 4).to(memory_format=torch.channels_last)
     assert not ours.requires_grad_(False)(x).requires_grad
@@ -116,7 +118,7 @@ def test_what_is_not_wanted_is_not_computed(way):
         assert not ours(x).requires_grad
 
 
-def test_a_gpu_takes_this_way_channels_last_and_not_compiled():
+def test_a_gpu_takes_this_way_channels_last_and_not_compiled() -> None:
     x = torch.empty(1, 6, 4, 4, device="meta")
     assert not convolution.by_products(x)
     assert convolution.by_products(x.to(memory_format=torch.channels_last))
@@ -126,7 +128,7 @@ def test_a_gpu_takes_this_way_channels_last_and_not_compiled():
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_on_a_gpu(shape, precision):
+def test_on_a_gpu(shape: dict[str, Any], precision: torch.dtype | None) -> None:
     """As on a CPU, with ReLU and without, in 32 bits and under autocast."""
     ours, plain = pair(**shape)
     x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)

@@ -23,7 +23,7 @@ def scene() -> torch.Tensor:
 
 @pytest.mark.parametrize("sigma", [0.0, 3.0, 8.0])
 @pytest.mark.parametrize("height", [90.0, -90.0])
-def test_hot_and_dead_pixels_become_what_is_around(sigma, height):
+def test_hot_and_dead_pixels_become_what_is_around(sigma: float, height: float) -> None:
     clean = scene()
     picture = clean + sigma * draws(*clean.shape)
     places = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
@@ -36,7 +36,7 @@ def test_hot_and_dead_pixels_become_what_is_around(sigma, height):
     assert (result != picture)[0, [0, 2]].float().mean() < 2e-4
 
 
-def test_what_demosaicing_made_of_a_hot_pixel_goes_with_it():
+def test_what_demosaicing_made_of_a_hot_pixel_goes_with_it() -> None:
     clean = torch.full((1, 3, 40, 40), 100.0)
     picture = clean + 2 * draws(1, 3, 40, 40)
     smeared = torch.tensor([[0.25, 0.5, 0.25], [0.5, 1, 0.5], [0.25, 0.5, 0.25]])
@@ -45,7 +45,7 @@ def test_what_demosaicing_made_of_a_hot_pixel_goes_with_it():
     assert (result - clean)[0, 0, 19:22, 19:22].abs().max() < 8
 
 
-def test_wires_corners_and_wider_dots_stay():
+def test_wires_corners_and_wider_dots_stay() -> None:
     picture = torch.full((1, 3, 40, 60), 50.0)
     picture[..., 10, :] = 200
     picture[..., 20:30, 20:30] = 180
@@ -54,13 +54,13 @@ def test_wires_corners_and_wider_dots_stay():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 1, 1), (1, 3, 3, 200), (2, 1, 4, 5)])
-def test_small_pictures_for_hot_pixels(shape):
+def test_small_pictures_for_hot_pixels(shape: tuple[int, int, int, int]) -> None:
     picture = 128 + draws(*shape)
     assert torch.equal(replace_hot_pixels(picture), picture)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 6.0])
-def test_offsets_of_rows_and_columns_are_found(sigma):
+def test_offsets_of_rows_and_columns_are_found(sigma: float) -> None:
     """Of 3 grey values less than 1 stays: what is slower than 33 rows, and what chance hides."""
     tall = torch.cat([scene()] * 3, dim=-2)
     tall = tall + sigma * draws(*tall.shape)
@@ -71,12 +71,12 @@ def test_offsets_of_rows_and_columns_are_found(sigma):
 
 
 @pytest.mark.parametrize("sigma", [0.0, 2.0, 15.0])
-def test_pictures_without_banding_stay_nearly_what_they_are(sigma):
+def test_pictures_without_banding_stay_nearly_what_they_are(sigma: float) -> None:
     picture = scene() + sigma * draws(1, 3, HEIGHT, WIDTH)
     assert (remove_banding(picture) - picture).square().mean().sqrt() < 0.05 + 0.04 * sigma
 
 
-def test_an_edge_and_a_line_from_end_to_end_are_the_scenes():
+def test_an_edge_and_a_line_from_end_to_end_are_the_scenes() -> None:
     picture = 80 + 3 * draws(1, 3, HEIGHT, WIDTH)
     lines = torch.zeros(1, 1, HEIGHT, 1)
     lines[:, :, 70:] = 60
@@ -86,6 +86,6 @@ def test_an_edge_and_a_line_from_end_to_end_are_the_scenes():
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 20, 20), (1, 3, 500, 383), (1, 3, 32, 2000)])
-def test_small_pictures_for_banding(shape):
+def test_small_pictures_for_banding(shape: tuple[int, int, int, int]) -> None:
     picture = 128 + draws(*shape[:3], 1) + draws(*shape)
     assert torch.equal(row_offsets(picture), torch.zeros(shape[:3]))

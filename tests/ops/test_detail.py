@@ -1,7 +1,9 @@
 """Detail given back: what noise cannot explain, and only that."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,20 +43,20 @@ def mse(a: Tensor, b: Tensor) -> float:
     return float((a - b).square().mean())
 
 
-def test_blocks_add_up_to_the_picture():
+def test_blocks_add_up_to_the_picture() -> None:
     picture = torch.rand(1, 3, 24, 32, generator=torch.Generator().manual_seed(0)) * 255
     again = from_opponent(overlap_add(dct_blocks(to_opponent(picture))))
     torch.testing.assert_close(again[..., 4:-4, 4:-4], picture[..., 4:-4, 4:-4], rtol=0, atol=1e-3)
 
 
-def test_an_amount_of_0_is_the_output_itself():
+def test_an_amount_of_0_is_the_output_itself() -> None:
     ramp, stripes, noise = scene()
     assert return_detail(ramp + stripes + noise, ramp, 0) is ramp
     assert torch.equal(finish(lambda _: ramp, ramp + stripes + noise), ramp)
 
 
 @pytest.mark.parametrize("amount", [1.0, "auto"])
-def test_gives_back_what_was_taken(amount):
+def test_gives_back_what_was_taken(amount: float | str) -> None:
     ramp, stripes, noise = scene(256, 256)
     output = ramp + 0.3 * stripes
     result = return_detail(ramp + stripes + noise, output, amount)
@@ -62,7 +64,7 @@ def test_gives_back_what_was_taken(amount):
     assert left < 0.6 * lost
 
 
-def test_gives_back_what_is_wide():
+def test_gives_back_what_is_wide() -> None:
     ramp, _, noise = scene(512, 512)
     bump = 12 * torch.exp(-((torch.arange(512) - 140) ** 2 + (torch.arange(512)[:, None] - 180) ** 2) / (2 * 30**2))
     result = return_detail(ramp + bump + noise, ramp, 1.0)
@@ -70,7 +72,7 @@ def test_gives_back_what_is_wide():
 
 
 @pytest.mark.parametrize("heavy", [False, True])
-def test_leaves_noise_out(heavy):
+def test_leaves_noise_out(heavy: bool) -> None:
     ramp, _, noise = scene(192, 192)
     if heavy:
         noise = noise * torch.exp(0.5 * torch.randn(1, 24, 24, generator=torch.Generator().manual_seed(1))).repeat(
@@ -81,7 +83,7 @@ def test_leaves_noise_out(heavy):
 
 
 @pytest.mark.parametrize("share", [0.3, -0.3])
-def test_auto_stays_out_where_noise_was_left_in(share):
+def test_auto_stays_out_where_noise_was_left_in(share: float) -> None:
     ramp, stripes, noise = scene()
     noisy, output = ramp + stripes + noise, ramp + share * noise
     assert MAX_LEFT_IN < left_in(noisy, output) / math.copysign(1, share) < abs(share / (1 - share)) + 0.02
@@ -90,7 +92,7 @@ def test_auto_stays_out_where_noise_was_left_in(share):
     assert not torch.equal(return_detail(noisy, output, 1.0), output)
 
 
-def test_part_of_it_and_the_order_with_strength():
+def test_part_of_it_and_the_order_with_strength() -> None:
     ramp, stripes, noise = scene()
     noisy = ramp + stripes + noise
     whole = return_detail(noisy, ramp, 1.0)
@@ -99,7 +101,7 @@ def test_part_of_it_and_the_order_with_strength():
     assert torch.equal(finish(lambda _: ramp, noisy, detail=1.0, strength=0), noisy)
 
 
-def test_texture_that_was_taken_everywhere_comes_back():
+def test_texture_that_was_taken_everywhere_comes_back() -> None:
     """Rock and sand: nothing is flat, the noise is weak, and the output has a third of the texture."""
     ramp, _, noise = scene(256, 256)
     draws = torch.Generator().manual_seed(5)
@@ -112,7 +114,7 @@ def test_texture_that_was_taken_everywhere_comes_back():
     assert torch.equal(return_detail(noisy, output, "auto"), output)  # which cannot be sure
 
 
-def test_noise_that_was_left_in_is_no_texture():
+def test_noise_that_was_left_in_is_no_texture() -> None:
     """It is as strong in one block as in the next, however much the output has of it."""
     ramp, _, noise = scene(256, 256)
     result = return_detail(ramp + noise, ramp + noise / 3, 1.0)
@@ -127,7 +129,7 @@ def pure_noise() -> tuple[Tensor, Tensor]:
     return clean + SIGMA * torch.randn(1, 3, 512, 512, generator=draws), clean
 
 
-def test_the_bar_is_where_one_in_a_thousand_of_the_noise_is():
+def test_the_bar_is_where_one_in_a_thousand_of_the_noise_is() -> None:
     """Against independent draws of what white noise has; two in a thousand are 10 % lower."""
     noise = _Noise.estimate(*pure_noise(), _kept(1, torch.device("cpu")))
     white = torch.randn(3, 64, 20_000, 1, generator=torch.Generator().manual_seed(3))
@@ -137,13 +139,13 @@ def test_the_bar_is_where_one_in_a_thousand_of_the_noise_is():
     assert noise.level.mean() == pytest.approx(SIGMA**2, rel=0.06)  # a median: 4 % less
 
 
-def test_the_flattest_two_fifths_of_an_intensity_tell_the_noise():
+def test_the_flattest_two_fifths_of_an_intensity_tell_the_noise() -> None:
     activity = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).float()
     chosen = _flattest(torch.zeros(1000, dtype=torch.long), activity)
     assert activity[chosen].sort().values.tolist() == list(range(400))
 
 
-def test_a_frequency_without_noise_has_a_thousandth_of_the_mean():
+def test_a_frequency_without_noise_has_a_thousandth_of_the_mean() -> None:
     """So that a rounding error there, divided by nothing, is no detail."""
     squares = torch.randn(3, 64, 600, generator=torch.Generator().manual_seed(0)).square()
     squares[:, 9] = 0
@@ -152,12 +154,12 @@ def test_a_frequency_without_noise_has_a_thousandth_of_the_mean():
     assert spectrum.mean().item() == pytest.approx(1, rel=0.1)
 
 
-def test_nothing_is_kept_for_gradients():
+def test_nothing_is_kept_for_gradients() -> None:
     ramp, stripes, noise = scene()
     assert not return_detail(ramp + stripes + noise, ramp.requires_grad_(), 1.0).requires_grad
 
 
-def test_every_picture_of_a_batch_and_family_by_itself():
+def test_every_picture_of_a_batch_and_family_by_itself() -> None:
     scenes = [scene(96, 104, seed) for seed in range(2)]
     noisy = torch.stack([ramp + stripes + noise for ramp, stripes, noise in scenes])
     family = torch.stack([torch.stack([ramp, ramp + 2]) for ramp, _, _ in scenes], dim=1)
@@ -169,7 +171,7 @@ def test_every_picture_of_a_batch_and_family_by_itself():
 
 
 @pytest.mark.parametrize("size", [(256, 96), (131, 150), (257, 66), (97, 203)])
-def test_strips_are_the_whole(size):
+def test_strips_are_the_whole(size: tuple[int, int]) -> None:
     ramp, stripes, noise = scene(*size)
     noisy = ramp + stripes + noise
     whole = _of_picture(noisy, ramp, 1.0, strip=2**24)
@@ -177,7 +179,7 @@ def test_strips_are_the_whole(size):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (40, 40), (8, 2000)])
-def test_small_pictures(size):
+def test_small_pictures(size: tuple[int, int]) -> None:
     ramp, stripes, noise = scene(*size)
     result = return_detail(ramp + stripes + noise, ramp, "auto")
     assert result.shape == ramp.shape and result.isfinite().all()
@@ -185,12 +187,12 @@ def test_small_pictures(size):
 
 
 @pytest.mark.parametrize("value", [0.0, 128.0, 255.0])
-def test_without_any_noise(value):
+def test_without_any_noise(value: float) -> None:
     flat = torch.full((3, 96, 96), value)
     assert torch.equal(return_detail(flat, flat, 1.0), flat)
 
 
-def test_precision_around_it_does_not_matter():
+def test_precision_around_it_does_not_matter() -> None:
     ramp, stripes, noise = scene()
     with torch.autocast("cpu", torch.bfloat16):
         inside = return_detail(ramp + stripes + noise, ramp, 1.0)
@@ -226,7 +228,7 @@ def pairs(shared: Path):
 
 
 @pytest.mark.parametrize("denoise", [blind, smooth])
-def test_auto_costs_nothing_on_these_pictures(shared: Path, denoise):
+def test_auto_costs_nothing_on_these_pictures(shared: Path, denoise: Callable[..., Any]) -> None:
     gains = []
     for noisy, clean in pairs(shared):
         y, x, output = (

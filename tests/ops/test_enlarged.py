@@ -19,7 +19,7 @@ def noise(height: int, width: int) -> torch.Tensor:
 
 @pytest.mark.parametrize(("mode", "share"), [("bilinear", 0.19), ("bicubic", 0.03)])
 @pytest.mark.parametrize("factor", [2, 3, 4])
-def test_noise_that_was_enlarged_goes(factor, mode, share):
+def test_noise_that_was_enlarged_goes(factor: int, mode: str, share: float) -> None:
     """Nearly all of it, where the denoiser takes all of it off: an oracle."""
     clean = ramp(60, 72)
 
@@ -33,7 +33,7 @@ def test_noise_that_was_enlarged_goes(factor, mode, share):
     assert before > 9 and left < share * before
 
 
-def test_the_denoiser_sees_the_small_picture_and_its_noise():
+def test_the_denoiser_sees_the_small_picture_and_its_noise() -> None:
     seen = []
     small = ramp(40, 50) + noise(40, 50)
     large = F.interpolate(small, scale_factor=3, mode="bicubic", align_corners=False)
@@ -43,7 +43,7 @@ def test_the_denoiser_sees_the_small_picture_and_its_noise():
 
 
 @pytest.mark.parametrize("size", [(31, 45), (3, 4), (1, 1)])
-def test_any_size_and_several_outputs(size):
+def test_any_size_and_several_outputs(size: tuple[int, int]) -> None:
     picture = ramp(*size)
     result = denoise_enlarged(lambda x: torch.stack([x, x - 5]), picture, 4)
     assert result.shape == (2, *picture.shape)

@@ -7,12 +7,12 @@ from atbsn.ops.local_median import local_median
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 200), (95, 97), (64, 64), (256, 256), (130, 301)])
-def test_a_constant_is_its_own_median_at_any_size(size):
+def test_a_constant_is_its_own_median_at_any_size(size: tuple[int, int]) -> None:
     colours = torch.tensor([3.25, -7.0, 0.0]).view(1, 3, 1, 1).expand(2, 3, *size)
     torch.testing.assert_close(local_median(colours), colours.contiguous())
 
 
-def test_medians_are_those_of_the_blocks_and_bilinear_between_their_centres():
+def test_medians_are_those_of_the_blocks_and_bilinear_between_their_centres() -> None:
     x = torch.randn(2, 3, 9, 15, generator=torch.Generator().manual_seed(0))
     found = local_median(x, side=3)
     corners = [(row, column) for row in range(0, 9, 3) for column in range(0, 15, 3)]
@@ -23,14 +23,14 @@ def test_medians_are_those_of_the_blocks_and_bilinear_between_their_centres():
     torch.testing.assert_close(found[..., 0, 0], medians[..., 0, 0])
 
 
-def test_a_few_extremes_do_not_move_it():
+def test_a_few_extremes_do_not_move_it() -> None:
     x = torch.zeros(1, 3, 64, 64)
     x[..., ::8, ::8] = 1e6
     assert local_median(x).abs().max() == 0
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_the_input_stays_and_the_medians_are_torchs(layout):
+def test_the_input_stays_and_the_medians_are_torchs(layout: torch.memory_format) -> None:
     """Also of one block, which is not copied on the way."""
     for size in ((64, 64), (130, 70)):
         x = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
@@ -42,12 +42,12 @@ def test_the_input_stays_and_the_medians_are_torchs(layout):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("size", [(5, 7), (64, 64), (200, 333)])
-def test_a_gpu_selects_the_same(size):
+def test_a_gpu_selects_the_same(size: tuple[int, int]) -> None:
     x = 20 * torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(local_median(x.cuda()).cpu(), local_median(x))
 
 
-def test_a_median_below_zero_within_the_slack_counts_as_none_and_the_rest_counts():
+def test_a_median_below_zero_within_the_slack_counts_as_none_and_the_rest_counts() -> None:
     noise = 12 * torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     noise -= noise.flatten().median()
     shifts = torch.tensor([3.0, 0.0, -1.5, -4.0]).view(1, 4, 1, 1)

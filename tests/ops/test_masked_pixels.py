@@ -10,7 +10,7 @@ def seed() -> None:
     torch.manual_seed(0)
 
 
-def test_one_place_in_every_box():
+def test_one_place_in_every_box() -> None:
     seed()
     counts = torch.zeros(50, 70)
     for _ in range(300):
@@ -21,14 +21,14 @@ def test_one_place_in_every_box():
     assert counts.min() > 0 and counts.max() < 30  # 9 on average
 
 
-def test_boxes_that_reach_beyond_the_picture_keep_its_share():
+def test_boxes_that_reach_beyond_the_picture_keep_its_share() -> None:
     seed()
     drawn = torch.stack([mask_of(X, draw_masked(X, 22)).float().mean() for _ in range(400)])
     assert drawn.mean().item() == pytest.approx(1 / 22**2, rel=0.05)
 
 
 @pytest.mark.parametrize("centre", [True, False])
-def test_sources_are_uniform_in_the_window(centre):
+def test_sources_are_uniform_in_the_window(centre: bool) -> None:
     """Also at the border, where the window is cut."""
     seed()
     for row, column in [(20, 30), (0, 0), (49, 1)]:
@@ -43,7 +43,7 @@ def test_sources_are_uniform_in_the_window(centre):
         assert ((counts[window] - expected).abs() < 6 * expected.sqrt()).all()
 
 
-def test_all_channels_of_a_pixel_are_replaced_together():
+def test_all_channels_of_a_pixel_are_replaced_together() -> None:
     seed()
     places = draw_masked(X, 8)
     sources = draw_sources(X, places, 5, centre=False)
@@ -56,7 +56,7 @@ def test_all_channels_of_a_pixel_are_replaced_together():
 
 
 @pytest.mark.parametrize("axis", ["across", "down"])
-def test_lines(axis):
+def test_lines(axis: str) -> None:
     seed()
     mask = torch.zeros(3, 1, 50, 70, dtype=torch.bool)
     mask[:, :, 20, 30] = mask[:, :, 0, 69] = True

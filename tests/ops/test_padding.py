@@ -12,7 +12,7 @@ def reflected(place: int, length: int) -> int:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (4, 1), (5, 9)])
 @pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 0, 2), (0, 4, 3, 0), (7, 20, 31, 2)])
-def test_reflection_at_any_size(size, pads):
+def test_reflection_at_any_size(size: tuple[int, int], pads: tuple[int, int, int, int]) -> None:
     """As NumPy's from 2 on; NumPy 1 begins anew where it reflects more often than once."""
     x = torch.rand(2, 3, *size)
     left, right, top, bottom = pads
@@ -22,7 +22,7 @@ def test_reflection_at_any_size(size, pads):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (31, 33), (32, 64), (45, 70), (64, 5)])
-def test_pads_at_the_bottom_and_on_the_right(size):
+def test_pads_at_the_bottom_and_on_the_right(size: tuple[int, int]) -> None:
     x = torch.rand(1, 3, *size)
     height, width = size
     padded = pad_to_multiple(x, 32)
@@ -30,13 +30,13 @@ def test_pads_at_the_bottom_and_on_the_right(size):
     assert torch.equal(padded[..., :height, :width], x)
 
 
-def test_a_multiple_is_not_copied():
+def test_a_multiple_is_not_copied() -> None:
     x = torch.rand(1, 3, 32, 64)
     assert pad_to_multiple(x, 32).data_ptr() == x.data_ptr()
 
 
 @pytest.mark.parametrize("size", [(5, 9), (2, 40)])
-def test_every_padded_pixel_gives_its_gradient_back(size):
+def test_every_padded_pixel_gives_its_gradient_back(size: tuple[int, int]) -> None:
     x = torch.rand(1, 3, *size, requires_grad=True)
     padded = pad_to_multiple(x, 32)
     padded.sum().backward()

@@ -6,7 +6,7 @@ from atbsn.ops.pixel_shuffle import pixel_shuffle_downsample, pixel_shuffle_upsa
 
 
 @pytest.mark.parametrize(("stride", "margin"), [(1, 0), (1, 3), (2, 2), (5, 0), (5, 2)])
-def test_phases_side_by_side_and_back(stride, margin):
+def test_phases_side_by_side_and_back(stride: int, margin: int) -> None:
     x = torch.rand(2, 3, 20, 30)
     rows = []
     for a in range(stride):

@@ -3,7 +3,7 @@ import torch
 from atbsn.ops.recharge import recharge
 
 
-def test_one_target_a_pixel_becomes_the_noisy_value():
+def test_one_target_a_pixel_becomes_the_noisy_value() -> None:
     targets, noisy = torch.rand(5, 2, 3, 8, 9), torch.rand(2, 3, 8, 9)
     index = torch.randint(5, (2, 8, 9))
     before = targets.clone()
@@ -18,7 +18,7 @@ def test_one_target_a_pixel_becomes_the_noisy_value():
                     assert torch.equal(recharged[teacher, picture, :, row, column], expected)
 
 
-def test_every_teacher_is_drawn_alike():
+def test_every_teacher_is_drawn_alike() -> None:
     torch.manual_seed(0)
     targets, noisy = torch.zeros(4, 2, 3, 64, 64), torch.ones(2, 3, 64, 64)
     recharged = recharge(targets, noisy)

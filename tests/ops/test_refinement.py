@@ -4,7 +4,7 @@ from torch.nn import functional as F
 from atbsn.ops.refinement import random_replacing_refinement, replacement_masks
 
 
-def test_is_the_mean_of_the_passes_within_a_reflected_margin():
+def test_is_the_mean_of_the_passes_within_a_reflected_margin() -> None:
     noisy, once = torch.rand(2, 3, 6, 7), torch.rand(2, 3, 6, 7)
     masks = torch.rand(5, 2, 3, 6, 7) < 0.3
 
@@ -22,7 +22,7 @@ def test_is_the_mean_of_the_passes_within_a_reflected_margin():
             torch.testing.assert_close(refined, torch.stack(terms).mean(dim=0))
 
 
-def test_masks_are_drawn_for_every_element_from_the_generator():
+def test_masks_are_drawn_for_every_element_from_the_generator() -> None:
     noisy = torch.zeros(1, 3, 200, 200)
 
     def draw(seed):

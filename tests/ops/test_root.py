@@ -6,7 +6,7 @@ import torch
 from atbsn.ops.root import from_root, to_root
 
 
-def test_there_and_back():
+def test_there_and_back() -> None:
     values = torch.linspace(-40, 300, 2001, dtype=torch.float64)
     curved = to_root(values)
     assert torch.allclose(from_root(curved), values, atol=1e-9)
@@ -14,7 +14,7 @@ def test_there_and_back():
 
 
 @pytest.mark.parametrize("shot", [1e-3, 1e-2])
-def test_shot_noise_is_as_strong_everywhere(shot):
+def test_shot_noise_is_as_strong_everywhere(shot: float) -> None:
     """Variance a x: within 12 % of s sqrt(a) / 2 from a tenth of white on."""
     torch.manual_seed(0)
     x = torch.tensor([0.1, 0.3, 0.9])[:, None].expand(-1, 200_000)
@@ -23,7 +23,7 @@ def test_shot_noise_is_as_strong_everywhere(shot):
     assert found.tolist() == pytest.approx([(shot / 1.01) ** 0.5 / 2] * 3, rel=0.12)
 
 
-def test_gradients_are_finite_everywhere():
+def test_gradients_are_finite_everywhere() -> None:
     values = torch.linspace(-40, 300, 101, requires_grad=True)
     from_root(to_root(values)).sum().backward()
     assert torch.allclose(values.grad, torch.ones_like(values), atol=1e-4)

@@ -1,5 +1,8 @@
 """sRGB's curve against the figures of its standard, on tensors and on arrays."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,13 +14,13 @@ KNOWN = {0.0: 0.0, 0.04045: 0.0031308, 0.5: 0.2140411, 1.0: 1.0}
 
 
 @pytest.mark.parametrize("make", [torch.tensor, np.array])
-def test_known_values_both_ways(make):
+def test_known_values_both_ways(make: Callable[..., Any]) -> None:
     srgb, linear = make(list(KNOWN)), make(list(KNOWN.values()))
     np.testing.assert_allclose(np.asarray(srgb_to_linear(srgb)), np.asarray(linear), atol=1e-6)
     np.testing.assert_allclose(np.asarray(linear_to_srgb(linear)), np.asarray(srgb), atol=1e-5)
 
 
-def test_tensors_and_arrays_agree_and_nothing_is_nan():
+def test_tensors_and_arrays_agree_and_nothing_is_nan() -> None:
     values = torch.linspace(-0.1, 1.1, 1001, dtype=torch.float64, requires_grad=True)
     for curve in (srgb_to_linear, linear_to_srgb):
         out = curve(values)

@@ -5,7 +5,7 @@ from atbsn.ops.sub_pixels import draw_order, split_cells
 from atbsn.utils.errors import UserError
 
 
-def test_a_block_and_all_others_of_each_cell():
+def test_a_block_and_all_others_of_each_cell() -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 3, 20, 15)
     order = draw_order(x)
@@ -25,7 +25,7 @@ def test_a_block_and_all_others_of_each_cell():
                 assert {tuple(pixel) for pixel in pixels.T.tolist()} == {tuple(p) for p in cell.flatten(1).T.tolist()}
 
 
-def test_blocks_and_orders_are_drawn_alike():
+def test_blocks_and_orders_are_drawn_alike() -> None:
     torch.manual_seed(0)
     order = draw_order(torch.zeros(4, 1, 200, 200)).flatten(0, 2)
     corners = order[:, 0].bincount(minlength=25).float() / len(order)
@@ -36,6 +36,6 @@ def test_blocks_and_orders_are_drawn_alike():
     assert (centre * 21 * 16 / 15 - 1).abs().max() < 0.25
 
 
-def test_wrong_size():
+def test_wrong_size() -> None:
     with pytest.raises(UserError, match=r"patch of 20 x 32 pixels: not a multiple of the cell of 5"):
         draw_order(torch.zeros(1, 3, 20, 32))

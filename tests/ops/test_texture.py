@@ -1,6 +1,7 @@
 """The weight of texture: one function for SASS and for the distillation by regions."""
 
 import math
+from types import ModuleType
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ def textured_picture() -> Tensor:
     return noise * torch.tensor([0.0, 5.0, 35.0]).repeat_interleave(40) + 200
 
 
-def test_texture_weight_follows_the_local_standard_deviation_of_grey():
+def test_texture_weight_follows_the_local_standard_deviation_of_grey() -> None:
     picture = textured_picture()
     weight = texture_weight(picture, 1.0, 5.0)
     assert weight.shape == (1, 1, 40, 120)
@@ -33,11 +34,11 @@ def test_texture_weight_follows_the_local_standard_deviation_of_grey():
 
 
 @pytest.mark.parametrize("module", [distill, sass])
-def test_there_is_one(module):
+def test_there_is_one(module: ModuleType) -> None:
     assert module.texture_weight is texture.texture_weight
 
 
-def test_it_keeps_its_digits_where_the_picture_is_bright():
+def test_it_keeps_its_digits_where_the_picture_is_bright() -> None:
     """The variance is a small difference of large squares there: E[g^2] - E[g]^2 in float32 misses by 0.04."""
     faint = (textured_picture() - 200) / 50 + 250
     inner = faint.double().mean(dim=1, keepdim=True).unfold(2, 7, 1).unfold(3, 7, 1)

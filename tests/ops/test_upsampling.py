@@ -8,12 +8,12 @@ from atbsn.ops import upsampling, ways
 from atbsn.ops.upsampling import upsample_nearest, upsampled_beside
 
 
-def test_every_pixel_in_four_places():
+def test_every_pixel_in_four_places() -> None:
     x = torch.arange(4.0).view(1, 1, 2, 2)
     assert upsample_nearest(x)[0, 0].tolist() == [[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 3, 3], [2, 2, 3, 3]]
 
 
-def test_outside_of_autocast(monkeypatch):
+def test_outside_of_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     """CUDA's list of what autocast turns to float32 has it; the CPU's has not, so the context is looked at."""
     seen = []
     original = F.interpolate
@@ -31,7 +31,9 @@ def test_outside_of_autocast(monkeypatch):
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_beside_a_skip_as_a_gpu_does_it(memory_format, dtype, monkeypatch):
+def test_beside_a_skip_as_a_gpu_does_it(
+    memory_format: torch.memory_format, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Values, types, gradients and the layout in memory."""
     x = torch.randn(2, 5, 3, 4, dtype=dtype).contiguous(memory_format=memory_format).requires_grad_()
     skip = torch.randn(2, 3, 6, 8).contiguous(memory_format=memory_format).requires_grad_()
@@ -49,7 +51,7 @@ def test_beside_a_skip_as_a_gpu_does_it(memory_format, dtype, monkeypatch):
 
 
 @pytest.mark.gpu
-def test_beside_a_skip_on_a_gpu():
+def test_beside_a_skip_on_a_gpu() -> None:
     x, skip = torch.randn(2, 8, 3, 4), torch.randn(2, 3, 6, 8)
     expected = upsampled_beside(x, skip)
     x, skip = (each.cuda().to(memory_format=torch.channels_last).requires_grad_() for each in (x, skip))
@@ -61,7 +63,7 @@ def test_beside_a_skip_on_a_gpu():
 
 
 @pytest.mark.gpu
-def test_stays_in_16_bits_on_a_gpu():
+def test_stays_in_16_bits_on_a_gpu() -> None:
     x = torch.rand(1, 8, 4, 4, device="cuda", dtype=torch.bfloat16)
     with torch.autocast("cuda", torch.bfloat16):
         assert upsample_nearest(x).dtype == torch.bfloat16

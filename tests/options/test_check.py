@@ -1,8 +1,11 @@
 """Every fault of an option file is said before anything is made: path, value, rule and remedy."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.archs import build_arch
 from atbsn.options import load_options
@@ -35,7 +38,7 @@ def faults(*assignments: str) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def test_valid_options_are_typed():
+def test_valid_options_are_typed() -> None:
     options = check_options(VALID, "x.yml")
     assert options.train.optim.lr == 3e-4 and options.train.optim.betas == (0.9, 0.999)
     assert options.train.scheduler.type == "CosineAnnealing" and options.val.val_freq is None
@@ -111,12 +114,12 @@ def test_valid_options_are_typed():
         ("logger.keep_last=0", "logger.keep_last: 0: input should be greater than 0"),
     ],
 )  # fmt: skip
-def test_one_fault_is_one_line(assignment, fault):
+def test_one_fault_is_one_line(assignment: str, fault: str) -> None:
     (line,) = faults(assignment)
     assert fault in line
 
 
-def test_all_faults_at_once():
+def test_all_faults_at_once() -> None:
     lines = faults(
         "trian=1", "network.widht=3", "model.type=BSN", "datasets.train.patch_size=0", "train.total_iter=0",
         "train.optim.lrr=3", "datasets.val.nosuch=1",
@@ -127,7 +130,7 @@ def test_all_faults_at_once():
     ]  # fmt: skip
 
 
-def test_the_patch_follows_the_method():
+def test_the_patch_follows_the_method() -> None:
     """A student needs less than its teacher, and C-BSN's strides count."""
     raw = merge(VALID, {"network": {"type": "CBSN", "width": 8}, "model": {"type": "CBSNModel"}})
     with pytest.raises(UserError, match="64 is not a multiple of 10, which CBSN with CBSNModel needs; use 60 or 70"):
@@ -136,12 +139,12 @@ def test_the_patch_follows_the_method():
     check_options(raw, "x.yml")
 
 
-def test_long_values_are_cut():
+def test_long_values_are_cut() -> None:
     (line,) = faults("train.precision=" + "x" * 4000)
     assert len(line) < 200
 
 
-def test_the_dump_of_options_can_be_loaded_again(tmp_path):
+def test_the_dump_of_options_can_be_loaded_again(tmp_path: Path) -> None:
     from atbsn.engine.training.experiment import dump_options
 
     options = check_options(VALID, "x.yml")
@@ -150,7 +153,7 @@ def test_the_dump_of_options_can_be_loaded_again(tmp_path):
     assert load_options(str(path)) == options
 
 
-def test_assignments_and_debug_lie_over_the_file(tmp_path):
+def test_assignments_and_debug_lie_over_the_file(tmp_path: Path) -> None:
     path = tmp_path / "x.yml"
     path.write_text(yaml.safe_dump(VALID))
     options = load_options(str(path), ["train.optim.lr=1e-3", "train.total_iter=100"], debug=True)
@@ -161,7 +164,9 @@ def test_assignments_and_debug_lie_over_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-def test_on_cpu_lies_over_the_file_and_under_assignments(tmp_path, monkeypatch, gpu):
+def test_on_cpu_lies_over_the_file_and_under_assignments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: bool
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     path = tmp_path / "x.yml"
     small = {"network": {"width": 4}, "train": {"total_iter": 7, "optim": {"lr": 2e-3}}}
@@ -189,8 +194,8 @@ def test_on_cpu_lies_over_the_file_and_under_assignments(tmp_path, monkeypatch, 
     ],
 )
 def test_what_only_shows_when_it_is_built_stops_before_anything_is_made(
-    command, write_options, tmp_path, assignment, said
-):
+    command: Command, write_options: WriteOptions, tmp_path: Path, assignment: str, said: str
+) -> None:
     options = write_options(val={"val_freq": 2})
     before = sorted(tmp_path.rglob("*"))
     status, output = command("train.py", "-opt", options, "--set", assignment)
@@ -198,7 +203,7 @@ def test_what_only_shows_when_it_is_built_stops_before_anything_is_made(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_mean_stands_wherever_a_blind_spot_to_denoise_with_does():
+def test_mean_stands_wherever_a_blind_spot_to_denoise_with_does() -> None:
     raw = VALID
     for assignment in ("test.k=mean", "val.k=[1, mean]", "model.k_test=mean", "test.denoise={k: mean}"):
         raw = apply_override(raw, assignment)
@@ -223,19 +228,19 @@ def test_mean_stands_wherever_a_blind_spot_to_denoise_with_does():
          "model.ks: 65: this hole leaves"),
     ],
 )  # fmt: skip
-def test_a_hole_that_leaves_nothing_to_see(assignments, fault):
+def test_a_hole_that_leaves_nothing_to_see(assignments: list[str], fault: str) -> None:
     (found,) = faults(*assignments)
     assert found.startswith(fault)
 
 
 @pytest.mark.parametrize(("network", "k"), [("ATBSN", 0), ("ATBSN", 63), ("TMBSN", 32), ("TMBSN", 0)])
-def test_the_largest_hole_that_leaves_something_is_taken(network, k):
+def test_the_largest_hole_that_leaves_something_is_taken(network: str, k: int) -> None:
     raw = apply_override(apply_override(VALID, f"network={{type: {network}}}"), f"model.k_train={k}")
     assert check_options(raw, "x.yml").model["k_train"] == k
 
 
 @pytest.mark.parametrize(("network", "side", "k"), [("ATBSN", 32, 31), ("TMBSN", 8, 4)])
-def test_the_smallest_patch_is_where_the_network_begins_to_see(network, side, k):
+def test_the_smallest_patch_is_where_the_network_begins_to_see(network: str, side: int, k: int) -> None:
     """In the middle of a patch, the output depends on the picture through this hole, and not through the next one."""
     torch.manual_seed(0)
     net = build_arch({"type": network, "width": 16}).eval()

@@ -1,5 +1,8 @@
 """Option files: YAML as people mean it, inheritance, overrides, and messages that name the place."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from atbsn.options import option_files, read_layers
@@ -37,12 +40,12 @@ from atbsn.utils.errors import UserError
         ("größer", "größer"),
     ],
 )
-def test_values_are_what_they_look_like(text, value):
+def test_values_are_what_they_look_like(text: str, value: Any) -> None:
     parsed = parse_yaml(text, "x.yml")
     assert parsed == value and type(parsed) is type(value)
 
 
-def test_anchors_and_merges():
+def test_anchors_and_merges() -> None:
     text = "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: *a\n"
     assert parse_yaml(text, "x.yml") == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}
 
@@ -78,28 +81,28 @@ def test_anchors_and_merges():
         ("a: \x07", "not valid YAML"),
     ],
 )
-def test_what_is_malformed_is_named_with_its_place(text, said):
+def test_what_is_malformed_is_named_with_its_place(text: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
         parse_yaml(text, "x.yml")
     message = str(caught.value)
     assert said in message and message.endswith("; mend the file") and len(message) < 500
 
 
-def test_a_laugh_a_billion_times():
+def test_a_laugh_a_billion_times() -> None:
     """Nine levels of ten aliases: a kilobyte that stands for a billion values."""
     lines = ["a0: &a0 [lol]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     with pytest.raises(UserError, match="each alias counted"):
         parse_yaml("\n".join(lines), "x.yml")
 
 
-def write(folder, **files):
+def write(folder, **files) -> None:
     for name, text in files.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f"{path.name}.yml").write_text(text)
 
 
-def test_options_inherit(tmp_path):
+def test_options_inherit(tmp_path: Path) -> None:
     write(
         tmp_path,
         base__first="name: a\ntrain: {total_iter: 9, optim: {type: Adam, lr: 1, betas: [0.9, 0.99]}}\n",
@@ -125,27 +128,27 @@ def test_options_inherit(tmp_path):
         ({"top": "base: other.yml", "other": "[a"}, "other.yml, line 1"),
     ],
 )
-def test_faults_of_inheritance(tmp_path, files, said):
+def test_faults_of_inheritance(tmp_path: Path, files: dict[str, str], said: str) -> None:
     write(tmp_path, **files)
     with pytest.raises(UserError) as caught:
         read_options(tmp_path / "top.yml")
     assert said in str(caught.value)
 
 
-def test_files_that_are_no_text(tmp_path):
+def test_files_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "top.yml").write_bytes(b"name: \xff\xfe")
     with pytest.raises(UserError, match="it is not UTF-8 text"):
         read_options(tmp_path / "top.yml")
 
 
-def test_merging():
+def test_merging() -> None:
     base = {"a": {"b": 1, "c": [1, 2]}, "d": 4}
     assert merge(base, {"a": {"c": [3]}, "d": {"e": 5}}) == {"a": {"b": 1, "c": [3]}, "d": {"e": 5}}
     assert merge(base, {"a": None}) == {"a": None, "d": 4}
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 4}
 
 
-def test_a_mapping_of_another_type_replaces():
+def test_a_mapping_of_another_type_replaces() -> None:
     """The arguments of one class mean nothing to another."""
     base = {"optim": {"type": "Adam", "lr": 1, "betas": [0.9, 0.99]}}
     assert merge(base, {"optim": {"type": "SGD", "lr": 2}}) == {"optim": {"type": "SGD", "lr": 2}}
@@ -164,22 +167,22 @@ def test_a_mapping_of_another_type_replaces():
         ("name=", {"name": None, "train": {"optim": {"lr": 1, "type": "Adam"}}}),
     ],
 )
-def test_assignments(assignment, changed):
+def test_assignments(assignment: str, changed: dict[str, Any]) -> None:
     assert apply_override({"train": {"optim": {"lr": 1, "type": "Adam"}}}, assignment) == changed
 
 
 @pytest.mark.parametrize("assignment", ["name", "", "=3", ".=3", "a.=3", ".a=3", "a..b=3"])
-def test_what_is_no_assignment(assignment):
+def test_what_is_no_assignment(assignment: str) -> None:
     with pytest.raises(UserError, match=r"--set .*: not of the form key.subkey=value, such as train.total_iter=1000"):
         apply_override({}, assignment)
 
 
-def test_an_assignment_that_is_no_yaml():
+def test_an_assignment_that_is_no_yaml() -> None:
     with pytest.raises(UserError, match=r"--set a\.b, line 1.*not valid YAML"):
         apply_override({}, "a.b=[1")
 
 
-def test_option_files_are_found_by_name(tmp_path, monkeypatch):
+def test_option_files_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, repository__options__train__one="", repository__options__base__two="", here__options__one="")
     here, repository = tmp_path / "here", tmp_path / "repository"
     monkeypatch.chdir(here)
@@ -196,7 +199,7 @@ def test_option_files_are_found_by_name(tmp_path, monkeypatch):
             find_option_file(name, repository / "options")
 
 
-def test_several_bases_lie_over_one_another(tmp_path):
+def test_several_bases_lie_over_one_another(tmp_path: Path) -> None:
     write(
         tmp_path,
         first="name: a\nnetwork: {type: A, width: 1}\n",
@@ -207,14 +210,14 @@ def test_several_bases_lie_over_one_another(tmp_path):
     assert read_options(tmp_path / "top.yml") == {"name": "a", "data": "b", "network": network}
 
 
-def test_a_base_is_found_by_name_from_anywhere(tmp_path, monkeypatch):
+def test_a_base_is_found_by_name_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path, mine="base: quickstart.yml\nname: mine\n")
     options = read_options(tmp_path / "mine.yml")
     assert options["name"] == "mine" and options["datasets"]["train"]["type"] == "SimulatedCamera"
 
 
-def test_what_is_shipped_lies_over_what_is_shipped(tmp_path, monkeypatch):
+def test_what_is_shipped_lies_over_what_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of the same names in options/ here are found by -opt, and no shipped file is laid over them."""
     write(tmp_path, options__atbsn="name: mine\n", options__quickstart="base: atbsn.yml\n")
     monkeypatch.chdir(tmp_path)
@@ -223,7 +226,7 @@ def test_what_is_shipped_lies_over_what_is_shipped(tmp_path, monkeypatch):
     assert read_options(shipped)["name"] == "quickstart" and "network" in read_options(shipped)
 
 
-def test_anchors_have_a_place(tmp_path):
+def test_anchors_have_a_place(tmp_path: Path) -> None:
     write(tmp_path, top="x-small: &small {width: 2}\nnetwork: {<<: *small, type: A}\nx-9: [\n1]\n")
     assert read_options(tmp_path / "top.yml") == {"network": {"type": "A", "width": 2}}
 
@@ -248,7 +251,9 @@ on_data: {little: {train: {total_iter: 5}}}
         ("seed: 0", ["data=little", "train.total_iter=8"], 8),
     ],
 )
-def test_a_method_is_told_of_data_by_their_name(tmp_path, data, overrides, total_iter):
+def test_a_method_is_told_of_data_by_their_name(
+    tmp_path: Path, data: str, overrides: list[str], total_iter: int
+) -> None:
     write(tmp_path, method=METHOD, data=data)
     options = read_layers([tmp_path / "method.yml", tmp_path / "data.yml"], overrides)
     named = overrides[0].partition("=")[2] if overrides and overrides[0].startswith("data") else data.split()[1]
@@ -256,7 +261,7 @@ def test_a_method_is_told_of_data_by_their_name(tmp_path, data, overrides, total
     assert options["name"] == f"m_{named}" and options["model"]["teacher"] == f"experiments/t_{named}/net.pth"
 
 
-def test_data_lie_between_a_method_and_what_uses_both(tmp_path):
+def test_data_lie_between_a_method_and_what_uses_both(tmp_path: Path) -> None:
     write(tmp_path, method=METHOD, data="data: little", top="base: [method.yml, data.yml]\ntrain: {total_iter: 6}\n")
     assert read_layers([tmp_path / "top.yml"])["train"]["total_iter"] == 6
     write(tmp_path, both="base: method.yml\ndata: little\ntrain: {total_iter: 3}\n")
@@ -273,7 +278,7 @@ def test_data_lie_between_a_method_and_what_uses_both(tmp_path):
         ("data: 3\nname: x_{data}", "and none are given"),
     ],
 )
-def test_faults_of_data(tmp_path, method, said):
+def test_faults_of_data(tmp_path: Path, method: str, said: str) -> None:
     write(tmp_path, method=method)
     with pytest.raises(UserError) as caught:
         read_layers([tmp_path / "method.yml"])

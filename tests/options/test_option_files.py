@@ -38,12 +38,14 @@ def loaded():
         return {names: load_options(names) for names in COMPLETE}
 
 
-def test_there_are_methods_and_data():
+def test_there_are_methods_and_data() -> None:
     assert len(METHODS) >= 17 and {"sidd.yml", "dnd.yml", "polyu.yml", "blocks.yml", "simulated.yml"} <= set(DATA)
 
 
 @pytest.mark.parametrize("names", BUILT, ids=spelled)
-def test_options_build_their_network_and_method(names, loaded, tmp_path, monkeypatch):
+def test_options_build_their_network_and_method(
+    names: tuple[str, ...], loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = loaded[names]
     monkeypatch.chdir(tmp_path)
     network = options.network or {"type": "ATBSN", "width": 8}
@@ -70,20 +72,20 @@ def _trained_by(path, loaded):
     return trained[0]
 
 
-def _leave_weights(path, network):
+def _leave_weights(path, network) -> None:
     net = build_arch(network)
     save_weights(Path(path), net.state_dict(), {"network": net.options})
 
 
 @pytest.mark.parametrize("names", TRAINING, ids=spelled)
-def test_options_can_be_trained_from(names, loaded):
+def test_options_can_be_trained_from(names: tuple[str, ...], loaded) -> None:
     options = loaded[names]
     assert options.train is not None and "train" in options.datasets
     assert options.logger.save_checkpoint_freq <= options.train.total_iter
 
 
 @pytest.mark.parametrize(("method", "data"), CROSSED, ids=lambda name: name.removesuffix(".yml"))
-def test_method_and_data_stay_themselves(method, data, loaded):
+def test_method_and_data_stay_themselves(method: str, data: str, loaded) -> None:
     """The network is the method's, the pictures are the data's; the run is called after both."""
     options = loaded[method, data]
     laid, brought = (read_options(find_option_file(name)) for name in (method, data))
@@ -97,7 +99,7 @@ def test_method_and_data_stay_themselves(method, data, loaded):
     assert options.on_data is None
 
 
-def test_one_name_is_one_training(loaded):
+def test_one_name_is_one_training(loaded) -> None:
     """Two spellings of one run are the same options."""
     runs = {}
     for names in TRAINING:
@@ -105,12 +107,12 @@ def test_one_name_is_one_training(loaded):
         assert loaded[other] == loaded[names], (other, names)
 
 
-def test_bare_names_are_unique():
+def test_bare_names_are_unique() -> None:
     """``-opt NAME.yml`` finds a file anywhere under options/."""
     assert len(FILES) == len(option_files())
 
 
-def test_a_copy_of_any_file_finds_its_base():
+def test_a_copy_of_any_file_finds_its_base() -> None:
     """Bases are named, not pathed: a copy elsewhere, or a file of one's own, is laid over the same."""
     for path in option_files():
         base = parse_yaml(path.read_text(encoding="utf-8"), path.name).get("base") or []

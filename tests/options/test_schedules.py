@@ -19,7 +19,7 @@ class Linear(Scheduler):
         return max(0.0, 1 - done / (total_iter - self.rest))
 
 
-def test_a_new_schedule_is_one_class():
+def test_a_new_schedule_is_one_class() -> None:
     halved = Linear(type="Linear", rest=20, warmup_iter=10).with_lengths(lambda length: length // 2)
     assert (halved.rest, halved.warmup_iter) == (10, 5)
     assert halved.rate(4, 110, 1.0) == pytest.approx(1 - 4 / 100)  # the warm-up ends with the fifth iteration
@@ -36,7 +36,9 @@ def test_a_new_schedule_is_one_class():
         (CosineAnnealing(type="CosineAnnealing", hold=4), [1, 1, 1, 0.5, 0]),
     ],
 )
-def test_parts_of_the_learning_rate(schedule, expected):
+def test_parts_of_the_learning_rate(
+    schedule: Constant | CosineAnnealing | MultiStep | Step, expected: list[float]
+) -> None:
     """After 0, 2, 4, 6 and 8 of 8 iterations, at lr = 1; the cosine's between eta_min and lr."""
     low = getattr(schedule, "eta_min", 0)
     if low:
@@ -44,7 +46,7 @@ def test_parts_of_the_learning_rate(schedule, expected):
     assert [schedule.part(done, 8, 1.0) for done in (0, 2, 4, 6, 8)] == pytest.approx(expected, abs=1e-6)
 
 
-def test_shares_become_iterations_and_iterations_stay():
+def test_shares_become_iterations_and_iterations_stay() -> None:
     train = Train(
         total_iter=200,
         optim=Adam(type="Adam", lr=1e-3),
@@ -54,7 +56,7 @@ def test_shares_become_iterations_and_iterations_stay():
     assert scheduler.milestones == [100, 150] and scheduler.warmup_iter == 20
 
 
-def test_arguments_of_the_optimizers():
+def test_arguments_of_the_optimizers() -> None:
     adam, sgd = Adam(type="AdamW", lr=0.1, eps=1e-6), SGD(type="SGD", lr=0.1, momentum=0.9)
     assert "type" not in adam.arguments("cpu") and adam.arguments("cpu")["eps"] == 1e-6
     assert [adam.arguments(device)["fused"] for device in ("cpu", "cuda", "mps")] == [True, True, None]

@@ -3,6 +3,8 @@
 import io
 import struct
 import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,13 +26,13 @@ def shown(rgb: np.ndarray, icc: bytes) -> np.ndarray:
     return np.asarray(ImageCms.profileToProfile(image, source, target, outputMode="RGB")).astype(int)
 
 
-def test_a_profile_of_srgb_changes_nothing():
+def test_a_profile_of_srgb_changes_nothing() -> None:
     icc = rgb_profile("sRGB", (0.64, 0.33), (0.3, 0.6), (0.15, 0.06), (0.3127, 0.329), SRGB)
     assert np.abs(shown(RGB, icc) - RGB).max() <= 1
     assert ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(icc))).strip() == "sRGB"
 
 
-def test_a_profile_of_display_p3_means_its_colours():
+def test_a_profile_of_display_p3_means_its_colours() -> None:
     """Of (100, 150, 90): linear light through P3's matrix and the inverse of sRGB's, by hand (CSS Color 4, 10.3)."""
     icc, _ = colour.profile(Metadata(cicp=P3), grey=False)
     to_srgb = np.array([[1.2249, -0.2247, 0.0], [-0.0420, 1.0419, 0.0], [-0.0197, -0.0786, 1.0979]])
@@ -41,7 +43,7 @@ def test_a_profile_of_display_p3_means_its_colours():
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.6])
-def test_a_grey_profile_means_its_gamma(gamma):
+def test_a_grey_profile_means_its_gamma(gamma: float) -> None:
     grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
     seen = shown(grey, grey_profile("grey", (0.3127, 0.329), Curve(gamma)))
     expected = 255 * (1.055 * np.maximum((grey / 255) ** gamma, 0.0031308) ** (1 / 2.4) - 0.055)
@@ -59,7 +61,7 @@ def png(path, chunks: list[tuple[bytes, bytes]], depth: int = 8, grey: bool = Fa
 
 
 @pytest.fixture(params=["cicp.png", "nclx.heic", "nclx.avif"])
-def source(request, tmp_path):
+def source(request: pytest.FixtureRequest, tmp_path: Path):
     """A file of every format that says colours by numbers; ``source(points)`` writes it."""
     if request.param.endswith("heic"):
         pytest.importorskip("pillow_heif")
@@ -79,7 +81,9 @@ def source(request, tmp_path):
 
 @pytest.mark.parametrize("points", [P3, PQ, HLG])
 @pytest.mark.parametrize("target", ["b.png", "b.heic", "b.avif"])
-def test_numbers_go_from_format_to_format(tmp_path, source, points, target, caplog):
+def test_numbers_go_from_format_to_format(
+    tmp_path: Path, source: str, points: CodePoints, target: str, caplog: pytest.LogCaptureFixture
+) -> None:
     path = source(points)
     with caplog.at_level("WARNING", "atbsn"):
         picture = read_picture(path)
@@ -95,7 +99,7 @@ def test_numbers_go_from_format_to_format(tmp_path, source, points, target, capl
 
 
 @pytest.mark.parametrize("target", ["b.jpg", "b.tif", "b.webp"])
-def test_numbers_become_a_profile(tmp_path, source, target, caplog):
+def test_numbers_become_a_profile(tmp_path: Path, source: str, target: str, caplog: pytest.LogCaptureFixture) -> None:
     picture = read_picture(source(P3))
     with caplog.at_level("WARNING", "atbsn"):
         write_picture(tmp_path / target, picture)
@@ -106,7 +110,9 @@ def test_numbers_become_a_profile(tmp_path, source, target, caplog):
 
 @pytest.mark.parametrize("target", ["b.jpg", "b.tif", "b.webp", "b.bmp"])
 @pytest.mark.parametrize(("points", "name"), [(PQ, "PQ of Display P3"), (HLG, "HLG of BT.2020")])
-def test_what_cannot_be_said_is_told(tmp_path, source, target, points, name, caplog):
+def test_what_cannot_be_said_is_told(
+    tmp_path: Path, source: str, target: str, points: CodePoints, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     picture = read_picture(source(points))
     with caplog.at_level("WARNING", "atbsn"):
         write_picture(tmp_path / target, picture)
@@ -117,7 +123,7 @@ def test_what_cannot_be_said_is_told(tmp_path, source, target, points, name, cap
         assert "BMP: its colour profile is left out" in caplog.text
 
 
-def test_srgb_by_numbers_needs_no_profile(tmp_path, source, caplog):
+def test_srgb_by_numbers_needs_no_profile(tmp_path: Path, source: str, caplog: pytest.LogCaptureFixture) -> None:
     for points in (CodePoints(1, 13), CodePoints(1, 1), CodePoints(2, 2)):
         picture = read_picture(source(points))
         with caplog.at_level("WARNING", "atbsn"):
@@ -125,7 +131,7 @@ def test_srgb_by_numbers_needs_no_profile(tmp_path, source, caplog):
         assert read_picture(tmp_path / "b.jpg").icc is None and not caplog.text
 
 
-def test_sixteen_bits_keep_their_numbers(tmp_path):
+def test_sixteen_bits_keep_their_numbers(tmp_path: Path) -> None:
     png(tmp_path / "a.png", [(b"cICP", bytes([12, 16, 0, 1]))], depth=16)
     picture = read_picture(tmp_path / "a.png")
     write_picture(tmp_path / "b.png", picture)
@@ -133,7 +139,7 @@ def test_sixteen_bits_keep_their_numbers(tmp_path):
     assert again.cicp == picture.cicp == PQ and np.array_equal(again.rgb, picture.rgb)
 
 
-def test_gamma_and_primaries_of_a_png_become_a_profile(tmp_path):
+def test_gamma_and_primaries_of_a_png_become_a_profile(tmp_path: Path) -> None:
     primaries = [31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000]
     chunks = [(b"gAMA", struct.pack(">I", 55556)), (b"cHRM", struct.pack(">8I", *primaries))]
     png(tmp_path / "a.png", chunks)
@@ -160,20 +166,22 @@ def test_gamma_and_primaries_of_a_png_become_a_profile(tmp_path):
         [(b"cHRM", struct.pack(">8I", *[31270, 32900] * 4))],
     ],
 )  # fmt: skip
-def test_a_png_of_srgb_or_of_nonsense_needs_no_profile(tmp_path, chunks):
+def test_a_png_of_srgb_or_of_nonsense_needs_no_profile(tmp_path: Path, chunks: list[Any]) -> None:
     png(tmp_path / "a.png", chunks)
     write_picture(tmp_path / "b.jpg", read_picture(tmp_path / "a.png"))
     assert read_picture(tmp_path / "b.jpg").icc is None
 
 
-def test_gamma_of_grey(tmp_path):
+def test_gamma_of_grey(tmp_path: Path) -> None:
     png(tmp_path / "a.png", [(b"gAMA", struct.pack(">I", 100000))], grey=True)
     write_picture(tmp_path / "b.tif", read_picture(tmp_path / "a.png"))
     icc = read_picture(tmp_path / "b.tif").icc
     assert abs(int(shown(np.full((4, 4), 128, np.uint8), icc)[0, 0, 0]) - 188) <= 1
 
 
-def test_ten_bits_of_avif_are_told_of(tmp_path, monkeypatch, caplog):
+def test_ten_bits_of_avif_are_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     pytest.importorskip("PIL._avif")
     write_picture(tmp_path / "a.avif", Picture(RGB))
     data = bytearray((tmp_path / "a.avif").read_bytes())
@@ -187,7 +195,7 @@ def test_ten_bits_of_avif_are_told_of(tmp_path, monkeypatch, caplog):
     assert "its 10 bits are read as 8" in caplog.text
 
 
-def test_damaged_boxes_say_nothing(tmp_path):
+def test_damaged_boxes_say_nothing(tmp_path: Path) -> None:
     pytest.importorskip("PIL._avif")
     write_picture(tmp_path / "a.avif", Picture(RGB, cicp=PQ))
     data = (tmp_path / "a.avif").read_bytes()
@@ -200,7 +208,7 @@ def test_damaged_boxes_say_nothing(tmp_path):
         boxes.facts(bytes(damaged))
 
 
-def test_a_profile_in_a_bmp_is_read(tmp_path):
+def test_a_profile_in_a_bmp_is_read(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.bmp", Picture(RGB))
     data = (tmp_path / "a.bmp").read_bytes()
     icc = rgb_profile("P3", (0.68, 0.32), (0.265, 0.69), (0.15, 0.06), (0.3127, 0.329), SRGB)

@@ -4,6 +4,8 @@ import json
 import shutil
 import struct
 import subprocess
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ def levels(rng=None, height: int = 50, width: int = 62) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(8, 8), (9, 8), (8, 11), (9, 11)])
 @pytest.mark.parametrize("phase", PHASES.values(), ids=PHASES)
-def test_packing_loses_nothing(phase, size):
+def test_packing_loses_nothing(phase: tuple[int, int], size: tuple[int, int]) -> None:
     values = np.arange(np.prod(size)).reshape(size)
     cells = pack(values, phase)
     assert np.array_equal(unpack(cells, phase, size), values)
@@ -54,7 +56,7 @@ def test_packing_loses_nothing(phase, size):
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_every_phase_becomes_red_green_green_blue(tmp_path, rawpy, name):
+def test_every_phase_becomes_red_green_green_blue(tmp_path: Path, rawpy, name: str) -> None:
     seen = {"R": 0.2, "G": 0.5, "B": 0.9}
     cell = np.array([BLACK + seen[letter] * (WHITE - BLACK) for letter in name]).reshape(2, 2)
     write_mosaic(tmp_path / "a.dng", np.tile(cell, (20, 30)).round().astype(np.uint16), (1, 1, 1), pattern(name))
@@ -64,7 +66,7 @@ def test_every_phase_becomes_red_green_green_blue(tmp_path, rawpy, name):
 
 
 @pytest.mark.parametrize("area", [(0, 0, 50, 62), (2, 4, 48, 60), (3, 5, 50, 62), (2, 5, 49, 61)])
-def test_black_is_taken_off_as_the_tags_say(tmp_path, rawpy, area):
+def test_black_is_taken_off_as_the_tags_say(tmp_path: Path, rawpy, area: tuple[int, int, int, int]) -> None:
     """Patterns of any size that begin at the active area, and offsets of rows and columns."""
     top, left, bottom, right = area
     rng = np.random.default_rng(0)
@@ -88,7 +90,7 @@ def test_black_is_taken_off_as_the_tags_say(tmp_path, rawpy, area):
     assert np.abs(found - expected).max() < 0.01
 
 
-def test_noise_below_black_and_above_white_stays(tmp_path, rawpy):
+def test_noise_below_black_and_above_white_stays(tmp_path: Path, rawpy) -> None:
     raw = levels()
     write_mosaic(tmp_path / "a.dng", raw)
     found = unpack(read_raw(tmp_path / "a.dng").rgb, (0, 0), raw.shape)
@@ -102,7 +104,9 @@ def developed(rawpy, path) -> np.ndarray:
 
 @pytest.mark.parametrize("area", [(0, 0, 96, 128), (2, 4, 95, 127), (3, 5, 96, 128)])
 @pytest.mark.parametrize("name", PHASES)
-def test_a_dng_of_the_same_mosaic_develops_alike(tmp_path, rawpy, name, area):
+def test_a_dng_of_the_same_mosaic_develops_alike(
+    tmp_path: Path, rawpy, name: str, area: tuple[int, int, int, int]
+) -> None:
     rng = np.random.default_rng(0)
     noisy = linear() + rng.normal(0, 0.02, (96, 128, 3))
     own = [pattern(name), (ACTIVE_AREA, 4, 4, area, True)]
@@ -127,7 +131,7 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("suffix", MAKERS)
-def test_what_makers_keep_in_tiff_develops_alike(tmp_path, rawpy, suffix):
+def test_what_makers_keep_in_tiff_develops_alike(tmp_path: Path, rawpy, suffix: str) -> None:
     maker, model, name, size = MAKERS[suffix]
     values = np.random.default_rng(0).integers(500, 4000, size).astype(np.uint16)
     source, made = tmp_path / f"a.{suffix}", tmp_path / "b.dng"
@@ -144,7 +148,7 @@ def test_what_makers_keep_in_tiff_develops_alike(tmp_path, rawpy, suffix):
     assert picture.mosaic.phase == PHASES[name]
 
 
-def test_pixels_that_are_not_square_stay_so(tmp_path, rawpy):
+def test_pixels_that_are_not_square_stay_so(tmp_path: Path, rawpy) -> None:
     """Of a Nikon D1X they are twice as high as wide: without a word the developed picture has half its height."""
     values = np.random.default_rng(0).integers(500, 4000, (1324, 4028)).astype(np.uint16)
     write_uncompressed(tmp_path / "a.nef", values, "NIKON CORPORATION", "NIKON D1X")
@@ -156,7 +160,7 @@ def test_pixels_that_are_not_square_stay_so(tmp_path, rawpy):
     assert sizes[0] == sizes[1] == (1324, 4024, 0.5)
 
 
-def test_levels_between_those_of_the_file_are_kept(tmp_path, rawpy):
+def test_levels_between_those_of_the_file_are_kept(tmp_path: Path, rawpy) -> None:
     """A denoised 10-bit raw has finer steps than its file had."""
     cells = np.linspace(0, 255, 20 * 30 * 4).reshape(20, 30, 4).astype(np.float32)
     write_picture(tmp_path / "a.dng", Picture(cells, mosaic=Mosaic((40, 60), (0, 0), (60, 64, 65, 63.5), 1023)))
@@ -165,7 +169,7 @@ def test_levels_between_those_of_the_file_are_kept(tmp_path, rawpy):
     assert found.mosaic.white == 1023 * 64 and found.mosaic.black[3] == 63.5 * 64
 
 
-def test_what_a_raw_says_is_kept(tmp_path, rawpy):
+def test_what_a_raw_says_is_kept(tmp_path: Path, rawpy) -> None:
     write_dng(
         tmp_path / "a.dng", linear(), orientation=8,
         extra=[(700, 1, 9, b"<x:xmpmeta", True), (50730, 10, 1, (1, 2), True), (51041, 12, 2, (1e-3, 1e-6), True)],
@@ -183,7 +187,7 @@ def test_what_a_raw_says_is_kept(tmp_path, rawpy):
 
 
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
-def test_exiftool_finds_nothing_wrong(tmp_path, rawpy):
+def test_exiftool_finds_nothing_wrong(tmp_path: Path, rawpy) -> None:
     write_dng(tmp_path / "a.dng", linear(), orientation=6, extra=[pattern("GRBG")])
     with_exif(tmp_path / "a.dng", {exif.EXIF: (exif.DirectoryEntry(34855, 3, 1, struct.pack("<H", 3200)),)})
     write_picture(tmp_path / "b.dng", read_raw(tmp_path / "a.dng"))
@@ -203,7 +207,7 @@ def test_exiftool_finds_nothing_wrong(tmp_path, rawpy):
         ("its mosaic is GRGB, not", {"cells": "GRGB"}),
     ],
 )
-def test_other_sensors_are_refused(tmp_path, rawpy, reason, how):
+def test_other_sensors_are_refused(tmp_path: Path, rawpy, reason: str, how: dict[str, Any]) -> None:
     raw, own = levels(), []
     if "dimensions" in how:
         trans = "GBGGRGRGRBGBGBGGRGGRGGBGBGBRGRGRGGBG"
@@ -218,7 +222,7 @@ def test_other_sensors_are_refused(tmp_path, rawpy, reason, how):
             read(tmp_path / "a.dng")
 
 
-def test_what_is_no_raw(tmp_path, rawpy):
+def test_what_is_no_raw(tmp_path: Path, rawpy) -> None:
     (tmp_path / "a.dng").write_bytes(b"")
     (tmp_path / "b.nef").write_bytes(b"no raw")
     for name in ("a.dng", "b.nef", "none.cr2"):
@@ -229,7 +233,7 @@ def test_what_is_no_raw(tmp_path, rawpy):
         read_raw(tmp_path / "c.dng")
 
 
-def test_a_mosaic_is_only_written_as_dng(tmp_path):
+def test_a_mosaic_is_only_written_as_dng(tmp_path: Path) -> None:
     picture = Picture(np.zeros((20, 30, 4), np.float32), mosaic=Mosaic((40, 60), (0, 0), (0, 0, 0, 0), 1023))
     with pytest.raises(UserError, match=r"a\.tif: the mosaic .* is written as DNG; name a \.dng file"):
         write_picture(tmp_path / "a.tif", picture)

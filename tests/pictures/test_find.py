@@ -10,7 +10,7 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     names = ["b.PNG", "a/z.jpg", "a/b/c.TiFF", "a.webp", "a-b/x.bmp", "a0.png", "a/.hidden.png", ".cache/x.png"]
     names += ["notes.txt", "a.gif", "b.gif", "film.MP4", "b.xmp", "a.jxl"]
     for name in names:
@@ -24,7 +24,7 @@ def names(paths, root) -> list[str]:
     return [path.relative_to(root).as_posix() for path in paths]
 
 
-def test_everything_is_used_or_has_a_reason(folder):
+def test_everything_is_used_or_has_a_reason(folder) -> None:
     found = find_pictures(folder)
     assert names(found.paths, folder) == ["a-b/x.bmp", "a.webp", "a/b/c.TiFF", "a/z.jpg", "a0.png", "b.PNG"]
     assert [name.as_posix() for name in found.names] == names(found.paths, folder)
@@ -42,7 +42,7 @@ def test_everything_is_used_or_has_a_reason(folder):
     assert met == sum(len(files) for top, _, files in os.walk(folder) if ".cache" not in top) + 1
 
 
-def test_summary(folder):
+def test_summary(folder) -> None:
     assert find_pictures(folder / "a-b").summary() == "using 1"
     summary = find_pictures(folder).summary()
     assert summary.startswith("using 6, skipped 8: ")
@@ -50,13 +50,13 @@ def test_summary(folder):
     assert "film.MP4 (a video)" in summary
 
 
-def test_the_order_is_that_of_the_names_and_of_image_paths(folder):
+def test_the_order_is_that_of_the_names_and_of_image_paths(folder) -> None:
     found = find_pictures(folder).paths
     assert found == sorted(found, key=lambda path: path.relative_to(folder).as_posix())
     assert image_paths(folder) == found
 
 
-def test_several_inputs_and_each_picture_once(folder, tmp_path):
+def test_several_inputs_and_each_picture_once(folder, tmp_path: Path) -> None:
     roots = [folder / "b.PNG", str(folder / "a"), folder / "a" / "b", tmp_path / "none", folder / "notes.txt"]
     found = find_pictures(roots)
     assert names(found.paths, folder) == ["b.PNG", "a/b/c.TiFF", "a/z.jpg"]
@@ -69,7 +69,7 @@ def test_several_inputs_and_each_picture_once(folder, tmp_path):
     }
 
 
-def test_links(folder, tmp_path):
+def test_links(folder, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "d.png").write_bytes(b"")
@@ -86,14 +86,14 @@ def test_links(folder, tmp_path):
     assert find_pictures(folder / "linked").paths == [folder / "linked" / "d.png"]
 
 
-def test_a_pipe_by_the_name_of_a_picture_is_not_waited_for(folder):
+def test_a_pipe_by_the_name_of_a_picture_is_not_waited_for(folder) -> None:
     os.mkfifo(folder / "pipe.png")
     assert (folder / "pipe.png", "not a regular file") in find_pictures(folder).skipped
     assert (folder / "pipe.png", "not a regular file") in find_pictures(folder / "pipe.png").skipped
     assert folder / "pipe.png" not in image_paths(folder)
 
 
-def test_a_folder_that_cannot_be_listed(folder, monkeypatch):
+def test_a_folder_that_cannot_be_listed(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.scandir
 
     def scandir(path):
@@ -110,7 +110,7 @@ def test_a_folder_that_cannot_be_listed(folder, monkeypatch):
         image_paths(folder)
 
 
-def test_walking_lists_one_folder_at_a_time(folder, monkeypatch):
+def test_walking_lists_one_folder_at_a_time(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million files are neither listed nor held before the first is handed out."""
     listed = []
 

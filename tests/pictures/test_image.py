@@ -2,6 +2,7 @@ import io
 import struct
 import zlib
 from itertools import product
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -40,7 +41,7 @@ def smooth(height: int = 48, width: int = 64) -> np.ndarray:
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
-def test_rgb_of_8_bits_survives(tmp_path, suffix):
+def test_rgb_of_8_bits_survives(tmp_path: Path, suffix: str) -> None:
     rgb = noise(17, 23, 3)
     write_picture(tmp_path / f"a{suffix}", Picture(rgb))
     picture = read_picture(tmp_path / f"a{suffix}")
@@ -56,7 +57,7 @@ def test_rgb_of_8_bits_survives(tmp_path, suffix):
         if case[0] != ".ppm" or not case[3]
     ],
 )
-def test_depth_grey_and_alpha_survive(tmp_path, suffix, dtype, grey, transparent):
+def test_depth_grey_and_alpha_survive(tmp_path: Path, suffix: str, dtype: str, grey: bool, transparent: bool) -> None:
     rgb = np.repeat(noise(9, 14, 1, dtype=dtype), 3, axis=2) if grey else noise(9, 14, 3, dtype=dtype)
     alpha = noise(9, 14, dtype=dtype) if transparent else None
     path = tmp_path / f"a{suffix}"
@@ -69,7 +70,7 @@ def test_depth_grey_and_alpha_survive(tmp_path, suffix, dtype, grey, transparent
         assert picture.grey == grey
 
 
-def test_16_bit_grey_alpha_png_is_grey(tmp_path):
+def test_16_bit_grey_alpha_png_is_grey(tmp_path: Path) -> None:
     samples = noise(5, 7, 2, dtype="uint16")
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
 
@@ -85,7 +86,7 @@ def test_16_bit_grey_alpha_png_is_grey(tmp_path):
     assert np.array_equal(picture.alpha, samples[..., 1])
 
 
-def test_16_bit_tiff_compressed_by_other_programs(tmp_path):
+def test_16_bit_tiff_compressed_by_other_programs(tmp_path: Path) -> None:
     rgb = noise(30, 20, 3, dtype="uint16")
     cv2.imwrite(str(tmp_path / "lzw.tif"), rgb[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 5])
     assert np.array_equal(read_picture(tmp_path / "lzw.tif").rgb, rgb)
@@ -93,7 +94,7 @@ def test_16_bit_tiff_compressed_by_other_programs(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
 @pytest.mark.parametrize("height", [8, 300])  # in one strip, in two
-def test_pillow_modes(tmp_path, mode, height):
+def test_pillow_modes(tmp_path: Path, mode: str, height: int) -> None:
     image = Image.fromarray(noise(height, 9, 4 if mode in ("LA", "RGBA") else 3)).convert(mode)
     image.save(tmp_path / "a.png")
     picture = read_picture(tmp_path / "a.png")
@@ -102,7 +103,7 @@ def test_pillow_modes(tmp_path, mode, height):
     assert (picture.alpha is not None) == (mode in ("LA", "RGBA"))
 
 
-def test_palette_with_a_transparent_colour(tmp_path):
+def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
     image = Image.fromarray(noise(300, 9, 3)).quantize(8)
     image.save(tmp_path / "a.png", transparency=3)
     expected = np.where(np.asarray(image) == 3, 0, 255)
@@ -111,7 +112,7 @@ def test_palette_with_a_transparent_colour(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_applied_once(tmp_path, suffix, orientation):
+def test_orientation_is_applied_once(tmp_path: Path, suffix: str, orientation: int) -> None:
     """The file holds the picture as a camera turned that way stores it; reading gives it upright."""
     upright = smooth()
     stored = np.ascontiguousarray(upright_array(upright, {6: 8, 8: 6}.get(orientation, orientation)))
@@ -138,7 +139,7 @@ def test_orientation_is_applied_once(tmp_path, suffix, orientation):
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
-def test_orientation_of_16_bits(tmp_path, suffix):
+def test_orientation_of_16_bits(tmp_path: Path, suffix: str) -> None:
     upright = noise(6, 9, 3, dtype="uint16")
     stored = np.ascontiguousarray(np.rot90(upright))  # shown upright after a quarter turn clockwise: 6
     path = tmp_path / f"a{suffix}"
@@ -152,7 +153,7 @@ def test_orientation_of_16_bits(tmp_path, suffix):
     assert picture_size(path) == (6, 9)
 
 
-def test_orientation_means_what_pillow_takes_it_for(tmp_path):
+def test_orientation_means_what_pillow_takes_it_for(tmp_path: Path) -> None:
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -165,7 +166,7 @@ def test_orientation_means_what_pillow_takes_it_for(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg", ".webp"])
-def test_profile_and_exif_are_kept(tmp_path, suffix, dtype):
+def test_profile_and_exif_are_kept(tmp_path: Path, suffix: str, dtype: str) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
     exif[0x010F] = "maker"
@@ -180,7 +181,7 @@ def test_profile_and_exif_are_kept(tmp_path, suffix, dtype):
         assert kept.get_ifd(0x8769)[33434] == 0.25
 
 
-def test_jpeg_is_fine_and_not_subsampled(tmp_path):
+def test_jpeg_is_fine_and_not_subsampled(tmp_path: Path) -> None:
     rgb = smooth()
     write_picture(tmp_path / "a.JPG", Picture(rgb))
     with Image.open(tmp_path / "a.JPG") as image:
@@ -188,7 +189,7 @@ def test_jpeg_is_fine_and_not_subsampled(tmp_path):
     assert np.abs(read_picture(tmp_path / "a.JPG").rgb.astype(int) - rgb).max() <= 4
 
 
-def test_grey_is_averaged_back(tmp_path):
+def test_grey_is_averaged_back(tmp_path: Path) -> None:
     rgb = np.array([[[10, 11, 11], [10, 10, 11], [255, 255, 255]]], np.uint8)
     write_picture(tmp_path / "a.png", Picture(rgb, grey=True))
     with Image.open(tmp_path / "a.png") as image:
@@ -196,14 +197,14 @@ def test_grey_is_averaged_back(tmp_path):
         assert np.asarray(image).tolist() == [[11, 10, 255]]
 
 
-def test_one_pixel_wide_pictures(tmp_path):
+def test_one_pixel_wide_pictures(tmp_path: Path) -> None:
     for shape in ((1, 7, 3), (7, 1, 3), (1, 1, 3)):
         rgb = noise(*shape)
         write_picture(tmp_path / "a.png", Picture(rgb))
         assert np.array_equal(read_picture(tmp_path / "a.png").rgb, rgb)
 
 
-def test_rounding_is_half_up():
+def test_rounding_is_half_up() -> None:
     deep = np.arange(65536, dtype=np.uint16).reshape(1, -1, 1)
     expected = np.floor(deep / 257 + 0.5)
     assert np.array_equal(Picture(deep).rgb8(), expected)
@@ -213,7 +214,7 @@ def test_rounding_is_half_up():
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-def test_tensors_and_back(dtype):
+def test_tensors_and_back(dtype: str) -> None:
     if dtype == "float32":
         rgb = RNG.random((5, 6, 3), np.float32) * 255
     else:
@@ -239,7 +240,7 @@ def encoded(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["png", "tif", "bmp", "webp", "ppm", "png16", "tif16", "ppm16"])
 @pytest.mark.parametrize("kept", [0, 0.001, 0.3, 0.6, 0.97])
-def test_truncated_files_are_refused(tmp_path, kind, kept):
+def test_truncated_files_are_refused(tmp_path: Path, kind: str, kept: float) -> None:
     data = encoded(kind)
     path = tmp_path / f"a.{kind.removesuffix('16')}"
     path.write_bytes(data)
@@ -249,7 +250,7 @@ def test_truncated_files_are_refused(tmp_path, kind, kept):
         read_picture(path)
 
 
-def test_other_files_are_refused(tmp_path):
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("not a picture")
     tifffile.imwrite(tmp_path / "int32.tif", noise(8, 8, dtype="uint32"))
     Image.fromarray(noise(8, 8)).save(tmp_path / "a.gif")
@@ -277,7 +278,9 @@ def png_claiming(width: int, height: int) -> bytes:
     return bytes(data)
 
 
-def test_decompression_bombs_are_refused_and_large_photographs_are_not(tmp_path, recwarn):
+def test_decompression_bombs_are_refused_and_large_photographs_are_not(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
     (tmp_path / "bomb.png").write_bytes(png_claiming(20000, 20000))
     with pytest.raises(UserError, match="20000x20000 is over the limit"):
         read_picture(tmp_path / "bomb.png")
@@ -290,7 +293,7 @@ def test_decompression_bombs_are_refused_and_large_photographs_are_not(tmp_path,
     assert not [warning for warning in recwarn if warning.category is Image.DecompressionBombWarning]
 
 
-def test_unwritable_places(tmp_path, monkeypatch):
+def test_unwritable_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = Picture(noise(4, 4, 3))
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
@@ -307,7 +310,7 @@ def test_unwritable_places(tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "file"]
 
 
-def test_formats_that_cannot_hold_it(tmp_path):
+def test_formats_that_cannot_hold_it(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"JPEG holds no transparency; write .*PNG.* or WebP"):
         write_picture(tmp_path / "a.jpg", Picture(noise(4, 4, 3), alpha=noise(4, 4)))
     with pytest.raises(UserError, match=r"'\.gif' is not a known format"):
@@ -316,7 +319,7 @@ def test_formats_that_cannot_hold_it(tmp_path):
         write_picture(tmp_path / "a.webp", Picture(np.zeros((1, 20000, 3), np.uint8)))
 
 
-def test_paths_are_recursive_sorted_and_of_any_case(tmp_path):
+def test_paths_are_recursive_sorted_and_of_any_case(tmp_path: Path) -> None:
     for name in ("b.PNG", "a/z.jpg", "a/b/c.TiFF", "a.webp", "notes.txt", ".hidden.png", "c.bmp", "d.JPEG"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -325,7 +328,7 @@ def test_paths_are_recursive_sorted_and_of_any_case(tmp_path):
     assert image_paths(tmp_path / "b.PNG") == [tmp_path / "b.PNG"]
 
 
-def test_paths_that_lead_nowhere(tmp_path):
+def test_paths_that_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "a.txt").write_text("")
     for name, message in [
@@ -337,7 +340,7 @@ def test_paths_that_lead_nowhere(tmp_path):
             image_paths(tmp_path / name)
 
 
-def test_a_real_photograph(shared):
+def test_a_real_photograph(shared: Path) -> None:
     path = shared / "data/polyu/OriginalImages/Canon5D2_chair_Real.JPG"
     picture = read_picture(path)
     assert picture.rgb.shape == (*picture_size(path), 3) == (1856, 2784, 3)

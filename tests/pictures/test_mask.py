@@ -1,6 +1,7 @@
 """Masks: what counts as one, and how it is laid over a picture."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ def grey(values, **more):
     return Picture(np.repeat(values[..., None], 3, axis=2), grey=True, **more)
 
 
-def test_depths_say_the_same(tmp_path):
+def test_depths_say_the_same(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", grey(LEVELS))
     write_picture(tmp_path / "b.png", grey(LEVELS * np.uint16(257)))
     tifffile.imwrite(tmp_path / "c.tif", LEVELS.astype(np.float32) / 255)
@@ -28,14 +29,14 @@ def test_depths_say_the_same(tmp_path):
     assert np.array_equal(read_mask(tmp_path / "d.png"), np.where(LEVELS >= 128, 255, 0))
 
 
-def test_equal_channels_and_full_opacity_are_grey(tmp_path):
+def test_equal_channels_and_full_opacity_are_grey(tmp_path: Path) -> None:
     rgba = np.dstack([LEVELS, LEVELS, LEVELS, np.full_like(LEVELS, 255)])
     Image.fromarray(rgba).save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png"), LEVELS)
 
 
 @pytest.mark.parametrize(("channel", "said"), [(2, "it has colours; convert it"), (3, "no transparency")])
-def test_colours_and_transparency_are_refused(tmp_path, channel, said):
+def test_colours_and_transparency_are_refused(tmp_path: Path, channel: int, said: str) -> None:
     rgba = np.dstack([LEVELS, LEVELS, LEVELS, np.full_like(LEVELS, 255)])
     rgba[3, 3, channel] = 1
     Image.fromarray(rgba).save(tmp_path / "a.png")
@@ -53,7 +54,7 @@ def test_colours_and_transparency_are_refused(tmp_path, channel, said):
         (np.full((6, 4), np.nan), "m: nan to nan is not within 0 and 1"),
     ],
 )
-def test_what_is_no_mask_for_a_picture(values, said):
+def test_what_is_no_mask_for_a_picture(values: np.ndarray, said: str) -> None:
     with pytest.raises(UserError, match=re.escape(said)):
         check_mask(values, (6, 4), "m", "a.png")
     check_mask(np.zeros((6, 4), bool), (6, 4))
@@ -61,7 +62,9 @@ def test_what_is_no_mask_for_a_picture(values, said):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("band", [10**6, 7 * 3])
-def test_white_is_clean_black_is_noisy_grey_between(monkeypatch, dtype, band):
+def test_white_is_clean_black_is_noisy_grey_between(
+    monkeypatch: pytest.MonkeyPatch, dtype: type[np.generic], band: int
+) -> None:
     monkeypatch.setattr(mask, "_BAND", band)  # a row at a time, too
     random = np.random.default_rng(0)
     most = 255 if dtype == np.float32 else np.iinfo(dtype).max

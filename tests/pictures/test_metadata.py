@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ def segment(marker: int, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_exif_of_a_camera_stays_byte_for_byte(tmp_path, order):
+def test_exif_of_a_camera_stays_byte_for_byte(tmp_path: Path, order: str) -> None:
     block = camera_block(order)
     jpeg_file(tmp_path / "a.jpg", exif=block)
     picture = read_picture(tmp_path / "a.jpg")
@@ -46,7 +47,7 @@ def test_exif_of_a_camera_stays_byte_for_byte(tmp_path, order):
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_thumbnail_goes_and_orientation_is_reset(tmp_path, order):
+def test_thumbnail_goes_and_orientation_is_reset(tmp_path: Path, order: str) -> None:
     jpeg_file(tmp_path / "a.jpg", exif=camera_block(order, 6, thumbnail=b"\xff\xd8 old noise \xff\xd9"))
     picture = read_picture(tmp_path / "a.jpg")
     assert picture.rgb.shape == (64, 48, 3)
@@ -56,7 +57,7 @@ def test_thumbnail_goes_and_orientation_is_reset(tmp_path, order):
     assert len(picture.exif) == len(camera_block(order))
 
 
-def test_a_thumbnail_amid_other_things_is_blanked():
+def test_a_thumbnail_amid_other_things_is_blanked() -> None:
     """Some cameras put the thumbnail before their notes: nothing may move then."""
     order, thumbnail = "<", b"\xff\xd8 old noise \xff\xd9"
     camera = exif.DirectoryEntry(exif.EXIF, 4, 1, bytes(4), (entry(37500, 7, order, NOTE),))
@@ -78,13 +79,13 @@ def test_a_thumbnail_amid_other_things_is_blanked():
 @pytest.mark.parametrize(
     "damage", [b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"nothing of the kind", b"II*\0\x08\0\0\0\xff\xff"]
 )
-def test_damaged_exif_is_left_out_and_the_picture_is_read(tmp_path, damage):
+def test_damaged_exif_is_left_out_and_the_picture_is_read(tmp_path: Path, damage: bytes) -> None:
     jpeg_file(tmp_path / "a.jpg", exif=b"Exif\0\0" + damage)
     picture = read_picture(tmp_path / "a.jpg")
     assert (picture.exif, picture.rgb.shape) == (None, (48, 64, 3))
 
 
-def test_any_flipped_byte_in_exif_is_survived(tmp_path):
+def test_any_flipped_byte_in_exif_is_survived(tmp_path: Path) -> None:
     whole = camera_block("<", 6, b"thumb")
     for position in range(6, len(whole), 3):
         block = bytearray(whole)
@@ -96,7 +97,7 @@ def test_any_flipped_byte_in_exif_is_survived(tmp_path):
         exif.for_tiff(bytes(block))
 
 
-def test_jpeg_keeps_all_its_segments(tmp_path):
+def test_jpeg_keeps_all_its_segments(tmp_path: Path) -> None:
     """XMP, extended XMP, IPTC in Photoshop's resources over several segments, comment, profile and resolution."""
     resources = RESOURCES + b"8BIM" + struct.pack(">H2xI", 0x0FA0, 100_000) + RNG.bytes(100_000)
     header = b"Photoshop 3.0\0"
@@ -114,7 +115,7 @@ def test_jpeg_keeps_all_its_segments(tmp_path):
         assert image.info["xmp"] == XMP
 
 
-def test_iptc_and_xmp_cross_from_jpeg_to_tiff_and_back(tmp_path):
+def test_iptc_and_xmp_cross_from_jpeg_to_tiff_and_back(tmp_path: Path) -> None:
     picture = Picture(smooth(), icc=ICC, exif=camera_block(), xmp=XMP, iptc=RESOURCES, dpi=(300, 150))
     write_picture(tmp_path / "a.jpg", picture)
     write_picture(tmp_path / "b.tif", read_picture(tmp_path / "a.jpg"))
@@ -133,7 +134,7 @@ def test_iptc_and_xmp_cross_from_jpeg_to_tiff_and_back(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_tiff_keeps_exif_gps_xmp_iptc_profile_and_resolution(tmp_path, order, dtype):
+def test_tiff_keeps_exif_gps_xmp_iptc_profile_and_resolution(tmp_path: Path, order: str, dtype: str) -> None:
     rgb = RNG.integers(0, 256, (9, 14, 3), dtype)
     write_picture(tmp_path / "a.tif", Picture(rgb, icc=ICC, exif=camera_block(order), xmp=XMP, iptc=RESOURCES))
     write_picture(tmp_path / "b.tif", read_picture(tmp_path / "a.tif"))
@@ -154,14 +155,14 @@ def test_tiff_keeps_exif_gps_xmp_iptc_profile_and_resolution(tmp_path, order, dt
         assert file.pages[0].tags[282].value == (3000, 10)
 
 
-def test_bare_iptc_of_a_tiff_reaches_a_jpeg(tmp_path):
+def test_bare_iptc_of_a_tiff_reaches_a_jpeg(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", smooth(), photometric="rgb", extratags=[(33723, 7, len(IPTC), IPTC, True)])
     write_picture(tmp_path / "a.jpg", read_picture(tmp_path / "a.tif"))
     assert iptc.record(read_picture(tmp_path / "a.jpg").iptc) == IPTC
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_png_keeps_xmp_texts_colours_and_resolution(tmp_path, dtype):
+def test_png_keeps_xmp_texts_colours_and_resolution(tmp_path: Path, dtype: str) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Title", "grey noise")
     info.add_text("Comment", "packed", zip=True)
@@ -184,7 +185,7 @@ def test_png_keeps_xmp_texts_colours_and_resolution(tmp_path, dtype):
         assert other.info["gamma"] == 0.45455
 
 
-def test_png_metadata_behind_the_pixels_and_compressed_xmp(tmp_path):
+def test_png_metadata_behind_the_pixels_and_compressed_xmp(tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.fromarray(smooth()).save(file, "PNG")
     data = file.getvalue()
@@ -204,7 +205,7 @@ def test_png_metadata_behind_the_pixels_and_compressed_xmp(tmp_path):
         read_picture(tmp_path / "b.png")
 
 
-def test_webp_keeps_exif_xmp_and_profile(tmp_path):
+def test_webp_keeps_exif_xmp_and_profile(tmp_path: Path) -> None:
     Image.fromarray(smooth()).save(tmp_path / "a.webp", lossless=True, exif=camera_block(), xmp=XMP, icc_profile=ICC)
     write_picture(tmp_path / "b.webp", read_picture(tmp_path / "a.webp"))
     again = read_picture(tmp_path / "b.webp")
@@ -213,7 +214,7 @@ def test_webp_keeps_exif_xmp_and_profile(tmp_path):
     assert (tmp_path / "b.webp").read_bytes()[12:16] == b"VP8X"
 
 
-def test_a_lossy_webp_stays_lossy_and_a_lossless_one_lossless(tmp_path):
+def test_a_lossy_webp_stays_lossy_and_a_lossless_one_lossless(tmp_path: Path) -> None:
     noise = RNG.integers(0, 256, (64, 64, 3), np.uint8)
     sizes = {}
     for lossless in (False, True):
@@ -226,7 +227,7 @@ def test_a_lossy_webp_stays_lossy_and_a_lossless_one_lossless(tmp_path):
     assert sizes[False] < sizes[True]
 
 
-def test_orientation_in_xmp_is_reset_too(tmp_path):
+def test_orientation_in_xmp_is_reset_too(tmp_path: Path) -> None:
     packet = XMP.replace(b"<rdf/>", b'<rdf:Description tiff:Orientation="6"/>')
     segments = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + packet)
     jpeg_file(tmp_path / "a.jpg", segments=segments)
@@ -239,7 +240,7 @@ def test_orientation_in_xmp_is_reset_too(tmp_path):
 @pytest.mark.parametrize("quality", [90, 92, 95, 98, 100])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_is_coded_as_its_source(tmp_path, quality, subsampling, progressive):
+def test_jpeg_is_coded_as_its_source(tmp_path: Path, quality: int, subsampling: int, progressive: bool) -> None:
     jpeg_file(tmp_path / "a.jpg", quality=quality, subsampling=subsampling, progressive=progressive)
     write_picture(tmp_path / "b.jpg", read_picture(tmp_path / "a.jpg"))
     with Image.open(tmp_path / "a.jpg") as one, Image.open(tmp_path / "b.jpg") as other:
@@ -248,7 +249,7 @@ def test_jpeg_is_coded_as_its_source(tmp_path, quality, subsampling, progressive
         assert ("progressive" in other.info) == progressive
 
 
-def test_jpeg_with_its_own_tables(tmp_path):
+def test_jpeg_with_its_own_tables(tmp_path: Path) -> None:
     """Cameras have tables of their own, not a scaled standard."""
     tables = [[1 + (row + column) // 3 for row in range(8) for column in range(8)], list(range(2, 66))]
     tables[1] = [min(value, 9) for value in tables[1]]
@@ -261,7 +262,7 @@ def test_jpeg_with_its_own_tables(tmp_path):
 
 
 @pytest.mark.parametrize("quality", [25, 50, 75, 89])
-def test_a_coarse_source_is_coded_at_quality_90(tmp_path, quality):
+def test_a_coarse_source_is_coded_at_quality_90(tmp_path: Path, quality: int) -> None:
     jpeg_file(tmp_path / "a.jpg", quality=quality, subsampling=2)
     jpeg_file(tmp_path / "ninety.jpg", quality=90, subsampling=2)
     picture = read_picture(tmp_path / "a.jpg")
@@ -272,12 +273,12 @@ def test_a_coarse_source_is_coded_at_quality_90(tmp_path, quality):
         assert JpegImagePlugin.get_sampling(image) == 2
 
 
-def test_a_coarse_chroma_table_counts(tmp_path):
+def test_a_coarse_chroma_table_counts(tmp_path: Path) -> None:
     jpeg_file(tmp_path / "a.jpg", qtables=[[1] * 64, [60] * 64])
     assert jpeg.quality_of(read_picture(tmp_path / "a.jpg").coding.tables) < 90
 
 
-def test_quality_by_number(tmp_path):
+def test_quality_by_number(tmp_path: Path) -> None:
     jpeg_file(tmp_path / "a.jpg", quality=95, subsampling=2)
     picture = read_picture(tmp_path / "a.jpg")
     for quality in (60, 99):
@@ -290,12 +291,12 @@ def test_quality_by_number(tmp_path):
             write_picture(tmp_path / "b.jpg", picture, quality=quality)
 
 
-def test_a_turned_jpeg_halved_along_rows_loses_no_chroma(tmp_path):
+def test_a_turned_jpeg_halved_along_rows_loses_no_chroma(tmp_path: Path) -> None:
     jpeg_file(tmp_path / "a.jpg", quality=95, subsampling=1, exif=camera_block(orientation=6))
     assert read_picture(tmp_path / "a.jpg").coding.subsampling == 0
 
 
-def test_grey_jpeg_stays_grey(tmp_path):
+def test_grey_jpeg_stays_grey(tmp_path: Path) -> None:
     jpeg_file(tmp_path / "a.jpg", Image.fromarray(smooth()).convert("L"), quality=93)
     write_picture(tmp_path / "b.jpg", read_picture(tmp_path / "a.jpg"))
     with Image.open(tmp_path / "a.jpg") as one, Image.open(tmp_path / "b.jpg") as other:
@@ -303,7 +304,7 @@ def test_grey_jpeg_stays_grey(tmp_path):
         assert other.quantization == one.quantization
 
 
-def test_cmyk_becomes_srgb_with_a_word(tmp_path, caplog):
+def test_cmyk_becomes_srgb_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     ink = np.zeros((8, 8, 4), np.uint8)
     ink[..., 1] = 255
     Image.frombytes("CMYK", (8, 8), ink.tobytes()).save(tmp_path / "a.jpg", quality=100)
@@ -316,7 +317,7 @@ def test_cmyk_becomes_srgb_with_a_word(tmp_path, caplog):
         assert image.mode == "RGB"
 
 
-def test_a_cmyk_profile_of_other_colours_is_refused(tmp_path):
+def test_a_cmyk_profile_of_other_colours_is_refused(tmp_path: Path) -> None:
     Image.frombytes("CMYK", (8, 8), bytes(256)).save(tmp_path / "a.jpg", icc_profile=ICC)
     with pytest.raises(
         UserError,
@@ -326,7 +327,7 @@ def test_a_cmyk_profile_of_other_colours_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".png"])
-def test_animations_are_refused(tmp_path, suffix):
+def test_animations_are_refused(tmp_path: Path, suffix: str) -> None:
     pages = [Image.fromarray(RNG.integers(0, 256, (8, 9, 3), np.uint8)) for _ in range(3)]
     options = {".webp": {"lossless": True, "duration": 100}, ".png": {"duration": 100}}.get(suffix, {})
     pages[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=pages[1:], **options)
@@ -339,14 +340,14 @@ def test_animations_are_refused(tmp_path, suffix):
             read(tmp_path / f"a{suffix}")
 
 
-def test_smaller_copies_in_a_tiff_are_no_pages(tmp_path):
+def test_smaller_copies_in_a_tiff_are_no_pages(tmp_path: Path) -> None:
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         file.write(smooth(), photometric="rgb")
         file.write(smooth()[::2, ::2].copy(), photometric="rgb", subfiletype=1)
     assert np.array_equal(read_picture(tmp_path / "a.tif").rgb, smooth())
 
 
-def test_previews_behind_a_jpeg_are_no_pages_and_stereo_pairs_are(tmp_path):
+def test_previews_behind_a_jpeg_are_no_pages_and_stereo_pairs_are(tmp_path: Path) -> None:
     pages = [Image.fromarray(smooth()), Image.fromarray(smooth())]
     pages[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=pages[1:])
     data = (tmp_path / "a.jpg").read_bytes()
@@ -367,7 +368,7 @@ def test_previews_behind_a_jpeg_are_no_pages_and_stereo_pairs_are(tmp_path):
         read_picture(tmp_path / "c.jpg")
 
 
-def test_a_written_picture_keeps_what_was_read(tmp_path):
+def test_a_written_picture_keeps_what_was_read(tmp_path: Path) -> None:
     """No field of the metadata is forgotten on the way through ``Picture``."""
     jpeg_file(tmp_path / "a.jpg", quality=95, comment=b"c", icc_profile=ICC, dpi=(72, 72), exif=camera_block())
     picture = read_picture(tmp_path / "a.jpg")

@@ -2,6 +2,7 @@
 
 import struct
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,12 +45,14 @@ def developer():
 
 
 @pytest.fixture
-def avif():
+def avif() -> None:
     pytest.importorskip("PIL._avif")
 
 
 @pytest.mark.parametrize("neutral", [(0.5, 1.0, 0.7), (0.9, 1.0, 0.4)])
-def test_raw_is_developed_to_srgb_with_the_cameras_white_balance(tmp_path, developer, neutral):
+def test_raw_is_developed_to_srgb_with_the_cameras_white_balance(
+    tmp_path: Path, developer, neutral: tuple[float, float, float]
+) -> None:
     write_dng(tmp_path / "a.dng", linear(), neutral)
     picture = read_picture(tmp_path / "a.dng")
     assert (picture.rgb.dtype, picture.suffix, picture.grey, picture.alpha) == (np.uint16, ".tif", False, None)
@@ -59,7 +62,7 @@ def test_raw_is_developed_to_srgb_with_the_cameras_white_balance(tmp_path, devel
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_raw_is_turned_upright_once(tmp_path, developer, orientation):
+def test_raw_is_turned_upright_once(tmp_path: Path, developer, orientation: int) -> None:
     write_dng(tmp_path / "a.dng", linear(), orientation=orientation)
     picture = read_picture(tmp_path / "a.dng")
     turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
@@ -70,7 +73,7 @@ def test_raw_is_turned_upright_once(tmp_path, developer, orientation):
     assert np.array_equal(read_picture(tmp_path / "a.tif").rgb, picture.rgb)
 
 
-def test_raw_becomes_a_tiff_with_its_exif_and_gps(tmp_path, developer):
+def test_raw_becomes_a_tiff_with_its_exif_and_gps(tmp_path: Path, developer) -> None:
     entries = {item.tag: item.children for item in directories("<") if item.children is not None}
     write_dng(tmp_path / "a.NEF", linear(), extra=[(700, 1, len(XMP), XMP, True)])
     with_exif(tmp_path / "a.NEF", entries)
@@ -88,14 +91,14 @@ def test_raw_becomes_a_tiff_with_its_exif_and_gps(tmp_path, developer):
         write_picture(tmp_path / "b.nef", picture)
 
 
-def test_a_dng_by_the_name_of_a_tiff_is_developed(tmp_path, developer):
+def test_a_dng_by_the_name_of_a_tiff_is_developed(tmp_path: Path, developer) -> None:
     write_dng(tmp_path / "a.dng", linear())
     (tmp_path / "a.dng").rename(tmp_path / "a.tif")
     assert read_picture(tmp_path / "a.tif").rgb.shape == (96, 128, 3)
     assert picture_size(tmp_path / "a.tif") == (96, 128)
 
 
-def test_damaged_raw_is_refused(tmp_path, developer):
+def test_damaged_raw_is_refused(tmp_path: Path, developer) -> None:
     write_dng(tmp_path / "a.dng", linear())
     data = (tmp_path / "a.dng").read_bytes()
     for name, damaged in (("half.dng", data[: len(data) // 2]), ("text.cr2", b"text"), ("empty.nef", b"")):
@@ -104,7 +107,7 @@ def test_damaged_raw_is_refused(tmp_path, developer):
             read_picture(tmp_path / name)
 
 
-def test_raw_that_claims_any_size_is_refused(tmp_path, developer):
+def test_raw_that_claims_any_size_is_refused(tmp_path: Path, developer) -> None:
     write_dng(tmp_path / "a.dng", linear())
     data = bytearray((tmp_path / "a.dng").read_bytes())
     found = exif.Directories(bytes(data))
@@ -117,7 +120,7 @@ def test_raw_that_claims_any_size_is_refused(tmp_path, developer):
             read(tmp_path / "a.dng")
 
 
-def test_exif_of_a_fuji_is_in_its_preview(tmp_path):
+def test_exif_of_a_fuji_is_in_its_preview(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "preview.jpg", exif=camera_block())
     preview = (tmp_path / "preview.jpg").read_bytes()
     data = b"FUJIFILMCCD-RAW".ljust(84, b"\0") + struct.pack(">II", 100, len(preview))
@@ -128,7 +131,7 @@ def test_exif_of_a_fuji_is_in_its_preview(tmp_path):
     assert found == expected
 
 
-def test_exif_of_a_cr3_is_in_boxes():
+def test_exif_of_a_cr3_is_in_boxes() -> None:
     def box(kind: bytes, entries: list[exif.DirectoryEntry]) -> bytes:
         body = b"II*\0\x08\0\0\0" + exif.directory(entries, "<", 8)
         return struct.pack(">I", 8 + len(body)) + kind + body
@@ -147,7 +150,9 @@ def test_exif_of_a_cr3_is_in_boxes():
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_heic_keeps_depth_grey_alpha_and_metadata(tmp_path, library, dtype, transparent, grey):
+def test_heic_keeps_depth_grey_alpha_and_metadata(
+    tmp_path: Path, library, dtype: str, transparent: bool, grey: bool
+) -> None:
     top = np.iinfo(dtype).max
     rgb = (linear(48, 64) * top).astype(dtype)
     if grey:
@@ -165,7 +170,7 @@ def test_heic_keeps_depth_grey_alpha_and_metadata(tmp_path, library, dtype, tran
     assert picture_size(tmp_path / "a.heic") == (48, 64)
 
 
-def test_heic_of_a_phone(tmp_path, library):
+def test_heic_of_a_phone(tmp_path: Path, library) -> None:
     """Turned by the container, with an EXIF orientation that is not to be applied once more."""
     rgb = (linear(48, 64) * 255).astype(np.uint8)
     image = library.from_bytes("RGB", (64, 48), rgb.tobytes())
@@ -186,7 +191,7 @@ def test_heic_of_a_phone(tmp_path, library):
         assert values(again.exif)[exif.GPS, 29] == values(picture.exif)[exif.GPS, 29]
 
 
-def test_ten_bits_of_heic_survive(tmp_path, library, monkeypatch):
+def test_ten_bits_of_heic_survive(tmp_path: Path, library, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every one of the 1024 levels is what it was, white is white, and reading is exact."""
     levels = np.arange(1024).repeat(64).reshape(256, 256)
     sixteen = (levels << 6 | levels >> 4).astype(np.uint16)
@@ -195,7 +200,7 @@ def test_ten_bits_of_heic_survive(tmp_path, library, monkeypatch):
     assert np.array_equal(picture.rgb[..., 0], sixteen)
     given = []
 
-    def encode(mode, size, data, file, **options):
+    def encode(mode, size, data, file, **options) -> None:
         given.append(np.frombuffer(data, np.uint16).reshape(256, 256))
 
     monkeypatch.setattr(library, "encode", encode)
@@ -203,7 +208,7 @@ def test_ten_bits_of_heic_survive(tmp_path, library, monkeypatch):
     assert np.array_equal(given[0], levels << 6)
 
 
-def test_of_several_pictures_in_a_heic_one_is_read(tmp_path, library, caplog):
+def test_of_several_pictures_in_a_heic_one_is_read(tmp_path: Path, library, caplog: pytest.LogCaptureFixture) -> None:
     file = library.HeifFile()
     for value, size in ((0, (64, 48)), (128, (48, 64)), (255, (64, 64))):
         file.add_frombytes("RGB", size, bytes([value]) * size[0] * size[1] * 3)
@@ -220,7 +225,7 @@ def test_of_several_pictures_in_a_heic_one_is_read(tmp_path, library, caplog):
         read_picture(tmp_path / "a.heic", page=4)
 
 
-def test_damaged_heic_is_refused(tmp_path, library):
+def test_damaged_heic_is_refused(tmp_path: Path, library) -> None:
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
     data = (tmp_path / "a.heic").read_bytes()
     for kept in (0, 0.1, 0.5, 0.9):
@@ -229,7 +234,7 @@ def test_damaged_heic_is_refused(tmp_path, library):
             read_picture(tmp_path / "b.heic")
 
 
-def test_heic_over_the_limit_is_refused(tmp_path, library, monkeypatch):
+def test_heic_over_the_limit_is_refused(tmp_path: Path, library, monkeypatch: pytest.MonkeyPatch) -> None:
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
     monkeypatch.setattr("atbsn.pictures.metadata.MAX_PIXELS", 1000)
     for read in (read_picture, picture_size):
@@ -240,7 +245,7 @@ def test_heic_over_the_limit_is_refused(tmp_path, library, monkeypatch):
             read(tmp_path / "a.heic")
 
 
-def test_a_heic_by_the_name_of_a_jpeg_is_read(tmp_path, library):
+def test_a_heic_by_the_name_of_a_jpeg_is_read(tmp_path: Path, library) -> None:
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
     (tmp_path / "a.heic").rename(tmp_path / "a.jpg")
     picture = read_picture(tmp_path / "a.jpg")
@@ -250,7 +255,7 @@ def test_a_heic_by_the_name_of_a_jpeg_is_read(tmp_path, library):
 
 
 @pytest.mark.parametrize("transparent", [False, True])
-def test_avif_keeps_alpha_and_metadata(tmp_path, avif, transparent):
+def test_avif_keeps_alpha_and_metadata(tmp_path: Path, avif, transparent: bool) -> None:
     rgb = (linear(48, 64) * 255).astype(np.uint8)
     picture = Picture(rgb, rgb[..., 0].copy() if transparent else None, icc=ICC, exif=camera_block(), xmp=XMP)
     write_picture(tmp_path / "a.avif", picture, quality=95)
@@ -265,7 +270,7 @@ def test_avif_keeps_alpha_and_metadata(tmp_path, avif, transparent):
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_avif_is_turned_upright_once(tmp_path, avif, orientation):
+def test_avif_is_turned_upright_once(tmp_path: Path, avif, orientation: int) -> None:
     rgb = (linear(48, 64) * 255).astype(np.uint8)
     Image.fromarray(rgb).save(tmp_path / "a.avif", quality=95, exif=camera_block(orientation=orientation))
     expected = np.rot90(rgb, {3: 2, 6: 3}[orientation])
@@ -285,7 +290,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_missing_library_is_named_with_the_remedy(tmp_path, monkeypatch, name):
+def test_a_missing_library_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     module, head = HEADS[name]
     monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / name).write_bytes(head)
@@ -302,7 +307,9 @@ def test_a_missing_library_is_named_with_the_remedy(tmp_path, monkeypatch, name)
 
 
 @pytest.mark.parametrize("suffix", [".heic", ".avif"])
-def test_writing_without_the_library_names_the_remedy(tmp_path, monkeypatch, suffix):
+def test_writing_without_the_library_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
     monkeypatch.setitem(sys.modules, {".heic": "pillow_heif", ".avif": "PIL._avif"}[suffix], None)
     with pytest.raises(
         UserError, match=rf'a{suffix}: cannot be written \(.* needs the package .*\); pip install "atbsn\[photos\]"'
@@ -311,7 +318,9 @@ def test_writing_without_the_library_names_the_remedy(tmp_path, monkeypatch, suf
     assert not list(tmp_path.iterdir())
 
 
-def test_the_libraries_are_imported_only_when_such_a_file_is_met(tmp_path, monkeypatch):
+def test_the_libraries_are_imported_only_when_such_a_file_is_met(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for module in ("pillow_heif", "rawpy", "PIL._avif"):
         monkeypatch.setitem(sys.modules, module, None)
     rgb = (linear() * 255).astype(np.uint8)
@@ -320,7 +329,7 @@ def test_the_libraries_are_imported_only_when_such_a_file_is_met(tmp_path, monke
         assert read_picture(tmp_path / f"a{suffix}").rgb.shape == rgb.shape
 
 
-def test_the_dng_of_these_tests_is_one(tmp_path):
+def test_the_dng_of_these_tests_is_one(tmp_path: Path) -> None:
     """What is developed above is a mosaic with the tags a camera writes, not a picture in disguise."""
     write_dng(tmp_path / "a.dng", linear())
     with tifffile.TiffFile(tmp_path / "a.dng") as file:

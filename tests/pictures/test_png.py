@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def damaged(whole: bytes) -> bytes:
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8])
 @pytest.mark.parametrize("beyond", [0, 0x4000])
-def test_the_transparent_grey_of_few_bits(tmp_path, bits, beyond):
+def test_the_transparent_grey_of_few_bits(tmp_path: Path, bits: int, beyond: int) -> None:
     """The key is a sample as stored; bits of it beyond the depth mean nothing."""
     grey = RNG.integers(0, 2**bits, (12, 21, 1))
     key = int(grey[3, 4, 0])
@@ -52,7 +53,9 @@ def test_the_transparent_grey_of_few_bits(tmp_path, bits, beyond):
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("kind", [b"tEXt", b"tIME", b"gAMA", b"eXIf", b"prVt"])
 @pytest.mark.parametrize("behind", [False, True])
-def test_a_damaged_chunk_beside_the_picture_is_left_out_with_a_word(tmp_path, caplog, bits, kind, behind):
+def test_a_damaged_chunk_beside_the_picture_is_left_out_with_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bits: int, kind: bytes, behind: bool
+) -> None:
     values = RGB.astype(np.uint16) * 257 if bits == 16 else RGB
     text = chunk(b"tEXt", b"Title\0sound")
     place = {"behind" if behind else "before": damaged(chunk(kind, b"Comment\0bad")) + text}
@@ -65,7 +68,7 @@ def test_a_damaged_chunk_beside_the_picture_is_left_out_with_a_word(tmp_path, ca
 
 
 @pytest.mark.parametrize("kind", ["IHDR", "PLTE", "IDAT", "IEND"])
-def test_a_damaged_chunk_of_the_picture_is_an_error(tmp_path, kind):
+def test_a_damaged_chunk_of_the_picture_is_an_error(tmp_path: Path, kind: str) -> None:
     grey = RNG.integers(0, 256, (12, 20, 1))
     data = png(grey, 8, 3, chunk(b"PLTE", RNG.bytes(768)))
     at = next(each for each in walk(data) if each.kind == kind.encode()).end
@@ -84,7 +87,7 @@ def raw_profile(name: bytes, content: bytes, compressed: bool) -> bytes:
 
 @pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize("name", [b"exif", b"APP1"])
-def test_exif_that_imagemagick_keeps_as_text_turns_the_picture(tmp_path, compressed, name):
+def test_exif_that_imagemagick_keeps_as_text_turns_the_picture(tmp_path: Path, compressed: bool, name: bytes) -> None:
     found = Image.Exif()
     found[exif.ORIENTATION], found[exif.MAKE] = 6, "Maker"
     (tmp_path / "a.png").write_bytes(png(RGB, 8, 2, raw_profile(name, found.tobytes(), compressed)))
@@ -97,7 +100,7 @@ def test_exif_that_imagemagick_keeps_as_text_turns_the_picture(tmp_path, compres
         assert np.array_equal(again.rgb, picture.rgb) and exif.camera(again.exif) == "Maker"
 
 
-def test_xmp_and_iptc_that_imagemagick_keeps_as_text(tmp_path):
+def test_xmp_and_iptc_that_imagemagick_keeps_as_text(tmp_path: Path) -> None:
     packet, resources = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>", b"8BIM\x04\x04\0\0\0\0\0\x04abcd"
     (tmp_path / "a.png").write_bytes(
         png(RGB, 8, 2, raw_profile(b"xmp", packet, True) + raw_profile(b"iptc", resources, False))
@@ -110,7 +113,7 @@ def test_xmp_and_iptc_that_imagemagick_keeps_as_text(tmp_path):
 
 
 @pytest.mark.parametrize("text", [b"\nexif\n 5\nabcdefgh\n", b"\nexif\n 2\nxyzw\n", b"exif", b"\nexif\nabc\n1234\n"])
-def test_a_damaged_text_of_imagemagick_stays_a_text(tmp_path, text):
+def test_a_damaged_text_of_imagemagick_stays_a_text(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "a.png").write_bytes(png(RGB, 8, 2, chunk(b"tEXt", b"Raw profile type exif\0" + text)))
     picture = read_picture(tmp_path / "a.png")
     assert picture.exif is None and picture.notes == (("PNG:tEXt", b"Raw profile type exif\0" + text),)

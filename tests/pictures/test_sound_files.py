@@ -3,6 +3,8 @@
 import io
 import struct
 import zlib
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def encoded(rgb: np.ndarray, kind: str, **options) -> bytes:
 
 @pytest.mark.parametrize("kind", ["xmp", "icc", "text"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_long_texts_and_profiles_of_png_are_read_and_written(tmp_path, kind, dtype):
+def test_long_texts_and_profiles_of_png_are_read_and_written(tmp_path: Path, kind: str, dtype: str) -> None:
     packet, icc = b"<x:xmpmeta>" + b" " * 3_000_000 + b"</x:xmpmeta>", RNG.bytes(3_000_000)
     picture = Picture(RGB.astype(dtype) * np.array(257 if dtype == "uint16" else 1, dtype))
     write_picture(tmp_path / "a.png", picture)
@@ -52,7 +54,7 @@ def test_long_texts_and_profiles_of_png_are_read_and_written(tmp_path, kind, dty
 
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize("grey", [False, True])
-def test_one_transparent_colour_of_png(tmp_path, depth, grey):
+def test_one_transparent_colour_of_png(tmp_path: Path, depth: int, grey: bool) -> None:
     values = NOISE[..., :1] if grey else NOISE
     values = values if depth == 8 else values.astype(np.uint16) * 257
     key = values[5, 7]
@@ -87,7 +89,7 @@ def lossless_jpeg(grey: np.ndarray) -> bytes:
     return b"\xff\xd8" + segments + coded + b"\xff\xd9"
 
 
-def test_a_lossless_jpeg_has_no_tables(tmp_path):
+def test_a_lossless_jpeg_has_no_tables(tmp_path: Path) -> None:
     data = lossless_jpeg(RGB[..., 0])
     try:
         Image.open(io.BytesIO(data)).load()
@@ -101,14 +103,16 @@ def test_a_lossless_jpeg_has_no_tables(tmp_path):
     assert jpeg.quality_of(read_picture(tmp_path / "b.jpg").coding.tables) == 98
 
 
-def test_a_lossless_jpeg_of_a_camera(shared):
+def test_a_lossless_jpeg_of_a_camera(shared: Path) -> None:
     picture = read_picture(shared / "data/cases/pictures/lossless_testimgl.jpg")
     assert picture.rgb.shape == (149, 227, 3) and picture.coding is None
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.97])
-def test_of_a_jpeg_cut_off_what_is_there_is_read(tmp_path, progressive, kept, caplog):
+def test_of_a_jpeg_cut_off_what_is_there_is_read(
+    tmp_path: Path, progressive: bool, kept: float, caplog: pytest.LogCaptureFixture
+) -> None:
     data = encoded(NOISE, "JPEG", quality=95, progressive=progressive)
     (tmp_path / "a.jpg").write_bytes(data)
     whole = read_picture(tmp_path / "a.jpg").rgb
@@ -124,7 +128,7 @@ def test_of_a_jpeg_cut_off_what_is_there_is_read(tmp_path, progressive, kept, ca
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, 620])
-def test_of_a_jpeg_cut_off_in_its_header_nothing_is_read(tmp_path, kept):
+def test_of_a_jpeg_cut_off_in_its_header_nothing_is_read(tmp_path: Path, kept: int) -> None:
     data = encoded(NOISE, "JPEG", quality=95)
     assert data.index(b"\xff\xda") > 600
     (tmp_path / "a.jpg").write_bytes(data[:kept])
@@ -132,7 +136,7 @@ def test_of_a_jpeg_cut_off_in_its_header_nothing_is_read(tmp_path, kept):
         read_picture(tmp_path / "a.jpg")
 
 
-def test_a_jpeg_damaged_in_the_middle_is_no_cut_off_one(tmp_path, caplog):
+def test_a_jpeg_damaged_in_the_middle_is_no_cut_off_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = encoded(NOISE, "JPEG", quality=95)
     (tmp_path / "a.jpg").write_bytes(data + b"anything behind it")
     with caplog.at_level("WARNING", "atbsn"):
@@ -177,7 +181,9 @@ ATTACHED = {
 
 @pytest.mark.parametrize("name", ATTACHED)
 @pytest.mark.parametrize("suffix", [".jpg", ".heic", ".avif"])
-def test_what_is_left_out_is_told_and_taken_out_of_xmp(tmp_path, name, suffix, caplog):
+def test_what_is_left_out_is_told_and_taken_out_of_xmp(
+    tmp_path: Path, name: str, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
     if suffix != ".jpg":
         pytest.importorskip("pillow_heif")
         pytest.importorskip("PIL._avif")
@@ -192,7 +198,7 @@ def test_what_is_left_out_is_told_and_taken_out_of_xmp(tmp_path, name, suffix, c
     assert xmp.without_attachments(picture.xmp) == (picture.xmp, ())
 
 
-def test_a_packet_without_attachments_stays_byte_for_byte():
+def test_a_packet_without_attachments_stays_byte_for_byte() -> None:
     plain = packet('<rdf:Description dc:title="MotionPhoto hdrgm GainMap" Cam:Burst="1"/>')
     assert xmp.without_attachments(plain) == (plain, ())
 
@@ -207,7 +213,9 @@ def test_a_packet_without_attachments_stays_byte_for_byte():
         (b"a maker's preview", None),
     ],
 )
-def test_what_lies_behind_a_jpeg_is_told(tmp_path, behind, word, caplog):
+def test_what_lies_behind_a_jpeg_is_told(
+    tmp_path: Path, behind: bytes, word: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "a.jpg").write_bytes(encoded(RGB, "JPEG") + behind)
     with caplog.at_level("WARNING", "atbsn"):
         picture = read_picture(tmp_path / "a.jpg")
@@ -218,7 +226,7 @@ def test_what_lies_behind_a_jpeg_is_told(tmp_path, behind, word, caplog):
 
 
 @pytest.mark.parametrize("length", [1000, 65_000, 65_600, 200_000])
-def test_xmp_of_any_length_goes_into_a_jpeg_and_comes_back(tmp_path, length):
+def test_xmp_of_any_length_goes_into_a_jpeg_and_comes_back(tmp_path: Path, length: int) -> None:
     long = packet(f"<rdf:Description><dc:title>{'ab' * (length // 2)}</dc:title></rdf:Description>")
     write_picture(tmp_path / "a.jpg", Picture(RGB, xmp=long))
     picture = read_picture(tmp_path / "a.jpg")
@@ -232,7 +240,7 @@ def test_xmp_of_any_length_goes_into_a_jpeg_and_comes_back(tmp_path, length):
     assert read_picture(tmp_path / "a.jpg").xmp != long
 
 
-def test_hif_is_heic(tmp_path):
+def test_hif_is_heic(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif")
     write_picture(tmp_path / "a.HIF", Picture(RGB))
     picture = read_picture(tmp_path / "a.HIF")
@@ -240,7 +248,7 @@ def test_hif_is_heic(tmp_path):
     assert (tmp_path / "a.HIF").read_bytes()[4:8] == b"ftyp"
 
 
-def test_a_heif_without_a_picture_is_refused_in_words(tmp_path):
+def test_a_heif_without_a_picture_is_refused_in_words(tmp_path: Path) -> None:
     pytest.importorskip("pillow_heif")
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\0\0\0\x08free")
     with pytest.raises(
@@ -251,7 +259,7 @@ def test_a_heif_without_a_picture_is_refused_in_words(tmp_path):
 
 
 @pytest.mark.parametrize("header", [b"P6 4 3 255\n", b"P6\n# a comment\n4 3\n255\n", b"P6\t4\n#one\n#two\n3 255 "])
-def test_ppm_of_other_programs(tmp_path, header):
+def test_ppm_of_other_programs(tmp_path: Path, header: bytes) -> None:
     values = NOISE[:3, :4]
     (tmp_path / "a.ppm").write_bytes(header + values.tobytes())
     assert np.array_equal(read_picture(tmp_path / "a.ppm").rgb, values)
@@ -265,14 +273,14 @@ def test_ppm_of_other_programs(tmp_path, header):
 @pytest.mark.parametrize(
     "data", [b"P6", b"P6 4 3", b"P6 4 3 0\n", b"P6 4 3 70000\n", b"P6 99999 99999 255\n", b"P5 2 1 7\n\x07\x08"]
 )
-def test_damaged_ppm_is_refused(tmp_path, data):
+def test_damaged_ppm_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.ppm").write_bytes(data)
     with pytest.raises(UserError, match=r"a\.ppm: cannot be read as a picture"):
         read_picture(tmp_path / "a.ppm")
 
 
 @pytest.mark.parametrize("body", [b"1 2 3", b"1 2 3 x", b"1 2 3 -4", b"1 2 3 70000000000000000000000"])
-def test_damaged_numbers_of_a_ppm_are_refused_in_words(tmp_path, body):
+def test_damaged_numbers_of_a_ppm_are_refused_in_words(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "a.pgm").write_bytes(b"P2 2 2 9\n" + body)
     with pytest.raises(UserError, match=r"its numbers end early or are damaged|a value above the largest one") as told:
         read_picture(tmp_path / "a.pgm")
@@ -283,7 +291,7 @@ def test_damaged_numbers_of_a_ppm_are_refused_in_words(tmp_path, body):
     ("marker", "bits", "name"),
     [(0xC1, 12, "a JPEG of 12 bits"), (0xC3, 16, "a JPEG of 16 bits"), (0xF7, 8, "a JPEG-LS")],
 )
-def test_kinds_of_jpeg_that_are_not_decoded_are_named(tmp_path, marker, bits, name):
+def test_kinds_of_jpeg_that_are_not_decoded_are_named(tmp_path: Path, marker: int, bits: int, name: str) -> None:
     frame = struct.pack(">BBHBHHB", 0xFF, marker, 11, bits, 4, 6, 1) + b"\1\x11\0"
     thumbnail = (
         b"\xff\xe1" + struct.pack(">H", 22) + b"\xff\xc0\0\x0b\x08" + bytes(15)
@@ -296,7 +304,7 @@ def test_kinds_of_jpeg_that_are_not_decoded_are_named(tmp_path, marker, bits, na
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 1])
 @pytest.mark.parametrize("value", [0, 600])
-def test_raw_whose_sensor_data_are_missing_is_refused(tmp_path, share, value):
+def test_raw_whose_sensor_data_are_missing_is_refused(tmp_path: Path, share: float, value: int) -> None:
     """LibRaw develops what was never written; rows of one value are no photograph, unless they are blown out."""
     pytest.importorskip("rawpy")
     scene = np.clip(RNG.normal(0.3, 0.05, (96, 128, 3)), 0, 1)
@@ -315,7 +323,7 @@ def test_raw_whose_sensor_data_are_missing_is_refused(tmp_path, share, value):
     assert read_picture(tmp_path / "a.dng").rgb.shape == (96, 128, 3)
 
 
-def test_a_target_is_checked_by_its_name_alone():
+def test_a_target_is_checked_by_its_name_alone() -> None:
     assert check_target("a/b.JPG").name == "JPEG"
     for name, message in {
         "out.gif": r"out\.gif: '\.gif' is not a known format; write BMP, JPEG",
@@ -326,7 +334,7 @@ def test_a_target_is_checked_by_its_name_alone():
             check_target(name)
 
 
-def test_what_a_target_cannot_hold_is_known_with_those_that_can():
+def test_what_a_target_cannot_hold_is_known_with_those_that_can() -> None:
     transparent = Picture(RGB, alpha=RGB[..., 0])
     for name in ("a.bmp", "a.jpg", "a.ppm"):
         with pytest.raises(UserError, match=r"holds no transparency; write .*PNG, TIFF or WebP"):
@@ -339,7 +347,7 @@ def test_what_a_target_cannot_hold_is_known_with_those_that_can():
         check_target("a.jpg", wide)
 
 
-def test_metadata_that_a_target_does_not_hold_is_told(tmp_path, caplog):
+def test_metadata_that_a_target_does_not_hold_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     picture = Picture(RGB, exif=b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0", xmp=packet(""), icc=b"profile")
     with caplog.at_level("WARNING", "atbsn"):
         write_picture(tmp_path / "a.bmp", picture)
@@ -347,7 +355,7 @@ def test_metadata_that_a_target_does_not_hold_is_told(tmp_path, caplog):
     assert "BMP holds no EXIF and XMP; they are left out" in caplog.text
 
 
-def test_every_format_says_what_it_is():
+def test_every_format_says_what_it_is() -> None:
     assert {suffix for codec in CODECS for suffix in codec.suffixes} == SUFFIXES
     for codec in CODECS:
         assert codec.name and codec.suffixes
@@ -355,7 +363,7 @@ def test_every_format_says_what_it_is():
 
 
 @pytest.mark.parametrize("codec", [codec for codec in CODECS if codec.writes], ids=lambda codec: codec.name)
-def test_every_format_writes_what_it_reads(tmp_path, codec):
+def test_every_format_writes_what_it_reads(tmp_path: Path, codec: Any) -> None:
     """A new format is met by this test as soon as its file lies in the folder."""
     if codec.library:
         pytest.importorskip(codec.library)

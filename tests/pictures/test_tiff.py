@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def noise(*shape: int, dtype: str = "uint16") -> np.ndarray:
     return RNG.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
-def write(path, values, **options):
+def write(path, values, **options) -> None:
     tifffile.imwrite(path, values, metadata=None, **options)
 
 
@@ -60,7 +61,9 @@ def by_libtiff(path, values: np.ndarray, compression: str, predictor: int = 1, b
 @pytest.mark.parametrize("compression", [None, "zlib"])
 @pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("order", ["<", ">"])
-def test_planes_are_put_side_by_side(tmp_path, dtype, compression, channels, order):
+def test_planes_are_put_side_by_side(
+    tmp_path: Path, dtype: str, compression: str | None, channels: int, order: str
+) -> None:
     rgb = noise(H, W, channels, dtype=dtype)
     beyond = {"extrasamples": ["unassalpha"]} if channels == 4 else {}
     options = {"photometric": "rgb", "byteorder": order, "compression": compression, **beyond}
@@ -77,7 +80,9 @@ def test_planes_are_put_side_by_side(tmp_path, dtype, compression, channels, ord
 @pytest.mark.parametrize(
     ("dtype", "predictor"), [("<u2", 1), ("<u2", 2), ("<f4", 1), ("<f4", 3), ("<f2", 3), ("<f8", 3)]
 )
-def test_every_compression_and_predictor(tmp_path, compression, channels, dtype, predictor):
+def test_every_compression_and_predictor(
+    tmp_path: Path, compression: str, channels: int, dtype: str, predictor: int
+) -> None:
     values = noise(H, W, channels) if dtype == "<u2" else RNG.random((H, W, channels)).astype(dtype)
     by_libtiff(tmp_path / "a.tif", values, compression, predictor)
     picture = read_picture(tmp_path / "a.tif")
@@ -90,7 +95,7 @@ def test_every_compression_and_predictor(tmp_path, compression, channels, dtype,
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_tiles(tmp_path, dtype, planar, compression):
+def test_tiles(tmp_path: Path, dtype: str, planar: str, compression: str | None) -> None:
     rgb = noise(H, W + 3, 3, dtype=dtype)
     values = rgb if planar == "contig" else rgb.transpose(2, 0, 1).copy()
     write(tmp_path / "a.tif", values, photometric="rgb", planarconfig=planar, tile=(16, 32), compression=compression)
@@ -128,7 +133,9 @@ def differences(values: np.ndarray, predictor: int) -> np.ndarray:
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize(("kind", "predictor"), [("u1", 2), ("u2", 2), ("f2", 3), ("f4", 2), ("f4", 3), ("f8", 3)])
-def test_differences_start_anew_in_every_tile(tmp_path, order, planar, channels, kind, predictor):
+def test_differences_start_anew_in_every_tile(
+    tmp_path: Path, order: str, planar: bool, channels: int, kind: str, predictor: int
+) -> None:
     if planar and channels == 1:
         pytest.skip("one plane is no planes")
     height, width, side = 37, 53, 16  # tiles over both edges
@@ -165,7 +172,7 @@ def test_differences_start_anew_in_every_tile(tmp_path, order, planar, channels,
         assert np.array_equal(picture.extra[..., 0], values[..., 4].astype(picture.extra.dtype))
 
 
-def test_differences_of_a_kind_that_cannot_be_are_refused(tmp_path):
+def test_differences_of_a_kind_that_cannot_be_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", noise(H, W), compression="zlib", extratags=[(PRIVATE, 3, 1, 3, True)])
     name_private_tag(tmp_path / "a.tif", 317)
     with pytest.raises(UserError, match="16 bits are stored as differences of kind 3"):
@@ -176,7 +183,7 @@ def test_differences_of_a_kind_that_cannot_be_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "uint16"])
-def test_white_that_is_zero_is_turned_over(tmp_path, dtype):
+def test_white_that_is_zero_is_turned_over(tmp_path: Path, dtype: str) -> None:
     grey = RNG.random((H, W)) < 0.5 if dtype == "bool" else noise(H, W, dtype=dtype)
     write(tmp_path / "a.tif", grey, photometric="miniswhite")
     picture = read_picture(tmp_path / "a.tif")
@@ -190,7 +197,7 @@ def test_white_that_is_zero_is_turned_over(tmp_path, dtype):
 
 @pytest.mark.parametrize("bits", [2, 4, 6, 8, 10, 12, 14, 16])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_any_depth_white_staying_white(tmp_path, bits, channels):
+def test_any_depth_white_staying_white(tmp_path: Path, bits: int, channels: int) -> None:
     top = 2**bits - 1
     values = RNG.integers(0, top, (H, W, channels), endpoint=True)
     values[0, 0], values[0, 1] = 0, top
@@ -221,7 +228,7 @@ def _retag(path, data: bytearray, numbers: dict[int, tuple[int, ...]]) -> None:
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("grey", [False, True])
-def test_colours_multiplied_by_their_transparency_are_divided(tmp_path, dtype, grey):
+def test_colours_multiplied_by_their_transparency_are_divided(tmp_path: Path, dtype: str, grey: bool) -> None:
     top = 1 if dtype == "float32" else np.iinfo(dtype).max
     colours = (RNG.random((H, W, 1 if grey else 3)) * top).astype(dtype)
     alpha = np.full((H, W, 1), top, dtype)
@@ -241,7 +248,9 @@ def test_colours_multiplied_by_their_transparency_are_divided(tmp_path, dtype, g
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("beyond", [["unspecified"], ["unspecified", "unassalpha"], ["unassalpha", "unspecified"]])
-def test_samples_of_no_stated_meaning_stay_what_they_are(tmp_path, dtype, beyond, caplog):
+def test_samples_of_no_stated_meaning_stay_what_they_are(
+    tmp_path: Path, dtype: str, beyond: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
     values = noise(H, W, 3 + len(beyond), dtype=dtype)
     write(tmp_path / "a.tif", values, photometric="rgb", planarconfig="contig", extrasamples=beyond)
     with caplog.at_level("WARNING", "atbsn"):
@@ -263,7 +272,9 @@ def test_samples_of_no_stated_meaning_stay_what_they_are(tmp_path, dtype, beyond
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_bigtiff_of_both_byte_orders(tmp_path, order, dtype, compression, recwarn):
+def test_bigtiff_of_both_byte_orders(
+    tmp_path: Path, order: str, dtype: str, compression: str | None, recwarn: pytest.WarningsRecorder
+) -> None:
     rgb = RNG.random((H, W, 3)).astype(dtype) if dtype == "float32" else noise(H, W, 3, dtype=dtype)
     write(tmp_path / "a.tif", rgb, photometric="rgb", byteorder=order, bigtiff=True, compression=compression)
     assert np.array_equal(read_picture(tmp_path / "a.tif").rgb, rgb * np.float32(255) if dtype == "float32" else rgb)
@@ -273,7 +284,9 @@ def test_bigtiff_of_both_byte_orders(tmp_path, order, dtype, compression, recwar
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_floating_point_is_read_with_a_white_level_and_written_back(tmp_path, dtype, channels, caplog):
+def test_floating_point_is_read_with_a_white_level_and_written_back(
+    tmp_path: Path, dtype: str, channels: int, caplog: pytest.LogCaptureFixture
+) -> None:
     values = (RNG.random((H, W, channels)) * 3).astype(dtype)
     options = {"photometric": "rgb"} if channels == 3 else {"photometric": "minisblack"}
     write(tmp_path / "a.tif", values.squeeze(), **options)
@@ -294,7 +307,7 @@ def test_floating_point_is_read_with_a_white_level_and_written_back(tmp_path, dt
     assert "its values above white" in caplog.text
 
 
-def test_what_is_no_number_is_refused(tmp_path):
+def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
     values = np.ones((H, W, 3), np.float32)
     values[3, 4, 1] = np.nan
     write(tmp_path / "a.tif", values, photometric="rgb")
@@ -304,7 +317,9 @@ def test_what_is_no_number_is_refused(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".tif", ".png", ".pgm"])
 @pytest.mark.parametrize("bits", [10, 12, 14])
-def test_white_of_fewer_bits_than_the_file_has(tmp_path, suffix, bits, caplog):
+def test_white_of_fewer_bits_than_the_file_has(
+    tmp_path: Path, suffix: str, bits: int, caplog: pytest.LogCaptureFixture
+) -> None:
     top = 2**bits - 1
     values = noise(H, W) >> (16 - bits)
     values[0, 0] = top
@@ -327,7 +342,7 @@ def test_white_of_fewer_bits_than_the_file_has(tmp_path, suffix, bits, caplog):
             read_picture(tmp_path / f"a{suffix}", white=white)
 
 
-def test_pages_are_chosen_and_told_of(tmp_path, caplog):
+def test_pages_are_chosen_and_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shots = [noise(H + number, W, 3, dtype="uint8") for number in range(3)]
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
         for shot in shots:
@@ -347,7 +362,9 @@ def test_pages_are_chosen_and_told_of(tmp_path, caplog):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("first", [False, True])
 @pytest.mark.parametrize("flagged", [False, True])
-def test_a_thumbnail_is_no_page(tmp_path, dtype, first, flagged, caplog):
+def test_a_thumbnail_is_no_page(
+    tmp_path: Path, dtype: str, first: bool, flagged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     shot = noise(96, 128, 3, dtype=dtype)
     small = shot[::8, ::8].copy()
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
@@ -361,7 +378,7 @@ def test_a_thumbnail_is_no_page(tmp_path, dtype, first, flagged, caplog):
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
-def test_a_picture_beneath_its_thumbnail(tmp_path, dtype):
+def test_a_picture_beneath_its_thumbnail(tmp_path: Path, dtype: str) -> None:
     """As RAW files have it: the first directory is a small copy, the photograph lies in SubIFDs."""
     shot = noise(96, 128, 3, dtype=dtype)
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:
@@ -372,7 +389,7 @@ def test_a_picture_beneath_its_thumbnail(tmp_path, dtype):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_of_what_pillow_does_not_read(tmp_path, orientation):
+def test_orientation_of_what_pillow_does_not_read(tmp_path: Path, orientation: int) -> None:
     shot = noise(H, W, 3, dtype="uint8")
     options = {"photometric": "rgb", "extratags": [(274, 3, 1, orientation, True)]}
     write(tmp_path / "contig.tif", shot, **options)
@@ -384,7 +401,7 @@ def test_orientation_of_what_pillow_does_not_read(tmp_path, orientation):
 
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.97])
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
-def test_samples_that_end_early_are_refused(tmp_path, kept, compression):
+def test_samples_that_end_early_are_refused(tmp_path: Path, kept: float, compression: str) -> None:
     """The directory stands in front, as cameras write it, so only the samples are cut."""
     by_libtiff(tmp_path / "a.tif", noise(H, W, 3), compression)
     data = (tmp_path / "a.tif").read_bytes()
@@ -407,7 +424,7 @@ def test_samples_that_end_early_are_refused(tmp_path, kept, compression):
 
 
 @pytest.mark.parametrize("position", range(0, 300, 7))
-def test_damaged_directories_never_crash(tmp_path, position):
+def test_damaged_directories_never_crash(tmp_path: Path, position: int) -> None:
     write(tmp_path / "a.tif", noise(16, 16, 4), photometric="rgb", planarconfig="contig", extrasamples=["unspecified"])
     data = bytearray((tmp_path / "a.tif").read_bytes())
     data[position] ^= 0xFF
@@ -418,13 +435,13 @@ def test_damaged_directories_never_crash(tmp_path, position):
         assert "a.tif" in str(error)
 
 
-def test_a_palette_and_cmyk_of_16_bits_are_refused_by_name(tmp_path):
+def test_a_palette_and_cmyk_of_16_bits_are_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", noise(H, W, 4), photometric="separated", planarconfig="contig")
     with pytest.raises(UserError, match=r"its colours are CMYK of 16 bits\); convert it to RGB"):
         read_picture(tmp_path / "a.tif")
 
 
-def test_what_pillow_reads_is_still_read_by_pillow(tmp_path):
+def test_what_pillow_reads_is_still_read_by_pillow(tmp_path: Path) -> None:
     """JPEG and fax in TIFF, palettes: their bytes are no samples."""
     rgb = np.asarray(Image.fromarray(noise(H, W, 3, dtype="uint8")).resize((4 * W, 4 * H)))
     Image.fromarray(rgb).save(tmp_path / "jpeg.tif", compression="jpeg", quality=100)
@@ -436,7 +453,7 @@ def test_what_pillow_reads_is_still_read_by_pillow(tmp_path):
     assert set(np.unique(read_picture(tmp_path / "fax.tif").rgb)) == {0, 255}
 
 
-def test_subsampled_chroma_and_tiles_over_the_edge(tmp_path):
+def test_subsampled_chroma_and_tiles_over_the_edge(tmp_path: Path) -> None:
     """Of old cameras and scanners: YCbCr 4:2:2 without compression, and uncompressed tiles of grey."""
     y = noise(16, 32, dtype="uint8")
     units = np.full((16, 16, 4), 128, np.uint8)
@@ -459,7 +476,7 @@ def test_subsampled_chroma_and_tiles_over_the_edge(tmp_path):
     assert np.array_equal(read_picture(tmp_path / "c.tif").rgb, tifffile.imread(tmp_path / "c.tif"))
 
 
-def test_a_kind_that_nobody_reads_is_named(tmp_path):
+def test_a_kind_that_nobody_reads_is_named(tmp_path: Path) -> None:
     values = noise(H, W, 5, dtype="uint8")
     write(tmp_path / "a.tif", values, photometric="separated", planarconfig="contig", extrasamples=["unassalpha"])
     with pytest.raises(UserError, match=r"a\.tif: .*5 samples of 8 bits, CMYK\); save it as RGB"):
@@ -467,7 +484,7 @@ def test_a_kind_that_nobody_reads_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["B", "H"])
-def test_an_orientation_turns_the_picture_whatever_the_type_of_its_tag(tmp_path, kind):
+def test_an_orientation_turns_the_picture_whatever_the_type_of_its_tag(tmp_path: Path, kind: str) -> None:
     """Some writers state it as a byte, which Pillow passes over."""
     stored = np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", extratags=[(274, kind, 1, 6, True)])
@@ -477,7 +494,7 @@ def test_an_orientation_turns_the_picture_whatever_the_type_of_its_tag(tmp_path,
 
 
 @pytest.mark.parametrize("big", [False, True])
-def test_a_directory_far_outside_is_said_in_words(tmp_path, big):
+def test_a_directory_far_outside_is_said_in_words(tmp_path: Path, big: bool) -> None:
     head = b"II+\0\x08\0\0\0" + b"\xff" * 8 if big else b"II*\0" + b"\xff" * 4
     (tmp_path / "a.tif").write_bytes(head)
     for read in (read_picture, picture_size):
@@ -485,7 +502,7 @@ def test_a_directory_far_outside_is_said_in_words(tmp_path, big):
             read(tmp_path / "a.tif")
 
 
-def test_of_a_tag_that_is_there_twice_the_first_counts(tmp_path):
+def test_of_a_tag_that_is_there_twice_the_first_counts(tmp_path: Path) -> None:
     values = noise(H, W, dtype="uint8")
     write(tmp_path / "a.tif", values)
     data = bytearray((tmp_path / "a.tif").read_bytes())
@@ -497,7 +514,9 @@ def test_of_a_tag_that_is_there_twice_the_first_counts(tmp_path):
     assert picture_size(tmp_path / "a.tif") == (H, W)
 
 
-def test_samples_of_another_size_than_the_tags_state_are_refused(tmp_path, monkeypatch):
+def test_samples_of_another_size_than_the_tags_state_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "a.tif", noise(H, W, 3, dtype="uint8"), photometric="rgb")
     monkeypatch.setattr(
         "atbsn.pictures.formats.tiff.samples_of", lambda image: (Samples(np.zeros((W, H, 3), np.uint8)), ())
@@ -507,7 +526,7 @@ def test_samples_of_another_size_than_the_tags_state_are_refused(tmp_path, monke
 
 
 @pytest.mark.parametrize(("method", "name"), [(50001, "WebP"), (34712, "JPEG 2000"), (12345, "method 12345")])
-def test_a_compression_that_is_not_decoded_is_named(tmp_path, method, name):
+def test_a_compression_that_is_not_decoded_is_named(tmp_path: Path, method: int, name: str) -> None:
     write(tmp_path / "a.tif", noise(H, W, 3, dtype="uint8"), photometric="rgb")
     data = bytearray((tmp_path / "a.tif").read_bytes())
     found = exif.Directories(data)
@@ -518,7 +537,7 @@ def test_a_compression_that_is_not_decoded_is_named(tmp_path, method, name):
         read_picture(tmp_path / "a.tif")
 
 
-def test_marks_of_missing_data_are_no_white(tmp_path):
+def test_marks_of_missing_data_are_no_white(tmp_path: Path) -> None:
     values = RNG.random((H, W)).astype(np.float32)
     values[:3] = 3.4e38
     write(tmp_path / "a.tif", values)
@@ -528,7 +547,7 @@ def test_marks_of_missing_data_are_no_white(tmp_path):
     assert np.allclose(picture.rgb[3:, :, 0], values[3:] * 255) and (picture.rgb[:3] == 255).all()
 
 
-def test_eight_bits_multiplied_by_transparency_are_divided_to_the_nearest(tmp_path):
+def test_eight_bits_multiplied_by_transparency_are_divided_to_the_nearest(tmp_path: Path) -> None:
     alpha = np.array([[50, 100, 200, 255]], np.uint8)
     colour = np.array([[25, 33, 77, 128]], np.uint8)
     values = np.dstack([colour, colour, colour, alpha])

@@ -69,7 +69,7 @@ REASONS = ("choose a single layer", "no weights of this name", "cannot be starte
 """Of the last three."""
 
 
-def test_gimp_denoises(tmp_path, repository):
+def test_gimp_denoises(tmp_path: Path, repository: Path) -> None:
     if shutil.which(GIMP) is None:
         pytest.skip(f"needs {GIMP}")
     plug_in = tmp_path / "profile" / "plug-ins" / "atbsn_denoise" / "atbsn_denoise.py"

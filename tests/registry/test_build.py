@@ -1,4 +1,4 @@
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from annotated_types import Gt
@@ -39,7 +39,7 @@ def faults(**arguments) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_builds_from_a_copy_of_the_options(cameras):
+def test_builds_from_a_copy_of_the_options(cameras) -> None:
     options = {"type": "Camera", "width": 8, "size": [2, 3], "gain": 3}
     camera = build(cameras, options, sensor="given")
     assert (camera.sensor, camera.width, camera.size, camera.gain) == ("given", 8, (2, 3), 3.0)
@@ -47,26 +47,26 @@ def test_builds_from_a_copy_of_the_options(cameras):
     assert options == {"type": "Camera", "width": 8, "size": [2, 3], "gain": 3}
 
 
-def test_only_what_is_given_is_handed_on():
+def test_only_what_is_given_is_handed_on() -> None:
     assert check_arguments(Camera, {"width": 8}, exclude=("sensor",)) == {"width": 8}
 
 
-def test_type_is_missing_or_unknown(cameras):
+def test_type_is_missing_or_unknown(cameras) -> None:
     with pytest.raises(UserError, match=r"'type' is missing; name a camera: Camera"):
         build(cameras, {"width": 8})
     with pytest.raises(UserError, match=r"'Camara' is not a registered camera; did you mean 'Camera'\?"):
         build(cameras, {"type": "Camara"})
 
 
-def test_an_unknown_key_suggests_the_nearest():
+def test_an_unknown_key_suggests_the_nearest() -> None:
     assert faults(width=8, gian=2.0) == ["gian: unknown key; did you mean 'gain'?"]
 
 
-def test_what_is_given_by_the_program_is_no_option():
+def test_what_is_given_by_the_program_is_no_option() -> None:
     assert faults(width=8, sensor="mine")[0].startswith("sensor: unknown key")
 
 
-def test_a_missing_key_is_named():
+def test_a_missing_key_is_named() -> None:
     assert faults() == ["width: missing; this key is required"]
 
 
@@ -89,13 +89,13 @@ def test_a_missing_key_is_named():
         ("folder", 3, "folder: 3: "),
     ],
 )
-def test_value_and_rule_are_said(argument, value, words):
+def test_value_and_rule_are_said(argument: str, value: bool | float | list[int] | str | None, words: str) -> None:
     message = "\n".join(faults(**{"width": 8, argument: value}))
     assert message.startswith(argument)
     assert words in message
 
 
-def test_all_faults_at_once(cameras):
+def test_all_faults_at_once(cameras) -> None:
     arguments = {"gian": 2, "mode": "jpeg", "ks": [0, 2, 4]}
     assert [fault.partition(":")[0] for fault in faults(**arguments)] == ["gian", "ks.1", "ks.2", "mode", "width"]
     with pytest.raises(UserError) as caught:
@@ -137,7 +137,7 @@ class Run(Strict):
         ({"type": "SGD"}, "train.optim.lr: missing; this key is required"),
     ],
 )
-def test_paths_are_the_users_keys_through_nested_sections_and_unions(optim, fault):
+def test_paths_are_the_users_keys_through_nested_sections_and_unions(optim: dict[str, Any], fault: str) -> None:
     data = {"train": {"total_iter": 3, "optim": optim}}
     with pytest.raises(ValidationError) as caught:
         Run.model_validate(data)

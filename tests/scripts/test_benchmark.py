@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.kinds import Command
 
 import benchmark
 from atbsn.archs import build_arch
@@ -19,7 +20,7 @@ from measurement import Traffic, in_turns, measure, table, working_memory
 CPU = torch.device("cpu")
 
 
-def test_benchmark_writes_json_and_markdown(command, tmp_path):
+def test_benchmark_writes_json_and_markdown(command: Command, tmp_path: Path) -> None:
     arguments = ["--device", "cpu", "--width", "2", "--wide", "2", "--rounds", "1", "--precision", "fp32"]
     status, output = command("scripts/benchmark.py", *arguments, "--only", "step", "teacher family", "student A")
     assert status == 0, output
@@ -42,7 +43,7 @@ def test_benchmark_writes_json_and_markdown(command, tmp_path):
 
 
 @pytest.mark.long
-def test_every_case_runs_in_both_ways(tmp_path):
+def test_every_case_runs_in_both_ways(tmp_path: Path) -> None:
     teacher = build_arch({"type": "ATBSN", "width": 2})
     save_weights(tmp_path / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
     bench = Bench(CPU, "fp32", width=2, wide=2, teacher=tmp_path / "teacher.pth")
@@ -77,8 +78,10 @@ def test_every_case_runs_in_both_ways(tmp_path):
 SMALL = ("--device", "cpu", "--width", "2", "--wide", "2", "--rounds", "1", "--precision", "fp32")
 
 
-def test_a_failing_case_does_not_lose_the_others(command, tmp_path, monkeypatch):
-    def refuse(*_):
+def test_a_failing_case_does_not_lose_the_others(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 TB")
 
     monkeypatch.setattr("naive.bsn_loss", refuse)
@@ -94,8 +97,10 @@ def test_a_failing_case_does_not_lose_the_others(command, tmp_path, monkeypatch)
     assert "aten::" in (folder / "profiles" / "student_A_704_x_928.operators.txt").read_text()
 
 
-def test_a_profile_that_fails_does_not_lose_its_row(command, tmp_path, monkeypatch):
-    def refuse(*_):
+def test_a_profile_that_fails_does_not_lose_its_row(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_) -> None:
         raise ValueError("nothing was seen")
 
     monkeypatch.setattr("measurement.profile", refuse)
@@ -107,7 +112,7 @@ def test_a_profile_that_fails_does_not_lose_its_row(command, tmp_path, monkeypat
     assert row["faster"] > 0
 
 
-def test_a_picture_that_fails_is_no_time_of_a_folder(tmp_path):
+def test_a_picture_that_fails_is_no_time_of_a_folder(tmp_path: Path) -> None:
     bench = Bench(CPU, "fp32", width=2, wide=2, teacher=tmp_path / "teacher.pth")
     sizes = Sizes(*[(1, 64)] * 4, *[(64, 64)] * 6)
     (case,) = [case for case in bench.cases(sizes, full=False) if case.name.startswith("folder")]
@@ -117,11 +122,13 @@ def test_a_picture_that_fails_is_no_time_of_a_folder(tmp_path):
         run()
 
 
-def test_every_row_is_written_when_it_is_measured_and_time_is_kept(command, tmp_path, monkeypatch):
+def test_every_row_is_written_when_it_is_measured_and_time_is_kept(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen = []
     file = tmp_path / "results" / "benchmark" / "benchmark.json"
 
-    def measured(case, *_):
+    def measured(case, *_) -> None:
         seen.append((case.name, len(json.loads(file.read_text())["cases"]) if file.exists() else 0))
         if len(seen) == 2:
             clock[0] += 100
@@ -140,7 +147,7 @@ def test_every_row_is_written_when_it_is_measured_and_time_is_kept(command, tmp_
     )
 
 
-def test_traffic_counts_no_views():
+def test_traffic_counts_no_views() -> None:
     x = torch.zeros(4, 5)
     with Traffic() as traffic:
         y = x.t()[1:].unsqueeze(0) + 1  # reads 16 numbers and writes as many
@@ -148,12 +155,12 @@ def test_traffic_counts_no_views():
     assert traffic.operators == 2 and traffic.bytes == 4 * (16 + 16 + 16 + 16)
 
 
-def test_unknown_case_is_refused(command):
+def test_unknown_case_is_refused(command: Command) -> None:
     status, output = command("scripts/benchmark.py", "--device", "cpu", "--only", "GAN")
     assert status == 2 and "--only: GAN" in output and "Traceback" not in output
 
 
-def test_a_slow_source_is_waited_for(tmp_path, monkeypatch):
+def test_a_slow_source_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crop_slowly(*arguments):
         time.sleep(0.1)
         return crop(*arguments)
@@ -168,10 +175,10 @@ def test_a_slow_source_is_waited_for(tmp_path, monkeypatch):
     assert shares["LMDB"] > 0.5 and shares["LMDB"] > shares["RAM"]
 
 
-def test_variants_take_turns_and_medians_count(monkeypatch):
+def test_variants_take_turns_and_medians_count(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, order = [0.0], []
 
-    def take(name, seconds):
+    def take(name, seconds) -> None:
         order.append(name)
         clock[0] += next(seconds)
 
@@ -181,7 +188,7 @@ def test_variants_take_turns_and_medians_count(monkeypatch):
     assert order == list("ABABAB") and seconds == {"ours": 2, "naive": 4}
 
 
-def test_working_memory_sees_what_is_freed_again():
+def test_working_memory_sees_what_is_freed_again() -> None:
     before = working_memory(lambda: None, CPU)
     if before is None:
         pytest.skip("this system does not tell a process its peak")

@@ -11,7 +11,7 @@ from atbsn.utils.types import Fraction, PositiveInt
 from document_options import PAGE, page, spell
 
 
-def test_the_page_is_up_to_date():
+def test_the_page_is_up_to_date() -> None:
     assert PAGE.read_text() == page(), "run python scripts/document_options.py"
 
 
@@ -29,5 +29,5 @@ def test_the_page_is_up_to_date():
         (dict[str, Any], "mapping"),
     ],
 )
-def test_types_in_words(annotation, words):
+def test_types_in_words(annotation: Any, words: str) -> None:
     assert spell(annotation) == words

@@ -1,5 +1,7 @@
 """What speed is measured against computes the same."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from atbsn.archs.tmbsn import TMBSN
 
 
 @torch.no_grad()
-def test_tm_bsn():
+def test_tm_bsn() -> None:
     torch.manual_seed(0)
     net, plain = TMBSN(4, 2).double(), naive.TMBSN(4, 2).double()
     plain.load_state_dict(net.state_dict())
@@ -19,7 +21,7 @@ def test_tm_bsn():
 
 @pytest.mark.parametrize("scales", [TEST["sidd"], REFINE["dnd"]], ids=["test", "refinement"])
 @torch.no_grad()
-def test_lg_bpn(scales):
+def test_lg_bpn(scales: Any) -> None:
     torch.manual_seed(0)
     net = LGBPN(8, num_modules=1, head_width=4, num_blocks=1).double()
     x = torch.rand(1, 3, 48, 36, dtype=torch.float64) * 255

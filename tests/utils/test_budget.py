@@ -3,7 +3,7 @@
 from atbsn.utils.budget import TimeBudget
 
 
-def test_it_is_spent_when_its_time_is_over():
+def test_it_is_spent_when_its_time_is_over() -> None:
     now = [100.0]
     budget = TimeBudget(10, clock=lambda: now[0])
     assert budget.left == 10 and not budget.is_spent
@@ -17,7 +17,7 @@ def test_it_is_spent_when_its_time_is_over():
     assert budget.left == 0 and budget.is_spent
 
 
-def test_it_is_spent_when_somebody_asks_to_stop():
+def test_it_is_spent_when_somebody_asks_to_stop() -> None:
     asked = []
     budget = TimeBudget(1e9, lambda: bool(asked))
     part = budget.part(1e8)

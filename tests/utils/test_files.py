@@ -1,6 +1,7 @@
 import errno
 import os
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_writes_and_replaces(tmp_path):
+def test_writes_and_replaces(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "notes.txt"
     write_text(path, "größer")
     assert path.read_bytes() == "größer".encode()
@@ -22,17 +23,17 @@ def test_writes_and_replaces(tmp_path):
     assert names(path.parent) == ["notes.txt"]
 
 
-def test_takes_a_path_as_text(tmp_path):
+def test_takes_a_path_as_text(tmp_path: Path) -> None:
     write_atomically(str(tmp_path / "a"), lambda file: file.write(b"1"))
     assert (tmp_path / "a").read_bytes() == b"1"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt()])
-def test_interrupted_writing_leaves_the_old_file_and_nothing_else(tmp_path, error):
+def test_interrupted_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "net.pth"
     path.write_bytes(b"old")
 
-    def write(file):
+    def write(file) -> None:
         file.write(b"half of the ")
         raise error
 
@@ -42,11 +43,11 @@ def test_interrupted_writing_leaves_the_old_file_and_nothing_else(tmp_path, erro
     assert names(tmp_path) == ["net.pth"]
 
 
-def test_a_full_disk_is_the_users_to_solve(tmp_path):
+def test_a_full_disk_is_the_users_to_solve(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     path.write_bytes(b"old")
 
-    def write(file):
+    def write(file) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(UserError, match=r"net\.pth: cannot be written \(No space left on device\); free some space"):
@@ -55,25 +56,25 @@ def test_a_full_disk_is_the_users_to_solve(tmp_path):
     assert names(tmp_path) == ["net.pth"]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path):
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written \(.*\); choose a writable folder"):
         write_text(tmp_path / "file" / "notes.txt", "text")
 
 
-def test_a_folder_in_the_place_of_the_file(tmp_path):
+def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").mkdir()
     with pytest.raises(UserError, match=r"notes\.txt: cannot be written"):
         write_text(tmp_path / "notes.txt", "text")
     assert names(tmp_path) == ["notes.txt"]
 
 
-def test_a_name_that_is_too_long(tmp_path):
+def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot be written \(File name too long\); choose a shorter name"):
         write_text(tmp_path / ("n" * 300), "text")
 
 
-def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "sub"
     temporary = []
     write_atomically(folder / "net.pth", lambda file: temporary.extend(names(folder)))
@@ -85,11 +86,11 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     assert names(folder) == ["net.pth", "notes.tmp"]
 
 
-def test_content_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch):
+def test_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.pth"
     synchronised = []
 
-    def fsync(descriptor, real=os.fsync):
+    def fsync(descriptor, real=os.fsync) -> None:
         synchronised.append((os.fstat(descriptor).st_size, path.exists()))
         real(descriptor)
 
@@ -102,14 +103,14 @@ CONTENT = {"params": {"weight": torch.arange(1000.0)}, "iteration": 3, "name": "
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_tensors_and_plain_values_come_back(tmp_path, zipped):
+def test_tensors_and_plain_values_come_back(tmp_path: Path, zipped: bool) -> None:
     torch.save(CONTENT, tmp_path / "a.state", _use_new_zipfile_serialization=zipped)
     found = read_tensors(tmp_path / "a.state")
     assert torch.equal(found["params"]["weight"], CONTENT["params"]["weight"])
     assert (found["iteration"], found["name"]) == (3, "größer")
 
 
-def test_one_flipped_bit_in_a_tensor_is_noticed(tmp_path):
+def test_one_flipped_bit_in_a_tensor_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "a.state"
     torch.save(CONTENT, path)
     data = bytearray(path.read_bytes())
@@ -119,7 +120,7 @@ def test_one_flipped_bit_in_a_tensor_is_noticed(tmp_path):
         read_tensors(path)
 
 
-def test_a_compressed_file_is_not_unpacked(tmp_path):
+def test_a_compressed_file_is_not_unpacked(tmp_path: Path) -> None:
     """A few bytes may claim to be any number of gigabytes."""
     torch.save(CONTENT, tmp_path / "a.state")
     with (

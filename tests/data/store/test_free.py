@@ -1,6 +1,7 @@
 """Free photographs out of clones: from a repository that is made here."""
 
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def git(folder, *arguments):
 
 
 @pytest.fixture
-def clones(tmp_path, monkeypatch):
+def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = tmp_path / "clones" / "someone+photographs"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -39,7 +40,7 @@ def clones(tmp_path, monkeypatch):
     return folder.parent, rgb
 
 
-def test_clean_ones_are_averaged_until_they_are_clean(clones, tmp_path):
+def test_clean_ones_are_averaged_until_they_are_clean(clones, tmp_path: Path) -> None:
     folder, rgb = clones
     said = free.build_free(folder, tmp_path / "free")
     assert "4 of 5 photographs" in said and "missing: someone/photographs a.png" in said
@@ -50,7 +51,7 @@ def test_clean_ones_are_averaged_until_they_are_clean(clones, tmp_path):
     assert read_picture(tmp_path / "free" / "clean" / "three.png").rgb.shape == (15, 20, 3)
 
 
-def test_noisy_ones_are_copied_byte_for_byte_and_nothing_is_made_twice(clones, tmp_path):
+def test_noisy_ones_are_copied_byte_for_byte_and_nothing_is_made_twice(clones, tmp_path: Path) -> None:
     folder, _ = clones
     free.build_free(folder, tmp_path / "free")
     four = tmp_path / "free" / "noisy" / "four.jpg"
@@ -61,12 +62,12 @@ def test_noisy_ones_are_copied_byte_for_byte_and_nothing_is_made_twice(clones, t
     assert one.read_bytes() == b"mine"
 
 
-def test_without_clones_it_says_what_to_clone(clones, tmp_path):
+def test_without_clones_it_says_what_to_clone(clones, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"git clone .*someone/photographs"):
         free.build_free(tmp_path / "nothing", tmp_path / "free")
 
 
-def test_the_lists_are_whole():
+def test_the_lists_are_whole() -> None:
     clean, noisy = free.entries("clean"), free.entries("noisy")
     assert len(clean) == 141 and len(noisy) == 39
     for entry in (*clean, *noisy):

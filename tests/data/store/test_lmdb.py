@@ -6,8 +6,10 @@ import multiprocessing
 import pickle
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import lmdb
 import numpy as np
@@ -29,7 +31,7 @@ SIZES = {"a": (70, 90), "b/c": (64, 64), "d": (40, 100)}
 
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory) -> dict[str, NoisyFolder]:
+def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NoisyFolder]:
     """The same pictures as files and as records."""
     root = tmp_path_factory.mktemp("pictures")
     for seed, (name, size) in enumerate(SIZES.items()):
@@ -43,7 +45,7 @@ def sets(tmp_path_factory) -> dict[str, NoisyFolder]:
 
 
 @pytest.fixture
-def database(sets, tmp_path) -> Path:
+def database(sets, tmp_path: Path) -> Path:
     """A database to spoil."""
     target = tmp_path / "set.lmdb"
     prepare(sets["files"], target, PatchPlan.make(sets["files"], None, None, "raw"), num_workers=1)
@@ -52,7 +54,7 @@ def database(sets, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("codec", ["raw", "png"])
-def test_records_are_the_files(sets, codec):
+def test_records_are_the_files(sets, codec: str) -> None:
     images, files = sets[codec], sets["files"]
     assert [images.key(index) for index in range(3)] == list(SIZES)
     for index in range(3):
@@ -70,7 +72,7 @@ def loaded(images: NoisyFolder, num_workers: int) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 @pytest.mark.parametrize("codec", ["raw", "png"])
-def test_training_sees_the_same_patches_with_any_number_of_workers(sets, codec, num_workers):
+def test_training_sees_the_same_patches_with_any_number_of_workers(sets, codec: str, num_workers: int) -> None:
     sets[codec].read(0)  # so that workers are forked from a process that has it open
     for batch, expected in zip(loaded(sets[codec], num_workers), loaded(sets["files"], 0), strict=True):
         assert torch.equal(batch, expected)
@@ -81,14 +83,14 @@ def checksum(images: NoisyFolder) -> int:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_other_processes(sets, method):
+def test_other_processes(sets, method: str) -> None:
     expected = checksum(sets["raw"])
     with multiprocessing.get_context(method).Pool(1 if method == "spawn" else 3) as pool:
         assert pool.map(checksum, [sets["raw"]] * 4) == [expected] * 4
     assert checksum(sets["raw"]) == expected  # a child's end does not close what the parent has open
 
 
-def test_threads_and_several_readers_of_one_file(sets):
+def test_threads_and_several_readers_of_one_file(sets) -> None:
     store = LmdbReader(sets["raw"]._store.path)
     fresh = pickle.loads(pickle.dumps(store))
     with ThreadPoolExecutor(4) as pool:
@@ -97,7 +99,7 @@ def test_threads_and_several_readers_of_one_file(sets):
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="needs /proc")
-def test_a_raw_crop_reads_its_rows_only(tmp_path):
+def test_a_raw_crop_reads_its_rows_only(tmp_path: Path) -> None:
     """A crop of a picture of 48 MB takes memory for the crop, and maps no more of the file than some strips of rows."""
     height, width = 4000, 4000
     rows = np.random.default_rng(0).integers(0, 256, (height, 1, 3), np.uint8)
@@ -121,7 +123,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_nothing_is_written_by_reading(database):
+def test_nothing_is_written_by_reading(database) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in database.iterdir()}
     assert set(before) == {"data.mdb", "manifest.json"}
     LmdbReader(database).read(0)
@@ -131,18 +133,18 @@ def test_nothing_is_written_by_reading(database):
 # --- what is wrong -----------------------------------------------------------------------------------------
 
 
-def test_no_database(tmp_path):
+def test_no_database(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no LMDB \(no data\.mdb in it\); make it with atbsn prepare"):
         NoisyFolder(tmp_path, "lmdb")
 
 
-def test_a_database_where_files_are_expected(database):
+def test_a_database_where_files_are_expected(database) -> None:
     with pytest.raises(UserError, match="an LMDB; set io_backend: lmdb"):
         NoisyFolder(database)
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.999])
-def test_a_truncated_database(database, kept):
+def test_a_truncated_database(database, kept: float) -> None:
     path = database / "data.mdb"
     with path.open("r+b") as file:
         file.truncate(int(kept * path.stat().st_size))
@@ -151,20 +153,20 @@ def test_a_truncated_database(database, kept):
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"not a database" * 2000])
-def test_a_file_that_is_no_database(database, content):
+def test_a_file_that_is_no_database(database, content: bytes) -> None:
     (database / "data.mdb").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as an LMDB"):
         LmdbReader(database)
 
 
-def test_a_database_of_another_tool(tmp_path):
+def test_a_database_of_another_tool(tmp_path: Path) -> None:
     with lmdb.open(str(tmp_path / "basicsr.lmdb")) as environment, environment.begin(write=True) as transaction:
         transaction.put(b"baboon", b"\x89PNG...")
     with pytest.raises(UserError, match=r"without a manifest: an LMDB of another tool, or unfinished"):
         NoisyFolder(tmp_path / "basicsr.lmdb", "lmdb")
 
 
-def test_an_unfinished_database(tmp_path):
+def test_an_unfinished_database(tmp_path: Path) -> None:
     writer = LmdbWriter(tmp_path / "half.lmdb", "raw")
     kept = Kept([1], "uint16", 1)
     writer.put(0, [Tile(0, "a", 0, 0, 2, 2)], [bytes(8)], kept)
@@ -181,7 +183,7 @@ def spoil(database: Path, key: bytes, change) -> None:
 
 
 @pytest.mark.parametrize("change", [lambda record: record[:-1], lambda record: None])
-def test_a_damaged_record(database, change):
+def test_a_damaged_record(database, change: Callable[..., Any]) -> None:
     spoil(database, record_key(1), change)
     store = LmdbReader(database)
     store.read(0)
@@ -189,7 +191,7 @@ def test_a_damaged_record(database, change):
         store.crop(1, 0, 0, 8)
 
 
-def test_a_damaged_png_record(sets, tmp_path):
+def test_a_damaged_png_record(sets, tmp_path: Path) -> None:
     target = tmp_path / "png.lmdb"
     prepare(sets["files"], target, PatchPlan.make(sets["files"], None, None, "png"), num_workers=1)
     gc.collect()
@@ -213,7 +215,7 @@ MANIFESTS = {
 
 
 @pytest.mark.parametrize("case", MANIFESTS)
-def test_a_changed_manifest(database, case):
+def test_a_changed_manifest(database, case: str) -> None:
     change, message = MANIFESTS[case]
     spoil(database, b"manifest", lambda text: json.dumps(change(json.loads(text))).encode())
     with pytest.raises(UserError, match=message):
@@ -221,19 +223,19 @@ def test_a_changed_manifest(database, case):
 
 
 @pytest.mark.parametrize("key", ["../a", "/etc/passwd", "b/../../a", "C:\\a", "b\\..\\..\\a", "\\a", ""])
-def test_a_manifest_that_leads_out_of_its_folder(key):
+def test_a_manifest_that_leads_out_of_its_folder(key: str) -> None:
     text = PatchManifest("png", None, None, "", [Patch(key, 1, 1, 0)]).to_json()
     with pytest.raises(UserError, match="leads out of the set"):
         PatchManifest.from_json(text, "manifest.json")
 
 
 @pytest.mark.parametrize("key", ["a", "b/c", "b..c/..d"])
-def test_a_manifest_that_does_not(key):
+def test_a_manifest_that_does_not(key: str) -> None:
     manifest = PatchManifest("png", 512, 256, "digest", [Patch(key, 1, 2, 3)])
     assert PatchManifest.from_json(manifest.to_json(), "manifest.json") == manifest
 
 
-def test_the_map_grows_with_what_comes(tmp_path, monkeypatch):
+def test_the_map_grows_with_what_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbsn.data.store.lmdb._FIRST_MAP_SIZE", 2**16)
     writer = LmdbWriter(tmp_path / "grown.lmdb", "raw")
     for picture in range(4):
@@ -245,7 +247,7 @@ def test_the_map_grows_with_what_comes(tmp_path, monkeypatch):
     assert (LmdbReader(tmp_path / "grown.lmdb").read(3) == 3).all()
 
 
-def test_lmdb_is_asked_for_where_it_is_needed(database, monkeypatch):
+def test_lmdb_is_asked_for_where_it_is_needed(database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
     with pytest.raises(UserError, match="pip install lmdb"):
         LmdbReader(database)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from helpers.archives import INSTANCES, make_dnd, make_sidd_blocks, make_sidd_medium, photograph
+from helpers.kinds import Command
 
 from atbsn.app.arguments import command_parser
 from atbsn.app.commands import prepare
@@ -32,7 +33,7 @@ def run(arguments: Sequence[object]) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> NoisyFolder:
+def pictures(tmp_path: Path) -> NoisyFolder:
     """Four pictures, one of them smaller than a patch."""
     for seed, (name, size) in enumerate({"a": (70, 100), "b/c": (64, 64), "d": (30, 90), "e": (65, 33)}.items()):
         write_picture(tmp_path / "pictures" / f"{name}.png", Picture(photograph(*size, seed)[1]))
@@ -68,7 +69,7 @@ def assert_is_complete(target: Path, pictures: NoisyFolder) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_pixel_arrives(pictures, tmp_path, name):
+def test_every_pixel_arrives(pictures, tmp_path: Path, name: str) -> None:
     run(arguments(tmp_path / name))
     assert_is_complete(tmp_path / name, pictures)
     manifest = json.loads((tmp_path / name / "manifest.json").read_text())
@@ -79,13 +80,13 @@ def test_every_pixel_arrives(pictures, tmp_path, name):
         assert not extra
 
 
-def test_size_and_stride(pictures, tmp_path):
+def test_size_and_stride(pictures, tmp_path: Path) -> None:
     run(arguments(tmp_path / "png.lmdb", "--stride", "30"))
     corners = {key.removeprefix("a_") for key in read_set(tmp_path / "png.lmdb") if key.startswith("a_")}
     assert corners == {f"{top:04d}_{left:04d}" for top in (0, 30, 38) for left in (0, 30, 60, 68)}
 
 
-def test_whole_pictures(pictures, tmp_path):
+def test_whole_pictures(pictures, tmp_path: Path) -> None:
     run([*arguments(tmp_path / "raw.lmdb"), "--whole"])
     patches = read_set(tmp_path / "raw.lmdb")
     assert {key: rgb.shape[:2] for key, rgb in patches.items()} == {
@@ -94,7 +95,7 @@ def test_whole_pictures(pictures, tmp_path):
     assert np.array_equal(patches["a"], pictures.read(0).rgb)
 
 
-def test_sidd_keeps_its_scenes(tmp_path):
+def test_sidd_keeps_its_scenes(tmp_path: Path) -> None:
     noisy = make_sidd_medium(tmp_path)
     target = tmp_path / "medium.lmdb"
     run(["sidd", str(tmp_path / "SIDD_Medium_Srgb"), str(target), "--size", "64"])
@@ -108,7 +109,7 @@ def test_sidd_keeps_its_scenes(tmp_path):
     assert len(SIDDMedium(tmp_path / "files")) == 72
 
 
-def test_dnd_as_16_bits(tmp_path):
+def test_dnd_as_16_bits(tmp_path: Path) -> None:
     noisy, _ = make_dnd(tmp_path / "DND")
     run(["dnd", str(tmp_path / "DND"), str(tmp_path / "dnd.lmdb"), "--whole"])
     kept = read_set(tmp_path / "dnd.lmdb")["0002"]
@@ -120,7 +121,7 @@ def test_dnd_as_16_bits(tmp_path):
 
 
 @pytest.fixture
-def reads(monkeypatch) -> list[int]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Which pictures are read, in order; the list's ``fail`` is one that cannot be."""
     seen: list[int] = []
     read = NoisyFolder.read
@@ -134,7 +135,9 @@ def reads(monkeypatch) -> list[int]:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_picture_that_cannot_be_read_stops_it_and_the_rerun_continues(pictures, tmp_path, reads, name):
+def test_a_picture_that_cannot_be_read_stops_it_and_the_rerun_continues(
+    pictures, tmp_path: Path, reads, name: str
+) -> None:
     broken = tmp_path / "pictures/d.png"
     data = broken.read_bytes()
     broken.write_bytes(data[:-100])
@@ -149,7 +152,7 @@ def test_a_picture_that_cannot_be_read_stops_it_and_the_rerun_continues(pictures
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_other_options_left_is_not_mixed_in(pictures, tmp_path, name):
+def test_what_other_options_left_is_not_mixed_in(pictures, tmp_path: Path, name: str) -> None:
     broken = tmp_path / "pictures/d.png"
     data = broken.read_bytes()
     broken.write_bytes(data[:-100])
@@ -162,7 +165,7 @@ def test_what_other_options_left_is_not_mixed_in(pictures, tmp_path, name):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals")
 @pytest.mark.parametrize("name", ["raw.lmdb", "files"])
-def test_a_killed_run_is_continued(repository, tmp_path, name):
+def test_a_killed_run_is_continued(repository: Path, tmp_path: Path, name: str) -> None:
     """SIGKILL at some moment: nothing is there that is not complete, and it gets done."""
     rng = np.random.default_rng(0)
     for number in range(12):
@@ -184,7 +187,7 @@ def _amount(folder: Path) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process")
-def test_a_file_that_cannot_grow(repository, tmp_path, reads):
+def test_a_file_that_cannot_grow(repository: Path, tmp_path: Path, reads) -> None:
     """As on a full disk: one clear message, status 2, nothing that looks complete, and the rerun continues."""
     resource = pytest.importorskip("resource")
     rng = np.random.default_rng(0)
@@ -207,7 +210,7 @@ def test_a_file_that_cannot_grow(repository, tmp_path, reads):
     assert_is_complete(target, NoisyFolder(tmp_path / "pictures"))
 
 
-def test_a_full_disk(pictures, tmp_path, monkeypatch):
+def test_a_full_disk(pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_bytes(path: Path, data: bytes) -> None:
         if path.name.startswith("c_0032"):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -226,7 +229,9 @@ def test_a_full_disk(pictures, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_does_not_read_back_is_not_kept(pictures, tmp_path, monkeypatch, name):
+def test_what_does_not_read_back_is_not_kept(
+    pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("atbsn.data.store.prepare.zlib", SimpleNamespace(crc32=lambda record: 1))
         with pytest.raises(UserError, match=r"a_0000_0000 and 45 more: not as written; check the disk"):
@@ -238,7 +243,7 @@ def test_what_does_not_read_back_is_not_kept(pictures, tmp_path, monkeypatch, na
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_finished_set_is_verified_and_kept(pictures, tmp_path, reads, name):
+def test_a_finished_set_is_verified_and_kept(pictures, tmp_path: Path, reads, name: str) -> None:
     run(arguments(tmp_path / name))
     reads.clear()
     run(arguments(tmp_path / name))
@@ -258,7 +263,7 @@ def _spoil(target: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path):
+def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"no manifest\.json in it"):
@@ -266,7 +271,7 @@ def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path):
     assert [path.name for path in (tmp_path / "files").iterdir()] == ["thesis.tex"]
 
 
-def test_two_runs_do_not_meet(pictures, tmp_path):
+def test_two_runs_do_not_meet(pictures, tmp_path: Path) -> None:
     with FileLock(tmp_path / ".files.lock"), pytest.raises(UserError, match="another run is preparing it"):
         run(arguments(tmp_path / "files"))
 
@@ -278,7 +283,7 @@ def test_two_runs_do_not_meet(pictures, tmp_path):
         (["--codec", "raw"], "a folder holds PNG files, not raw records"),
     ],
 )
-def test_wrong_arguments(pictures, tmp_path, more, message):
+def test_wrong_arguments(pictures, tmp_path: Path, more: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run([*arguments(tmp_path / "files"), *more])
     assert {path.name for path in tmp_path.iterdir()} == {"pictures"}
@@ -288,7 +293,7 @@ def test_wrong_arguments(pictures, tmp_path, more, message):
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_check_of_a_prepared_set(command, pictures, tmp_path, name):
+def test_check_of_a_prepared_set(command: Command, pictures, tmp_path: Path, name: str) -> None:
     command("prepare", *arguments(tmp_path / name))
     status, output = command("prepare", "check", "prepared", tmp_path / name)
     assert status == 0 and "OK: " in output and "46 patches" in output
@@ -297,7 +302,7 @@ def test_check_of_a_prepared_set(command, pictures, tmp_path, name):
     assert status == 2 and "OK" not in output and "Traceback" not in output
 
 
-def test_check_tells_what_is_missing(command, tmp_path):
+def test_check_tells_what_is_missing(command: Command, tmp_path: Path) -> None:
     make_sidd_medium(tmp_path)
     make_sidd_blocks(tmp_path / "validation", "Validation")
     make_dnd(tmp_path / "DND")
@@ -313,7 +318,7 @@ def test_check_tells_what_is_missing(command, tmp_path):
         assert status == 2 and message in output and "OK:" not in output, output
 
 
-def test_check_lists_all_that_is_wrong(command, pictures, tmp_path):
+def test_check_lists_all_that_is_wrong(command: Command, pictures, tmp_path: Path) -> None:
     for name in ("a.png", "d.png"):
         (tmp_path / "pictures" / name).write_bytes(b"no picture")
     status, output = command("prepare", "check", "folder", tmp_path / "pictures")
@@ -321,7 +326,7 @@ def test_check_lists_all_that_is_wrong(command, pictures, tmp_path):
     assert "a.png: cannot be read" in output and "d.png: cannot be read" in output
 
 
-def test_check_says_ok(command, tmp_path):
+def test_check_says_ok(command: Command, tmp_path: Path) -> None:
     for number in range(15):
         for kind, rgb in zip(("mean", "real"), photograph(20, 30, number), strict=True):
             write_picture(tmp_path / f"CC15/{number}_{kind}.png", Picture(rgb))
@@ -330,7 +335,9 @@ def test_check_says_ok(command, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["raw.lmdb", "files"])
-def test_speed(pictures, tmp_path, caplog, monkeypatch, name):
+def test_speed(
+    pictures, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(prepare.logger, "propagate", True)
     run(arguments(tmp_path / name))
     moment = iter(range(10**6))
@@ -342,6 +349,6 @@ def test_speed(pictures, tmp_path, caplog, monkeypatch, name):
         run(["speed", str(tmp_path / name), "--patch_size", "33"])
 
 
-def test_a_command_line_that_is_wrong(command):
+def test_a_command_line_that_is_wrong(command: Command) -> None:
     for line in ([], ["sidd"], ["folder", "a", "b", "--size", "0"], ["check", "imagenet", "a"]):
         assert command("prepare", *line)[0] == 2

@@ -1,6 +1,8 @@
 """Learning the noise of one's own pictures, within a given time."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +35,7 @@ def weakened(share: float):
     return net
 
 
-def test_adapting_learns_and_keeps_the_better(tmp_path):
+def test_adapting_learns_and_keeps_the_better(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", Picture(taken(scene(192, 192), 12)))
     start = weakened(0.4)
     before = {name: value.clone() for name, value in start.state_dict().items()}
@@ -63,13 +65,13 @@ def test_adapting_learns_and_keeps_the_better(tmp_path):
         ({**NETWORK, "channels": 4}, "only networks for pictures of 3"),
     ],
 )
-def test_weights_that_cannot_be_adapted(tmp_path, network, said):
+def test_weights_that_cannot_be_adapted(tmp_path: Path, network: dict[str, Any], said: str) -> None:
     write_picture(tmp_path / "a.png", Picture(taken(scene(192, 192), 12)))
     with pytest.raises(UserError, match=said):
         adapt([tmp_path / "a.png"], 0.1, build_arch(network))
 
 
-def test_every_stage_keeps_to_the_time(tmp_path, monkeypatch):
+def test_every_stage_keeps_to_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine so busy that every look at the clock comes five seconds after the last, a minute has twelve."""
     for number in range(6):
         write_picture(tmp_path / f"{number}.png", Picture(taken(scene(192, 192), 12, number)))
@@ -80,7 +82,7 @@ def test_every_stage_keeps_to_the_time(tmp_path, monkeypatch):
     assert next(looks) < 60 + 5 * 40  # what has begun is brought to its end
 
 
-def test_clean_pictures_cost_no_time(tmp_path):
+def test_clean_pictures_cost_no_time(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", Picture(scene(192, 192).round().astype(np.uint8)))
     told = []
     result = adapt([tmp_path / "a.png"], 30, build_arch(NETWORK), lambda share, what: told.append(what))
@@ -88,7 +90,7 @@ def test_clean_pictures_cost_no_time(tmp_path):
     assert result.metadata["network"]["type"] == "PhotoNet"
 
 
-def test_the_time_is_shared_out():
+def test_the_time_is_shared_out() -> None:
     rich = make_plan(seconds=600, seconds_a_crop=0.1, seconds_a_fit=1, seconds_a_camera=0.03)
     assert (rich.reading_seconds, rich.cleaning_seconds, rich.searching_seconds) == pytest.approx((90, 48, 102))
     assert (rich.noise_crops, rich.cleaned_crops, rich.judged_crops) == (32, 32, 8)
@@ -106,12 +108,12 @@ def test_the_time_is_shared_out():
 
 
 @pytest.mark.parametrize(("side", "patch"), [(40, 32), (64, 32), (96, 48), (192, 96), (300, 128), (4000, 128)])
-def test_patches_fit_into_the_reduced_pictures(tmp_path, side, patch):
+def test_patches_fit_into_the_reduced_pictures(tmp_path: Path, side: int, patch: int) -> None:
     write_picture(tmp_path / "a.png", Picture(np.zeros((side, side + 10, 3), np.uint8)))
     assert patch_side([tmp_path], tiny()) == (patch, 2 * patch)
 
 
-def test_the_smallest_pictures_are_learned_from_however_dark(tmp_path, caplog):
+def test_the_smallest_pictures_are_learned_from_however_dark(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_picture(tmp_path / "a.png", Picture(taken(20 + 0.1 * scene(64, 64), 4)))
     with caplog.at_level("WARNING", "atbsn"):
         assert adapt([tmp_path], 0.1, tiny(), should_stop=lambda: True).iterations == 1
@@ -122,7 +124,7 @@ def residual(lag1):
     return Residual(1, 1, 1, lag1, 0, 0, 0, 0)
 
 
-def test_the_noise_of_several_cameras():
+def test_the_noise_of_several_cameras() -> None:
     near, far = 0.8 * MAX_DIFFERENCE, 1.2 * MAX_DIFFERENCE
     one = [residual(0.3), residual(0.3 + near)]
     assert not noise_differs(one, [0, 1]) and not noise_differs([], [])
@@ -141,11 +143,11 @@ def test_the_noise_of_several_cameras():
         (Cameras({}, 2, True), True),
     ],
 )
-def test_what_counts_as_several(tmp_path, cameras, several):
+def test_what_counts_as_several(tmp_path: Path, cameras: Cameras, several: bool) -> None:
     assert cameras.are_several == several
 
 
-def test_a_stop_is_heard_at_once_and_noise_of_two_kinds_is_told(tmp_path):
+def test_a_stop_is_heard_at_once_and_noise_of_two_kinds_is_told(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", Picture(taken(scene(192, 192), 12)))
     grain = np.random.default_rng(0).normal(0, 12, (192, 192, 1)) * np.ones(3)  # white, the same in all channels
     write_picture(tmp_path / "b.png", Picture(np.clip(scene(192, 192) + grain, 0, 255).round().astype(np.uint8)))
@@ -156,7 +158,9 @@ def test_a_stop_is_heard_at_once_and_noise_of_two_kinds_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(("is_strong", "factors", "rate"), [(True, [1.0, 1.5, 2.0], 2e-4), (False, [2.0], 5e-5)])
-def test_weak_noise_is_learned_more_carefully(tmp_path, is_strong, factors, rate):
+def test_weak_noise_is_learned_more_carefully(
+    tmp_path: Path, is_strong: bool, factors: list[float], rate: float
+) -> None:
     weights, table = tmp_path / "a.pth", tmp_path / "a.json"
     options = options_of(tiny(), weights, tmp_path / "scenes", table, tmp_path, is_strong, 64, 0)
     assert options.datasets["train"]["factors"] == factors

@@ -18,7 +18,7 @@ from atbsn.utils.budget import TimeBudget
 class Box(Network):
     """Mixes its input with its mean over so many pixels square."""
 
-    def __init__(self, side, part=1.0):
+    def __init__(self, side, part=1.0) -> None:
         super().__init__()
         self.side, self.part = side, part
         self.weight = torch.nn.Parameter(torch.zeros(1))
@@ -32,7 +32,7 @@ def judged(picture, noise, *nets, **keywords):
     return judge([photo_denoiser(net) for net in nets], [to_tensor(picture)], noise, **keywords)
 
 
-def test_the_judge_knows_which_denoiser_is_right():
+def test_the_judge_knows_which_denoiser_is_right() -> None:
     noisy = taken(scene(), 12)
     nothing, right, blur = judged(noisy, estimate([noisy]), Box(1), Box(3, 0.5), Box(9))
     assert right.is_better_than(nothing) and right.is_better_than(blur)
@@ -41,7 +41,7 @@ def test_the_judge_knows_which_denoiser_is_right():
     assert judged(noisy, estimate([noisy]), Box(1), Box(3, 0.5), Box(9))[1] == right  # the same noise is drawn again
 
 
-def test_how_much_detail_may_be_lost():
+def test_how_much_detail_may_be_lost() -> None:
     """A tenth of a dB: 10^0.01 = 1.0233 times the error."""
     noisy = taken(scene(), 12)
     better, worse = judged(noisy, estimate([noisy]), Box(3, 0.5), Box(1))
@@ -51,7 +51,7 @@ def test_how_much_detail_may_be_lost():
     assert replace(better, residuals=worse.residuals).fault(worse) == "error"  # an equal error is not better
 
 
-def test_texture_is_not_smoothed_away():
+def test_texture_is_not_smoothed_away() -> None:
     """A blur looks right on noise that is drawn on its own output, but not on the picture made smaller."""
     rng = np.random.default_rng(0)
     texture = np.clip(128 + 25 * rng.standard_normal((256, 256, 3)), 0, 255).astype(np.uint8)
@@ -59,7 +59,7 @@ def test_texture_is_not_smoothed_away():
     assert blur.detail_error > 1.1 * nothing.detail_error and not blur.is_better_than(nothing)
 
 
-def test_a_spent_budget_leaves_the_least_that_tells():
+def test_a_spent_budget_leaves_the_least_that_tells() -> None:
     noisy = taken(scene(96, 96), 12)
     crops = [to_tensor(noisy)] * 5
     (all_of_them,) = judge([photo_denoiser(Box(3))], crops, estimate([noisy]))
@@ -68,7 +68,7 @@ def test_a_spent_budget_leaves_the_least_that_tells():
 
 
 @pytest.mark.parametrize("shift", [0.0, 9.0])
-def test_a_shift_of_colour_is_no_lost_detail(shift):
+def test_a_shift_of_colour_is_no_lost_detail(shift: float) -> None:
     noisy = taken(scene(128, 128), 12)
 
     class Shifted(Box):

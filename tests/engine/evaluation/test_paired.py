@@ -19,7 +19,7 @@ def rows(**methods):
     ]
 
 
-def test_each_method_is_held_against_the_best():
+def test_each_method_is_held_against_the_best() -> None:
     found = differences(rows(noisy=[9, 9, 9.5], a=[1, 2, 4], b=[2, 4, 5]), METRICS)
     assert [(each.metric, each.method, each.best) for each in found] == [
         ("psnr", "noisy", "b"), ("psnr", "a", "b"), ("lpips", "noisy", "a"), ("lpips", "b", "a"),
@@ -29,7 +29,7 @@ def test_each_method_is_held_against_the_best():
     assert a.p == stats.wilcoxon([-1, -2, -1]).pvalue
 
 
-def test_the_interval_holds_the_truth_as_often_as_it_says():
+def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
     held = 0
     for _ in range(60):
@@ -39,14 +39,14 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     assert held >= 50  # of 60 at 95 %
 
 
-def test_pictures_without_a_finite_value_are_left_out():
+def test_pictures_without_a_finite_value_are_left_out() -> None:
     found = differences(rows(a=[1.0, np.inf, 3.0], b=[2.0, 5.0, 4.5]), {"psnr": METRICS["psnr"]})
     assert found[0].num_pictures == 2 and found[0].mean == pytest.approx(-1.25)
     assert differences(rows(a=[1.0], b=[2.0]), METRICS) == []  # one picture tells no spread
     assert as_markdown([]) == []
 
 
-def test_the_same_everywhere():
+def test_the_same_everywhere() -> None:
     (found,) = differences(rows(a=[1.0, 2.0, 3.0], b=[1.0, 2.0, 3.0]), {"psnr": METRICS["psnr"]})
     assert (found.mean, found.low, found.high, found.p) == (0, 0, 0, 1)
     (found,) = differences(rows(a=[1.0] * 6, b=[2.0] * 6), {"psnr": METRICS["psnr"]})

@@ -10,7 +10,7 @@ def plain(value, height=40, width=60, channels=3):
     return np.full((height, width, channels), value, np.uint8)
 
 
-def test_pictures_lie_in_rows_each_under_its_caption():
+def test_pictures_lie_in_rows_each_under_its_caption() -> None:
     made = panel({"one": plain(10), "two": plain(20), "three": plain(30)}, columns=2)
     assert made.shape == (2 * (26 + 40 + 8), 2 * (60 + 8) + 8, 3)
     for value, top, left in ((10, 26, 8), (20, 26, 76), (30, 100, 8)):
@@ -20,7 +20,7 @@ def test_pictures_lie_in_rows_each_under_its_caption():
     assert panel({"one": plain(10)}, columns=4).shape == (74, 76, 3)
 
 
-def test_the_middle_is_shown():
+def test_the_middle_is_shown() -> None:
     picture = plain(0)
     picture[10:30, 20:40] = 255
     assert (panel({"": picture}, side=20)[26:46, 8:28] == 255).all()
@@ -28,19 +28,19 @@ def test_the_middle_is_shown():
 
 
 @pytest.mark.parametrize("channels", [1, 4])
-def test_other_channels_are_shown_as_their_mean(channels):
+def test_other_channels_are_shown_as_their_mean(channels: int) -> None:
     picture = plain(100, channels=channels)
     picture[..., 0] = 107
     assert (panel({"": picture})[26:66, 8:68] == round(100 + 7 / channels)).all()
 
 
-def test_a_long_caption_is_written_smaller():
+def test_a_long_caption_is_written_smaller() -> None:
     caption = "a denoiser with a name that says all of its settings"
     bar = panel({caption: plain(0, width=200)})[:26, 8:208]
     assert (bar[:, 150:199] > 60).any() and (bar[:, 199:] == 32).all()  # all of it, and nothing is cut
 
 
-def test_pictures_below_one_another_share_a_caption():
+def test_pictures_below_one_another_share_a_caption() -> None:
     column = stacked([plain(10), plain(20, height=30)])
     assert column.shape == (40 + 8 + 30, 60, 3)
     assert (column[:40] == 10).all() and (column[40:48] == 32).all() and (column[48:] == 20).all()

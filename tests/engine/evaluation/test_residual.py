@@ -2,10 +2,12 @@
 
 import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 from helpers.scenes import scene, taken
 
 from atbsn.data import build_dataset
@@ -36,7 +38,7 @@ def measured(noisy, candidates):
 
 
 @pytest.mark.parametrize("level", [4.0, 10.0, 20.0])
-def test_the_estimated_error_is_the_true_one(level):
+def test_the_estimated_error_is_the_true_one(level: float) -> None:
     clean = scene()
     noisy = taken(clean, level)
     outputs, residuals = measured(noisy, CANDIDATES)
@@ -47,7 +49,7 @@ def test_the_estimated_error_is_the_true_one(level):
     assert min(true, key=true.get) == min(residuals, key=lambda name: residuals[name].error)
 
 
-def test_a_denoiser_that_copies_the_noise_is_not_taken_in():
+def test_a_denoiser_that_copies_the_noise_is_not_taken_in() -> None:
     """What is taken off alone cannot tell: with the noise known, taking off exactly it has no error but for chance."""
     clean = scene()
     noisy = taken(clean)
@@ -60,7 +62,7 @@ def test_a_denoiser_that_copies_the_noise_is_not_taken_in():
     assert abs(right.structure) < 0.2 < blurred.structure
 
 
-def test_values_by_the_names_of_the_measures():
+def test_values_by_the_names_of_the_measures() -> None:
     _, residuals = measured(taken(scene()), {"none": lambda x: x, "3": box(3)})
     values = residuals["3"].values()
     assert list(values) == list(MEASURES) and values["residual_level"] == residuals["3"].level
@@ -70,18 +72,18 @@ def test_values_by_the_names_of_the_measures():
     assert none[ESTIMATED_PSNR] == pytest.approx(20 * math.log10(255 / 10), abs=1)
 
 
-def test_an_error_below_what_can_be_is_not_believed():
+def test_an_error_below_what_can_be_is_not_believed() -> None:
     residual = measured(taken(scene()), {"3": box(3)})[1]["3"]
     too_good = type(residual)(**{**residual.__dict__, "error": -5.0}).values()[ESTIMATED_PSNR]
     assert too_good == pytest.approx(10 * math.log10(255**2 / (0.01 * residual.variance)))
 
 
-def test_the_centre_of_a_large_picture():
+def test_the_centre_of_a_large_picture() -> None:
     picture = np.arange(9 * 1300).reshape(9, 1300, 1)
     assert centre(picture).shape == (9, MAX_SIDE, 1) and (centre(picture, 4)[..., 0] == picture[2:6, 648:652, 0]).all()
 
 
-def test_the_noise_of_a_picture_is_estimated_once(monkeypatch):
+def test_the_noise_of_a_picture_is_estimated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     monkeypatch.setattr(
         "atbsn.engine.evaluation.residual.estimate", lambda pictures: calls.append(1) or estimate(pictures)
@@ -90,7 +92,7 @@ def test_the_noise_of_a_picture_is_estimated_once(monkeypatch):
     assert meter.noise_of("a", picture) is meter.noise_of("a", picture) and len(calls) == 1
 
 
-def test_a_set_without_references(tmp_path):
+def test_a_set_without_references(tmp_path: Path) -> None:
     for number in range(2):
         write_picture(tmp_path / f"{number}.png", Picture(taken(scene(), 10, number)))
     write_picture(tmp_path / "white.png", Picture(np.full((64, 64, 3), 255, np.uint8)))
@@ -109,14 +111,16 @@ def test_a_set_without_references(tmp_path):
     assert np.abs(shown["0"]["9: taken off x 4"] - np.clip(128 + 4 * residual, 0, 255)).max() <= 4
 
 
-def test_a_set_of_which_nothing_can_be_measured(tmp_path):
+def test_a_set_of_which_nothing_can_be_measured(tmp_path: Path) -> None:
     write_picture(tmp_path / "white.png", Picture(np.full((64, 64, 3), 255, np.uint8)))
     images = build_dataset({"type": "NoisyFolder", "dataroot": str(tmp_path)})
     with pytest.raises(UserError, match="none of 1 pictures can be measured without a reference"):
         evaluate(images, lambda x: {"": x}, {}, "test")
 
 
-def test_the_commands_measure_without_references(command, write_options, tmp_path, assets):
+def test_the_commands_measure_without_references(
+    command: Command, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     write_picture(tmp_path / "in/a.png", Picture(taken(scene(96, 96))))
     val = {"type": "NoisyFolder", "dataroot": "in"}
     options = write_options(datasets={"val": val}, network={"width": 8}, val={"save_img": 1, "k": [0, 3]})
@@ -132,7 +136,9 @@ def test_the_commands_measure_without_references(command, write_options, tmp_pat
     assert status == 0 and "estimated_psnr" in (folder / "comparison.md").read_text()
 
 
-def test_training_chooses_the_best_weights_without_references(command, write_options, tmp_path):
+def test_training_chooses_the_best_weights_without_references(
+    command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     write_picture(tmp_path / "in/a.png", Picture(taken(scene(96, 96))))
     val = {"val_freq": 3, "best_metric": ESTIMATED_PSNR}
     options = write_options(datasets={"val": {"type": "NoisyFolder", "dataroot": "in"}}, val=val)
@@ -151,7 +157,9 @@ def test_training_chooses_the_best_weights_without_references(command, write_opt
         ({"type": "SimulatedCamera", "split": "val"}, ESTIMATED_PSNR, "which has references; use psnr, ssim"),
     ],
 )  # fmt: skip
-def test_what_is_not_measured_cannot_choose(command, write_options, tmp_path, val_set, best, said):
+def test_what_is_not_measured_cannot_choose(
+    command: Command, write_options: WriteOptions, tmp_path: Path, val_set: dict[str, str], best: str, said: str
+) -> None:
     write_picture(tmp_path / "in/a.png", Picture(taken(scene(96, 96))))
     options = write_options(datasets={"val": val_set}, val={"val_freq": 3, "best_metric": best})
     status, output = command("train.py", "-opt", options)

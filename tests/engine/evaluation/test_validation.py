@@ -2,10 +2,12 @@
 
 import csv
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
@@ -20,13 +22,15 @@ from atbsn.utils.errors import UserError
 VAL = {"type": "SimulatedCamera", "split": "val"}
 
 
-def validated(command, options, weights, *overrides):
+def validated(command, options, weights, *overrides) -> None:
     arguments = (f"path.pretrain_network={weights}", "val.limit=1", *overrides)
     status, output = command("valid.py", "-opt", options, "--set", *arguments)
     assert status == 0, output
 
 
-def test_results_state_their_origin_and_stay_apart(command, write_options, tmp_path):
+def test_results_state_their_origin_and_stay_apart(
+    command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     options = write_options(datasets={"val": VAL}, val={"save_img": 9}, model=None)
     folder, weights = tmp_path / "results/tiny/val", [tmp_path / "one.pth", tmp_path / "two.pth"]
     for path in weights:
@@ -48,7 +52,9 @@ def test_results_state_their_origin_and_stay_apart(command, write_options, tmp_p
     assert len(list(folder.glob("archived_*"))) == 2
 
 
-def test_a_limit_measures_that_many(command, write_options, tmp_path, assets):
+def test_a_limit_measures_that_many(
+    command: Command, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     options = write_options(datasets={"val": VAL}, network={"width": 8})
     validated(command, options, assets / "atbsn_width8.weights.safetensors", "val.limit=2")
     with (tmp_path / "results/tiny/val/metrics.csv").open() as file:
@@ -60,11 +66,13 @@ def test_a_limit_measures_that_many(command, write_options, tmp_path, assets):
     ("length", "limit", "expected"),
     [(5, None, [0, 1, 2, 3, 4]), (10, 2, [0, 5]), (3, 9, [0, 1, 2]), (7, 3, [0, 2, 4]), (1280, 4, [0, 320, 640, 960])],
 )
-def test_a_limit_is_spread_over_the_set(length, limit, expected):
+def test_a_limit_is_spread_over_the_set(length: int, limit: int | None, expected: list[int]) -> None:
     assert spread(length, limit) == expected
 
 
-def test_all_sets_are_checked_before_one_is_measured(command, write_options, tmp_path, assets):
+def test_all_sets_are_checked_before_one_is_measured(
+    command: Command, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     """The second set cannot be measured: the first one's results, and the old ones of the second, stay as they are."""
     black = np.zeros((40, 40, 3), np.uint8)
     for folder in ("noisy", "clean"):
@@ -90,7 +98,7 @@ def test_all_sets_are_checked_before_one_is_measured(command, write_options, tmp
     assert old.read_text() == "of another time\n"
 
 
-def test_a_reference_of_another_size_is_found_before_anything_is_measured(tmp_path):
+def test_a_reference_of_another_size_is_found_before_anything_is_measured(tmp_path: Path) -> None:
     for folder, sides in (("noisy", (40, 40)), ("clean", (40, 41))):
         for name, side in zip("ab", sides, strict=True):
             write_picture(tmp_path / folder / f"{name}.png", Picture(np.zeros((side, 40, 3), np.uint8)))
@@ -99,7 +107,9 @@ def test_a_reference_of_another_size_is_found_before_anything_is_measured(tmp_pa
         check_sets({"val": images}, {"psnr": build_metric({"type": "psnr"})})
 
 
-def test_means_are_one_number_a_line(command, write_options, tmp_path, assets):
+def test_means_are_one_number_a_line(
+    command: Command, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     options = write_options(datasets={"val": VAL}, network={"width": 8}, val={"k": [0, 3]})
     validated(command, options, assets / "atbsn_width8.weights.safetensors")
     found = read_results(tmp_path / "results/tiny/val/means.csv")

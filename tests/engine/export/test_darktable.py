@@ -2,10 +2,12 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command
 
 import atbsn
 from atbsn.archs import build_arch
@@ -21,7 +23,7 @@ TINY = {"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 0}
 class Identity:
     """A session that gives back what it gets, and remembers the sizes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.sizes = set()
 
     def run(self, outputs, inputs):
@@ -39,14 +41,14 @@ def noise(height, width, seed=0):
 
 
 @pytest.fixture(scope="session")
-def onnx():
+def onnx() -> None:
     """The packages of the extra."""
     for package in PACKAGES:
         pytest.importorskip(package)
 
 
 @pytest.fixture(scope="session")
-def packed(onnx, tmp_path_factory):
+def packed(onnx, tmp_path_factory: pytest.TempPathFactory):
     """The archive that is made of the shipped weights ``fast``."""
     path = tmp_path_factory.mktemp("darktable") / f"{NAME}.dtmodel"
     found = darktable.export(load("fast"), path, {"terms": "Apache-2.0", "data": "free photographs"})
@@ -61,7 +63,7 @@ def graph(packed):
 
 
 @pytest.mark.parametrize("side", darktable.SIDES)
-def test_tiles_lose_nothing(side):
+def test_tiles_lose_nothing(side: int) -> None:
     session = Identity()
     for height, width in ((1, 1), (40, 300), (side - 2 * darktable.OVERLAP + 1, 130)):
         picture = noise(height, width)
@@ -69,7 +71,7 @@ def test_tiles_lose_nothing(side):
     assert session.sizes == {(1, 3, side, side)}
 
 
-def test_beyond_the_edges_stands_the_mirrored_picture():
+def test_beyond_the_edges_stands_the_mirrored_picture() -> None:
     tiles = []
 
     class Keeping(Identity):
@@ -86,7 +88,7 @@ def test_beyond_the_edges_stands_the_mirrored_picture():
     assert np.array_equal(tile[start : start + 8, start : start + 8], expected)
 
 
-def test_the_archive_is_what_darktable_reads(packed, graph):
+def test_the_archive_is_what_darktable_reads(packed, graph) -> None:
     with zipfile.ZipFile(packed) as archive:
         assert archive.namelist() == [f"{NAME}/config.json", f"{NAME}/model.onnx"]
         described = json.loads(archive.read(f"{NAME}/config.json"))
@@ -101,11 +103,11 @@ def test_the_archive_is_what_darktable_reads(packed, graph):
     assert (clean.name, clean.type, clean.shape) == ("output", "tensor(float)", [1, 3, "height", "width"])
 
 
-def test_the_graph_does_not_say_how_and_where_it_was_made(graph):
+def test_the_graph_does_not_say_how_and_where_it_was_made(graph) -> None:
     assert b".py" not in graph and b"torch.ops" not in graph
 
 
-def test_an_older_runtime_reads_it(graph):
+def test_an_older_runtime_reads_it(graph) -> None:
     from onnx import load_from_string
 
     model = load_from_string(graph)
@@ -118,7 +120,7 @@ mirrored: of a picture of two by three blocks of medians they are most."""
 
 
 @pytest.mark.parametrize(("height", "width", "side", "bound"), SIZES)
-def test_darktables_tiles_give_what_denoise_gives(graph, height, width, side, bound):
+def test_darktables_tiles_give_what_denoise_gives(graph, height: int, width: int, side: int, bound: float) -> None:
     picture = noise(height, width)
     tiles = darktable.in_tiles(open_graph(graph, (side, side)), picture, side)
     expected = atbsn.denoise(load("fast"), picture, data_range=1.0, precision="fp32")
@@ -129,7 +131,7 @@ def test_darktables_tiles_give_what_denoise_gives(graph, height, width, side, bo
     assert np.sqrt(np.mean((255 * (tiles - picture)) ** 2)) > 8, "the noise, of 15 grey levels, is gone"
 
 
-def test_colours_are_kept_in_every_tile(onnx):
+def test_colours_are_kept_in_every_tile(onnx) -> None:
     net = build_arch(TINY).eval()
     with torch.no_grad():
         net.tail.bias.fill_(0.5)  # 16 grey levels too bright, everywhere
@@ -141,7 +143,7 @@ def test_colours_are_kept_in_every_tile(onnx):
     assert (bright - 116).abs().max() < 1e-2, "without keep_colours it is what the network does"
 
 
-def test_settings_of_the_file_are_in_the_graph(onnx):
+def test_settings_of_the_file_are_in_the_graph(onnx) -> None:
     torch.manual_seed(0)
     net = build_arch(TINY).eval()
     torch.nn.init.normal_(net.tail.weight, std=0.05)
@@ -155,7 +157,7 @@ def test_settings_of_the_file_are_in_the_graph(onnx):
     assert (output - noisy).abs().max() > 0.01
 
 
-def test_the_command_names_the_file_after_the_weights(onnx, command, tmp_path):
+def test_the_command_names_the_file_after_the_weights(onnx, command: Command, tmp_path: Path) -> None:
     net = build_arch(TINY)
     save_weights(tmp_path / "My Camera_2.safetensors", net.state_dict(), {"network": net.options})
     status, output = command("export", "My Camera_2.safetensors", "--to", "darktable")
@@ -173,7 +175,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(onnx, case, command, tmp_path):
+def test_refused(onnx, case: str, command: Command, tmp_path: Path) -> None:
     options, name, reason = REFUSED[case]
     net = build_arch(options)
     save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options})
@@ -182,7 +184,7 @@ def test_refused(onnx, case, command, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
-def test_settings_that_see_the_whole_picture_are_refused(onnx, tmp_path):
+def test_settings_that_see_the_whole_picture_are_refused(onnx, tmp_path: Path) -> None:
     net = build_arch({"type": "StudentA"})
     net.denoise_settings = {"banding": True}
     with pytest.raises(UserError, match="whole picture"):

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from helpers.kinds import Command
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load, read_weights, save_weights
@@ -24,7 +26,7 @@ def save(path, options, seed=0, **metadata):
     return net
 
 
-def test_shipped_weights(command, tmp_path):
+def test_shipped_weights(command: Command, tmp_path: Path) -> None:
     status, output = command("export", "fast", "--to", "hub")
     assert status == 0 and "hf upload OWNER/atbsn-fast" in output and "license" not in output, output
     folder = tmp_path / "atbsn-fast"
@@ -40,7 +42,7 @@ def test_shipped_weights(command, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_ones_own_weights(command, tmp_path):
+def test_ones_own_weights(command: Command, tmp_path: Path) -> None:
     net = save(tmp_path / "mine.pth", {"type": "ATBSN", "width": 4}, k=5, iteration=7, dataset="NoisyFolder",
                data="a | b", dataroot="/home/somebody")  # fmt: skip
     status, output = command("export", "mine.pth", "out/My-Net", "--to", "hub")
@@ -56,7 +58,7 @@ def test_ones_own_weights(command, tmp_path):
     assert all(torch.equal(own[name], weights.params[name]) for name in own)
 
 
-def test_other_terms(command, tmp_path):
+def test_other_terms(command: Command, tmp_path: Path) -> None:
     save(tmp_path / "mine.pth", {"type": "StudentA"}, terms="SIDD's: research")
     assert command("export", "mine.pth", "--to", "hub")[0] == 0
     front, text, _ = parts(tmp_path / "atbsn-mine")
@@ -64,7 +66,7 @@ def test_other_terms(command, tmp_path):
 
 
 @pytest.mark.parametrize("present", ["folder", "file"])
-def test_what_is_there_stays(present, command, tmp_path):
+def test_what_is_there_stays(present: str, command: Command, tmp_path: Path) -> None:
     save(tmp_path / "mine.pth", {"type": "StudentA"})
     place = tmp_path / "atbsn-mine"
     if present == "folder":
@@ -78,16 +80,16 @@ def test_what_is_there_stays(present, command, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["atbsn-mine", "mine.pth"]
 
 
-def test_half_is_for_graphs(command, tmp_path):
+def test_half_is_for_graphs(command: Command, tmp_path: Path) -> None:
     save(tmp_path / "mine.pth", {"type": "StudentA"})
     status, output = command("export", "mine.pth", "--to", "hub", "--half")
     assert status == 2 and "is for graphs" in output and not (tmp_path / "atbsn-mine").exists()
 
 
-def test_a_failure_leaves_nothing(command, tmp_path, monkeypatch):
+def test_a_failure_leaves_nothing(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "mine.pth", {"type": "StudentA"})
 
-    def fail(path, text):
+    def fail(path, text) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("atbsn.engine.export.hub.write_text", fail)

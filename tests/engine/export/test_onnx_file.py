@@ -1,9 +1,11 @@
 """atbsn export: one file for every size and batch, the same pictures from ONNX Runtime, and refusals."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from helpers.kinds import Command
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
@@ -23,7 +25,7 @@ def save(options, path):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_export_gives_the_same_pictures_at_any_size(name, command, tmp_path):
+def test_export_gives_the_same_pictures_at_any_size(name: str, command: Command, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     net = save(NETWORKS[name], tmp_path / "net.pth")
@@ -41,7 +43,7 @@ def test_export_gives_the_same_pictures_at_any_size(name, command, tmp_path):
         assert (result - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-def test_outputs_that_differ_leave_no_file(command, tmp_path, monkeypatch):
+def test_outputs_that_differ_leave_no_file(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     save(NETWORKS["C"], tmp_path / "net.pth")
@@ -51,13 +53,13 @@ def test_outputs_that_differ_leave_no_file(command, tmp_path, monkeypatch):
     assert not (tmp_path / "net.onnx").exists()
 
 
-def test_a_blind_spot_network_is_refused(command, tmp_path):
+def test_a_blind_spot_network_is_refused(command: Command, tmp_path: Path) -> None:
     save({"type": "ATBSN", "width": 4}, tmp_path / "net.pth")
     status, output = command("export", "net.pth", "net.onnx")
     assert status == 2 and "export the student" in output and not (tmp_path / "net.onnx").exists()
 
 
-def test_missing_packages_are_named(command, tmp_path, monkeypatch):
+def test_missing_packages_are_named(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(NETWORKS["C"], tmp_path / "net.pth")
     monkeypatch.setattr("atbsn.engine.export.graph.find_spec", lambda name: None)
     status, output = command("export", "net.pth", "net.onnx")
@@ -65,13 +67,13 @@ def test_missing_packages_are_named(command, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("arguments", [("net.pth", "net.pt"), ("missing.pth", "net.onnx")])
-def test_wrong_names_are_refused(arguments, command, tmp_path):
+def test_wrong_names_are_refused(arguments: tuple[str, str], command: Command, tmp_path: Path) -> None:
     save(NETWORKS["C"], tmp_path / "net.pth")
     status, output = command("export", *arguments)
     assert status == 2 and "Traceback" not in output
 
 
-def test_half_the_bits_are_half_the_file(command, tmp_path):
+def test_half_the_bits_are_half_the_file(command: Command, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     net = save({"type": "StudentA"}, tmp_path / "net.pth")
@@ -88,7 +90,7 @@ def test_half_the_bits_are_half_the_file(command, tmp_path):
     assert 1e-4 * expected.abs().max() < difference < 0.01 * expected.abs().max(), "rounded, and no more than that"
 
 
-def test_numbers_that_16_bits_cannot_hold_are_refused(command, tmp_path):
+def test_numbers_that_16_bits_cannot_hold_are_refused(command: Command, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     net = build_arch({"type": "StudentA"})
     with torch.no_grad():

@@ -1,5 +1,6 @@
 """What a run says of itself, and by which settings it is known again."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,12 +26,12 @@ def denoiser(tile: int) -> Denoiser:
     ("device", "tile", "said"),
     [("cpu", "auto", 256), ("cuda", "auto", "auto"), ("cpu", "none", None), ("cuda", 96, 96), ("cpu", 96, 96)],
 )
-def test_a_gpu_chooses_its_tiles_and_a_cpu_has_usual_ones(device, tile, said) -> None:
+def test_a_gpu_chooses_its_tiles_and_a_cpu_has_usual_ones(device: str, tile: int | str, said: int | str | None) -> None:
     asking: Any = SimpleNamespace(device=torch.device(device), asked=ComputeOptions(tile=tile))
     assert _tile(asking) == said
 
 
-def test_the_fingerprint_is_that_of_weights_and_settings_and_not_of_the_files_name(tmp_path) -> None:
+def test_the_fingerprint_is_that_of_weights_and_settings_and_not_of_the_files_name(tmp_path: Path) -> None:
     paths = [tmp_path / "a.pth", tmp_path / "b.pth"]
     for path in paths:
         save_weights(path, denoiser(64).net.state_dict(), {})

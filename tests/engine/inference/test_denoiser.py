@@ -2,6 +2,8 @@
 
 import copy
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +28,9 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize(("capabilities", "precision"), [({"avx512_bf16": True}, "bf16"), ({"avx2": True}, "fp32")])
-def test_auto_is_bf16_where_the_cpu_has_it(capabilities, precision, monkeypatch):
+def test_auto_is_bf16_where_the_cpu_has_it(
+    capabilities: dict[str, bool], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert resolve_precision("auto", CPU) == precision
@@ -34,7 +38,7 @@ def test_auto_is_bf16_where_the_cpu_has_it(capabilities, precision, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["StudentC", "CBSN"])
-def test_compiled_once_for_all_tiles_and_pictures(name, monkeypatch):
+def test_compiled_once_for_all_tiles_and_pictures(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counter = CompileCounter()
     compile_module = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", lambda net, **how: compile_module(net, backend=counter, **how))
@@ -74,7 +78,7 @@ def picture():
     return torch.rand(1, 3, 12, 14, generator=torch.Generator().manual_seed(1)) * 255
 
 
-def test_settings_lie_over_one_another():
+def test_settings_lie_over_one_another() -> None:
     """The network's defaults, what the weights were trained for, test.denoise, test.k."""
     net, noisy = Dithering(), picture()
     for options, trained_for, expected in (
@@ -101,7 +105,7 @@ def test_settings_lie_over_one_another():
         ("ATBSN", {"tiled": 1}, "tiled: not a setting"),
     ],
 )
-def test_a_wrong_setting_is_said(name, settings, said):
+def test_a_wrong_setting_is_said(name: str, settings: dict[str, Any], said: str) -> None:
     net = build_arch({"type": name})
     with pytest.raises(UserError, match=re.escape(said)):
         of(net, {"denoise": settings})
@@ -109,7 +113,7 @@ def test_a_wrong_setting_is_said(name, settings, said):
         atbsn.denoise(net, np.zeros((8, 8, 3), np.uint8), **settings)
 
 
-def test_what_is_drawn_depends_on_the_picture_alone():
+def test_what_is_drawn_depends_on_the_picture_alone() -> None:
     denoiser, noisy = of(Dithering()), picture()
     state = torch.get_rng_state()
     first, again = denoiser(noisy), denoiser(noisy)
@@ -124,7 +128,7 @@ def test_what_is_drawn_depends_on_the_picture_alone():
     assert np.array_equal(atbsn.denoise(denoiser.net, image), atbsn.denoise(denoiser.net, image))
 
 
-def test_the_seed_of_a_picture_is_that_of_its_pixels():
+def test_the_seed_of_a_picture_is_that_of_its_pixels() -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (300, 7, 3), np.uint8)
     seed = picture_seed(to_tensor(rgb)[None])
     deep, share = rgb.astype(np.uint16) * 257, rgb.astype(np.float32) / 255
@@ -140,7 +144,7 @@ def test_the_seed_of_a_picture_is_that_of_its_pixels():
 @pytest.mark.parametrize(
     "settings", [{"strength": 0.5}, {"strength": 1.5}, {"strength": 0}, {"luma": 2, "colour": 0.2}, {"margin": 9}]
 )
-def test_a_family_is_the_denoiser_at_each_blind_spot(settings):
+def test_a_family_is_the_denoiser_at_each_blind_spot(settings: dict[str, Any]) -> None:
     torch.manual_seed(0)
     net, noisy = build_arch({"type": "ATBSN", "width": 2}).eval(), picture()
     denoiser = of(net, {"denoise": settings})
@@ -153,7 +157,7 @@ def test_a_family_is_the_denoiser_at_each_blind_spot(settings):
 
 
 @pytest.mark.parametrize("ensemble", [False, True])
-def test_strength_is_how_much_is_taken_off(ensemble):
+def test_strength_is_how_much_is_taken_off(ensemble: bool) -> None:
     torch.manual_seed(0)
     net, noisy = build_arch({"type": "StudentA"}).eval(), picture()
     nothing, half, all_, more, twice = [
@@ -167,7 +171,7 @@ def test_strength_is_how_much_is_taken_off(ensemble):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-def test_without_strength_the_picture_stays_to_the_bit(dtype, tmp_path):
+def test_without_strength_the_picture_stays_to_the_bit(dtype: type[np.generic], tmp_path: Path) -> None:
     net = build_arch({"type": "StudentA"}).eval()
     rng = np.random.default_rng(0)
     integer = np.issubdtype(dtype, np.integer)
@@ -180,7 +184,7 @@ def test_without_strength_the_picture_stays_to_the_bit(dtype, tmp_path):
         assert np.array_equal(from_tensor(tensor[0], dtype), image)
 
 
-def test_loaded_weights_remember_their_settings(tmp_path):
+def test_loaded_weights_remember_their_settings(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net, image = build_arch({"type": "ATBSN", "width": 2}), np.full((8, 8, 3), 99, np.uint8)
     for metadata in (
@@ -199,7 +203,7 @@ def test_loaded_weights_remember_their_settings(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["ATBSN", "TMBSN", "APRBSN"])
-def test_mean_is_that_of_the_family(name):
+def test_mean_is_that_of_the_family(name: str) -> None:
     """As a keyword of ``denoise``, as a setting, in tiles, and among other blind spots in one pass."""
     net = build_arch({"type": name, **ARCHS.get(name).example()}).eval()
     noisy = torch.rand(1, 3, 40, 44, generator=torch.Generator().manual_seed(1)) * 255
@@ -214,19 +218,19 @@ def test_mean_is_that_of_the_family(name):
     torch.testing.assert_close(one, of(net, {"k": 3})(noisy), atol=1e-3, rtol=0)
 
 
-def test_a_network_that_knows_only_numbers_has_the_mean_too():
+def test_a_network_that_knows_only_numbers_has_the_mean_too() -> None:
     net, noisy = Dithering(), picture()
     single = torch.stack([of(net, {"denoise": {"amount": 2.0}, "k": k})(noisy) for k in net.family]).mean(dim=0)
     torch.testing.assert_close(of(net, {"denoise": {"amount": 2.0}, "k": "mean"})(noisy), single)
     torch.testing.assert_close(of(net, {"denoise": {"amount": 2.0}}).family(["mean"])(noisy)[0], single)
 
 
-def test_anything_else_is_no_blind_spot():
+def test_anything_else_is_no_blind_spot() -> None:
     with pytest.raises(UserError, match="k: 'median'"):
         of(Dithering(), {"denoise": {"k": "median"}})
 
 
-def test_a_network_for_one_channel_takes_any_picture_and_others_their_own():
+def test_a_network_for_one_channel_takes_any_picture_and_others_their_own() -> None:
     grey, rgb = (build_arch({"type": "PhotoNet", "widths": [4, 4], "channels": channels}) for channels in (1, 3))
     for channels in (1, 3, 4):
         check_channels(grey, channels)

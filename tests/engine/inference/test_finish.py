@@ -1,5 +1,7 @@
 """What stands around every network: strength, luma and colour, repairs, the size of the noise."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,7 +26,7 @@ def noisy() -> torch.Tensor:
     return 100 + NOISE * torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
-def test_more_strength_takes_more_off_and_never_turns_it_round(noisy):
+def test_more_strength_takes_more_off_and_never_turns_it_round(noisy) -> None:
     left = [
         float(((finish(halve, noisy, strength=float(s)) - 100) * (noisy - 100)).mean() / (noisy - 100).square().mean())
         for s in np.linspace(0, 2, 21)
@@ -34,14 +36,14 @@ def test_more_strength_takes_more_off_and_never_turns_it_round(noisy):
 
 
 @pytest.mark.parametrize(("luma", "colour"), [(0, 1), (1, 0), (0.3, 0.8), (1.5, 0.2), (0, 2), (2, 1)])
-def test_luma_and_colour_have_strengths_of_their_own(noisy, luma, colour):
+def test_luma_and_colour_have_strengths_of_their_own(noisy, luma: float, colour: float) -> None:
     result = finish(halve, noisy, luma=luma, colour=colour)
     for part, strength in (((1, 0), luma), ((0, 1), colour)):
         own = scale_apart(finish(halve, noisy, strength=float(strength)) - noisy, *part)
         torch.testing.assert_close(scale_apart(result - noisy, *part), own, rtol=0, atol=1e-3)
 
 
-def test_one_of_them_leaves_the_other_to_strength(noisy):
+def test_one_of_them_leaves_the_other_to_strength(noisy) -> None:
     assert strengths({"strength": 0.5, "luma": 0.2}) == (0.2, 0.5)
     assert strengths({"colour": 0}) == (1.0, 0)
     some = finish(halve, noisy, strength=0.5, colour=0.1)
@@ -51,14 +53,14 @@ def test_one_of_them_leaves_the_other_to_strength(noisy):
 @pytest.mark.parametrize(
     "settings", [{"strength": 0}, {"luma": 0, "colour": 0}, {"strength": 2, "luma": 0, "colour": 0}]
 )
-def test_nothing_taken_off_is_the_picture_itself(settings):
+def test_nothing_taken_off_is_the_picture_itself(settings: dict[str, int]) -> None:
     net = build_arch({"type": "StudentA"}).eval()
     image = np.random.default_rng(0).integers(0, 2**16, (9, 11, 3), dtype=np.uint16)
     assert np.array_equal(atbsn.denoise(net, image, **settings), image)
     assert leaves_pictures_alone(settings)
 
 
-def test_repairs_come_first_and_whole():
+def test_repairs_come_first_and_whole() -> None:
     flat = torch.full((1, 3, 64, 400), 90.0)
     picture = flat + 3 * torch.randn(1, 3, 64, 1, generator=torch.Generator().manual_seed(0))
     picture[0, 0, 30, 30] = 250
@@ -71,7 +73,7 @@ def test_repairs_come_first_and_whole():
     assert not leaves_pictures_alone({"strength": 0, "banding": True})
 
 
-def test_enlarged_noise_is_taken_off_at_its_size(noisy):
+def test_enlarged_noise_is_taken_off_at_its_size(noisy) -> None:
     def average(x):
         return F.avg_pool2d(F.pad(x, (3, 3, 3, 3), mode="reflect"), 7, 1)
 
@@ -93,6 +95,6 @@ def test_enlarged_noise_is_taken_off_at_its_size(noisy):
         ({"enlarged": 2}, False),
     ],
 )
-def test_what_sees_the_whole_picture(settings, local):
+def test_what_sees_the_whole_picture(settings: dict[str, Any], local: bool) -> None:
     assert is_local(settings) == local
     assert denoises_twice(settings) == (max(strengths(settings)) > 1)

@@ -22,7 +22,7 @@ NETWORKS = {name: ARCHS.get(name) for name in ARCHS}
 
 
 @pytest.fixture(autouse=True)
-def exact(monkeypatch):
+def exact(monkeypatch: pytest.MonkeyPatch):
     """Float32 products of 32 bits: TF32 has 10 bits of fraction. What the log warns of is seen."""
     monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -49,7 +49,7 @@ def without_chance(kind):
 
 @pytest.mark.parametrize("size", [(1, 1), (37, 61), (200, 333)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_gives_what_it_gives_on_the_cpu(name, size):
+def test_every_network_gives_what_it_gives_on_the_cpu(name: str, size: tuple[int, int]) -> None:
     """As it is the first time, captured the second, and replayed the third."""
     net, how = network(name), without_chance(NETWORKS[name])
     image = photograph(*size).astype(np.float32)
@@ -61,7 +61,7 @@ def test_every_network_gives_what_it_gives_on_the_cpu(name, size):
 
 
 @pytest.mark.parametrize("name", [name for name, kind in NETWORKS.items() if kind.is_local()])
-def test_networks_that_are_laid_over_a_picture_are_captured(name):
+def test_networks_that_are_laid_over_a_picture_are_captured(name: str) -> None:
     net, image = network(name).cuda(), photograph(64, 96)
     for _ in range(2):
         atbsn.denoise(net, image)
@@ -69,7 +69,7 @@ def test_networks_that_are_laid_over_a_picture_are_captured(name):
 
 
 @pytest.mark.parametrize("name", [name for name, kind in NETWORKS.items() if not kind.sees_whole_tile])
-def test_large_pictures_in_a_plan_of_this_card(name, monkeypatch):
+def test_large_pictures_in_a_plan_of_this_card(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the tiles, batches and graphs that memory for a seventh of the picture leaves; as the same plan on a CPU."""
     monkeypatch.setattr("atbsn.engine.inference.plan.WORKING", 900 * 1300 / 7 * UNKNOWN)
     monkeypatch.setattr("atbsn.engine.inference.network_cache.SMALL", 2**40)
@@ -88,7 +88,7 @@ def test_large_pictures_in_a_plan_of_this_card(name, monkeypatch):
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("tile", [None, 128])
-def test_samples_of_every_type_in_bands_and_whole(dtype, tile):
+def test_samples_of_every_type_in_bands_and_whole(dtype: type[np.generic], tile: int | None) -> None:
     net = network("PhotoNet")
     torch.nn.init.normal_(net.tail.weight, std=0.1)
     rgb = photograph(304, 200).astype(dtype) * (257 if dtype == np.uint16 else 1)
@@ -102,7 +102,7 @@ def test_samples_of_every_type_in_bands_and_whole(dtype, tile):
         assert np.abs(found.astype(float) - expected.astype(float)).max() <= 1 * step
 
 
-def test_weights_that_change_are_seen_by_a_captured_pass():
+def test_weights_that_change_are_seen_by_a_captured_pass() -> None:
     net, image = network("StudentA").cuda(), photograph(64, 64).astype(np.float32)
     for _ in range(3):
         before = atbsn.denoise(net, image, data_range=255.0)
@@ -116,7 +116,7 @@ def test_weights_that_change_are_seen_by_a_captured_pass():
     assert np.abs(before - after).max() > 0.5
 
 
-def test_results_are_the_callers():
+def test_results_are_the_callers() -> None:
     """Of several pictures of a size, denoised one after the other and begun ahead."""
     net = network("StudentA").cuda()
     denoiser = Denoiser(net, {}, torch.device("cuda"), ComputeOptions(precision="fp32"))
@@ -128,7 +128,7 @@ def test_results_are_the_callers():
         assert np.abs(denoise_samples(denoiser, image, "x").astype(int) - expected).max() <= 1
 
 
-def test_the_plan_on_this_card():
+def test_the_plan_on_this_card() -> None:
     facts = DeviceFacts.of(torch.device("cuda"))
     assert 0 < facts.free_memory <= torch.cuda.get_device_properties(0).total_memory
     assert facts.capability == torch.cuda.get_device_capability()
@@ -139,7 +139,7 @@ def test_the_plan_on_this_card():
         assert plan.tile is None, "12 megapixels of it fit 24 GB"
 
 
-def test_a_pass_takes_about_what_is_reckoned():
+def test_a_pass_takes_about_what_is_reckoned() -> None:
     for name, arguments in (("PhotoNet", {}), ("StudentC", {}), ("ATBSN", {"width": 32})):
         net = build_arch({"type": name, **arguments}).eval().cuda()
         denoiser = Denoiser(net, {}, torch.device("cuda"), ComputeOptions(overlap=net.tile_overlap, capture=False))
@@ -153,7 +153,7 @@ def test_a_pass_takes_about_what_is_reckoned():
         assert 0.3 * reckoned < taken < reckoned / SHARE, f"{name}: a plan leaves as much free as it reckons with"
 
 
-def test_out_of_memory_goes_on_with_less(caplog):
+def test_out_of_memory_goes_on_with_less(caplog: pytest.LogCaptureFixture) -> None:
     image, net = photograph(1500, 2000), atbsn.load("fast").cuda().eval()
     expected = atbsn.denoise(net, image)
     known = cache_of(net)

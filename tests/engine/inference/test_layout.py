@@ -20,7 +20,7 @@ def padded(side, multiple):
 
 @pytest.mark.parametrize("sizes", ["any", "fitted", "one"])
 @pytest.mark.parametrize("seed", range(100))
-def test_tiles_cover_and_share_enough(seed, sizes):
+def test_tiles_cover_and_share_enough(seed: int, sizes: str) -> None:
     rng = random.Random(seed)
     overlap, multiple = rng.choice([0, 7, 32, 48, 76]), rng.choice([1, 8, 32])
     side = rng.randint(max(1, 2 * overlap), 2 * overlap + 300)
@@ -38,7 +38,7 @@ def test_tiles_cover_and_share_enough(seed, sizes):
     assert len({end - start for start, end in found[:-1]}) <= 1, "but for the last one they have one size"
 
 
-def test_they_are_evenly_spaced():
+def test_they_are_evenly_spaced() -> None:
     assert spans(3000, 512, 32, 32) == [(start, start + 504) for start in (0, 416, 832, 1248, 1664, 2080, 2496)]
     assert spans(3000, 512, 32, 32, "any")[-1] == (2496, 3000)
     assert spans(3000, 512, 32, 32, "one")[-2:] == [(2080, 2592), (2488, 3000)]
@@ -47,7 +47,7 @@ def test_they_are_evenly_spaced():
 
 
 @pytest.mark.parametrize(("overlap", "found"), [(0, 0), (12, 3), (32, 8), (48, 16), (128, 56)])
-def test_context(overlap, found):
+def test_context(overlap: int, found: int) -> None:
     assert context(overlap) == found
     assert overlap - 2 * found <= max(FADE, overlap / 2 + 1)
 
@@ -83,14 +83,14 @@ def now(size, overlap, multiple):
         ((8700, 11600), (1.18, 1.30, 1.37)),
     ],
 )
-def test_how_much_is_computed_for_a_picture(size, most):
+def test_how_much_is_computed_for_a_picture(size: tuple[int, int], most: tuple[float, float, float]) -> None:
     """Of its pixels; 1.6 of them at 704 x 928, and 1.38 to 1.75 at 12 megapixels, in the tiles of before."""
     for (overlap, multiple), share in zip(NETWORKS.values(), most, strict=True):
         assert now(size, overlap, multiple) <= share * math.prod(size)
 
 
 @pytest.mark.parametrize(("name", "overlap_before"), [("student C", 32), ("photographs", 64), ("AP-BSN", 120)])
-def test_no_picture_costs_more_than_before(name, overlap_before):
+def test_no_picture_costs_more_than_before(name: str, overlap_before: int) -> None:
     """But for a few, whose neighbouring tiles now share their excess evenly."""
     overlap, multiple = NETWORKS[name]
     rng, ratios = random.Random(0), []
@@ -102,11 +102,11 @@ def test_no_picture_costs_more_than_before(name, overlap_before):
 
 
 @pytest.mark.parametrize("sizes", ["any", "fitted", "one"])
-def test_what_fits_is_done_in_one_pass(sizes):
+def test_what_fits_is_done_in_one_pass(sizes: str) -> None:
     assert fewest_pixels((500, 500), 32, 32, 500**2, sizes=sizes) is None
     assert fewest_pixels((500, 501), 32, 32, 500**2, sizes=sizes) is not None
 
 
-def test_tiles_have_64_pixels_at_least():
+def test_tiles_have_64_pixels_at_least() -> None:
     assert fewest_pixels((640, 640), 0, 1, 64**2) == (64, 64)
     assert fewest_pixels((640, 640), 0, 1, 32**2) == (64, 64), "however little fits"

@@ -18,7 +18,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture
-def card(monkeypatch):
+def card(monkeypatch: pytest.MonkeyPatch) -> None:
     """A card of 8 GB, as far as plans go."""
     facts = DeviceFacts("cuda", 2**33, (8, 0))
     monkeypatch.setattr(module.DeviceFacts, "of", classmethod(lambda cls, device: facts))
@@ -33,7 +33,7 @@ def plan(known, size=(2000, 2000), measured=None, what="denoise"):
     return known.plan(CUDA, ComputeOptions(), size, what, measure)
 
 
-def test_a_network_is_measured_once_for_what_it_does(card):
+def test_a_network_is_measured_once_for_what_it_does(card) -> None:
     known, measured = NetworkCache(), []
     first = plan(known, measured=measured)
     assert plan(known, measured=measured) is first
@@ -43,13 +43,13 @@ def test_a_network_is_measured_once_for_what_it_does(card):
     assert measured == ["denoise", "another hole"]
 
 
-def test_small_pictures_are_not_worth_measuring(card):
+def test_small_pictures_are_not_worth_measuring(card) -> None:
     measured = []
     assert plan(NetworkCache(), (512, 512), measured).tile is None
     assert measured == []
 
 
-def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card, caplog):
+def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card, caplog: pytest.LogCaptureFixture) -> None:
     known = NetworkCache()
     assert plan(known).tile is None
     with caplog.at_level(logging.WARNING, "atbsn"):
@@ -63,7 +63,7 @@ def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card, caplog):
     assert "out of memory with 1 x 2000 x 2000 pixels at once: going on with half" in record.getMessage()
 
 
-def test_it_goes_with_the_network():
+def test_it_goes_with_the_network() -> None:
     net = nn.Conv2d(1, 1, 1)
     known = cache_of(net)
     assert cache_of(net) is known
@@ -73,7 +73,7 @@ def test_it_goes_with_the_network():
     assert len(module._CACHES) < before
 
 
-def test_what_lives_at_once_is_summed_up():
+def test_what_lives_at_once_is_summed_up() -> None:
     """x and x + 1, then that and its double, then the sum alone."""
     with Watch() as watch:
         x = torch.zeros(1000)  # 4000 bytes
@@ -88,7 +88,7 @@ def test_what_lives_at_once_is_summed_up():
 
 
 @pytest.mark.parametrize("name", ["StudentA", "StudentC", "PhotoNet"])
-def test_a_wider_network_needs_more(name):
+def test_a_wider_network_needs_more(name: str) -> None:
     arguments = {"PhotoNet": {"widths": [8, 8]}, "StudentC": {"width": 8}}.get(name, {})
     net = build_arch({"type": name, **arguments}).eval()
     found = bytes_per_pixel(net.denoise, CPU)
@@ -103,7 +103,7 @@ class FakeGraph:
 
     made = 0
 
-    def __init__(self, function, x, pool):
+    def __init__(self, function, x, pool) -> None:
         type(self).made += 1
         self.function = function
 
@@ -117,13 +117,13 @@ def graphs():
     return Graphs(FakeGraph)
 
 
-def test_a_pass_is_captured_the_second_time_and_replayed_from_then_on(graphs):
+def test_a_pass_is_captured_the_second_time_and_replayed_from_then_on(graphs) -> None:
     x = torch.zeros(1, 3, 8, 8)
     results = [float(graphs("key", lambda x: x + 1, x).mean()) for _ in range(4)]
     assert results == [1, 101, 101, 101] and FakeGraph.made == 1
 
 
-def test_another_size_layout_or_function_is_another_pass(graphs):
+def test_another_size_layout_or_function_is_another_pass(graphs) -> None:
     x = torch.zeros(1, 3, 8, 8)
     for given in (x, torch.zeros(1, 3, 8, 9), x.contiguous(memory_format=torch.channels_last), x.double()):
         assert float(graphs("key", lambda x: x, given).mean()) == 0
@@ -131,7 +131,7 @@ def test_another_size_layout_or_function_is_another_pass(graphs):
     assert FakeGraph.made == 0
 
 
-def test_few_graphs_are_kept_the_newest(graphs):
+def test_few_graphs_are_kept_the_newest(graphs) -> None:
     def twice(side):
         return [float(graphs("key", lambda x: x, torch.zeros(1, 1, side, side)).mean()) for _ in range(2)]
 
@@ -141,10 +141,10 @@ def test_few_graphs_are_kept_the_newest(graphs):
     assert twice(8) == [100, 100]
 
 
-def test_what_cannot_be_captured_is_done_as_it_is():
+def test_what_cannot_be_captured_is_done_as_it_is() -> None:
     tries = []
 
-    def refuse(function, x, pool):
+    def refuse(function, x, pool) -> None:
         tries.append(1)
         raise RuntimeError("operation not permitted when stream is capturing")
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_captured_is_done_as_it_is():
     assert len(tries) == 1
 
 
-def test_cleared_graphs_are_captured_anew(graphs):
+def test_cleared_graphs_are_captured_anew(graphs) -> None:
     x = torch.zeros(1)
     for _ in range(2):
         graphs("key", lambda x: x, x)

@@ -44,7 +44,7 @@ def samples(dtype, shape=(150, 70, 3)):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-def test_the_way_there_and_back_changes_no_sample(dtype):
+def test_the_way_there_and_back_changes_no_sample(dtype: type[np.generic]) -> None:
     rgb = samples(dtype)
     back = np.empty_like(rgb)
     white = white_of(rgb.dtype)
@@ -56,7 +56,7 @@ def test_the_way_there_and_back_changes_no_sample(dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
-def test_conversions_are_those_of_picture_files(dtype):
+def test_conversions_are_those_of_picture_files(dtype: type[np.generic]) -> None:
     rgb = samples(dtype)
     values = to_device(rgb, CPU, white_of(rgb.dtype))[0]
     assert torch.equal(values, to_tensor(rgb))
@@ -68,7 +68,7 @@ def test_conversions_are_those_of_picture_files(dtype):
 @pytest.mark.parametrize(
     ("dtype", "white"), [(np.uint16, 1023), (np.uint8, 200), (np.float32, 1.0), (np.uint16, 65535)]
 )
-def test_any_white(dtype, white):
+def test_any_white(dtype: type[np.generic], white: float) -> None:
     rgb = np.array([[[0, white // 2, white]]], dtype)
     assert to_device(rgb, CPU, white)[0, :, 0, 0].tolist() == pytest.approx([0, white // 2 * 255 / white, 255])
     back = np.empty_like(rgb)
@@ -78,7 +78,7 @@ def test_any_white(dtype, white):
 
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("tile", [64, 80, "none"])
-def test_bands_are_the_whole_picture(tile, in_place):
+def test_bands_are_the_whole_picture(tile: int | str, in_place: bool) -> None:
     rgb, shares = samples(np.uint8), []
     expected = from_tensor(denoiser(tile="none")(to_tensor(rgb)[None])[0])
     given = rgb.copy()
@@ -88,7 +88,7 @@ def test_bands_are_the_whole_picture(tile, in_place):
     assert shares == sorted(shares) and shares[-1] == 1
 
 
-def test_nothing_is_computed_before_the_result_is_asked_for():
+def test_nothing_is_computed_before_the_result_is_asked_for() -> None:
     net = Smooth()
     begun = PictureInProgress(denoiser(net), samples(np.uint8), "x")
     assert net.calls == 0
@@ -97,14 +97,14 @@ def test_nothing_is_computed_before_the_result_is_asked_for():
 
 
 @pytest.mark.parametrize("tile", [64, "none"])
-def test_output_that_is_no_number_is_an_error(tile):
+def test_output_that_is_no_number_is_an_error(tile: int | str) -> None:
     with pytest.raises(UserError, match=r"photo\.jpg: the network's output is not finite; check its weights"):
         denoise_samples(denoiser(Smooth(float("nan")), tile), samples(np.uint8), "photo.jpg")
     with pytest.raises(UserError, match="image: the network's output is not finite"):
         atbsn.denoise(Smooth(float("inf")), samples(np.uint8) | 1)
 
 
-def test_a_picture_is_uploaded_once_as_it_is_and_comes_back_once(monkeypatch):
+def test_a_picture_is_uploaded_once_as_it_is_and_comes_back_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The way of a GPU, on the CPU: bytes of 8 bits there, bytes of 8 bits back, no others."""
     moved = []
 
@@ -132,11 +132,11 @@ def test_a_picture_is_uploaded_once_as_it_is_and_comes_back_once(monkeypatch):
 
 
 class Arrived:
-    def synchronize(self):
+    def synchronize(self) -> None:
         pass
 
 
-def test_a_wrong_size_or_precision_is_said():
+def test_a_wrong_size_or_precision_is_said() -> None:
     net, image = Smooth(), samples(np.uint8)
     for wrong, said in (
         ({"tile": 0}, "tile: 0"),
@@ -148,7 +148,7 @@ def test_a_wrong_size_or_precision_is_said():
             atbsn.denoise(net, image, **wrong)
 
 
-def test_a_picture_that_is_under_way_is_waited_for_elsewhere(monkeypatch):
+def test_a_picture_that_is_under_way_is_waited_for_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU: all of a whole picture is started at once; of bands, only the first."""
     monkeypatch.setattr(transfer, "_upload", lambda rows, device: torch.from_numpy(rows.copy()))
     monkeypatch.setattr(transfer, "_download", lambda *tensors: (list(tensors), Arrived()))

@@ -68,14 +68,14 @@ def needed_overlap(net):
     return overlap
 
 
-def close(found, expected):
+def close(found, expected) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0.02)
 
 
 class StaticShapes:
     """A CUDA graph's stand-in: what it is given is copied to where its first input lay, in that shape alone."""
 
-    def __init__(self, function, x, pool):
+    def __init__(self, function, x, pool) -> None:
         self.function, self.input = function, x.clone()
 
     def __call__(self, x):
@@ -94,7 +94,7 @@ def plans(side, overlap, multiple):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_in_every_plan(name, monkeypatch):
+def test_every_network_in_every_plan(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     net = network(name)
     how, multiple = settings(net), net.tile_multiple
     overlap = needed_overlap(net)
@@ -112,7 +112,7 @@ def test_every_network_in_every_plan(name, monkeypatch):
         close(torch.from_numpy(samples), expected[0].permute(1, 2, 0).clamp(0, 255))
 
 
-def test_tiles_that_begin_between_poolings_are_another_picture():
+def test_tiles_that_begin_between_poolings_are_another_picture() -> None:
     net = network("StudentC")
     x, overlap = noisy(net, 1201), needed_overlap(net)
     expected = net.denoise(x)
@@ -120,7 +120,7 @@ def test_tiles_that_begin_between_poolings_are_another_picture():
     assert (Tiler(800, overlap)(net, x) - expected).abs().max() > 1
 
 
-def test_what_a_small_overlap_costs_a_network_that_looks_far():
+def test_what_a_small_overlap_costs_a_network_that_looks_far() -> None:
     """Student C looks 152 pixels around; tiles share 32 on a CPU, and more on a GPU. Untrained weights show it most."""
     torch.manual_seed(0)
     net, side, errors = build_arch({"type": "StudentC", "width": 16}).eval(), 768, {}
@@ -134,7 +134,7 @@ def test_what_a_small_overlap_costs_a_network_that_looks_far():
     assert enough < 0.001 * few
 
 
-def test_colours_that_are_kept_in_tiles():
+def test_colours_that_are_kept_in_tiles() -> None:
     """Medians are those of other blocks of 64 pixels in tiles: they differ by a fraction of a grey value."""
     net = network("PhotoNet")
     x = 127 + 10 * torch.randn(1, 3, 200, 1000, generator=torch.manual_seed(0))

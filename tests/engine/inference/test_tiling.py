@@ -34,7 +34,7 @@ def network():
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_identity_is_exact(seed):
+def test_identity_is_exact(seed: int) -> None:
     rng = random.Random(seed)
     tile = rng.randint(1, 24)
     overlap = 0 if seed % 4 == 0 else rng.randint(0, tile // 2)
@@ -44,7 +44,7 @@ def test_identity_is_exact(seed):
 
 
 @pytest.mark.parametrize("size", [(61, 90), (32, 70), (20, 90), (64, 33), (31, 9)])
-def test_equals_the_untiled_result(network, size):
+def test_equals_the_untiled_result(network, size: tuple[int, int]) -> None:
     """Everywhere, the borders of the picture included, since 3 <= 12 // 4."""
     x = picture(*size, batch=2)
     with torch.no_grad():
@@ -52,14 +52,14 @@ def test_equals_the_untiled_result(network, size):
     assert torch.allclose(Tiler(32, 12, batch_size=3)(network, x), expected, atol=1e-4)
 
 
-def test_too_little_overlap_is_seen(network):
+def test_too_little_overlap_is_seen(network) -> None:
     x = picture(61, 90)
     with torch.no_grad():
         expected = network(x)
     assert not torch.allclose(Tiler(32, 0)(network, x), expected, atol=0.1)
 
 
-def test_neighbours_fade_linearly():
+def test_neighbours_fade_linearly() -> None:
     """Tiles at 0 and 36 share 28 columns: 7 of the first, 14 of both, 7 of the second."""
     calls = iter(range(2))
     out = Tiler(64, 24)(lambda tiles: torch.full_like(tiles, next(calls)), picture(64, 100))
@@ -68,7 +68,7 @@ def test_neighbours_fade_linearly():
     assert torch.allclose(out, expected.expand_as(out), atol=1e-6)
 
 
-def test_teachers_and_channels():
+def test_teachers_and_channels() -> None:
     """(K, B, C', H, W) of (B, C, H, W)."""
     x = picture(40, 70, batch=2)
 
@@ -80,7 +80,7 @@ def test_teachers_and_channels():
     assert torch.equal(out, teachers(x))
 
 
-def test_every_batch_has_one_shape():
+def test_every_batch_has_one_shape() -> None:
     """(40, 20) in tiles of (16, 16) is 4 x 2 tiles: batches of three, the last one filled up."""
     seen = []
 
@@ -96,7 +96,7 @@ def test_every_batch_has_one_shape():
 
 
 @pytest.mark.parametrize(("tile", "size"), [(None, (70, 50)), (70, (70, 50)), (512, (70, 50))])
-def test_a_small_picture_is_done_in_one_go(tile, size):
+def test_a_small_picture_is_done_in_one_go(tile: int | None, size: tuple[int, int]) -> None:
     seen = []
 
     def spy(x):
@@ -109,7 +109,7 @@ def test_a_small_picture_is_done_in_one_go(tile, size):
 
 
 @pytest.mark.parametrize("tile", [None, 16])
-def test_dtype_is_that_of_the_picture_and_no_graph_is_kept(network, tile):
+def test_dtype_is_that_of_the_picture_and_no_graph_is_kept(network, tile: int | None) -> None:
     out = Tiler(tile, 4)(lambda tiles: network(tiles).bfloat16(), picture(30, 40))
     assert out.dtype == torch.float32
     assert not out.requires_grad
@@ -117,7 +117,7 @@ def test_dtype_is_that_of_the_picture_and_no_graph_is_kept(network, tile):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_tiles_visit_the_device(network, batch_size):
+def test_tiles_visit_the_device(network, batch_size: int) -> None:
     x = picture(200, 333)
     with torch.no_grad():
         expected = network(x)
@@ -139,7 +139,7 @@ def test_tiles_visit_the_device(network, batch_size):
         ({"tile": 32, "overlap": 4, "batch_size": 0}, "batch_size: 0"),
     ],
 )
-def test_wrong_values(arguments, message):
+def test_wrong_values(arguments: dict[str, int], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Tiler(**arguments)
 
@@ -150,14 +150,14 @@ def ramp(x):
     return x * torch.linspace(0, 1, width) + 50 * torch.linspace(0, 1, height).square()[:, None]
 
 
-def test_self_ensemble_of_the_identity_is_exact():
+def test_self_ensemble_of_the_identity_is_exact() -> None:
     x = picture(9, 14)
     before = x.clone()
     assert same_bits(self_ensemble(lambda turned: turned, x), x)
     assert torch.equal(x, before)
 
 
-def test_self_ensemble_is_the_mean_over_flips_and_rotations():
+def test_self_ensemble_is_the_mean_over_flips_and_rotations() -> None:
     x = picture(9, 14, batch=2)
     outputs = []
     for turns in range(4):
@@ -167,7 +167,7 @@ def test_self_ensemble_is_the_mean_over_flips_and_rotations():
     assert torch.allclose(self_ensemble(ramp, x), torch.stack(outputs).mean(0), atol=1e-3)
 
 
-def test_self_ensemble_of_teachers_through_tiles():
+def test_self_ensemble_of_teachers_through_tiles() -> None:
     def teachers(x):
         return torch.stack([ramp(x), ramp(x)[:, [2, 1, 0]]])
 
@@ -178,7 +178,7 @@ def test_self_ensemble_of_teachers_through_tiles():
     assert torch.allclose(out[1], self_ensemble(ramp, x)[:, [2, 1, 0]], atol=1e-3)
 
 
-def test_tiles_need_not_be_square(network):
+def test_tiles_need_not_be_square(network) -> None:
     x = picture(61, 90)
     seen = []
 
@@ -194,7 +194,7 @@ def test_tiles_need_not_be_square(network):
 class Small:
     """A device that has memory for so many pixels of a network at once."""
 
-    def __init__(self, network, pixels):
+    def __init__(self, network, pixels) -> None:
         self.network, self.pixels, self.refused, self.done = network, pixels, [], []
 
     def __call__(self, tiles):
@@ -208,7 +208,7 @@ class Small:
 
 @pytest.mark.parametrize("pixels", [5000, 2500, 1100])
 @pytest.mark.parametrize("tile", [None, 48])
-def test_out_of_memory_halves_the_batch_then_the_tile_and_goes_on(network, tile, pixels):
+def test_out_of_memory_halves_the_batch_then_the_tile_and_goes_on(network, tile: int | None, pixels: int) -> None:
     x, said = picture(61, 90, batch=2), []
     small = Small(network, pixels)
     tiler = Tiler(tile, 12, batch_size=4, on_shortage=lambda *what: said.append(what))
@@ -222,12 +222,12 @@ def test_out_of_memory_halves_the_batch_then_the_tile_and_goes_on(network, tile,
         assert all(shape[-2:] == (48, 48) for shape in small.done), "batches first"
 
 
-def test_a_pixel_too_much_is_an_error(network):
+def test_a_pixel_too_much_is_an_error(network) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         Tiler(64, 16)(Small(network, 100), picture(200, 200))
 
 
-def test_what_is_counted_is_done(network):
+def test_what_is_counted_is_done(network) -> None:
     told = []
     Tiler(16, 8, batch_size=3, on_tiles=lambda done, tiles: told.append((done, tiles)))(network, picture(40, 20))
     assert told == [(3, 8), (6, 8), (8, 8)]
@@ -239,7 +239,7 @@ def test_what_is_counted_is_done(network):
 @pytest.mark.parametrize(
     ("tile", "columns", "rows"), [((32, 500), 1, 4), ((32, 32), 4, 4), ((500, 32), 4, 1), (None, 1, 1)]
 )
-def test_launches_of_laying_tiles_together(tile, columns, rows):
+def test_launches_of_laying_tiles_together(tile: tuple[int, int] | None, columns: int, rows: int) -> None:
     """Beside the function: one to gather a batch, two to lay a tile, two to lay a row. Whole pictures: none.
 
     Operators that only make views start nothing on a device.
@@ -258,7 +258,7 @@ def test_launches_of_laying_tiles_together(tile, columns, rows):
 class Operators(TorchDispatchMode):
     """The names of the operators that are called inside."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.names = []
 

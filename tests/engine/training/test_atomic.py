@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file syst
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("atomic")
     run = Run(folder / "reference", tiny(folder))
     assert run.train().status == 0
@@ -27,7 +28,7 @@ def reference(tmp_path_factory):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk(tmp_path: Path):
     """A folder that is a disk of four megabytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -50,7 +51,7 @@ def assert_stopped(outcome, what: str) -> None:
 
 
 @pytest.mark.parametrize("moment", [At("step", 3), At("step", 5), At("step", 7), At("step", 10), At("whole 8.state")])
-def test_a_full_disk_stops_and_the_last_checkpoint_serves(small_disk, reference, moment):
+def test_a_full_disk_stops_and_the_last_checkpoint_serves(small_disk, reference, moment: At) -> None:
     run = Run(small_disk / "run", reference.options)
     assert_stopped(run.train(at=moment, act=fill_disk), "No space left on device")
     states = run.experiment / "training_states"
@@ -64,7 +65,7 @@ def test_a_full_disk_stops_and_the_last_checkpoint_serves(small_disk, reference,
     assert_same(run, reference)
 
 
-def test_a_full_disk_stops_all_processes(small_disk, reference):
+def test_a_full_disk_stops_all_processes(small_disk, reference) -> None:
     run = Run(small_disk / "run", reference.options, processes=2)
     outcome = run.train(at=At("step", 7), act=fill_disk)
     assert outcome.statuses == [2, 2]
@@ -72,7 +73,7 @@ def test_a_full_disk_stops_all_processes(small_disk, reference):
 
 
 @pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage could not write its own data either")
-def test_a_full_disk_without_rights_to_mount(tmp_path, reference):
+def test_a_full_disk_without_rights_to_mount(tmp_path: Path, reference) -> None:
     """The same by a limit on the size of files, which the state is the first to exceed."""
     run = Run(tmp_path / "run", reference.options)
     assert_stopped(
@@ -83,13 +84,13 @@ def test_a_full_disk_without_rights_to_mount(tmp_path, reference):
     assert_same(run, reference)
 
 
-def test_a_full_disk_from_the_start(small_disk, reference):
+def test_a_full_disk_from_the_start(small_disk, reference) -> None:
     run = Run(small_disk / "run", reference.options)
     outcome = run.train(at=At("build"), act=fill_disk)
     assert_stopped(outcome, "experiments/tiny.*No space left on device")
 
 
-def test_a_folder_that_cannot_be_written(small_disk, reference):
+def test_a_folder_that_cannot_be_written(small_disk, reference) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     run = Run(reference.folder.parent / "unwritable", reference.options | {"path": {"root": str(small_disk)}})
     outcome = run.train()
@@ -100,7 +101,7 @@ def test_a_folder_that_cannot_be_written(small_disk, reference):
 
 
 @pytest.mark.parametrize("name", ["experiments", "experiments/tiny", "tb_logger"])
-def test_a_file_in_the_place_of_a_folder(tmp_path, reference, name):
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path, reference, name: str) -> None:
     run = Run(tmp_path / "run", reference.options)
     (run.folder / name).parent.mkdir(parents=True)
     (run.folder / name).write_text("precious")
@@ -116,7 +117,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path, reference, name):
 
 
 @pytest.mark.parametrize("moment", ["half net_8.pth", "half 8.state", "prune"])
-def test_old_checkpoints_stay_until_the_new_one_is_safe(tmp_path, reference, moment):
+def test_old_checkpoints_stay_until_the_new_one_is_safe(tmp_path: Path, reference, moment: str) -> None:
     options = reference.options | {"logger": reference.options["logger"] | {"keep_last": 1}}
     run = Run(tmp_path / "run", options)
     assert run.train(at=At(moment, 3 if moment == "prune" else 1), act=die).status == -9
@@ -143,7 +144,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_pruning_counts_no_checkpoint_of_a_future_given_up(tmp_path):
+def test_pruning_counts_no_checkpoint_of_a_future_given_up(tmp_path: Path) -> None:
     """Resumed at 4 and saved at 6: what lies beyond is not newer, and 6 must not make room for it."""
     models = touch(tmp_path / "models", "net_2.pth", "net_4.pth", "net_6.pth", "net_9.pth", "net_best.pth", "notes.txt")
     states = touch(tmp_path / "states", "2.state", "4.state", "6.state", "9.state")
@@ -152,14 +153,14 @@ def test_pruning_counts_no_checkpoint_of_a_future_given_up(tmp_path):
     assert names(states) == ["4.state", "6.state", "9.state"]
 
 
-def test_states_of_a_future_given_up_are_set_aside(tmp_path):
+def test_states_of_a_future_given_up_are_set_aside(tmp_path: Path) -> None:
     states = touch(tmp_path / "states", "4.state", "8.state", "12.state")
     set_aside(states, 4)
     assert names(states) == ["12.state.set_aside", "4.state", "8.state.set_aside"]
     assert [number for number, _ in numbered(states, STATE)] == [4]
 
 
-def test_only_our_own_leftovers_are_removed(tmp_path):
+def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
     ours, theirs = ".0123456789abcdef.tmp", [".mine.tmp", "0123456789abcdef.tmp", ".0123456789abcdef.tmp.png", "a.tmp"]
     touch(tmp_path, ours, *theirs)
     touch(tmp_path / "deep", ours)
@@ -167,7 +168,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path):
     assert names(tmp_path) == sorted([*theirs, "deep"]) and names(tmp_path / "deep") == []
 
 
-def test_a_changed_metrics_file_is_not_overwritten(tmp_path, reference):
+def test_a_changed_metrics_file_is_not_overwritten(tmp_path: Path, reference) -> None:
     run = Run(tmp_path / "run", reference.options)
     assert run.train(at=At("step", 9), act=die).status == -9
     table = run.experiment / "metrics.csv"
@@ -178,7 +179,7 @@ def test_a_changed_metrics_file_is_not_overwritten(tmp_path, reference):
         assert "Traceback" not in outcome.output and table.read_text() == text
 
 
-def test_a_console_that_went_away_does_not_end_a_training(tmp_path, reference, repository):
+def test_a_console_that_went_away_does_not_end_a_training(tmp_path: Path, reference, repository: Path) -> None:
     """As when the connection breaks, or ``| head`` has read enough."""
     options = tmp_path / "tiny.yml"
     options.write_text(yaml.safe_dump(reference.options))
@@ -196,7 +197,7 @@ def test_a_console_that_went_away_does_not_end_a_training(tmp_path, reference, r
     assert "iter 12/12" in log.read_text()
 
 
-def test_a_log_that_cannot_be_written_is_said_once(tmp_path, capsys):
+def test_a_log_that_cannot_be_written_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from atbsn.utils.log import close_log, logger, set_up_log
 
     full = "/dev/full"

@@ -1,6 +1,7 @@
 """How long a training will take is said at its start."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +11,7 @@ from atbsn.utils.durations import median_seconds, rough_duration
 
 
 @pytest.fixture
-def said(monkeypatch, tmp_path, caplog):
+def said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture):
     """``said(seconds an iteration, iterations, total)``: what a training that is watched that far says."""
     monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
     caplog.set_level(logging.INFO, logger="atbsn")
@@ -33,19 +34,19 @@ def said(monkeypatch, tmp_path, caplog):
     return watch
 
 
-def test_once_and_without_the_first_iteration(said):
+def test_once_and_without_the_first_iteration(said) -> None:
     assert said(2.0, 20, 1001) == ["2 s an iteration: about 33 min to iteration 1001"]
 
 
-def test_a_validation_does_not_count(said):
+def test_a_validation_does_not_count(said) -> None:
     assert said(2.0, 20, 1001, pause=600.0) == ["2 s an iteration: about 33 min to iteration 1001"]
 
 
-def test_weeks_on_a_cpu(said):
+def test_weeks_on_a_cpu(said) -> None:
     assert said(38.0, 3, 100_000) == ["38 s an iteration: about 44 days to iteration 100000"]
 
 
-def test_not_where_a_line_has_said_so(said):
+def test_not_where_a_line_has_said_so(said) -> None:
     lines = said(0.1, 200, 1000, print_freq=20)
     assert len(lines) == 1 and "eta" in lines[0]
 
@@ -54,11 +55,11 @@ def test_not_where_a_line_has_said_so(said):
     ("seconds", "text"),
     [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7200, "2 h"), (86400, "24 h"), (172_800, "2 days")],
 )
-def test_durations(seconds, text):
+def test_durations(seconds: int, text: str) -> None:
     assert rough_duration(seconds) == text
 
 
-def test_what_warms_up_is_not_timed(monkeypatch):
+def test_what_warms_up_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0, 9, 10, 11, 20, 22, 30, 36])
     monkeypatch.setattr("atbsn.utils.durations.time.perf_counter", lambda: next(clock))
     runs = []

@@ -3,6 +3,8 @@
 import copy
 import logging
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +72,7 @@ def trained(learner, make_step, batches, device=CPU):
     return tensors, seen, [group["lr"] for group in learner.optimizer.param_groups]
 
 
-def assert_same(one, other):
+def assert_same(one, other) -> None:
     """Within rounding: of the learning rate, which a recorded iteration reads as float32, and of sums over threads."""
     (tensors, seen, rates), (other_tensors, other_seen, other_rates) = one, other
     assert rates == other_rates
@@ -82,7 +84,7 @@ def assert_same(one, other):
         close(other_tensors[key], value)
 
 
-def compare(name, folder, accumulate=1, clip=None, **changes):
+def compare(name, folder, accumulate=1, clip=None, **changes) -> None:
     model, side = built(name, folder, side=32)
     results = []
     for recorded in (False, True):
@@ -95,7 +97,7 @@ def compare(name, folder, accumulate=1, clip=None, **changes):
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_recorded_iteration_trains_the_same(name, tmp_path):
+def test_a_recorded_iteration_trains_the_same(name: str, tmp_path: Path) -> None:
     """Learning rate, progress, patches, average and random numbers are those of each iteration."""
     compare(name, tmp_path)
 
@@ -108,12 +110,12 @@ def test_a_recorded_iteration_trains_the_same(name, tmp_path):
         {"optim": SGD(type="SGD", lr=1e-4, momentum=0.9)},
     ],
 )
-def test_with_other_settings_too(changes, tmp_path):
+def test_with_other_settings_too(changes: dict[str, Any], tmp_path: Path) -> None:
     compare("BSNModel", tmp_path, **changes)
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_no_iteration_reads_a_number_from_a_tensor(name, tmp_path):
+def test_no_iteration_reads_a_number_from_a_tensor(name: str, tmp_path: Path) -> None:
     """On a GPU each such reading would wait for all that is under way."""
     model, side = built(name, tmp_path, side=32)
     learner = learner_of(model.train())
@@ -127,7 +129,7 @@ def test_no_iteration_reads_a_number_from_a_tensor(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["BSNModel", "CBSNModel", "DistillModel"])
-def test_compiled_and_recorded(name, tmp_path):
+def test_compiled_and_recorded(name: str, tmp_path: Path) -> None:
     """Compiled in the first iterations, once; then what was compiled is recorded, and repeated without Python."""
     torch._dynamo.reset()
     model, side = built(name, tmp_path, side=32)
@@ -158,7 +160,7 @@ def test_compiled_and_recorded(name, tmp_path):
 class Reader(nn.Module):
     """A method whose loss is not made of tensors alone."""
 
-    def __init__(self, net):
+    def __init__(self, net) -> None:
         super().__init__()
         self.net = net
 
@@ -172,7 +174,9 @@ class Refusing(Rerun):
         return self.warm_up(*given), "waits for the device"
 
 
-def test_a_method_that_cannot_be_recorded_trains_without(tmp_path, caplog, monkeypatch):
+def test_a_method_that_cannot_be_recorded_trains_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
     caplog.set_level(logging.INFO, "atbsn")
     model, side = built("BSNModel", tmp_path, side=32)
@@ -201,7 +205,7 @@ def on_gpu(model, graphed, precision="fp32", clip=1.0, compiled=False):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_captured_iteration_trains_the_same(name, precision, tmp_path):
+def test_a_captured_iteration_trains_the_same(name: str, precision: str, tmp_path: Path) -> None:
     model, side = built(name, tmp_path, side=32)
     results = []
     for graphed in (False, True):
@@ -216,7 +220,7 @@ def test_a_captured_iteration_trains_the_same(name, precision, tmp_path):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", ["BSNModel", "CBSNModel", "DistillModel", "RenoiseModel"])
-def test_a_compiled_and_captured_iteration_trains_the_same(name, tmp_path):
+def test_a_compiled_and_captured_iteration_trains_the_same(name: str, tmp_path: Path) -> None:
     """Within rounding: the compiler adds up in another order. Random numbers are other ones, too."""
     model, side = built(name, tmp_path, side=32)
     seen = []
@@ -229,7 +233,9 @@ def test_a_compiled_and_captured_iteration_trains_the_same(name, tmp_path):
 
 
 @pytest.mark.gpu
-def test_what_cannot_be_captured_is_said_and_trained_without(tmp_path, caplog, monkeypatch):
+def test_what_cannot_be_captured_is_said_and_trained_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
     caplog.set_level(logging.INFO, "atbsn")
     model, side = built("BSNModel", tmp_path, side=32)

@@ -1,3 +1,6 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,7 +12,7 @@ from atbsn.options.schema import Train
 @pytest.mark.parametrize(
     ("name", "hold", "total"), [("lr_teacher", 200_000, 500_000), ("lr_student", 100_000, 200_000)]
 )
-def test_meets_tm_bsns_learning_rates(assets, name, hold, total):
+def test_meets_tm_bsns_learning_rates(assets: Path, name: str, hold: int, total: int) -> None:
     scheduler = {"type": "CosineAnnealing", "hold": hold, "eta_min": 1e-6}
     options = Train(total_iter=total, optim={"type": "Adam", "lr": 1e-4}, scheduler=scheduler)
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
@@ -28,7 +31,7 @@ def test_meets_tm_bsns_learning_rates(assets, name, hold, total):
         ({"type": "MultiStep", "milestones": [0.001, 160]}, {"type": "MultiStep", "milestones": [1, 160]}),
     ],
 )
-def test_lengths_may_be_shares_of_the_training(shares, iterations):
+def test_lengths_may_be_shares_of_the_training(shares: dict[str, Any], iterations: dict[str, Any]) -> None:
     rates = []
     for scheduler in (shares, iterations):
         options = Train(total_iter=200, optim={"type": "Adam", "lr": 1e-4}, scheduler=scheduler)
@@ -48,7 +51,7 @@ def test_lengths_may_be_shares_of_the_training(shares, iterations):
         {"type": "Constant"},
     ],
 )
-def test_every_schedule_warms_up(scheduler):
+def test_every_schedule_warms_up(scheduler: dict[str, Any]) -> None:
     """Linearly, to what it would be without; afterwards it is the same."""
     rates = []
     for warmup in ({}, {"warmup_iter": 10}):

@@ -4,6 +4,7 @@ Counted without a GPU: on the device ``meta``, whose tensors have shapes alone, 
 """
 
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ META = torch.device("meta")
 
 
 @pytest.fixture(autouse=True)
-def no_autocast(monkeypatch):
+def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch has none on this device; nor are there values, of which a noise model reads one before its first draw."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     monkeypatch.setattr(NoiseModel, "_swell_deviation", lambda self: 0.1)
@@ -75,7 +76,7 @@ def _tensors(tree):
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_nothing_comes_from_the_host(name, tmp_path):
+def test_nothing_comes_from_the_host(name: str, tmp_path: Path) -> None:
     """A tensor made in the step from numbers, or one of the CPU, would be copied at each, and keeps a graph away."""
     model, side = built(name, tmp_path, side=32)
     operators = counted(model, side)
@@ -105,7 +106,9 @@ def published(name, folder):
     ("name", "side", "batch", "most"),
     [("AT-BSN", 256, 8, 212), ("distillation", 128, 8, 330), ("C-BSN", 120, 4, 925), ("random camera", 128, 8, 1150)],
 )
-def test_launches_a_step(name, side, batch, most, tmp_path, monkeypatch):
+def test_launches_a_step(
+    name: str, side: int, batch: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """They are what an eager step costs where the network is light; whoever adds some has to raise the number.
 
     Of a CPU that goes a GPU's ways: what lies channels last in memory is then known, which ``meta`` does not keep.

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.engine.training.setup import lay_out
 from atbsn.models.cbsn import CBSNModel
@@ -20,7 +21,7 @@ from atbsn.options.schema import Train
         ("ATBSN", "BSNModel", False, "fp32", False),
     ],
 )
-def test_layouts(network, model, choice, precision, expected):
+def test_layouts(network: str, model: str, choice: bool | str, precision: str, expected: bool) -> None:
     from atbsn import build_arch
     from atbsn.models import build_model
 
@@ -36,7 +37,7 @@ def test_layouts(network, model, choice, precision, expected):
     assert seen[0].is_contiguous(memory_format=torch.channels_last) == expected and torch.equal(seen[0], noisy)
 
 
-def test_a_training_takes_it(command, write_options, monkeypatch):
+def test_a_training_takes_it(command: Command, write_options: WriteOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every batch of C-BSN in float32 arrives in rows, as its features then are."""
     seen = []
 

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def wait_for(path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_second_training_of_a_name_is_refused(tmp_path, processes):
+def test_a_second_training_of_a_name_is_refused(tmp_path: Path, processes: int) -> None:
     options = tiny(tmp_path) | {"path": {"root": str(tmp_path / "shared")}}
     first, second = Run(tmp_path / "first", options), Run(tmp_path / "second", options, processes)
     outcomes = []
@@ -40,7 +41,7 @@ def test_a_second_training_of_a_name_is_refused(tmp_path, processes):
     assert torch.load(tmp_path / "shared/experiments/tiny/training_states/12.state")["iteration"] == 12
 
 
-def test_another_name_trains_beside_it(tmp_path):
+def test_another_name_trains_beside_it(tmp_path: Path) -> None:
     options = tiny(tmp_path) | {"path": {"root": str(tmp_path / "shared")}}
     first, second = Run(tmp_path / "first", options), Run(tmp_path / "second", options | {"name": "other"})
     outcomes = []
@@ -53,7 +54,7 @@ def test_another_name_trains_beside_it(tmp_path):
     assert outcomes[0].status == 0
 
 
-def test_a_killed_holder_leaves_no_lock(tmp_path):
+def test_a_killed_holder_leaves_no_lock(tmp_path: Path) -> None:
     options = tiny(tmp_path)
     options["datasets"]["train"]["num_worker_per_gpu"] = 2
     run = Run(tmp_path / "run", options)
@@ -62,7 +63,7 @@ def test_a_killed_holder_leaves_no_lock(tmp_path):
     assert run.train("--auto_resume").status == 0
 
 
-def test_the_lock_is_given_back(tmp_path, monkeypatch):
+def test_the_lock_is_given_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbsn.engine.training.experiment._PATIENCE", 0)
     options = check_options(tiny(tmp_path) | {"path": {"root": str(tmp_path)}}, "test")
     for _ in range(2):
@@ -73,7 +74,7 @@ def test_the_lock_is_given_back(tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files that are open cannot be removed")
-def test_who_waits_for_a_lock_whose_file_goes_gets_the_new_one(tmp_path, monkeypatch):
+def test_who_waits_for_a_lock_whose_file_goes_gets_the_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Never two at once, though the file is removed while others have it open."""
     options = check_options(tiny(tmp_path) | {"path": {"root": str(tmp_path)}}, "test")
     inside, most, done = [], [], []
@@ -95,7 +96,7 @@ def test_who_waits_for_a_lock_whose_file_goes_gets_the_new_one(tmp_path, monkeyp
     assert len(done) == 20 and max(most) == 1
 
 
-def test_a_refused_name_keeps_the_lock_of_its_holder(tmp_path, monkeypatch):
+def test_a_refused_name_keeps_the_lock_of_its_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atbsn.engine.training.experiment._PATIENCE", 0)
     options = check_options(tiny(tmp_path) | {"path": {"root": str(tmp_path)}}, "test")
     with Experiment(options, None):

@@ -1,10 +1,14 @@
 """A loss or gradient that is not finite stops the run before anything of it is written, or is skipped if asked."""
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 from torch import nn
 from training_runs import At, Run, tiny
 
@@ -44,10 +48,10 @@ def nan_gradient(loss):
 
 
 @pytest.fixture
-def spoil(monkeypatch):
+def spoil(monkeypatch: pytest.MonkeyPatch):
     """``spoil(how, 5, 6)``: what comes out of the losses of iterations 5 and 6."""
 
-    def patch(how, *iterations):
+    def patch(how, *iterations) -> None:
         calls, original = iter(range(1, 1000)), BSNModel.losses
 
         def losses(*arguments):
@@ -67,7 +71,7 @@ def tensors(value):
             yield from tensors(item)
 
 
-def assert_finite_files(folder, *names):
+def assert_finite_files(folder, *names) -> None:
     """Nothing but ``names`` was saved, and all of it is finite."""
     files = {path.name: path for path in folder.glob("*/*") if path.suffix in (".pth", ".state")}
     assert set(files) == {*names, "net_latest.pth"}
@@ -78,7 +82,9 @@ def assert_finite_files(folder, *names):
 
 @pytest.mark.parametrize("how", [nan_loss, inf_loss, nan_gradient])
 @pytest.mark.parametrize("iteration", [4, 6])
-def test_it_stops_and_says_where_and_on_what(command, write_options, tmp_path, spoil, how, iteration):
+def test_it_stops_and_says_where_and_on_what(
+    command: Command, write_options: WriteOptions, tmp_path: Path, spoil, how: Callable[..., Any], iteration: int
+) -> None:
     spoil(how, iteration)
     options = write_options(
         logger={"use_tb_logger": True, "print_freq": 100}, train={"ema_decay": 0.5, "total_iter": 9}
@@ -92,13 +98,15 @@ def test_it_stops_and_says_where_and_on_what(command, write_options, tmp_path, s
     assert_finite_files(tmp_path / "experiments" / "tiny", "net_3.pth", "3.state")
 
 
-def test_there_may_be_no_good_checkpoint_yet(command, write_options, spoil):
+def test_there_may_be_no_good_checkpoint_yet(command: Command, write_options: WriteOptions, spoil) -> None:
     spoil(nan_loss, 2)
     status, output = command("train.py", "-opt", write_options())
     assert status == 2 and "iter 2: " in output and "last good checkpoint: none yet" in output
 
 
-def test_after_a_stop_it_resumes_with_other_options(command, write_options, tmp_path, spoil):
+def test_after_a_stop_it_resumes_with_other_options(
+    command: Command, write_options: WriteOptions, tmp_path: Path, spoil
+) -> None:
     spoil(nan_loss, 5)
     options = write_options()
     assert command("train.py", "-opt", options)[0] == 2
@@ -107,7 +115,9 @@ def test_after_a_stop_it_resumes_with_other_options(command, write_options, tmp_
 
 
 @pytest.mark.parametrize("how", [nan_loss, inf_loss, nan_gradient])
-def test_skipping_leaves_the_step_out(command, write_options, tmp_path, spoil, how):
+def test_skipping_leaves_the_step_out(
+    command: Command, write_options: WriteOptions, tmp_path: Path, spoil, how: Callable[..., Any]
+) -> None:
     spoil(how, 4, 6)
     options = write_options(train={"skip_nonfinite": 1, "ema_decay": 0.5}, logger={"save_checkpoint_freq": 1})
     status, output = command("train.py", "-opt", options)
@@ -121,20 +131,20 @@ def test_skipping_leaves_the_step_out(command, write_options, tmp_path, spoil, h
     assert_finite_files(folder, *names)
 
 
-def test_skipping_has_an_end(command, write_options, tmp_path, spoil):
+def test_skipping_has_an_end(command: Command, write_options: WriteOptions, tmp_path: Path, spoil) -> None:
     spoil(nan_loss, 4, 5)
     status, output = command("train.py", "-opt", write_options(train={"skip_nonfinite": 1}))
     assert status == 2 and "iter 5: loss or gradient is not finite, on" in output
     assert_finite_files(tmp_path / "experiments" / "tiny", "net_3.pth", "3.state")
 
 
-def nan_from_now_on():
+def nan_from_now_on() -> None:
     losses = BSNModel.losses
     BSNModel.losses = lambda *arguments: {"loss": losses(*arguments)["loss"] * NAN}
 
 
 @pytest.mark.parametrize("skip", [0, 1])
-def test_of_several_processes_the_one_with_the_loss_is_named(tmp_path, skip):
+def test_of_several_processes_the_one_with_the_loss_is_named(tmp_path: Path, skip: int) -> None:
     options = tiny(tmp_path, train={"skip_nonfinite": skip}) | {"val": {}}
     run = Run(tmp_path / "run", options, processes=2)
     outcome = run.train(at=At("step", 5, rank=1), act=nan_from_now_on)
@@ -150,7 +160,7 @@ def guard(skip=0, scaler=None, last="net_3.pth"):
     return FiniteGuard(skip, "abc".__getitem__, lambda: last, scaler)
 
 
-def test_the_first_of_several_bad_iterations_is_named():
+def test_the_first_of_several_bad_iterations_is_named() -> None:
     watch = guard()
     for iteration, loss in enumerate((1.0, INF, 1.0, NAN), start=1):
         watch.remember(torch.tensor([iteration % 3]))
@@ -159,7 +169,7 @@ def test_the_first_of_several_bad_iterations_is_named():
         watch.settle()
 
 
-def test_all_micro_batches_are_named():
+def test_all_micro_batches_are_named() -> None:
     watch = guard()
     watch.remember(torch.tensor([0, 2]))
     watch.remember(torch.tensor([2, 1]))
@@ -168,7 +178,7 @@ def test_all_micro_batches_are_named():
         watch.settle()
 
 
-def test_fp16_that_no_scale_makes_finite_stops():
+def test_fp16_that_no_scale_makes_finite_stops() -> None:
     watch = guard(scaler=torch.amp.GradScaler("cpu", init_scale=2.0**-11))
     with pytest.raises(UserError, match="fp16: the gradient is not finite however small the loss is scaled"):
         watch.settle()
@@ -177,7 +187,7 @@ def test_fp16_that_no_scale_makes_finite_stops():
 class Line(nn.Module):
     """The smallest method: its loss is ``scale`` of the batch times its only weight."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.net = nn.Linear(1, 1, bias=False)
 
@@ -186,7 +196,7 @@ class Line(nn.Module):
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch, enabled):
+def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
     model = Line()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=enabled)
@@ -201,7 +211,7 @@ def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch, enabled
     assert finite(1.0) == [True, enabled]
 
 
-def test_losses_of_an_iteration_are_the_mean_over_its_micro_batches():
+def test_losses_of_an_iteration_are_the_mean_over_its_micro_batches() -> None:
     model = Line()
     model.net.weight.data.fill_(1.0)
     learner = Learner(
@@ -214,7 +224,7 @@ def test_losses_of_an_iteration_are_the_mean_over_its_micro_batches():
 
 
 @pytest.mark.parametrize("skip", [0, 1])
-def test_a_scaler_goes_on_after_a_bad_step(monkeypatch, skip):
+def test_a_scaler_goes_on_after_a_bad_step(monkeypatch: pytest.MonkeyPatch, skip: int) -> None:
     """The trainer's own steps with an enabled scaler, whose state a skipped step must not leave half done."""
     model = Line()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -237,7 +247,7 @@ def test_a_scaler_goes_on_after_a_bad_step(monkeypatch, skip):
             watch.settle()
 
 
-def test_means_leave_skipped_steps_out():
+def test_means_leave_skipped_steps_out() -> None:
     meter = LossMeter()
     meter.add({"loss": torch.tensor(2.0)})
     meter.add({})
@@ -247,7 +257,7 @@ def test_means_leave_skipped_steps_out():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_on_a_gpu_nothing_waits_until_it_is_looked_at():
+def test_on_a_gpu_nothing_waits_until_it_is_looked_at() -> None:
     watch = guard()
     torch.cuda.set_sync_debug_mode("error")
     try:

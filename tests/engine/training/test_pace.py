@@ -1,9 +1,13 @@
 """``--minutes``: a training as long as the time at hand."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 import yaml
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.archs.weights import read_weights
 from atbsn.engine.training import pace
@@ -18,7 +22,9 @@ from atbsn.pictures import Picture, write_picture
 LATEST = "models/net_latest.pth"
 
 
-def test_as_many_iterations_as_the_minutes_allow(command, write_options, tmp_path, monkeypatch):
+def test_as_many_iterations_as_the_minutes_allow(
+    command: Command, write_options: WriteOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The steps that measure the pace leave no trace: neither in the weights nor on the disk."""
     measure = Trainer.pace
     monkeypatch.setattr(Trainer, "pace", lambda self, seconds: 0 * measure(self, 0.05) + 0.01)
@@ -36,7 +42,9 @@ def test_as_many_iterations_as_the_minutes_allow(command, write_options, tmp_pat
     assert all(torch.equal(value, two[key]) for key, value in one.items())
 
 
-def test_what_is_left_out_is_named_once(command, write_options, tmp_path, monkeypatch):
+def test_what_is_left_out_is_named_once(
+    command: Command, write_options: WriteOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Trainer, "pace", lambda self, seconds: 0.01)
     folder = tmp_path / "pictures"
     for name, side in (("large.png", 40), ("small.png", 20)):
@@ -46,7 +54,9 @@ def test_what_is_left_out_is_named_once(command, write_options, tmp_path, monkey
     assert status == 0 and output.count("small.png (20x20 pixels") == 1, output
 
 
-def test_a_stopped_training_keeps_its_length(command, write_options, tmp_path, monkeypatch):
+def test_a_stopped_training_keeps_its_length(
+    command: Command, write_options: WriteOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Trainer, "pace", lambda self, seconds: 0.01)
     options = write_options()
     assert command("train.py", "-opt", options, "--minutes", 0.0015)[0] == 0
@@ -57,7 +67,7 @@ def test_a_stopped_training_keeps_its_length(command, write_options, tmp_path, m
     assert command("train.py", "-opt", options, "--minutes", 60, "--auto_resume")[1].count("finished")
 
 
-def test_the_pace_is_measured(command, write_options, monkeypatch):
+def test_the_pace_is_measured(command: Command, write_options: WriteOptions, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "_WATCHED", 0.2)
     found = []
     measure = Trainer.pace
@@ -67,7 +77,7 @@ def test_the_pace_is_measured(command, write_options, monkeypatch):
     assert all(0 < each < 5 for each in found) and len(found) == 2
 
 
-def test_measuring_leaves_the_training_as_it_is(write_options, tmp_path):
+def test_measuring_leaves_the_training_as_it_is(write_options: WriteOptions, tmp_path: Path) -> None:
     options = load_options(str(write_options(path={"root": str(tmp_path / "runs")})))
     training = build_training(options, torch.device("cpu"), None)
     before = {name: value.clone() for name, value in training.model.state_dict().items()}
@@ -87,7 +97,7 @@ def test_measuring_leaves_the_training_as_it_is(write_options, tmp_path):
         ({"type": "Constant"}, {}),
     ],
 )
-def test_the_learning_rate_goes_with_the_length(scheduler, longer):
+def test_the_learning_rate_goes_with_the_length(scheduler: dict[str, Any], longer: dict[str, Any]) -> None:
     train = Train.model_validate({"total_iter": 100, "optim": {"type": "Adam", "lr": 1e-3}, "scheduler": scheduler})
     found = resized(train, 250)
     assert found.total_iter == 250 and found.optim == train.optim
@@ -95,12 +105,12 @@ def test_the_learning_rate_goes_with_the_length(scheduler, longer):
 
 
 @pytest.mark.parametrize(("number", "rounded"), [(0.3, 1), (7.9, 7), (99.9, 99), (128.0, 120), (4567.0, 4500)])
-def test_lengths_are_round_numbers(number, rounded):
+def test_lengths_are_round_numbers(number: float, rounded: int) -> None:
     assert pace._two_digits(number) == rounded
 
 
 @pytest.mark.parametrize("minutes", ["0", "-1", "soon", "inf"])
-def test_minutes_that_are_none(minutes, command, write_options, tmp_path):
+def test_minutes_that_are_none(minutes: str, command: Command, write_options: WriteOptions, tmp_path: Path) -> None:
     status, output = command("train.py", "-opt", write_options(), "--minutes", minutes)
     assert status == 2 and "--minutes" in output
     assert not (tmp_path / "experiments").exists()

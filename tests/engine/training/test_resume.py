@@ -1,5 +1,8 @@
 """A training that is killed and resumed leaves what an uninterrupted one leaves, to the bit."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 from training_runs import At, Run, assert_equal, assert_same, die_alone, scalars, tiny
@@ -65,7 +68,7 @@ def options_of(folder, method: str, workers: int) -> dict:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
+def undisturbed(tmp_path_factory: pytest.TempPathFactory):
     """A function that gives the uninterrupted run of a method, trained once, and a new run to disturb."""
     folder = tmp_path_factory.mktemp("resume")
     references = {}
@@ -83,7 +86,7 @@ def undisturbed(tmp_path_factory):
     return pair
 
 
-def test_killed_everywhere(undisturbed):
+def test_killed_everywhere(undisturbed) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     assert_same(run.killed(*EVERYWHERE), reference)
     assert not list(run.experiment.rglob("*.tmp"))
@@ -93,7 +96,7 @@ def test_killed_everywhere(undisturbed):
     ("method", "workers", "processes"),
     [("DistillModel", 0, 1), ("CBSNModel", 2, 1), ("CBSNModel", 0, 2), ("BSNModel", 2, 2)],
 )
-def test_killed_here_and_there(undisturbed, method, workers, processes):
+def test_killed_here_and_there(undisturbed, method: str, workers: int, processes: int) -> None:
     reference, run = undisturbed(method, workers, processes)
     assert_same(run.killed(*SOME), reference)
 
@@ -102,7 +105,7 @@ def test_killed_here_and_there(undisturbed, method, workers, processes):
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_everywhere_in_every_way(undisturbed, method, workers, processes):
+def test_killed_everywhere_in_every_way(undisturbed, method: str, workers: int, processes: int) -> None:
     reference, run = undisturbed(method, workers, processes)
     assert_same(run.killed(*EVERYWHERE), reference)
     _, run = undisturbed(method, workers, processes)
@@ -111,7 +114,7 @@ def test_killed_everywhere_in_every_way(undisturbed, method, workers, processes)
 
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_after_every_step(undisturbed, method):
+def test_killed_after_every_step(undisturbed, method: str) -> None:
     """With a checkpoint at each iteration, which validation and log then have to agree with."""
     reference, run = undisturbed(method, 0, 1)
     run.options["logger"] |= {"save_checkpoint_freq": 1}
@@ -131,26 +134,26 @@ def test_killed_after_every_step(undisturbed, method):
         {"scheduler": {"type": "MultiStep", "milestones": [3, 7]}, "ema_decay": 0, "precision": "bf16"},
     ],
 )
-def test_other_settings_resume_too(tmp_path, train):
+def test_other_settings_resume_too(tmp_path: Path, train: dict[str, Any]) -> None:
     reference, run = (Run(tmp_path / name, tiny(tmp_path, train=train)) for name in ("whole", "killed"))
     assert reference.train().status == 0
     assert_same(run.killed(At("step", 6), At("step", 5)), reference)
 
 
-def test_workers_change_nothing(undisturbed):
+def test_workers_change_nothing(undisturbed) -> None:
     (none, _), (two, _) = undisturbed("BSNModel", 0, 1), undisturbed("BSNModel", 2, 1)
     ours, theirs = (torch.load(run.experiment / "models" / "net_12.pth")["params"] for run in (none, two))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-def test_loaders_of_a_killed_training_do_not_hold_its_name(undisturbed):
+def test_loaders_of_a_killed_training_do_not_hold_its_name(undisturbed) -> None:
     reference, run = undisturbed("BSNModel", 2, 1)
     assert run.train(at=At("step", 5), act=die_alone).status == -9
     assert run.train("--auto_resume").status == 0
     assert_same(run, reference)
 
 
-def test_resuming_a_finished_run_says_so(undisturbed):
+def test_resuming_a_finished_run_says_so(undisturbed) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     run.killed()
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
@@ -161,7 +164,7 @@ def test_resuming_a_finished_run_says_so(undisturbed):
     assert_same(run, reference)
 
 
-def test_a_named_state_is_continued_in_its_own_folder(undisturbed):
+def test_a_named_state_is_continued_in_its_own_folder(undisturbed) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     run.killed()
     run.options["path"] = {"resume_state": "experiments/tiny/training_states/8.state"}
@@ -171,7 +174,7 @@ def test_a_named_state_is_continued_in_its_own_folder(undisturbed):
     assert_same(run, reference)
 
 
-def test_a_state_of_another_run_starts_a_folder_of_its_own(undisturbed):
+def test_a_state_of_another_run_starts_a_folder_of_its_own(undisturbed) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     run.options["path"] = {"resume_state": str(reference.experiment / "training_states" / "8.state")}
     assert run.train().status == 0
@@ -182,7 +185,7 @@ def test_a_state_of_another_run_starts_a_folder_of_its_own(undisturbed):
     assert outcome.status == 0 and "finished" in outcome.output
 
 
-def test_settings_come_from_the_options_and_changes_are_told(undisturbed):
+def test_settings_come_from_the_options_and_changes_are_told(undisturbed) -> None:
     """What was learnt is the state's; the learning rate and the like are what the options say."""
     _, run = undisturbed("BSNModel", 0, 1)
     assert run.train(at=At("whole 4.state")).status == -9
@@ -195,7 +198,7 @@ def test_settings_come_from_the_options_and_changes_are_told(undisturbed):
     assert state["optimizer"]["param_groups"][0]["eps"] == 1e-7
 
 
-def test_another_set_of_pictures_is_told(undisturbed):
+def test_another_set_of_pictures_is_told(undisturbed) -> None:
     _, run = undisturbed("BSNModel", 0, 1)
     assert run.train(at=At("whole 4.state")).status == -9
     run.options["datasets"]["train"]["dataroot"] = run.options["datasets"]["val"]["dataroot"]
@@ -213,7 +216,9 @@ def test_another_set_of_pictures_is_told(undisturbed):
         ("manual_seed", 4, "manual_seed is 4, was 3"),
     ],
 )
-def test_what_a_state_cannot_continue_is_refused_before_anything_is_written(undisturbed, section, change, said):
+def test_what_a_state_cannot_continue_is_refused_before_anything_is_written(
+    undisturbed, section: str, change: Any, said: str
+) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     state = reference.experiment / "training_states" / "8.state"
     run.options["path"] = {"resume_state": str(state)}
@@ -223,7 +228,7 @@ def test_what_a_state_cannot_continue_is_refused_before_anything_is_written(undi
     assert not run.experiment.exists()
 
 
-def test_a_student_keeps_its_teacher(undisturbed, tmp_path):
+def test_a_student_keeps_its_teacher(undisturbed, tmp_path: Path) -> None:
     """Who it is, not where its file lies."""
     _, run = undisturbed("DistillModel", 0, 1)
     assert run.train(at=At("whole 4.state")).status == -9
@@ -243,7 +248,7 @@ def test_a_student_keeps_its_teacher(undisturbed, tmp_path):
     assert outcome.status == 0 and "model.teacher.file is '" in outcome.output, outcome.output
 
 
-def test_the_torn_newest_state_is_named_and_skipped(undisturbed):
+def test_the_torn_newest_state_is_named_and_skipped(undisturbed) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     run.killed()
     newest = run.experiment / "training_states" / "12.state"
@@ -254,7 +259,7 @@ def test_the_torn_newest_state_is_named_and_skipped(undisturbed):
     assert_same(run, reference)
 
 
-def test_no_readable_state_at_all_is_no_reason_to_begin_again(undisturbed):
+def test_no_readable_state_at_all_is_no_reason_to_begin_again(undisturbed) -> None:
     _, run = undisturbed("BSNModel", 0, 1)
     run.killed()
     for path in (run.experiment / "training_states").iterdir():

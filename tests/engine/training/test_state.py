@@ -4,6 +4,7 @@ import copy
 import json
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def changed(*path, to):
     return settings
 
 
-def compare(old, new=SETTINGS):
+def compare(old, new=SETTINGS) -> None:
     compare_settings(State(Path("9.state"), {"settings": json.dumps(old), "ema": None, "iteration": 9}), new)
 
 
@@ -43,24 +44,24 @@ def compare(old, new=SETTINGS):
         changed("manual_seed", to=1),
     ],
 )
-def test_other_helpers_networks_and_seeds_are_refused(old):
+def test_other_helpers_networks_and_seeds_are_refused(old: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"9\.state: made with other options: .*; resume with its own"):
         compare(old)
 
 
 @pytest.mark.parametrize("old", [SETTINGS, changed("model", "ks", to=[0]), changed("train", "optim", "lr", to=0.2)])
-def test_other_settings_are_only_said(old):
+def test_other_settings_are_only_said(old: dict[str, Any]) -> None:
     compare(old)
 
 
-def test_states_of_before_helpers_had_checksums_load():
+def test_states_of_before_helpers_had_checksums_load() -> None:
     old = copy.deepcopy(SETTINGS)
     del old["model"]["frozen_sha256"]
     compare(old)
 
 
 @pytest.mark.parametrize(("family", "refused"), [([0, 1, 3, 5, 7, 9, 11], False), ([0, 1], True)])
-def test_states_of_before_an_argument_was_there_have_its_default(family, refused):
+def test_states_of_before_an_argument_was_there_have_its_default(family: list[int], refused: bool) -> None:
     new = changed("network", to={"type": "ATBSN", "width": 4, "mean": 0.0, "family": family})
     old = changed("network", to={"type": "ATBSN", "width": 4, "mean": 0.0})
     with pytest.raises(UserError, match=r"network\.family is") if refused else nullcontext():

@@ -1,10 +1,12 @@
 """Where a training can be looked at: options and metrics in TensorBoard, and runs of Weights & Biases."""
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.kinds import Command, WriteOptions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
@@ -18,13 +20,15 @@ VALIDATED = {
 }
 
 
-def test_options_as_plain_values():
+def test_options_as_plain_values() -> None:
     nested = {"train": {"optim": {"lr": 0.1, "betas": [0.9, 0.99]}, "ema": None, "compile": False}, "seed": 3}
     flat = {"train.optim.lr": 0.1, "train.optim.betas": "[0.9, 0.99]", "train.compile": False, "seed": 3}
     assert flatten(nested) == flat
 
 
-def test_tensorboard_compares_runs_by_their_options(command, write_options, tmp_path):
+def test_tensorboard_compares_runs_by_their_options(
+    command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     options = write_options(**VALIDATED, logger={"use_tb_logger": True})
     status, output = command("train.py", "-opt", options, "--set", "train.total_iter=3")
     assert status == 0, output
@@ -39,7 +43,7 @@ def test_tensorboard_compares_runs_by_their_options(command, write_options, tmp_
     assert events.Scalars(name)[-1].step == 3, "the tab shows this curve's last value"
 
 
-def test_a_training_without_validation_has_nothing_to_compare(tmp_path):
+def test_a_training_without_validation_has_nothing_to_compare(tmp_path: Path) -> None:
     board = TensorBoard(tmp_path / "tb", {"a": 1})
     board.open(1)
     board.scalars(1, {"loss": 2.0})
@@ -69,14 +73,16 @@ class Service:
 
 
 @pytest.fixture
-def service(monkeypatch):
+def service(monkeypatch: pytest.MonkeyPatch):
     service = Service()
     monkeypatch.setitem(sys.modules, "wandb", service)
     monkeypatch.setattr(trackers, "find_spec", lambda name: True)
     return service
 
 
-def test_a_resumed_training_goes_on_with_its_run(service, command, write_options, tmp_path):
+def test_a_resumed_training_goes_on_with_its_run(
+    service, command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     options = write_options(**VALIDATED)
     arguments = ("-opt", options, "--auto_resume", "--set", "logger.wandb=team/denoising")
     assert command("train.py", *arguments, "train.total_iter=3")[0] == 0
@@ -90,7 +96,7 @@ def test_a_resumed_training_goes_on_with_its_run(service, command, write_options
     assert any(name.startswith("val/") and name.endswith("/psnr") for name in service.summary), service.summary
 
 
-def test_pictures_and_refusals(service, tmp_path, monkeypatch):
+def test_pictures_and_refusals(service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = WeightsAndBiases("p", "n", tmp_path, {})
     tracker.open(1)
     tracker.picture(4, "val/a", np.zeros((3, 5, 3), np.uint8))
@@ -107,7 +113,7 @@ def test_pictures_and_refusals(service, tmp_path, monkeypatch):
         WeightsAndBiases("p", "n", tmp_path, {})
 
 
-def test_the_service_itself_offline(tmp_path, monkeypatch):
+def test_the_service_itself_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")

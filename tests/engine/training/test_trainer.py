@@ -7,7 +7,7 @@ import torch
 from atbsn.engine.training.trainer import Trainer
 
 
-def test_progress_is_the_share_of_the_training_that_is_done():
+def test_progress_is_the_share_of_the_training_that_is_done() -> None:
     """0 in the first iteration; methods whose losses change over a training read it."""
     seen = []
 

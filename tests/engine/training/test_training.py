@@ -5,10 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,7 +26,7 @@ VAL = {"type": "SimulatedCamera", "split": "val"}
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def pictures(tmp_path: Path):
     """A folder of small pictures to train on."""
     rng = np.random.default_rng(0)
     for name in ("a", "sub/b"):
@@ -31,7 +34,9 @@ def pictures(tmp_path):
     return tmp_path / "pictures"
 
 
-def test_training_leaves_what_it_promises(command, write_options, pictures, tmp_path):
+def test_training_leaves_what_it_promises(
+    command: Command, write_options: WriteOptions, pictures, tmp_path: Path
+) -> None:
     folder_set = {"type": "NoisyFolder", "dataroot": str(pictures), "patch_size": 32, "batch_size_per_gpu": 2}
     options = write_options(datasets={"train": folder_set}, train={"ema_decay": 0.5})
     status, output = command("train.py", "-opt", options)
@@ -54,7 +59,7 @@ def test_training_leaves_what_it_promises(command, write_options, pictures, tmp_
     assert all(torch.equal(value, again[key]) for key, value in content["params_ema"].items())
 
 
-def test_exactly_as_many_iterations_as_asked(command, write_options, tmp_path):
+def test_exactly_as_many_iterations_as_asked(command: Command, write_options: WriteOptions, tmp_path: Path) -> None:
     """Far more iterations than an epoch has, none of it a multiple of anything."""
     status, output = command("train.py", "-opt", write_options(train={"total_iter": 11}))
     assert status == 0, output
@@ -62,7 +67,9 @@ def test_exactly_as_many_iterations_as_asked(command, write_options, tmp_path):
     assert "iter 11/11" in output
 
 
-def test_batches_and_accumulation_are_one_optimizer_step(command, write_options, tmp_path):
+def test_batches_and_accumulation_are_one_optimizer_step(
+    command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     """Two micro-batches of two give the step of one batch of four."""
     big = {"train": {"batch_size_per_gpu": 4}}
     assert command("train.py", "-opt", write_options(name="big.yml", datasets=big), "--set", "name=big")[0] == 0
@@ -72,7 +79,7 @@ def test_batches_and_accumulation_are_one_optimizer_step(command, write_options,
         torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4)
 
 
-def test_workers_change_nothing(command, write_options, tmp_path):
+def test_workers_change_nothing(command: Command, write_options: WriteOptions, tmp_path: Path) -> None:
     for workers in (0, 2):
         arguments = ("--set", f"name=w{workers}", f"datasets.train.num_worker_per_gpu={workers}")
         assert command("train.py", "-opt", write_options(), *arguments)[0] == 0
@@ -80,21 +87,25 @@ def test_workers_change_nothing(command, write_options, tmp_path):
     assert all(torch.equal(value, two[key]) for key, value in none.items())
 
 
-def test_a_new_run_of_the_name_archives_the_old_one(command, write_options, tmp_path):
+def test_a_new_run_of_the_name_archives_the_old_one(
+    command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     options = write_options(train={"total_iter": 1})
     command("train.py", "-opt", options)
     command("train.py", "-opt", options)
     assert len(list((tmp_path / "experiments").glob("tiny_archived_*"))) == 1
 
 
-def test_debug_is_short_and_has_its_own_name(command, write_options, tmp_path):
+def test_debug_is_short_and_has_its_own_name(command: Command, write_options: WriteOptions, tmp_path: Path) -> None:
     status, output = command("train.py", "-opt", write_options(train={"total_iter": 1000}), "--debug")
     assert status == 0 and "iter 16/16" in output and "iter 3/16" in output
     assert (tmp_path / "experiments" / "debug_tiny" / "models" / "net_16.pth").is_file()
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "torch.distributed.launch"])
-def test_two_processes_train_the_weights_of_one(launcher, command, write_options, tmp_path, repository):
+def test_two_processes_train_the_weights_of_one(
+    launcher: str, command: Command, write_options: WriteOptions, tmp_path: Path, repository: Path
+) -> None:
     """The same global batch, in one process or two, gives the same weights to float tolerance."""
     one = write_options(name="one.yml", datasets={"train": {"batch_size_per_gpu": 4}})
     assert command("train.py", "-opt", one, "--set", "name=one")[0] == 0
@@ -111,7 +122,9 @@ def test_two_processes_train_the_weights_of_one(launcher, command, write_options
         torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4)
 
 
-def test_validation_keeps_the_best_and_writes_numbers_and_panels(command, write_options, tmp_path):
+def test_validation_keeps_the_best_and_writes_numbers_and_panels(
+    command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     options = write_options(
         datasets={"val": VAL}, val={"val_freq": 3, "save_img": 1, "best_metric": "psnr"}, train={"ema_decay": 0.9}
     )
@@ -131,7 +144,9 @@ def test_validation_keeps_the_best_and_writes_numbers_and_panels(command, write_
     assert "noisy" in output and "denoised" in output
 
 
-def test_valid_is_the_same_for_one_and_two_processes(write_options, tmp_path, repository, assets):
+def test_valid_is_the_same_for_one_and_two_processes(
+    write_options: WriteOptions, tmp_path: Path, repository: Path, assets: Path
+) -> None:
     options = write_options(
         name="valid.yml", network={"width": 8}, datasets={"val": VAL},
         path={"pretrain_network": str(assets / "atbsn_width8.weights.safetensors")},
@@ -150,7 +165,9 @@ def test_valid_is_the_same_for_one_and_two_processes(write_options, tmp_path, re
     assert (tmp_path / "results/one/val/panels/chelsea.png").is_file()
 
 
-def test_test_keeps_names_depth_channels_and_folders(command, write_options, tmp_path, assets):
+def test_test_keeps_names_depth_channels_and_folders(
+    command: Command, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     rng = np.random.default_rng(0)
     inputs = {
         "a.png": Picture(rng.integers(0, 256, (50, 70, 3), np.uint8)),
@@ -176,7 +193,9 @@ def test_test_keeps_names_depth_channels_and_folders(command, write_options, tmp
 
 
 @pytest.mark.parametrize("one", [False, True])
-def test_test_does_not_write_over_its_input(one, command, write_options, tmp_path, assets):
+def test_test_does_not_write_over_its_input(
+    one: bool, command: Command, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     picture = tmp_path / "in" / "a.png"
     write_picture(picture, Picture(np.zeros((40, 40, 3), np.uint8)))
     before = picture.read_bytes()
@@ -189,7 +208,9 @@ def test_test_does_not_write_over_its_input(one, command, write_options, tmp_pat
     assert picture.read_bytes() == before
 
 
-def test_several_sets_go_to_folders_of_their_own(command, write_options, tmp_path, assets):
+def test_several_sets_go_to_folders_of_their_own(
+    command: Command, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     for name in ("one", "two"):
         write_picture(tmp_path / name / "a.png", Picture(np.zeros((40, 40, 3), np.uint8)))
     options = write_options(
@@ -202,7 +223,9 @@ def test_several_sets_go_to_folders_of_their_own(command, write_options, tmp_pat
     assert (tmp_path / "out" / "test_one" / "a.png").is_file() and (tmp_path / "out" / "test_two" / "a.png").is_file()
 
 
-def test_auto_compiles_on_a_gpu_alone(command, write_options, monkeypatch):
+def test_auto_compiles_on_a_gpu_alone(
+    command: Command, write_options: WriteOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled = []
     monkeypatch.setattr(nn.Module, "compile", lambda *_, **how: compiled.append(how))
     options = write_options(train={"total_iter": 1})
@@ -211,7 +234,7 @@ def test_auto_compiles_on_a_gpu_alone(command, write_options, monkeypatch):
         assert status == 0 and len(compiled) == expected, output
 
 
-def test_denoise_is_the_network(assets):
+def test_denoise_is_the_network(assets: Path) -> None:
     """In one pass, tiles or not, uint8 or float, [0, 255] or [0, 1]."""
     net = atbsn.load(assets / "student_a.weights.safetensors")
     io = load_file(assets / "student_a.io.safetensors")
@@ -249,7 +272,9 @@ def test_denoise_is_the_network(assets):
         ({"train": {"precision": "fp16"}}, "fp16 needs a GPU"),
     ],
 )  # fmt: skip
-def test_wrong_input_is_said_and_nothing_is_made(change, said, command, write_options, tmp_path):
+def test_wrong_input_is_said_and_nothing_is_made(
+    change: dict[str, Any], said: str, command: Command, write_options: WriteOptions, tmp_path: Path
+) -> None:
     options = write_options(**change)
     before = sorted(tmp_path.rglob("*"))
     status, output = command("train.py", "-opt", options)
@@ -267,13 +292,13 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_a_cuda_graph_needs_a_gpu(command, write_options, tmp_path):
+def test_a_cuda_graph_needs_a_gpu(command: Command, write_options: WriteOptions, tmp_path: Path) -> None:
     status, output = command("train.py", "-opt", write_options(train={"cuda_graph": True}))
     assert status == 2 and "train.cuda_graph: true: it needs a GPU; use auto or false" in output
     assert not (tmp_path / "experiments").exists()
 
 
-def test_captures_only_where_it_can():
+def test_captures_only_where_it_can() -> None:
     train = {"total_iter": 1, "optim": {"type": "Adam", "lr": 1e-3}}
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
     assert captures(Train(**train), gpu) and captures(Train(**train, cuda_graph=True), gpu)

@@ -8,6 +8,8 @@ import random
 import struct
 import zipfile
 import zlib
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +26,7 @@ from atbsn.utils.errors import UserError
 class Bomb:
     """Makes a file where it is unpickled."""
 
-    def __init__(self, path):
+    def __init__(self, path) -> None:
         self.path = str(path)
 
     def __reduce__(self):
@@ -32,7 +34,7 @@ class Bomb:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Run:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("untrusted")
     run = Run(folder / "run", tiny(folder))
     assert run.train().status == 0
@@ -59,7 +61,7 @@ def refuses(path, what="") -> str:
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "bare", "nested"])
-def test_nothing_is_executed(tmp_path, state, form):
+def test_nothing_is_executed(tmp_path: Path, state, form: str) -> None:
     proof = tmp_path / "executed"
     for suffix, read in ((".state", load_state), (".pth", read_weights)):
         path = tmp_path / f"bomb{suffix}"
@@ -75,14 +77,14 @@ def test_nothing_is_executed(tmp_path, state, form):
     assert proof.exists()  # it would have
 
 
-def test_every_way_of_being_cut_off_is_seen(tmp_path, saved):
+def test_every_way_of_being_cut_off_is_seen(tmp_path: Path, saved) -> None:
     path = tmp_path / "8.state"
     for length in [0, 1, 4, 100, *range(1000, len(saved), len(saved) // 25), len(saved) - 1]:
         path.write_bytes(saved[:length])
         refuses(path, "not a readable training state")
 
 
-def test_flipped_bits_are_seen(tmp_path, saved):
+def test_flipped_bits_are_seen(tmp_path: Path, saved) -> None:
     """Anywhere but in the padding and the dates of a zip, which mean nothing."""
     path = tmp_path / "8.state"
     rng = random.Random(0)
@@ -101,7 +103,7 @@ def test_flipped_bits_are_seen(tmp_path, saved):
     assert seen > 100
 
 
-def assert_same_tensors(one, other):
+def assert_same_tensors(one, other) -> None:
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other)
     elif isinstance(one, dict):
@@ -115,7 +117,7 @@ def assert_same_tensors(one, other):
         assert one == other
 
 
-def test_flipped_bits_of_weights_are_seen(tmp_path, trained):
+def test_flipped_bits_of_weights_are_seen(tmp_path: Path, trained) -> None:
     source = trained.experiment / "models" / "net_8.pth"
     data = bytearray(source.read_bytes())
     with zipfile.ZipFile(source) as archive:
@@ -128,7 +130,7 @@ def test_flipped_bits_of_weights_are_seen(tmp_path, trained):
         read_weights(path)
 
 
-def test_a_few_bytes_are_not_unpacked_to_gigabytes(tmp_path, saved):
+def test_a_few_bytes_are_not_unpacked_to_gigabytes(tmp_path: Path, saved) -> None:
     path = tmp_path / "8.state"
     with zipfile.ZipFile(io.BytesIO(saved)) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
         for entry in source.infolist():
@@ -144,7 +146,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_part_has_to_be_there_and_of_its_kind(tmp_path, state, key):
+def test_every_part_has_to_be_there_and_of_its_kind(tmp_path: Path, state, key: str) -> None:
     assert set(state) == {*KEYS, "method"}  # which states of before do not have
     path = tmp_path / "8.state"
     for value in (torch.zeros(2), "text" if key != "settings" else 5, [[]] if key != "processes" else {}):
@@ -156,13 +158,13 @@ def test_every_part_has_to_be_there_and_of_its_kind(tmp_path, state, key):
 
 
 @pytest.mark.parametrize("change", [{"iteration": -1}, {"settings": "{"}, {"settings": "[" * 100_000}])
-def test_impossible_values(tmp_path, state, change):
+def test_impossible_values(tmp_path: Path, state, change: dict[str, Any]) -> None:
     path = tmp_path / "8.state"
     save_state(path, {**state, **change})
     refuses(path, "not a readable training state")
 
 
-def test_what_is_no_dictionary(tmp_path):
+def test_what_is_no_dictionary(tmp_path: Path) -> None:
     path = tmp_path / "8.state"
     for content in (5, [1], torch.zeros(3), {}, "text"):
         torch.save(content, path)
@@ -208,7 +210,7 @@ SPOILT["a generator of any size"] = lambda s: s["processes"][0]["generators"].up
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_a_state_that_does_not_fit_is_refused(tmp_path, trained, state, what):
+def test_a_state_that_does_not_fit_is_refused(tmp_path: Path, trained, state, what: str) -> None:
     SPOILT[what](state)
     path = tmp_path / "8.state"
     save_state(path, state)
@@ -219,7 +221,7 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path, trained, state, what):
     assert not list(run.experiment.glob("*/net_*"))
 
 
-def test_weights_that_a_state_lacks_are_named(tmp_path, trained, state):
+def test_weights_that_a_state_lacks_are_named(tmp_path: Path, trained, state) -> None:
     missing = first(state["params"])
     del state["params"][missing]
     save_state(tmp_path / "8.state", state)
@@ -228,7 +230,7 @@ def test_weights_that_a_state_lacks_are_named(tmp_path, trained, state):
     assert outcome.status == 2 and f'Missing key(s) in state_dict: "{missing}"' in outcome.output, outcome.output
 
 
-def test_endless_settings_are_not_printed(tmp_path, state):
+def test_endless_settings_are_not_printed(tmp_path: Path, state) -> None:
     path = tmp_path / "8.state"
     save_state(path, {**state, "settings": json.dumps({"network": {"type": "x" * 10**6}, "more": list(range(10**5))})})
     with pytest.raises(UserError) as caught:
@@ -236,7 +238,7 @@ def test_endless_settings_are_not_printed(tmp_path, state):
     assert len(str(caught.value)) < 500
 
 
-def test_the_newest_readable_state(tmp_path, saved, caplog):
+def test_the_newest_readable_state(tmp_path: Path, saved, caplog: pytest.LogCaptureFixture) -> None:
     assert newest_state(tmp_path / "none") is None
     for name in ("4.state", "8.state", "12.state", "x.state", "100.state.set_aside", "9.pth"):
         (tmp_path / name).write_bytes(saved)
@@ -254,7 +256,7 @@ def png(width: int, height: int) -> bytes:
     )
 
 
-def test_a_picture_that_claims_any_size(tmp_path, trained):
+def test_a_picture_that_claims_any_size(tmp_path: Path, trained) -> None:
     path = tmp_path / "pictures" / "bomb.png"
     path.parent.mkdir()
     path.write_bytes(png(100_000, 100_000))
@@ -269,7 +271,7 @@ def test_a_picture_that_claims_any_size(tmp_path, trained):
 
 
 @pytest.mark.parametrize("key", ["../evil", "/etc/evil", "a/../../evil", "C:\\evil", "..", "a\\..\\..\\evil"])
-def test_a_manifest_that_leads_outside(key):
+def test_a_manifest_that_leads_outside(key: str) -> None:
     from atbsn.data.store.manifest import Patch
 
     text = PatchManifest("png", 8, 8, "0" * 64, [Patch(key, 8, 8, 0)]).to_json()
@@ -285,7 +287,7 @@ def test_a_manifest_that_leads_outside(key):
         "!!python/object/new:os.mkdir [executed]",
     ],
 )
-def test_option_files_execute_nothing(tmp_path, monkeypatch, text):
+def test_option_files_execute_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match="not valid YAML"):
         parse_yaml(text, "x.yml")

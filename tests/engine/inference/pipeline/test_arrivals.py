@@ -16,13 +16,13 @@ from atbsn.engine.inference.pipeline.task import Refused
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "in").mkdir()
     return tmp_path / "in"
 
 
 @pytest.fixture
-def said(monkeypatch) -> list[str]:
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the log tells."""
     lines: list[str] = []
     monkeypatch.setattr(module.logger, "info", lambda text, *values: lines.append(text % values))
@@ -44,7 +44,7 @@ def names(found) -> list[str]:
     return [task.name for task in found]
 
 
-def test_a_file_is_whole_when_two_looks_agree(folder):
+def test_a_file_is_whole_when_two_looks_agree(folder) -> None:
     arriving = watch(folder)
     path = put(folder / "a.jpg", "half")
     assert arriving.look() == []
@@ -58,7 +58,7 @@ def test_a_file_is_whole_when_two_looks_agree(folder):
     assert arriving.look() == [] and names(arriving.look()) == ["a.jpg"], "again, since it has changed"
 
 
-def test_what_is_not_there_yet(folder):
+def test_what_is_not_there_yet(folder) -> None:
     arriving = watch(folder)
     put(folder / "empty.jpg", "")
     put(folder / "a.jpg.part")
@@ -72,7 +72,7 @@ def test_what_is_not_there_yet(folder):
     assert arriving.look() == [] and names(arriving.look()) == ["other name.jpg"]
 
 
-def test_the_oldest_comes_first(folder):
+def test_the_oldest_comes_first(folder) -> None:
     arriving = watch(folder)
     for at, name in ((3, "a.jpg"), (1, "b/c.jpg"), (2, "d.png"), (2, "b.png")):
         put(folder / name, at=at)
@@ -80,11 +80,11 @@ def test_the_oldest_comes_first(folder):
     assert names(arriving.look()) == ["b/c.jpg", "b.png", "d.png", "a.jpg"]
 
 
-def test_a_file_that_cannot_be_opened_is_waited_for(folder, monkeypatch, said):
+def test_a_file_that_cannot_be_opened_is_waited_for(folder, monkeypatch: pytest.MonkeyPatch, said) -> None:
     arriving, real = watch(folder), Path.open
     put(folder / "a.jpg")
 
-    def refuse(path, *arguments):
+    def refuse(path, *arguments) -> None:
         raise OSError(errno.EACCES, "used by another process")
 
     monkeypatch.setattr(Path, "open", refuse)
@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_opened_is_waited_for(folder, monkeypatch, said):
     assert names(arriving.look()) == ["a.jpg"]
 
 
-def test_no_result_is_an_input(folder):
+def test_no_result_is_an_input(folder) -> None:
     """Neither those of this watch, nor of another in a folder inside, nor what ``atbsn denoise`` left beside."""
     put(folder / "clean" / "a.jpg")
     put(folder / "earlier" / "manifest" / "done-1-of-1.jsonl")
@@ -107,7 +107,7 @@ def test_no_result_is_an_input(folder):
     assert arriving.look() == [] and names(arriving.look()) == ["a.jpg", "spring_clean.jpg"]
 
 
-def test_nothing_of_others_is_written_over(folder):
+def test_nothing_of_others_is_written_over(folder) -> None:
     may = set()
     arriving = watch(folder, may_replace=may.__contains__)
     theirs = put(folder.parent / "out" / "a.jpg", "somebody's")
@@ -126,7 +126,7 @@ def test_nothing_of_others_is_written_over(folder):
     assert names(arriving.look()) == ["a.jpg"]
 
 
-def test_what_was_there_before_is_left_until_it_changes(folder):
+def test_what_was_there_before_is_left_until_it_changes(folder) -> None:
     put(folder / "a.jpg")
     put(folder / "b.jpg")
     arriving = watch(folder)
@@ -136,7 +136,7 @@ def test_what_was_there_before_is_left_until_it_changes(folder):
     assert arriving.look() == [] and names(arriving.look()) == ["b.jpg", "c.jpg"]
 
 
-def test_a_picture_that_is_gone_is_no_failure_and_comes_back(folder):
+def test_a_picture_that_is_gone_is_no_failure_and_comes_back(folder) -> None:
     arriving = watch(folder)
     put(folder / "a.jpg")
     arriving.look()
@@ -150,7 +150,7 @@ def test_a_picture_that_is_gone_is_no_failure_and_comes_back(folder):
     assert arriving.look() == arriving.look() == [], "a broken one is tried again when it has changed"
 
 
-def test_the_folder_goes_away_and_comes_back(folder, said):
+def test_the_folder_goes_away_and_comes_back(folder, said) -> None:
     arriving = watch(folder)
     put(folder / "a.jpg")
     arriving.look()
@@ -163,7 +163,7 @@ def test_the_folder_goes_away_and_comes_back(folder, said):
     assert said == [f"{folder}: is gone; it is waited for", f"{folder}: is there again"]
 
 
-def test_a_large_folder_is_looked_at_less_often(folder, monkeypatch):
+def test_a_large_folder_is_looked_at_less_often(folder, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, slept = count(step=3), []  # a look takes three seconds
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(module.time, "sleep", slept.append)
@@ -176,7 +176,7 @@ def test_a_large_folder_is_looked_at_less_often(folder, monkeypatch):
     assert slept == [2]
 
 
-def test_raw_files_alone(folder):
+def test_raw_files_alone(folder) -> None:
     for name in ("a.NEF", "b.dng", "c.jpg"):
         put(folder / name)
     arriving = watch(folder, raw=True)

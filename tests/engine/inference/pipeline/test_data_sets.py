@@ -1,10 +1,12 @@
 """Denoising into a folder: names, what is never overwritten, what could not be done."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
@@ -55,7 +57,7 @@ def below(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
 
 
-def test_raw_becomes_a_tiff_of_16_bits_beside_files_of_its_stem(tmp_path, denoiser):
+def test_raw_becomes_a_tiff_of_16_bits_beside_files_of_its_stem(tmp_path: Path, denoiser) -> None:
     given = pictures(tmp_path / "in", "a.NEF", "b.dng", "b.tif", "b.JPG", "sub/c.png")
     before = {name: (given / name).read_bytes() for name in below(given)}
     assert denoise_set(Developed(given), denoiser, tmp_path / "out") == {}
@@ -65,7 +67,7 @@ def test_raw_becomes_a_tiff_of_16_bits_beside_files_of_its_stem(tmp_path, denois
     assert {name: (given / name).read_bytes() for name in below(given)} == before
 
 
-def test_originals_are_not_overwritten(tmp_path, denoiser):
+def test_originals_are_not_overwritten(tmp_path: Path, denoiser) -> None:
     given = pictures(tmp_path / "in", "a.dng", "sub/a.jpg")
     before = {name: (given / name).read_bytes() for name in below(given)}
     with pytest.raises(UserError, match=r"in/sub/a.jpg: would be overwritten by its denoised picture"):
@@ -73,14 +75,16 @@ def test_originals_are_not_overwritten(tmp_path, denoiser):
     assert {name: (given / name).read_bytes() for name in below(given)} == before
 
 
-def test_two_pictures_of_one_target(tmp_path, denoiser):
+def test_two_pictures_of_one_target(tmp_path: Path, denoiser) -> None:
     given = pictures(tmp_path / "in", "a.dng", "a.jpg", "a.dng.tif")
     with pytest.raises(UserError, match=r"out/a.dng.tif: would be the denoised picture of .*a.dng and of .*a.dng.tif"):
         denoise_set(Developed(given), denoiser, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_what_could_not_be_done_is_listed_at_the_end(tmp_path, command, write_options):
+def test_what_could_not_be_done_is_listed_at_the_end(
+    tmp_path: Path, command: Command, write_options: WriteOptions
+) -> None:
     given = pictures(tmp_path / "in", "a.png", "b.png", "c.png", "sub/d.png")
     for name in ("a.png", "sub/d.png"):
         (given / name).write_bytes(b"no picture")
@@ -98,14 +102,14 @@ def test_what_could_not_be_done_is_listed_at_the_end(tmp_path, command, write_op
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions")
-def test_what_cannot_be_written_is_listed_too(tmp_path, denoiser):
+def test_what_cannot_be_written_is_listed_too(tmp_path: Path, denoiser) -> None:
     given = pictures(tmp_path / "in", "a.png", "b.png")
     (tmp_path / "out" / "a.png").mkdir(parents=True)
     assert list(denoise_set(NoisyFolder(given), denoiser, tmp_path / "out")) == [str(given / "a.png")]
     assert (tmp_path / "out" / "b.png").is_file()
 
 
-def test_raw_is_no_output(tmp_path, command, write_options):
+def test_raw_is_no_output(tmp_path: Path, command: Command, write_options: WriteOptions) -> None:
     given = pictures(tmp_path / "in", "a.png")
     save_weights(tmp_path / "tiny.pth", build_arch(NETWORK).state_dict(), {"network": NETWORK})
     options = write_options(network=NETWORK, path={"pretrain_network": str(tmp_path / "tiny.pth")})

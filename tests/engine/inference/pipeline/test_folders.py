@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command, WriteOptions
 from many_files import Many
 
 from atbsn.engine.inference.pipeline import manifest as manifests
@@ -32,7 +34,7 @@ ALL = Shard()
 
 
 @pytest.fixture
-def source(tmp_path):
+def source(tmp_path: Path):
     """Pictures in three folders, two of one stem among them, and what is none."""
     for number in range(FILES):
         picture = Picture(np.full((8, 9, 3), number, np.uint8), suffix=".bmp")
@@ -68,7 +70,7 @@ class Doing(Inverted):
 
 
 @pytest.fixture(autouse=True)
-def _the_stand_in_denoises(monkeypatch):
+def _the_stand_in_denoises(monkeypatch: pytest.MonkeyPatch) -> None:
     def begin_clean(denoiser, picture, name, *how, real=steps.begin_clean, **more):
         if not isinstance(denoiser, Inverted):
             return real(denoiser, picture, name, *how, **more)
@@ -112,7 +114,7 @@ def reasons(folder: Path) -> dict[str, str]:
     return {Path(row["picture"]).name: row["reason"] for row in rows}
 
 
-def test_all_are_done_and_keep_their_names(source):
+def test_all_are_done_and_keep_their_names(source) -> None:
     outcome = denoise(source, Inverted())
     assert (outcome.done, outcome.skipped, outcome.failed, outcome.met) == (FILES + 1, 0, 0, FILES + 1)
     assert outcome.passed_over["not a picture by its name"] == 1
@@ -121,7 +123,7 @@ def test_all_are_done_and_keep_their_names(source):
         assert np.array_equal(result.rgb, 255 - read_picture(path).rgb)
 
 
-def test_what_is_done_is_left_out_and_nothing_else(source):
+def test_what_is_done_is_left_out_and_nothing_else(source) -> None:
     denoise(source, Inverted())
     out = source.parent / "out"
     again = Inverted()
@@ -139,7 +141,7 @@ def test_what_is_done_is_left_out_and_nothing_else(source):
     assert denoise(source, Inverted()).done == FILES + 1, "without --resume all is done again"
 
 
-def test_the_latest_line_counts(source):
+def test_the_latest_line_counts(source) -> None:
     """A file that comes back as it once was is not what its clean picture was made from."""
     picture = source / "a" / "0.bmp"
     first, facts = picture.read_bytes(), picture.stat()
@@ -153,7 +155,7 @@ def test_the_latest_line_counts(source):
     assert again.keys == ["a/0"]
 
 
-def test_failures_are_told_with_the_reason_and_tried_again(source):
+def test_failures_are_told_with_the_reason_and_tried_again(source) -> None:
     (source / "b" / "broken.png").write_bytes(b"nothing")
     (source / "gone.png").symlink_to("nowhere.png")
     outcome = denoise(source, Inverted())
@@ -176,7 +178,7 @@ def test_failures_are_told_with_the_reason_and_tried_again(source):
         (ZeroDivisionError("by zero"), "a defect: ZeroDivisionError: by zero"),
     ],
 )
-def test_one_picture_does_not_end_the_others(source, error, said):
+def test_one_picture_does_not_end_the_others(source, error: Exception, said: str) -> None:
     def clean(picture: Picture, key: str) -> Picture:
         if key == "a/3":
             raise error
@@ -186,7 +188,7 @@ def test_one_picture_does_not_end_the_others(source, error, said):
     assert (outcome.done, outcome.failed) == (FILES, 1) and said in reasons(source.parent / "out")["3.bmp"]
 
 
-def test_a_full_disk_ends_it_and_it_continues(source, monkeypatch):
+def test_a_full_disk_ends_it_and_it_continues(source, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
 
     def full(path: Path, picture: Picture, aside: Path) -> None:
@@ -203,14 +205,14 @@ def test_a_full_disk_ends_it_and_it_continues(source, monkeypatch):
     assert (outcome.done, outcome.skipped) == (FILES - 4, 5)
 
 
-def test_an_interrupted_run_continues(source):
+def test_an_interrupted_run_continues(source) -> None:
     with pytest.raises(KeyboardInterrupt):
         denoise(source, Inverted(ends_at=12))
     outcome = denoise(source, Inverted(), resume=True)
     assert outcome.skipped <= 12 and outcome.done + outcome.skipped == FILES + 1
 
 
-def test_nothing_is_left_beside_the_pictures(source):
+def test_nothing_is_left_beside_the_pictures(source) -> None:
     killed = source.parent / "out" / "manifest" / ".2-of-3.tmp"
     killed.mkdir(parents=True)
     (killed / "half.png").write_bytes(b"half")
@@ -219,7 +221,7 @@ def test_nothing_is_left_beside_the_pictures(source):
     assert not any(name.endswith(".tmp") or name == "half.png" for name in made) and not killed.exists()
 
 
-def test_the_same_shard_twice_at_once(source, monkeypatch):
+def test_the_same_shard_twice_at_once(source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "_PATIENCE", 0.1)
     held = DoneManifest(source.parent / "out" / "manifest", Shard(0, 2), resume=False)
     (held.temporary / "being written").touch()
@@ -231,7 +233,7 @@ def test_the_same_shard_twice_at_once(source, monkeypatch):
     denoise(source, Inverted(), shard=Shard(0, 2))
 
 
-def test_shards_share_out_without_overlap_or_gap(source):
+def test_shards_share_out_without_overlap_or_gap(source) -> None:
     keys = []
     for index in range(3):
         clean = Inverted()
@@ -241,7 +243,7 @@ def test_shards_share_out_without_overlap_or_gap(source):
     assert denoise(source, Inverted(), resume=True).skipped == FILES + 1, "whoever did it"
 
 
-def test_a_cut_off_line_is_no_line(tmp_path):
+def test_a_cut_off_line_is_no_line(tmp_path: Path) -> None:
     entry = DoneEntry("a/\udcff.png", 10, 20, "a/\udcff.png", 30, "s")
     manifest = DoneManifest(tmp_path, ALL, resume=False)
     manifest.add(entry)
@@ -262,7 +264,7 @@ def test_a_cut_off_line_is_no_line(tmp_path):
     assert len(DonePictures(tmp_path / "none", ALL)) == 0 and entry not in DonePictures(tmp_path / "none", ALL)
 
 
-def test_it_begins_before_the_folder_is_listed(source, monkeypatch):
+def test_it_begins_before_the_folder_is_listed(source, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is it ahead by more than the pictures that are read while others are computed."""
     listed, ahead = [], []
 
@@ -282,12 +284,12 @@ def test_it_begins_before_the_folder_is_listed(source, monkeypatch):
     assert len(ahead) == FILES + 1 and max(ahead) <= 5, ahead
 
 
-def test_results_inside_the_input_are_not_taken_for_noisy(source):
+def test_results_inside_the_input_are_not_taken_for_noisy(source) -> None:
     for _ in range(2):
         assert denoise(source, Inverted(), output="in/clean").done == FILES + 1
 
 
-def test_nothing_is_written_over(source):
+def test_nothing_is_written_over(source) -> None:
     with pytest.raises(UserError, match="would be overwritten"):
         denoise(source, Inverted(), output="in/../in")
     target = source.parent / "out" / "linked.png"
@@ -298,7 +300,7 @@ def test_nothing_is_written_over(source):
     assert target.read_bytes() == before and "would be overwritten" in reasons(source.parent / "out")["linked.png"]
 
 
-def test_two_pictures_of_one_name(source):
+def test_two_pictures_of_one_name(source) -> None:
     write_picture(source.parent / "more" / "a" / "3.bmp", Picture(np.zeros((8, 9, 3), np.uint8), suffix=".bmp"))
     write_picture(source.parent / "x.bmp", Picture(np.zeros((8, 9, 3), np.uint8), suffix=".bmp"))
     roots = [source, source, source.parent / "more", source.parent / "x.bmp"]
@@ -307,7 +309,7 @@ def test_two_pictures_of_one_name(source):
     assert "the name of two pictures" in reasons(source.parent / "out")["3.bmp"]
 
 
-def test_nothing_there(tmp_path):
+def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file or folder"):
         denoise(tmp_path / "none", Inverted())
     (tmp_path / "in").mkdir()
@@ -315,12 +317,12 @@ def test_nothing_there(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "1/0", "a/b", "-1/4", "1/4/2", "١/٢"])
-def test_what_is_no_shard(text):
+def test_what_is_no_shard(text: str) -> None:
     with pytest.raises(UserError, match="give i/n"):
         parse_shard(text)
 
 
-def test_a_shard_of_processes_of_an_array(monkeypatch):
+def test_a_shard_of_processes_of_an_array(monkeypatch: pytest.MonkeyPatch) -> None:
     assert parse_shard("2/8") == Shard(1, 8) and str(Shard(1, 8)) == "2-of-8"
     parts = [Shard(index, 2).split(rank, 3) for index in range(2) for rank in range(3)]
     assert parts == [Shard(number, 6) for number in range(6)]
@@ -330,13 +332,13 @@ def test_a_shard_of_processes_of_an_array(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [{"COUNT": "3"}, {"STEP": "7"}, {"MIN": None}, {"ID": "x"}, {"STEP": "0"}])
-def test_an_array_with_gaps(change):
+def test_an_array_with_gaps(change: dict[str, Any]) -> None:
     told = {"ID": "3", "MIN": "1", "MAX": "4", "STEP": "1", "COUNT": "4"} | change
     with pytest.raises(UserError, match="--shard i/n"):
         array_shard({f"SLURM_ARRAY_TASK_{name}": value for name, value in told.items() if value is not None})
 
 
-def test_kill_and_resume(tmp_path):
+def test_kill_and_resume(tmp_path: Path) -> None:
     """The command itself, killed while it writes: no half picture, and the rest is done."""
     many = Many(tmp_path, 120)
     killed = many.start("out")
@@ -354,7 +356,9 @@ def test_kill_and_resume(tmp_path):
     assert len(many.whole("out")) == len(set(many.noted("out"))) == 120
 
 
-def test_the_command_shares_out_and_tells_where_it_is_from(command, write_options, tmp_path, assets):
+def test_the_command_shares_out_and_tells_where_it_is_from(
+    command: Command, write_options: WriteOptions, tmp_path: Path, assets: Path
+) -> None:
     for number in range(8):
         write_picture(tmp_path / "in" / f"{number}.png", Picture(np.full((16, 16, 3), 20 * number, np.uint8)))
     (tmp_path / "in" / "broken.png").write_bytes(b"nothing")

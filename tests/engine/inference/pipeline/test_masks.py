@@ -32,12 +32,12 @@ def halves(height=40, width=50):
     return mask
 
 
-def write_mask(path, mask):
+def write_mask(path, mask) -> None:
     write_picture(path, Picture(np.repeat(mask[..., None], 3, axis=2), grey=True))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_file_and_python_give_the_same(tmp_path, net, dtype):
+def test_a_file_and_python_give_the_same(tmp_path: Path, net, dtype: type[np.generic]) -> None:
     noisy = RANDOM.integers(0, np.iinfo(dtype).max, (40, 50, 3), dtype, endpoint=True)
     write_picture(tmp_path / "a.png", Picture(noisy))
     write_mask(tmp_path / "m.png", halves())
@@ -54,7 +54,7 @@ def test_a_file_and_python_give_the_same(tmp_path, net, dtype):
     assert np.array_equal(written, denoise(net, noisy, mask=halves() / 255))
 
 
-def test_nothing_to_take_off_needs_no_blending(tmp_path, net):
+def test_nothing_to_take_off_needs_no_blending(tmp_path: Path, net) -> None:
     noisy = RANDOM.integers(0, 256, (40, 50, 3), np.uint8)
     write_picture(tmp_path / "a.png", Picture(noisy))
     write_mask(tmp_path / "m.png", halves())
@@ -63,7 +63,7 @@ def test_nothing_to_take_off_needs_no_blending(tmp_path, net):
     assert (tmp_path / "out.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
-def test_a_mask_of_another_size_ends_its_picture_alone(tmp_path, net):
+def test_a_mask_of_another_size_ends_its_picture_alone(tmp_path: Path, net) -> None:
     tasks = []
     for name, width in (("a", 50), ("b", 51)):
         write_picture(tmp_path / f"{name}.png", Picture(RANDOM.integers(0, 256, (40, width, 3), np.uint8)))
@@ -78,7 +78,7 @@ def test_a_mask_of_another_size_ends_its_picture_alone(tmp_path, net):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_a_masked_picture_counts_with_its_mask_and_its_clean_samples(tmp_path, net):
+def test_a_masked_picture_counts_with_its_mask_and_its_clean_samples(tmp_path: Path, net) -> None:
     write_picture(tmp_path / "a.png", Picture(RANDOM.integers(0, 256, (40, 50, 3), np.uint8)))
     write_mask(tmp_path / "m.png", halves())
     steps = Steps(photo_denoiser(net), read_picture, Observer())
@@ -89,12 +89,12 @@ def test_a_masked_picture_counts_with_its_mask_and_its_clean_samples(tmp_path, n
     assert sizes == [6000, 6000 + 6000 + 2000]
 
 
-def test_python_refuses_a_mask_of_another_size(net):
+def test_python_refuses_a_mask_of_another_size(net) -> None:
     with pytest.raises(UserError, match="mask: 9 x 8 pixels, but image has 8 x 8"):
         denoise(net, np.zeros((8, 8, 3), np.uint8), mask=np.zeros((8, 9), bool))
 
 
-def test_which_mask_is_whose(tmp_path):
+def test_which_mask_is_whose(tmp_path: Path) -> None:
     for name in ("m.png", "of/a.png", "of/trip/b.TIF", "of/trip/c.png", "of/trip/c.jpg", "of/d.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

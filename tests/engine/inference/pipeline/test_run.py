@@ -3,10 +3,12 @@
 import os
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.kinds import Command
 
 from atbsn.archs import build_arch
 from atbsn.engine.inference.photo import photo_denoiser
@@ -38,7 +40,9 @@ def tasks(folder, number, size=(300, 320)):
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_pictures_in_memory_are_bounded_and_told_in_order(tmp_path, monkeypatch, threads):
+def test_pictures_in_memory_are_bounded_and_told_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
     size = 3 * 300 * 320
     inside, most = 0, 0
     lock = threading.Lock()
@@ -50,7 +54,7 @@ def test_pictures_in_memory_are_bounded_and_told_in_order(tmp_path, monkeypatch,
             most = max(most, inside)
         return real(path)
 
-    def write(path, picture, aside=None, real=write_picture):
+    def write(path, picture, aside=None, real=write_picture) -> None:
         nonlocal inside
         time.sleep(0.01)
         real(path, picture, aside=aside)
@@ -68,12 +72,12 @@ def test_pictures_in_memory_are_bounded_and_told_in_order(tmp_path, monkeypatch,
     assert all(task.target.is_file() for task in given), "one alone is let in, whatever its size"
 
 
-def test_nobody_waits_for_ever():
+def test_nobody_waits_for_ever() -> None:
     memory = MemoryLimit(10)
     memory.enter(0, 100)
     ended = []
 
-    def enter():
+    def enter() -> None:
         try:
             memory.enter(1, 1)
         except ClosedError:
@@ -86,8 +90,8 @@ def test_nobody_waits_for_ever():
     assert ended and not waiting.is_alive()
 
 
-def test_an_interruption_lets_what_is_written_be_finished(tmp_path, monkeypatch):
-    def write(path, picture, aside=None, real=write_picture):
+def test_an_interruption_lets_what_is_written_be_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path, picture, aside=None, real=write_picture) -> None:
         time.sleep(0.2)
         real(path, picture, aside=aside)
 
@@ -104,7 +108,7 @@ def test_an_interruption_lets_what_is_written_be_finished(tmp_path, monkeypatch)
     assert told == ["0.bmp"] and [path.name for path in (tmp_path / "out").iterdir()] == ["0.bmp"]
 
 
-def test_nothing_taken_off_is_the_file_itself_with_its_date(tmp_path, command):
+def test_nothing_taken_off_is_the_file_itself_with_its_date(tmp_path: Path, command: Command) -> None:
     write_picture(tmp_path / "in" / "a.jpg", noise(40, 50))
     os.utime(tmp_path / "in" / "a.jpg", (1e9, 1e9))
     options = "{name: x, num_gpu: 0, path: {pretrain_network: fast}, test: {denoise: {strength: 0}}}"
@@ -117,7 +121,7 @@ def test_nothing_taken_off_is_the_file_itself_with_its_date(tmp_path, command):
         assert (tmp_path / made).stat().st_mtime == 1e9
 
 
-def test_a_folder_of_results_that_holds_an_input(tmp_path):
+def test_a_folder_of_results_that_holds_an_input(tmp_path: Path) -> None:
     """``o/a/b/x.png`` would go to ``o/b/x.png``, which is another original."""
     for name in ("a/b/x.png", "b/x.png"):
         write_picture(tmp_path / name, noise(9, 9))
@@ -126,7 +130,7 @@ def test_a_folder_of_results_that_holds_an_input(tmp_path):
     assert "which is one of the pictures" in found[0].reason and found[1].target == tmp_path / "x.png"
 
 
-def test_data_sets_go_on_too(tmp_path, command):
+def test_data_sets_go_on_too(tmp_path: Path, command: Command) -> None:
     for name in "ab":
         write_picture(tmp_path / "in" / f"{name}.png", noise(40, 50))
     options = (
