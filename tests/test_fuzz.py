@@ -176,7 +176,7 @@ def structures(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
-def walk(value: Any, path: tuple = ()) -> Iterator[tuple]:
+def walk(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """The paths of everything in nested dictionaries and lists."""
     yield path
     if isinstance(value, (dict, list)):
@@ -184,7 +184,7 @@ def walk(value: Any, path: tuple = ()) -> Iterator[tuple]:
             yield from walk(item, (*path, key))
 
 
-def at(value: Any, path: tuple) -> Any:
+def at(value: Any, path: tuple[Any, ...]) -> Any:
     for key in path:
         value = value[key]
     return value

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,7 +128,7 @@ def test_a_picture_that_is_asked_for_is_no_target(atbsn: Command, tmp_path: Path
 def test_bands_give_what_the_whole_picture_gives(dtype: type[np.generic], shape: tuple[int, int]) -> None:
     rgb = noise(*shape, 3).astype(dtype) * (257 if dtype == np.uint16 else 1)
     denoiser = photo_denoiser(tiny(), tile=128)
-    shares = []
+    shares: list[Any] = []
     clean = clean_picture(denoiser, Picture(rgb), "x", shares.append)
     assert (clean.rgb == from_tensor(denoiser(to_tensor(rgb)[None])[0], dtype)).all()
     assert shares == sorted(shares) and shares[-1] == 1
@@ -264,7 +265,7 @@ def test_what_a_target_cannot_hold_is_told_before_anything_is_computed(
 
 
 def test_weights_that_bring_strength_and_detail(atbsn: Command, tmp_path: Path) -> None:
-    settings = {"strength": 0.25, "detail": "auto", "keep_colours": False}
+    settings: dict[str, Any] = {"strength": 0.25, "detail": "auto", "keep_colours": False}
     save_weights("own.pth", tiny().state_dict(), {"network": NETWORK, "denoise": settings})
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
     assert atbsn("denoise", "a.png", "-o", "own.png", "--weights", "own.pth")[0] == 0
@@ -323,7 +324,7 @@ def test_grey_pictures_whose_noise_stays_are_named(atbsn: Command, tmp_path: Pat
 
 def test_settings_reach_the_network(atbsn: Command, tmp_path: Path) -> None:
     write_picture("a.png", Picture(noise(60, 400, 3)))
-    settings = {"luma": 0.3, "colour": 1.5, "hot_pixels": True, "banding": True, "enlarged": 2}
+    settings: dict[str, Any] = {"luma": 0.3, "colour": 1.5, "hot_pixels": True, "banding": True, "enlarged": 2}
     words = ["--luma", "0.3", "--colour", "1.5", "--hot-pixels", "--banding", "--enlarged", "2"]
     assert atbsn("denoise", "a.png", "--weights", "tiny.pth", *words)[0] == 0
     expected = clean_picture(photo_denoiser(tiny(), **settings), read_picture("a.png"), "a.png").rgb

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_figures_are_of_the_same_picture(net: str, tmp_path: Path) -> None:
             }
         },
     }
-    measured = []
+    measured: list[Any] = []
     denoise = labelled(photo_denoiser(net))
     images = build_sets(check_options(raw, "x"), "val")["val"]
     evaluate(images, denoise, {"seen": Seen(measured)}, "x")

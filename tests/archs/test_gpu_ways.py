@@ -66,7 +66,7 @@ def test_every_network(name: str, size: tuple[int, int], as_on_a_gpu) -> None:
     torch.manual_seed(0)
     net = build_arch({"type": name, **ARCHS.get(name).example()}).eval().double().to(memory_format=torch.channels_last)
     x = torch.rand(1, net.channels, *size, dtype=torch.float64) * 255
-    how = {"refine": 0} if "refine" in net.denoise_keywords() else {}
+    how: dict[str, Any] = {"refine": 0} if "refine" in net.denoise_keywords() else {}
     found, expected, _ = as_on_a_gpu(lambda: net.denoise(x.to(memory_format=torch.channels_last), **how))
     torch.testing.assert_close(found, expected)
     if isinstance(net, BlindSpotNetwork):

@@ -1,5 +1,7 @@
 """Reflected pixels around the picture: the edge comes out like the inside."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -25,7 +27,7 @@ class ZeroPadded(Network):
 @pytest.mark.parametrize("tiled", [None, Tiler(16, 8)])
 def test_no_rim(tiled: Tiler | None) -> None:
     grey = torch.full((1, 3, 40, 37), 100.0)
-    how = {} if tiled is None else {"tiled": tiled}
+    how: dict[str, Any] = {} if tiled is None else {"tiled": tiled}
     assert ZeroPadded().denoise(grey, **how)[..., 0, 0].max() < 40
     torch.testing.assert_close(ZeroPadded().denoise(grey, **how, margin=REACH), grey)
 

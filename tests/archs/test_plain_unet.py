@@ -1,6 +1,7 @@
 """The plain UNets of Neighbor2Neighbor, Blind2Unblind and SASS: the authors' outputs, sizes and names."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def authors_shapes(net: UNet, variant: str) -> dict[str, torch.Size]:
     return {f"{names[parts[own][0]]}.{parts[own][2]}": shape for own, shape in golden.shapes(net).items()}
 
 
-def authors_network(variant: str, weights: dict[str, Tensor], width: int = 8) -> UNet:
+def authors_network(variant: Any, weights: dict[str, Tensor], width: int = 8) -> UNet:
     net = UNet(variant, width).eval()
     net.load_state_dict(UNet.convert_state(weights))
     return net
@@ -39,7 +40,7 @@ def close(output: Tensor, expected: Tensor, atol: float) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_number_of_parameters(variant: str) -> None:
+def test_number_of_parameters(variant: Any) -> None:
     assert sum(parameter.numel() for parameter in UNet(variant).parameters()) == PARAMETERS[variant]
     if variant in RAW_PARAMETERS:
         raw = UNet(variant, channels=4).parameters()
@@ -84,7 +85,7 @@ def test_outputs_of_sass_authors(assets: Path, memory_format: torch.memory_forma
 
 @torch.no_grad()
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_outputs_at_full_width(shared: Path, variant: str) -> None:
+def test_outputs_at_full_width(shared: Path, variant: Any) -> None:
     net = UNet(variant).eval()
     folder, stem = shared / "golden", f"{STEMS[variant]}_full"
     weights, expected = golden.read_full(folder, stem, authors_shapes(net, variant))
@@ -97,7 +98,7 @@ def test_outputs_at_full_width(shared: Path, variant: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_bare_state_dict_is_recognised(variant: str) -> None:
+def test_a_bare_state_dict_is_recognised(variant: Any) -> None:
     shapes = {name: tuple(shape) for name, shape in golden.shapes(UNet(variant, 6)).items()}
     found = {name: ARCHS.get(name).recognise(shapes) for name in ARCHS}
     arguments = {"variant": variant, "width": 6, "channels": 3}
@@ -137,7 +138,7 @@ def test_blind_to_the_pixel_and_what_is_masked_with_it_and_to_nothing_else() -> 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (33, 31), (45, 70)])
 @torch.no_grad()
-def test_any_size(variant: str, size: tuple[int, int]) -> None:
+def test_any_size(variant: Any, size: tuple[int, int]) -> None:
     torch.manual_seed(0)
     net, x = UNet(variant, 4).eval(), torch.rand(2, 3, *size) * 255
     for output in (net(x), net.denoise(x, beta=19.0)):
@@ -163,7 +164,7 @@ def test_copies_together_and_in_parts_are_the_same() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.no_grad()
-def test_bfloat16_keeps_grey_levels(variant: str) -> None:
+def test_bfloat16_keeps_grey_levels(variant: Any) -> None:
     torch.manual_seed(0)
     net, x = UNet(variant, 8), torch.rand(1, 3, 64, 64) * 255
     with torch.autocast("cpu", torch.bfloat16):

@@ -1,6 +1,7 @@
 """TBSN: the authors' outputs, and what a pixel sees."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from atbsn.archs.restormer import ChannelAttention
 from atbsn.archs.tbsn import TBSN
 from atbsn.ops.subsample import batch_to_space, space_to_batch
 
-SMALL = {"width": 8, "num_blocks": (1, 1, 1), "num_refinement": 1}
+SMALL: dict[str, Any] = {"width": 8, "num_blocks": (1, 1, 1), "num_refinement": 1}
 
 
 def build() -> TBSN:

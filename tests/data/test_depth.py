@@ -1,6 +1,7 @@
 """Training sees what the files hold: 16 bits, one channel, and sets of several kinds."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -164,7 +165,7 @@ def mixed(tmp_path: Path) -> NoisyFolder:
 
 
 @pytest.mark.parametrize("codec", ["raw", "png"])
-def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path: Path, codec: str) -> None:
+def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path: Path, codec: Any) -> None:
     target = tmp_path / "set.lmdb"
     manifest = prepare(mixed, target, PatchPlan.make(mixed, None, None, codec), num_workers=2)
     assert [(patch.depth, patch.channels) for patch in manifest.patches] == [("uint16", 3), ("uint16", 1), ("uint8", 3)]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def load(patches: PatchDataset, batch_size: int, num_workers: int = 0, start: in
     return list(train_loader(patches, numbers, num_workers=num_workers))
 
 
-def same(first: list[dict], second: list[dict]) -> bool:
+def same(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> bool:
     pairs = zip(first, second, strict=True)
     return all(torch.equal(a[name], b[name]) for a, b in pairs for name in ("noisy", "orientation", "index"))
 

@@ -4,6 +4,7 @@ import pickle
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,13 +24,13 @@ SIZES = {"a": 2, "b": 5, "c": 3}
 
 
 @pytest.fixture
-def sets(tmp_path: Path) -> list[dict]:
+def sets(tmp_path: Path) -> list[dict[str, Any]]:
     for name, count in SIZES.items():
         write_examples(tmp_path / name, *map(str, range(count)))
     return [{"type": "NoisyFolder", "dataroot": str(tmp_path / name)} for name in SIZES]
 
 
-def mixed(sets: list[dict], *weights: float):
+def mixed(sets: list[dict[str, Any]], *weights: float):
     return build_dataset({"type": "Mixed", "sets": sets, **({"weights": list(weights)} if weights else {})})
 
 
@@ -85,7 +86,7 @@ def test_without_weights_every_picture_counts_alike(sets) -> None:
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_batches_do_not_depend_on_workers(sets, num_workers: int) -> None:
-    def batches(workers: int) -> list[dict]:
+    def batches(workers: int) -> list[dict[str, Any]]:
         patches = PatchDataset(mixed(sets, 1, 2, 5), 32, seed=1)
         return list(train_loader(patches, SampleNumbers(batch_size=4, total_iter=5), num_workers=workers))
 

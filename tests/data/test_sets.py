@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -183,7 +184,7 @@ def test_a_template_that_fits_the_references_too(tmp_path: Path) -> None:
         ({"noisy": "{a}_n", "clean": "{a}_gt"}, r"x_n\.png: no reference; it needs .*x_gt, or use NoisyFolder"),
     ],
 )
-def test_templates_that_do_not_pair(tmp_path: Path, templates: dict[str, str], message: str) -> None:
+def test_templates_that_do_not_pair(tmp_path: Path, templates: dict[str, Any], message: str) -> None:
     write(tmp_path, "x_n.png")
     with pytest.raises(UserError, match=message):
         PairedFolder(tmp_path, **templates)

@@ -102,7 +102,7 @@ def test_the_help_tells_the_exit_statuses(capsys: pytest.CaptureFixture[str]) ->
     ],
 )
 def test_launchers_that_were_not_there(
-    monkeypatch: pytest.MonkeyPatch, launcher: str, environment: dict[str, str], said: str
+    monkeypatch: pytest.MonkeyPatch, launcher: Any, environment: dict[str, str], said: str
 ) -> None:
     for name in list(os.environ):
         if name.startswith(("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_", "SLURM_")):
@@ -123,7 +123,7 @@ def test_launchers_that_were_not_there(
     ("launcher", "available", "device"), [("slurm", 1, 0), ("slurm", 4, 3), ("pytorch", 4, 3), ("pytorch", 1, None)]
 )
 def test_slurm_may_show_every_task_its_own_gpu_alone(
-    monkeypatch: pytest.MonkeyPatch, launcher: str, available: int, device: int | None
+    monkeypatch: pytest.MonkeyPatch, launcher: Any, available: int, device: int | None
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: available)

@@ -30,7 +30,7 @@ def epoch(number: int) -> Tensor:
     return torch.tensor((number - 0.5) / 100)
 
 
-def unet(assets, stem: str, variant: str) -> tuple[UNet, dict[str, Tensor]]:
+def unet(assets, stem: str, variant: Any) -> tuple[UNet, dict[str, Tensor]]:
     weights, expected = golden.read(assets, stem)
     net = UNet(variant, 8)
     net.load_state_dict(UNet.convert_state(weights))
@@ -106,7 +106,7 @@ def test_beta_of_every_epoch(assets: Path, ramp_start: float, name: str) -> None
 
 
 @pytest.mark.parametrize("variant", ["n2n", "b2u"])
-def test_losses_at_full_width(shared: Path, variant: str) -> None:
+def test_losses_at_full_width(shared: Path, variant: Any) -> None:
     net = UNet(variant)
     names = dict(zip(layer_names(VARIANTS[variant]), VARIANTS[variant].foreign_names, strict=True))
     parts_of = {name: name.rpartition(".") for name in net.state_dict()}

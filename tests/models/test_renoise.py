@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind: str, 
     channels, arguments = KINDS[kind]
     if kind == "table":
         few_cameras().write(tmp_path / "cameras.json")
-        arguments = {"cameras": str(tmp_path / "cameras.json")}
+        arguments: dict[str, Any] = {"cameras": str(tmp_path / "cameras.json")}
     net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1, "channels": channels})
     model = RenoiseModel(net, **arguments).train()
     batches = [{"noisy": 255 * torch.rand(2, 3 if kind == "raw" else channels, 32, 32)} for _ in range(2)]
@@ -45,7 +46,7 @@ def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind: str, 
 
 
 @pytest.mark.parametrize(("loss", "expected"), [("l1", 6.0), ("psnr", math.log(1 + 36) / 2)])
-def test_the_loss_is_the_one_that_is_asked_for(loss: str, expected: float) -> None:
+def test_the_loss_is_the_one_that_is_asked_for(loss: Any, expected: float) -> None:
     """The network is the identity, and the camera adds 6 grey values."""
     net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1})
     model = RenoiseModel(net, loss=loss)

@@ -23,7 +23,7 @@ from atbsn.noise.prior import CameraPrior
 from atbsn.ops.constant import Constant
 from atbsn.utils.errors import UserError
 
-PLAIN = {
+PLAIN: dict[str, Any] = {
     "processed": 0.0, "compressed": 0.0, "softened": 0.0, "toned": 0.0, "recoloured": 0.0, "noiseless": 0.0,
     "grey": 0.0, "patterned": 0.0, "enlarged": 0.0, "banding": 0.0, "hot_pixels": 0.0, "blotches": 0.0,
     "luma_alone": 0.0, "clipped": 0.0, "exposure": (1.0, 1.0), "light": (1.0, 1.0),

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from atbsn.noise.mosaic import RandomMosaic
 from atbsn.noise.prior import CameraPrior
 from atbsn.utils.errors import UserError
 
-STILL = {
+STILL: dict[str, Any] = {
     "exposure": (1.0, 1.0), "light": (1.0, 1.0), "balance": (2.0, 2.0), "matrix_mean": (0.0,) * 6,
     "matrix_std": (0.0,) * 6, "clipped": 0.0, "banding": 0.0, "hot_pixels": 0.0, "softened": 0.0, "recoloured": 0.0,
     "patterned": 0.0, "noiseless": 0.0, "read_spread": 0.0,

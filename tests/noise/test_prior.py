@@ -1,5 +1,7 @@
 """The population of cameras: its numbers against the facts they come from, and what is refused."""
 
+from typing import Any
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -72,7 +74,7 @@ def test_the_shares_are_those_of_cameras() -> None:
         ({"shot_noise": 3e-4}, "camera.shot_noise"),
     ],
 )
-def test_wrong_priors_are_refused_with_their_path(changes: dict, said: str) -> None:
+def test_wrong_priors_are_refused_with_their_path(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError) as error:
         check_arguments(RenoiseModel, {"camera": changes}, exclude=("net",))
     assert said in str(error.value)

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from atbsn.noise.prior import CameraPrior
 from atbsn.noise.sensor import RandomSensor, camera_for
 from atbsn.utils.errors import UserError
 
-PLAIN = {"processed": 0, "softened": 0, "noiseless": 0, "exposure": (1, 1), "read_spread": 0}
+PLAIN: dict[str, Any] = {"processed": 0, "softened": 0, "noiseless": 0, "exposure": (1, 1), "read_spread": 0}
 """Nothing but Poisson and Gaussian noise."""
 
 

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -329,7 +330,7 @@ def test_a_cmyk_profile_of_other_colours_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".webp", ".png"])
 def test_animations_are_refused(tmp_path: Path, suffix: str) -> None:
     pages = [Image.fromarray(RNG.integers(0, 256, (8, 9, 3), np.uint8)) for _ in range(3)]
-    options = {".webp": {"lossless": True, "duration": 100}, ".png": {"duration": 100}}.get(suffix, {})
+    options: dict[str, Any] = {".webp": {"lossless": True, "duration": 100}, ".png": {"duration": 100}}.get(suffix, {})
     pages[0].save(tmp_path / f"a{suffix}", save_all=True, append_images=pages[1:], **options)
     kind = {".webp": "an animated WebP", ".png": "an animated PNG"}[suffix]
     for read in (read_picture, picture_size):

@@ -27,7 +27,7 @@ class Camera:
 
 
 @pytest.fixture
-def cameras() -> Registry:
+def cameras() -> Registry[Any]:
     registry = Registry("camera", "atbsn.ops")
     registry.register(Camera)
     return registry

@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fix
     before = set(sys.modules)
     registry = Registry("shape", name)
 
-    def fill(**sources: str) -> Registry:
+    def fill(**sources: str) -> Registry[Any]:
         for module, source in sources.items():
             (folder / f"{module}.py").write_text(source)
         return registry

@@ -1,5 +1,7 @@
 """A limited time that every stage looks at."""
 
+from typing import Any
+
 from atbsn.utils.budget import TimeBudget
 
 
@@ -18,7 +20,7 @@ def test_it_is_spent_when_its_time_is_over() -> None:
 
 
 def test_it_is_spent_when_somebody_asks_to_stop() -> None:
-    asked = []
+    asked: list[Any] = []
     budget = TimeBudget(1e9, lambda: bool(asked))
     part = budget.part(1e8)
     assert not budget.is_spent and not part.is_spent

@@ -45,7 +45,7 @@ def test_compiled_once_for_all_tiles_and_pictures(name: str, monkeypatch: pytest
     torch._dynamo.reset()
     torch.manual_seed(0)
     net = build_arch({"type": name, "width": 2}).eval()
-    options = {"tile": 64, "overlap": 16, "precision": "fp32"}
+    options: dict[str, Any] = {"tile": 64, "overlap": 16, "precision": "fp32"}
     plain = build_denoiser(copy.deepcopy(net), CPU, Options(**options), {})
     net.compile(dynamic=False)
     compiled = build_denoiser(net, CPU, Options(**options), {})

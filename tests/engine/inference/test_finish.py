@@ -53,7 +53,7 @@ def test_one_of_them_leaves_the_other_to_strength(noisy) -> None:
 @pytest.mark.parametrize(
     "settings", [{"strength": 0}, {"luma": 0, "colour": 0}, {"strength": 2, "luma": 0, "colour": 0}]
 )
-def test_nothing_taken_off_is_the_picture_itself(settings: dict[str, int]) -> None:
+def test_nothing_taken_off_is_the_picture_itself(settings: dict[str, Any]) -> None:
     net = build_arch({"type": "StudentA"}).eval()
     image = np.random.default_rng(0).integers(0, 2**16, (9, 11, 3), dtype=np.uint16)
     assert np.array_equal(atbsn.denoise(net, image, **settings), image)

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_a_network_is_measured_once_for_what_it_does(card) -> None:
 
 
 def test_small_pictures_are_not_worth_measuring(card) -> None:
-    measured = []
+    measured: list[Any] = []
     assert plan(NetworkCache(), (512, 512), measured).tile is None
     assert measured == []
 

@@ -1,6 +1,7 @@
 """Tiles are seamless, the eight orientations are averaged upright."""
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -139,7 +140,7 @@ def test_tiles_visit_the_device(network, batch_size: int) -> None:
         ({"tile": 32, "overlap": 4, "batch_size": 0}, "batch_size: 0"),
     ],
 )
-def test_wrong_values(arguments: dict[str, int], message: str) -> None:
+def test_wrong_values(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Tiler(**arguments)
 

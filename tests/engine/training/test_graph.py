@@ -37,7 +37,7 @@ def learner_of(model, **changes):
     train = Train(**{"total_iter": ITERATIONS, "optim": Adam(type="Adam", lr=1e-3), "ema_decay": 0.5, **changes})
     optimizer = build_optimizer(train, model.net)
     if isinstance(train.optim, SGD):  # fused, as on a GPU
-        how = {"lr": train.optim.lr, "momentum": train.optim.momentum}
+        how: dict[str, Any] = {"lr": train.optim.lr, "momentum": train.optim.momentum}
         optimizer = torch.optim.SGD(model.net.parameters(), fused=True, **how)
     average, scheduler = build_ema(train, model.net), build_scheduler(train, optimizer)
     scaler = torch.amp.GradScaler(optimizer.param_groups[0]["params"][0].device.type, enabled=train.precision == "fp16")

@@ -1,5 +1,7 @@
 """The layout of weights and batches that a training chooses."""
 
+from typing import Any
+
 import pytest
 import torch
 from helpers.kinds import Command, WriteOptions
@@ -21,7 +23,7 @@ from atbsn.options.schema import Train
         ("ATBSN", "BSNModel", False, "fp32", False),
     ],
 )
-def test_layouts(network: str, model: str, choice: bool | str, precision: str, expected: bool) -> None:
+def test_layouts(network: str, model: str, choice: Any, precision: Any, expected: bool) -> None:
     from atbsn import build_arch
     from atbsn.models import build_model
 

@@ -56,7 +56,7 @@ AFTER_EACH_ITERATION = (1, 2, 3, 4, 5, 2, 3, 4, 5, 2, 3, 4)
 SOME = [At("step", 3), At("half 4.state"), At("step", 3), At("validate", 2), At("half net_8.pth"), At("row", 3)]
 
 
-def options_of(folder, method: str, workers: int) -> dict:
+def options_of(folder, method: str, workers: int) -> dict[str, Any]:
     changes = {name: dict(change) for name, change in METHODS[method].items()}
     loader = {"num_worker_per_gpu": workers} | changes.pop("datasets", {})
     options = tiny(folder, **changes, logger={"keep_last": 2})

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,9 +58,9 @@ class Service:
     Error = type("Error", (Exception,), {})
 
     def __init__(self) -> None:
-        self.begun: list[dict] = []
-        self.logged: list[dict] = []
-        self.summary: dict = {}
+        self.begun: list[dict[str, Any]] = []
+        self.logged: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
         self.finished = 0
 
     def init(self, **options: object) -> SimpleNamespace:

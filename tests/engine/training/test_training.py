@@ -299,7 +299,7 @@ def test_a_cuda_graph_needs_a_gpu(command: Command, write_options: WriteOptions,
 
 
 def test_captures_only_where_it_can() -> None:
-    train = {"total_iter": 1, "optim": {"type": "Adam", "lr": 1e-3}}
+    train: dict[str, Any] = {"total_iter": 1, "optim": {"type": "Adam", "lr": 1e-3}}
     gpu, cpu = torch.device("cuda"), torch.device("cpu")
     assert captures(Train(**train), gpu) and captures(Train(**train, cuda_graph=True), gpu)
     assert not captures(Train(**train), cpu) and not captures(Train(**train, cuda_graph=False), gpu)

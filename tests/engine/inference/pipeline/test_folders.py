@@ -189,7 +189,7 @@ def test_one_picture_does_not_end_the_others(source, error: Exception, said: str
 
 
 def test_a_full_disk_ends_it_and_it_continues(source, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = []
+    written: list[Any] = []
 
     def full(path: Path, picture: Picture, aside: Path) -> None:
         if len(written) == 5:

@@ -1,6 +1,7 @@
 """Masks in the pipeline: which belongs to which picture, and what becomes of one that is under a mask."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def write_mask(path, mask) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_file_and_python_give_the_same(tmp_path: Path, net, dtype: type[np.generic]) -> None:
+def test_a_file_and_python_give_the_same(tmp_path: Path, net, dtype: Any) -> None:
     noisy = RANDOM.integers(0, np.iinfo(dtype).max, (40, 50, 3), dtype, endpoint=True)
     write_picture(tmp_path / "a.png", Picture(noisy))
     write_mask(tmp_path / "m.png", halves())
@@ -70,7 +71,7 @@ def test_a_mask_of_another_size_ends_its_picture_alone(tmp_path: Path, net) -> N
         target = tmp_path / "out" / f"{name}.png"
         tasks.append(Task(name, target, tmp_path / f"{name}.png", mask=tmp_path / "m.png"))
     write_mask(tmp_path / "m.png", halves())
-    results = []
+    results: list[Any] = []
     run(tasks, photo_denoiser(net), results.append)
     reasons = {result.task.name: result.reason for result in results}
     assert reasons["a"] is None
