@@ -161,9 +161,11 @@ def draw(changes: Sequence[Change], number: int | None, seed: int) -> dict[Path,
 def own_tests(path: Path) -> list[str]:
     """The test files of the mirrored folder that name the module, or something public that it defines.
 
-    Those of the whole folder if there are none.
+    Those of the whole folder if there are none. A folder that no folder of tests mirrors, such as one of picture
+    formats, has its tests in the one above.
     """
-    folder = Path("tests", *path.parts[1:-1])
+    mirrored = Path("tests", *path.parts[1:-1])
+    folder = next(each for each in (mirrored, *mirrored.parents) if each.is_dir())
     defined = ast.parse(path.read_text(encoding="utf-8")).body
     names = [node.name for node in defined if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     names = [name for name in names if not name.startswith("_")] + [".".join(path.with_suffix("").parts)]

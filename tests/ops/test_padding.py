@@ -5,7 +5,7 @@ from atbsn.ops.padding import pad_to_multiple, reflect_pad
 
 
 def reflected(place: int, length: int) -> int:
-    """Which of ``length`` values is at ``place``, if they run to and fro without end and the outermost count once."""
+    """Which of ``length`` values is at ``place``, if they are read there and back without end, the outermost once."""
     period = max(1, 2 * (length - 1))
     return min(place % period, period - place % period) if length > 1 else 0
 

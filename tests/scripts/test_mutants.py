@@ -83,6 +83,16 @@ def test_tests_are_those_of_the_mirrored_folder_that_name_it(repository: Path, m
     assert all(Path(test).parent == Path("tests/ops") for test in own_tests(Path("atbsn/ops/root.py")))
 
 
+def test_every_folder_of_the_package_has_its_tests(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the folder of tests that mirrors it, or in the one above, as those of ``pictures/formats``."""
+    monkeypatch.chdir(repository)
+    for folder in sorted({module.parent for module in Path("atbsn").rglob("*.py")} - {Path("atbsn")}):
+        tests = own_tests(folder / "__init__.py")
+        assert tests and all(Path(test).parts[1] == folder.parts[1] for test in tests), (
+            f"{folder}: its tests belong in tests/{folder.parts[1]}/, where nox -s mutants finds them"
+        )
+
+
 def test_the_changes_are_cosmic_rays() -> None:
     pytest.importorskip("cosmic_ray")
     path = Path(mutants.__file__).parents[1] / "atbsn" / "ops" / "recharge.py"
