@@ -30,10 +30,11 @@ _HEAD = """\
 
 Written by `scripts/document_options.py` from the code; do not edit. Examples are in `options/`.
 
-`atbsn train -opt apbsn.yml sidd.yml` lays files over one another, `base:` names files that these options are laid over
-(those that come with the package by name, from anywhere), `--set a.b=value` lays one option over all. A mapping merges;
-a list, a scalar or a mapping of another `type` replaces. A key that is not here is refused, and so is a value of
-another type; top-level keys `x-...` are left out, a place for YAML's anchors.
+`atbsn train -opt apbsn.yml sidd.yml` lays files over one another, `base:` names files that these options are laid
+over (those that come with the package by name, from anywhere), `--set a.b=value` lays one option over all. A mapping
+merges; a list, a scalar or a mapping of another `type` replaces; `null` takes an entry out of `datasets` or
+`val.metrics`, as in `--set val.metrics.ssim=null`. A key that is not here is refused, and so is a value of another
+type; top-level keys `x-...` are left out, a place for YAML's anchors.
 """
 _SECTIONS = {
     "": schema.Options,

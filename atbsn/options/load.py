@@ -16,6 +16,9 @@ _MAX_VALUES, _MAX_DEPTH, _MAX_LENGTH = 10_000, 20, 4096
 """Most values of an option file, levels of nesting, and characters of a value. Chosen by hand: far more than any file
 has, and little enough that a hostile one is refused at once."""
 
+NAMED = (("datasets",), ("val", "metrics"))
+"""Paths of mappings whose keys are names that the user gives, so that there is no default to go back to."""
+
 
 class _Loader(yaml.SafeLoader):
     """Safe YAML in which ``3e-4`` is a number, ``010`` and dates are text, and a key is text and stands once."""
@@ -144,19 +147,26 @@ def _special(options: dict[str, Any]) -> dict[str, Any] | None:
     return special
 
 
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], over: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
     """``over`` laid over ``base``: mappings merge, everything else replaces.
 
     So does a mapping of another ``type``: the arguments of one class mean nothing to another. What belongs to the
-    loader of ``datasets.train``, and to no class, stays.
+    loader of ``datasets.train``, and to no class, stays. ``None`` over an entry of a ``NAMED`` mapping takes it out.
+
+    Args:
+        path: the keys that lead to both from the top of the options.
     """
     if "type" in base and over.get("type", base["type"]) != base["type"]:
         return {key: base[key] for key in TrainLoader.model_fields if key in base} | over
     merged = dict(base)
     for key, value in over.items():
         inherited = merged.get(key)
-        both = isinstance(inherited, dict) and isinstance(value, dict)
-        merged[key] = merge(inherited or {}, value) if both else value
+        if isinstance(inherited, dict) and isinstance(value, dict):
+            merged[key] = merge(inherited, value, (*path, key))
+        elif value is None and inherited is not None and path in NAMED:
+            del merged[key]
+        else:
+            merged[key] = value
     return merged
 
 

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from atbsn.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Precision
 
@@ -17,6 +17,16 @@ S = TypeVar("S", bound="Scheduler")
 
 Component = dict[str, Any]
 """``{"type": registered name, argument: value, ...}``"""
+
+
+def _is_there(entry: object) -> object:
+    if entry is None:
+        raise ValueError("nothing of this name lies below that null could take out; leave it out, or mend the name")
+    return entry
+
+
+Entry = Annotated[Component, BeforeValidator(_is_there)]
+"""A component under a name that the user gives it. ``load.merge`` takes it out where null is laid over it."""
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
 """How much of a running mean stays at each step."""
@@ -203,9 +213,9 @@ class Val(Section):
     """How many panels (noisy | denoised | reference, or what was taken off) to save a data set."""
     limit: PositiveInt | None = None
     """How many pictures of each set to measure, spread over it; all without it."""
-    metrics: dict[str, Component] = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
-    """Named metrics for sets with references; each states its protocol. Sets without are measured by what is taken off
-    (docs/without_references.md)."""
+    metrics: dict[str, Entry] = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
+    """Metrics for sets with references, under names of your own; type is the class's name in small letters. Each states
+    its protocol. Sets without references are measured by what is taken off (docs/without_references.md)."""
     best_metric: str | None = None
     """The metric whose best value on the first set chooses models/net_best.pth; none is kept without it. Where that set
     has no references: estimated_psnr."""
@@ -283,7 +293,7 @@ class Options(Section):
     brings the data. Reading the files does it: options.yml has what came of it."""
     plugins: list[str] = []
     """Python files, from the current folder, that register networks, data sets or methods of your own. They are run."""
-    datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Component] = {}
+    datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Entry] = {}
     """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by atbsn test."""
     network: Component | None = None
     """The architecture; without it, the one the weights of path.pretrain_network belong to."""

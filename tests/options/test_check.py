@@ -94,6 +94,8 @@ def test_valid_options_are_typed() -> None:
         ("train.compile=1", "train.compile: 1: input should be a valid boolean"),
         ("val.best_metric=pnsr", "val.best_metric: 'pnsr' is not one of val.metrics; did you mean 'psnr'?"),
         ("val.metrics={a: {type: pnsr}}", "val.metrics.a: 'pnsr' is not a registered metric; did you mean 'psnr'?"),
+        ("val.metrics.pnsr=~", "val.metrics.pnsr: None: nothing of this name lies below that null could take out; "),
+        ("datasets.val_b=~", "datasets.val_b: None: nothing of this name lies below"),
         ("train.scheduler={type: Step, step_size: 1.5}", "train.scheduler.step_size: 1.5: input should be a valid"),
         ("train.scheduler={type: MultiStep, milestones: [0.0]}", "train.scheduler.milestones.0: 0.0"),
         ("data=a b", "data: 'a b': not a name; use letters, digits, '_', '-' and '.'"),

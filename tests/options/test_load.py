@@ -148,6 +148,18 @@ def test_merging() -> None:
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 4}
 
 
+def test_null_takes_out_what_has_a_name_of_ones_own() -> None:
+    """An entry of ``datasets`` or ``val.metrics``; anywhere else it is a value, as is one that takes out nothing."""
+    base = {"val": {"metrics": {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}, "val_freq": 9}}
+    assert merge(base, {"val": {"metrics": {"ssim": None}}})["val"]["metrics"] == {"psnr": {"type": "psnr"}}
+    assert apply_override(base, "val.metrics.psnr=~")["val"]["metrics"] == {"ssim": {"type": "ssim"}}
+    assert merge(base, {"val": {"metrics": {"ssmi": None}}})["val"]["metrics"]["ssmi"] is None
+    assert merge({"datasets": {"val": {"type": "DND"}}}, {"datasets": {"val": None}}) == {"datasets": {}}
+    assert merge(base, {"val": {"val_freq": None}})["val"]["val_freq"] is None
+    network = {"network": {"metrics": {"ssim": {"type": "ssim"}}}}
+    assert merge(network, {"network": {"metrics": {"ssim": None}}}) == {"network": {"metrics": {"ssim": None}}}
+
+
 def test_a_mapping_of_another_type_replaces() -> None:
     """The arguments of one class mean nothing to another."""
     base = {"optim": {"type": "Adam", "lr": 1, "betas": [0.9, 0.99]}}
