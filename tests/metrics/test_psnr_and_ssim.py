@@ -234,9 +234,7 @@ def test_what_suits_the_channels() -> None:
     assert psnr_metric.suited(5) is psnr_metric
 
 
-def test_the_metric_of_the_contributing_page(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_metric_of_the_contributing_page(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = page.partition("## Add a metric")[2]
     (tmp_path / "mae.py").write_text(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1])
