@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from atbsn.noise.model import NoiseModel
 from atbsn.noise.sampling import REACH
@@ -19,7 +20,7 @@ _COLOURS = {"R": "tab:red", "G": "tab:green", "B": "tab:blue"}
 
 def describe(model: NoiseModel) -> str:
     """Describe ``model`` in one line: levels of the channels at three intensities, correlations, kurtosis, spread."""
-    levels = model.level(torch.tensor(_SHOWN).expand(1, model.channels, 1, -1))[0, :, 0].tolist()
+    levels = _levels(model, torch.tensor(_SHOWN))
     shown = ", ".join(
         f"{intensity:.0f}: " + "/".join(f"{channel[index]:.1f}" for channel in levels)
         for index, intensity in enumerate(_SHOWN)
@@ -48,18 +49,13 @@ def plot(model: NoiseModel) -> "Figure":
     except ImportError:
         raise UserError("the picture of a noise model needs matplotlib; pip install matplotlib") from None
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    columns = figure.add_gridspec(1, 2, width_ratios=(1.1, 1))
-    left, right = (figure.add_subfigure(columns[0, column]) for column in range(2))
+    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
     axes = left.subplots()
-    intensities = torch.arange(256.0)
     colours = _COLOURS if model.channels == 3 else {str(number): f"C{number}" for number in range(model.channels)}
+    after, before = (_levels(model, torch.arange(256.0), clipped) for clipped in (True, False))
     for channel, (name, colour) in enumerate(colours.items()):
-        curves = (
-            model.level(intensities.expand(1, model.channels, 1, -1), clipped)[0, channel, 0].tolist()
-            for clipped in (True, False)
-        )
-        axes.plot(range(256), next(curves), color=colour, label=name)
-        axes.plot(range(256), next(curves), color=colour, linestyle=":", linewidth=1)
+        axes.plot(after[channel], color=colour, label=name)
+        axes.plot(before[channel], color=colour, linestyle=":", linewidth=1)
     axes.set(xlabel="intensity", ylabel="standard deviation", xlim=(0, 255), title="level (dotted: before clipping)")
     axes.set_ylim(bottom=0)
     axes.legend()
@@ -76,3 +72,9 @@ def plot(model: NoiseModel) -> "Figure":
         cell.set_title(f"{names[first]}, {names[second]}", fontsize=8)
     right.colorbar(image, ax=grid)
     return figure
+
+
+def _levels(model: NoiseModel, intensities: Tensor, clipped: bool = True) -> list[list[float]]:
+    """The level of each channel at each of ``intensities`` (N,)."""
+    at = intensities.expand(model.channels, 1, -1)
+    return model.level(at[None], clipped).view(model.channels, -1).tolist()

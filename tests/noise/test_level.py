@@ -159,3 +159,19 @@ def test_before_and_after_are_means_over_the_same_flattest_tenth() -> None:
 
 def test_a_large_picture_is_sampled() -> None:
     assert len(sample_blocks(np.zeros((1040, 1040, 1), np.uint8))) == 4096 < 65 * 65
+
+
+def test_intervals_are_32_grey_values_wide() -> None:
+    """16 blocks a little below 192, and 32 above it with three times the noise, are two of them."""
+    rng = np.random.default_rng(0)
+    values = np.repeat([191.6, 193.0], [16, 32])
+    blocks = values[:, None, None, None] + np.where(values < 192, 2.0, 6.0)[:, None, None, None] * rng.normal(
+        size=(48, 16, 16, 3)
+    )
+    picture = blocks.reshape(6, 8, 16, 16, 3).transpose(0, 2, 1, 3, 4).reshape(96, 128, 3).astype(np.float32)
+    assert noise_level(picture) == pytest.approx(plain_level(sample_blocks(picture)), rel=1e-4)
+
+
+def test_a_picture_of_one_colour_has_hardly_any_noise() -> None:
+    """Its level is a number nevertheless: the root of the least variance that is counted, 1e-4, times e^0.2."""
+    assert noise_level(np.full((64, 64, 3), 90, np.uint8)) == pytest.approx(0.01 * math.exp(0.1), rel=1e-3)
