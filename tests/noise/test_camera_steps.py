@@ -328,6 +328,39 @@ def test_a_noiseless_picture_has_no_noise_of_any_kind() -> None:
     assert float(some.noise.flatten(1).any(1).float().mean()) == pytest.approx(0.7, abs=0.08)
 
 
+def test_three_sensors_have_no_noise_either_where_a_picture_has_none() -> None:
+    raw = still(noiseless=1.0)._raw_noise(torch.full((2, 3, 16, 16), 0.5), table(2, demosaicing=3.0))
+    assert not raw.noise.any()
+
+
+def test_cameras_of_a_table_may_have_three_sensors_where_the_prior_has_none() -> None:
+    """And where neither has, no noise is drawn for them."""
+    cameras = table(2, demosaicing=3.0, shot=1e-2)
+    linear = torch.full((2, 3, 64, 64), 0.5)
+    only = {"demosaicing": (1.0, 0.0, 0.0, 0.0)}
+    assert float(still(cameras, **only)._raw_noise(linear, cameras).noise.var()) == pytest.approx(5e-3, rel=0.05)
+    assert not still(**only)._raw_noise(linear, cameras).noise.any()
+
+
+@pytest.mark.usefixtures("on_the_mosaic")
+def test_what_the_sensor_cannot_hold_is_white(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The inverse of a matrix may make more than white of red."""
+    values: list[torch.Tensor] = []
+
+    def noise(value: torch.Tensor, gain: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
+        values.append(value)
+        return torch.zeros_like(value)
+
+    of_sensor(monkeypatch, noise)
+    cameras = replace(table(), matrix=torch.tensor([0.4, 0.0, -0.2, 0.0, 0.0, -0.2]).view(1, 6, 1, 1))
+    linear = torch.tensor([1.0, 0.0, 0.3]).view(1, 3, 1, 1).expand(1, 3, 16, 16)
+    inverted = torch.linalg.inv(torch.tensor([[0.6, 0.4, 0], [-0.2, 1.2, 0], [0, -0.2, 1.2]])) @ linear[0, :, 0, 0]
+    assert inverted.max() > 1.2 and len(still()._raw_noise(linear, cameras).noise) == 1
+    assert values[0].amax() == 1 and values[0].unique().tolist() == pytest.approx(
+        inverted.clamp(0, 1).sort().values.tolist()
+    )
+
+
 def test_every_camera_demosaics_in_its_own_way() -> None:
     """Two at a time: each picture as it is where its way is the only one."""
     sites = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -442,6 +475,10 @@ def test_an_enlargement_is_the_middle_by_a_factor() -> None:
     torch.testing.assert_close(found[0][changed][:, 0, 5], middle, atol=0.7, rtol=0)
     torch.testing.assert_close(found[1][changed][:, 2, :, 9], 200 - middle, atol=0.7, rtol=0)
     torch.testing.assert_close(found[0][~changed], noisy[~changed])
+    both = torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 100 + 80
+    for ours, picture in zip(still(enlarged=1.0, enlargement=(2.0, 2.0))._enlarged(*both), both, strict=True):
+        whole = torch.nn.functional.interpolate(picture, scale_factor=2, mode="bicubic")
+        torch.testing.assert_close(ours, whole[..., 16:48, 16:48], atol=0.01, rtol=0)
     bright = torch.zeros(4, 3, 32, 32)
     bright[..., 16:] = 255
     sharp, _ = still(enlarged=1.0, enlargement=(2.0, 2.0))._enlarged(bright, bright)
