@@ -1,4 +1,4 @@
-"""What people who have a picture, not a project, use: the `atbsn` command and the page. Thin rooms over the engine."""
+"""The ``atbsn`` command and the page. They read arguments, call the engine and report; no algorithm is here."""
 
 from atbsn.app.main import main
 

@@ -8,10 +8,11 @@ _WHY = {
     "error": "The weights before are kept, since the adapted ones would leave as large an error or a larger one",
     "detail": "The weights before are kept, since with the adapted ones fine detail would be lost",
 }
+"""Why the weights before are kept, by ``Adapted.fault``."""
 
 
 def sentence(result: Adapted) -> str:
-    """Report which weights are kept and why, and what the weights before and after take off."""
+    """One or two sentences: which weights are kept and why, and what the weights before and after remove."""
     if result.judgements is None or result.fault == "clean":
         return f"{_WHY['clean']} (their noise has a level of {result.level:.1f} grey values of 255)."
     verdict = "The adapted weights suit these pictures better" if result.fault is None else _WHY[result.fault]
@@ -20,7 +21,7 @@ def sentence(result: Adapted) -> str:
 
 
 def taken_off(judgement: Judgement) -> str:
-    """Report what weights take off the pictures, as a clause of a sentence."""
+    """A clause of a sentence on what weights remove from the pictures."""
     level, lag1, noise_lag1 = (judgement.mean(name) for name in ("level", "lag1", "noise_lag1"))
     return (
         f"they take off {level:.2f} of the noise's level, correlation {lag1:.2f} (noise {noise_lag1:.2f}), "

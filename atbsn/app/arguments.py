@@ -9,7 +9,7 @@ from atbsn.app import project_arguments as project
 from atbsn.utils.arguments import EXIT_STATUS, add_shared, positive
 
 WEIGHTS, RAW_WEIGHTS = "real", "raw"
-"""The shipped weights for pictures, and for raw files."""
+"""Names of the shipped weights for pictures and for raw files."""
 
 _ABOUT = """\
 Take the noise out of photographs, and train denoisers on noisy pictures alone.
@@ -38,11 +38,11 @@ class Command(NamedTuple):
     """A command of ``atbsn``.
 
     Attributes:
-        help: what it does.
+        help: what it does, in one line.
         add: adds its arguments to a parser.
-        plain: its log is for people who look on, and has no times.
-        about: more for its own help, examples first.
-        status: what its exit statuses mean, where it is not what they mean elsewhere.
+        plain: whether log lines have no time.
+        about: more text for its own help, examples first.
+        status: the meaning of its exit statuses, if it differs from that of other commands.
     """
 
     help: str
@@ -63,12 +63,12 @@ def atbsn_parser() -> argparse.ArgumentParser:
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:
-    """The arguments of one command, for a script that is nothing else."""
+    """The parser of one command, for a script that runs only this command."""
     return _fill(argparse.ArgumentParser(**_style(COMMANDS[name])), COMMANDS[name])
 
 
 class _AsWritten(argparse.RawDescriptionHelpFormatter):
-    """Keeps the lines of a description, and is wide enough for the names of our arguments."""
+    """Keeps the line breaks of descriptions, and leaves enough room for the names of our arguments."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=28)
@@ -209,7 +209,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
-    """What ``app.denoising`` reads: weights and settings, how files are read, the device."""
+    """Add the arguments that ``app.denoising`` reads: weights and settings, how files are read, the device."""
     _add_weights(parser, "--weights", f"{WEIGHTS}; with --raw {RAW_WEIGHTS}")
     parser.add_argument(
         "--network", metavar="NAME",
@@ -284,7 +284,7 @@ def _level(text: str) -> float | str:
 
 
 def _word_or(kind: type[int] | type[float]) -> Callable[[str], object]:
-    """A number, or a word such as ``auto``, which is checked where it is used."""
+    """The type of an argument that is a number or a word such as ``auto``. The word is checked where it is used."""
 
     def number_or_word(text: str) -> object:
         try:
@@ -297,7 +297,7 @@ def _word_or(kind: type[int] | type[float]) -> Callable[[str], object]:
     return number_or_word
 
 
-COMMANDS = {
+COMMANDS: dict[str, Command] = {
     "denoise": Command("take the noise out of pictures", _add_denoise, plain=True),
     "watch": Command(
         "denoise what arrives in a folder, until Ctrl-C", _add_watch, plain=True, about=_WATCH, status=_WATCH_STATUS

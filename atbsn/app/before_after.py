@@ -1,4 +1,4 @@
-"""What was done to a picture, in figures that need no clean one: its noise before and after, and colours that moved."""
+"""Compare a picture before and after denoising: the level of its noise, and colours that have changed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,33 +14,36 @@ from atbsn.ops.root import to_root
 from atbsn.pictures import Picture
 
 _CELL = 64
-"""Pixels: side of the squares over which colours are averaged, so large that neither noise nor detail moves them."""
+"""Pixels: side of the squares over which colours are averaged. Chosen by hand: so large that neither noise nor detail
+changes their mean noticeably."""
 _TOLERANCE = 4.0
-"""Grey values by which the mean of a square may move. By chance, that of strong white noise (60) moves by 60 / 64."""
+"""Grey values by which the mean of a square may change. Chosen by hand: the mean of strong white noise (standard
+deviation 60) has the standard deviation 60 / 64."""
 _CLIPPED_TOLERANCE = 0.8
-"""How much more the mean may move where black or white has clipped the noise, in units of the standard deviation that
-is left. Clipping moves the mean inwards, and a denoiser moves it back: by 0.399 / 0.584 = 0.68 deviations for Gaussian
-noise around black; the rest is margin."""
+"""Further change of the mean that is allowed where black or white has clipped the noise, in units of the standard
+deviation that is left. Clipping moves the mean inwards, and a denoiser moves it back: by 0.399 / 0.584 = 0.68 standard
+deviations for Gaussian noise around black. The rest is a margin."""
 _MIN_SHARE = 0.01
-"""Share of clipped pixels from which a square counts as clipped; and share of the picture from which moved colours are
-told of."""
+"""Smallest share of clipped pixels in a square that counts as clipped, and smallest share of the picture's squares with
+changed colours that is reported. Chosen by hand."""
 _VISIBLE_NOISE = 2.0
-"""Grey values: level from which noise is seen at 1:1."""
+"""Grey values: smallest level of noise that is visible at 1:1. Chosen by hand."""
 _MAX_NOISE_LEFT = 0.6
-"""Share of the noise that may be left before it counts as left in: more than half, chosen with a margin, since what is
-left is estimated to about 10 %."""
+"""Largest share of the noise that may remain before the picture counts as not denoised. Chosen by hand: more than half,
+with a margin, since the level that remains is estimated to about 10 %."""
 _MIN_STRENGTH = 0.8
-"""``strength`` from which most noise is expected to go."""
+"""Smallest ``strength`` with which most of the noise is expected to be removed. Chosen by hand."""
 _GREY = "a grey picture, whose noise these weights leave in; clean the colour picture and make it grey then"
+"""The warning about a grey picture that was not denoised."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """Mean colours of squares of 64 x 64 pixels that denoising has moved.
+    """Mean colours of squares of 64 x 64 pixels that denoising has changed.
 
     Attributes:
-        share: the share of all squares whose colour moved, 0 to 1.
-        before, after: mean R, G, B (of raw data R, G, G, B) in [0, 255] of the square that moved most.
+        share: share, 0 to 1, of the squares whose colour changed.
+        before, after: mean R, G, B (for raw data R, G, G, B) in [0, 255] of the square that changed most.
     """
 
     share: float
@@ -59,9 +62,9 @@ class BeforeAfter:
     """A picture before and after denoising.
 
     Attributes:
-        noise_before, noise_after: standard deviation of the noise, grey values of 255; None for a picture too small to
-            estimate it from.
-        drift: the colours that moved; None where none did.
+        noise_before, noise_after: standard deviation of the noise, grey values of 255; None if the picture is too
+            small for an estimate.
+        drift: the colours that changed; None if none did.
         grey: whether the channels of the noisy picture are equal.
     """
 
@@ -71,7 +74,7 @@ class BeforeAfter:
     grey: bool
 
     def warnings(self, strength: float) -> list[str]:
-        """What the user should know, in sentences, of a picture that was denoised with ``strength``."""
+        """Warnings for the user about a picture that was denoised with ``strength``."""
         found = [] if self.drift is None else [str(self.drift)]
         if self.grey and self._left_noise_in and strength >= _MIN_STRENGTH:
             found.append(_GREY)
@@ -79,7 +82,7 @@ class BeforeAfter:
 
     @property
     def _left_noise_in(self) -> bool:
-        """Whether there was visible noise of which most is still there."""
+        """Whether there was visible noise and most of it remains."""
         if self.noise_before is None or self.noise_after is None:
             return False
         return self.noise_before > _VISIBLE_NOISE and self.noise_after > _MAX_NOISE_LEFT * self.noise_before
@@ -92,7 +95,7 @@ class BeforeAfter:
 
 @dataclass(frozen=True)
 class Look:
-    """A summary of a picture, small however large the picture is, that is compared with that of the denoised picture.
+    """A small summary of a picture, to be compared with the summary of the denoised picture.
 
     Attributes:
         blocks: (N, 16, 16, C), a sample of its blocks, from which its noise is estimated.
@@ -109,18 +112,18 @@ class Look:
 
     @classmethod
     def at(cls, picture: np.ndarray) -> "Look":
-        """The summary of ``picture``, (H, W, C), uint8, uint16 or float32 in [0, 255].
+        """Summarise ``picture``, (H, W, C), uint8, uint16 or float32 in [0, 255].
 
-        Of a picture in a memory-mapped file, only a row of squares is in memory at a time.
+        If it is a memory-mapped file, only one row of squares is in memory at a time.
         """
         mean, deviation, clipped = (np.concatenate(values) for values in zip(*_squares(picture), strict=True))
         return cls(sample_blocks(picture), mean, deviation, clipped, _is_grey(picture))
 
 
 class BeforeAfterObserver(Observer):
-    """Compares every picture of a run before and after: each result has its ``BeforeAfter``.
+    """Compares every picture of a run before and after denoising. The result of each picture is a ``BeforeAfter``.
 
-    Raw data, which are linear, are compared as the square root of their light, which is nearer to what is seen.
+    Of raw data, which are linear, the square roots are compared, which are nearer to what is seen.
     """
 
     def before(self, task: Task, noisy: Picture) -> Any:
@@ -131,10 +134,10 @@ class BeforeAfterObserver(Observer):
 
 
 def compare_before_after(noisy: np.ndarray | Look, clean: np.ndarray) -> BeforeAfter:
-    """Compare a picture with what became of it.
+    """Compare a noisy picture with its denoised version.
 
     Args:
-        noisy: (H, W, C), or its ``Look``, for a picture that is overwritten by the denoised one.
+        noisy: (H, W, C), or its ``Look`` if the picture itself is overwritten.
         clean: the denoised picture, (H, W, C) of the same size and type.
     """
     before, after = noisy if isinstance(noisy, Look) else Look.at(noisy), Look.at(clean)
@@ -157,7 +160,7 @@ def _drift(before: Look, after: Look) -> Drift | None:
 
 
 def _is_grey(picture: np.ndarray) -> bool:
-    """Whether the channels of (H, W, C) are equal in 64 rows of it, which tell as well as all."""
+    """Whether the channels of ``picture`` (H, W, C) are equal in about 64 of its rows. These suffice."""
     rows = picture[:: max(1, len(picture) // 64)]
     return bool((rows == rows[..., :1]).all())
 
@@ -174,7 +177,7 @@ def _squares(picture: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray, np.n
         band = picture[top:bottom]
         values = band.astype(np.float32) * np.float32(255 / peak)
         size = (bottom - top) * np.diff([*lefts, width])[:, None]
-        # Down the columns first, which lie side by side in memory; float32 holds sums of so few rows.
+        # Sum over rows first, since columns are contiguous in memory. float32 holds sums of 96 rows exactly enough.
         ends = np.add.reduce((band <= 0) | (band >= peak), axis=0, dtype=np.float32)
         sums = (values.sum(axis=0), np.einsum("hwc,hwc->wc", values, values), ends)
         mean, square, share = (np.add.reduceat(each, lefts, axis=0, dtype=np.float64) / size for each in sums)

@@ -1,4 +1,4 @@
-"""What the arguments of ``denoise`` and ``watch`` ask for: what reads a file, and what denoises it."""
+"""The reader and the denoiser that the arguments of ``atbsn denoise`` and ``atbsn watch`` ask for."""
 
 from argparse import Namespace
 from typing import Any
@@ -22,10 +22,10 @@ from atbsn.utils.log import logger
 
 
 def reader_of(arguments: Namespace) -> Read:
-    """What reads a file.
+    """The function that reads a picture file.
 
     Raises:
-        UserError: settings that do not suit one another.
+        UserError: settings contradict one another.
     """
     if not arguments.raw:
         return reader(arguments.white, arguments.page)
@@ -35,10 +35,11 @@ def reader_of(arguments: Namespace) -> Read:
 
 
 def denoiser_of(arguments: Namespace) -> Denoiser:
-    """What denoises a picture, on the device that was asked for.
+    """The denoiser, on the device of ``--device``.
 
     Raises:
-        UserError: no such weights or device, or settings that the network does not have or take.
+        UserError: there are no such weights or no such device, or the network lacks a setting or does not accept its
+            value.
     """
     asked = {name: getattr(arguments, name) for name in (*FINISHING, "k", "margin")}
     settings: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
@@ -47,7 +48,7 @@ def denoiser_of(arguments: Namespace) -> Denoiser:
 
 
 def weights_of(arguments: Namespace) -> str:
-    """The weights of ``--weights``, or those that come with ``atbsn`` for what is to be denoised."""
+    """The weights of ``--weights``; without it, the shipped weights for pictures or for raw files."""
     return arguments.weights or (RAW_WEIGHTS if arguments.raw else WEIGHTS)
 
 
@@ -68,7 +69,7 @@ def device(name: str) -> torch.device:
 
 
 def say(result: TaskResult, strength: float) -> None:
-    """Report in one line how it went; of a picture that was denoised with ``strength``."""
+    """Log the result of one picture that was denoised with ``strength``."""
     label = result.task.label
     if result.reason is not None:
         logger.error("%s: %s", label, result.reason)
@@ -76,16 +77,16 @@ def say(result: TaskResult, strength: float) -> None:
     assert isinstance(result.task, Task), "what a planner refused has a reason"
     found: BeforeAfter = result.seen
     logger.info("%s: %s, %.1f s -> %s", label, found, result.seconds, result.task.target)
-    # What is left in on purpose, under black, is no fault.
+    # Noise that a mask keeps on purpose is no fault.
     for warning in found.warnings(strength if result.task.mask is None else 0.0):
         logger.warning("%s: %s", label, warning)
 
 
 def named_network(text: str | None) -> str | dict[str, Any] | None:
-    """``--network`` as ``atbsn.load`` takes it: a type, or options in YAML.
+    """Parse ``--network`` for ``atbsn.load``: a type, or options in YAML.
 
     Raises:
-        UserError: neither.
+        UserError: it is neither.
     """
     network = None if text is None else parse_yaml(text, "--network")
     if network is not None and not isinstance(network, str | dict):
@@ -96,10 +97,15 @@ def named_network(text: str | None) -> str | dict[str, Any] | None:
 
 
 def _network(name: str, raw: bool, network: str | None) -> Network:
-    """The network of ``--weights``, which is ``network`` if that is named.
+    """Load the network of ``--weights``.
+
+    Args:
+        name: a weight file, the name of shipped weights, or weights of the hub.
+        raw: whether it is to denoise raw data.
+        network: ``--network``.
 
     Raises:
-        UserError: there is none, or it is not for what it is to denoise.
+        UserError: it cannot be loaded, or it is not for raw data or not for pictures, as ``raw`` asks.
     """
     net = load(name, named_network(network))
     if raw and net.channels != CHANNELS:

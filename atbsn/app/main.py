@@ -1,6 +1,6 @@
-"""From the command line to the module in ``atbsn.app.commands`` that does what it says.
+"""Parse the command line and run the module in ``atbsn.app.commands`` that it names.
 
-Arguments are read before torch is imported, which takes seconds: help and a mistyped argument are answered at once.
+Arguments are parsed before torch is imported, which takes seconds. So help and wrong arguments are answered at once.
 """
 
 import os
@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def run(command: str | None = None) -> None:
-    """Read ``sys.argv`` for ``command``, or for ``atbsn COMMAND``; do it; exit with its status."""
+    """Parse ``sys.argv`` for ``command``, or for ``atbsn COMMAND``; run the command, and exit with its status."""
     with _leaving_at_once():
         parser = atbsn_parser() if command is None else command_parser(command)
         arguments = parser.parse_args()
@@ -37,7 +37,7 @@ def run(command: str | None = None) -> None:
 
 @contextmanager
 def _leaving_at_once() -> Iterator[None]:
-    """Ctrl-C while nothing has been made yet ends the process with a word; inside an import it could not."""
+    """Context in which Ctrl-C ends the process at once, with a message. An exception inside an import may be caught."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return

@@ -1,4 +1,7 @@
-"""The arguments of commands around trainings: grids, reports, data, weights, option files. Imports nothing heavy."""
+"""The arguments of the commands around trainings: sweep, report, prepare, noise, convert, export, options.
+
+It imports nothing that takes long, so values that the engine knows are repeated here; a test compares them.
+"""
 
 import argparse
 import os
@@ -71,13 +74,17 @@ OPTIONS = """\
   atbsn options copy train_folder.yml         a copy here, to change; what it is laid over is found by its name
 """
 FORMATS = ("md", "latex", "csv")
+"""Formats of the tables of ``atbsn report``."""
 FIGURES = ("heatmap", "k", "curves", "macs")
+"""Figures of ``atbsn report``."""
 SOURCES = {
     "sidd": "the unpacked SIDD_Medium_Srgb",
     "dnd": "the folder with DND's info.mat and images_srgb",
     "folder": "any folder of pictures, searched recursively",
 }
+"""Sources that ``atbsn prepare`` cuts into patches."""
 CHECKED = ("sidd-medium", "sidd-validation", "sidd-benchmark", "dnd", "polyu", "cc15", "paired", "folder", "prepared")
+"""Data sets that ``atbsn prepare check`` knows."""
 
 
 def add_sweep(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Sheets of crops at 1:1, before and after denoising side by side, from places that show noise and detail best."""
+"""Sheets that show crops at 1:1 before and after denoising, from the places that show noise and detail best."""
 
 from collections.abc import Iterable
 
@@ -7,19 +7,20 @@ import numpy as np
 from atbsn.engine.evaluation.panels import panel, stacked
 
 SIDE = 320
-"""Pixels: side of a crop that is shown; three of them side by side fit a screen."""
+"""Pixels: side of a crop that is shown. Chosen by hand: three of them side by side fit on a screen."""
 _CELL = 32
-"""Pixels: side of the cells whose mean and texture are measured to choose the crops."""
+"""Pixels: side of the cells whose mean and texture are measured to choose the crops. Chosen by hand."""
 _KINDS = ("texture", "flat", "dark")
 """What the crops show, in the order in which they are chosen."""
 _VISIBLE_MIN, _VISIBLE_MAX = 40, 215
 """Grey values: mean of a crop within which texture is seen well. Chosen by hand."""
 _FLAT_MIN = 50
-"""Grey values: least mean of the flat crop, which is to be no dark one. Chosen by hand."""
+"""Grey values: smallest mean of the flat crop, which should not be a dark one. Chosen by hand."""
 _BLACK_MAX = 8
 """Grey values: mean below which a crop is all black and shows nothing. Chosen by hand."""
 _UNSUITED = 0.1
-"""Factor on the merit of a crop whose mean is out of range: it is chosen only where no other is. Chosen by hand."""
+"""Factor on the merit of a crop whose mean is out of range. Chosen by hand: such a crop is chosen only if there is no
+other."""
 _ENOUGH_TEXTURE = 10
 """Grey values: standard deviation above which more texture does not make a dark crop better. Chosen by hand."""
 
@@ -96,4 +97,5 @@ def _cells(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _eight_bits(crop: np.ndarray) -> np.ndarray:
+    """``crop`` as uint8, not rounded."""
     return crop if crop.dtype == np.uint8 else (crop // 257 if crop.dtype == np.uint16 else crop).astype(np.uint8)

@@ -1,1 +1,1 @@
-"""What makes the libraries of other programs open our files."""
+"""Add our networks to libraries with which other programs open weight files."""

@@ -5,8 +5,8 @@
     install()
     model = spandrel.ModelLoader().load_from_file("real.safetensors")
 
-spandrel knows weights by the names of their tensors alone; it never sees the metadata of a file. What leaves no trace
-in names and shapes, such as ``StudentC.scale``, is found as ``atbsn.load`` finds it for bare files.
+spandrel recognises weights by the names and shapes of their tensors alone; it does not read the metadata of a file.
+Arguments that these do not show, such as ``StudentC.scale``, are set as by ``atbsn.load`` for files without metadata.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     import spandrel
 
 NAMES = ("PhotoNet", "StudentA", "StudentB", "StudentC", "NBSN")
-"""Networks that take one pass, whose tiles give what the whole picture gives, and that others may have files of."""
+"""The networks that are added: those that need one pass, give the same result in tiles, and have files elsewhere."""
 
 
 def install(registry: "spandrel.ArchRegistry | None" = None) -> None:
-    """Add our networks to spandrel, so that its ``ModelLoader`` opens their files. Again, it does nothing.
+    """Add our networks to spandrel, so that its ``ModelLoader`` opens their files. A second call does nothing.
 
     They are tried after spandrel's own.
 
     Args:
-        registry: to which they are added; None: spandrel's own, ``MAIN_REGISTRY``, which every program uses.
+        registry: the registry to add them to; None: ``MAIN_REGISTRY``, which every program uses.
 
     Raises:
         UserError: spandrel is not installed.
@@ -45,7 +45,7 @@ def install(registry: "spandrel.ArchRegistry | None" = None) -> None:
 
 
 def _architecture(net_class: type[Network]) -> "spandrel.Architecture[Network]":
-    """``net_class`` as spandrel has architectures, under the id ``atbsn.PhotoNet``."""
+    """An architecture of spandrel for ``net_class``, with an id such as ``atbsn.PhotoNet``."""
     from spandrel import Architecture, ImageModelDescriptor, ModelTiling, SizeRequirements
 
     class Ours(Architecture[Network]):  # type: ignore[misc]  # spandrel says nothing about its types
@@ -69,7 +69,7 @@ def _architecture(net_class: type[Network]) -> "spandrel.Architecture[Network]":
 
 
 def denoise(net: Network, image: Tensor) -> Tensor:
-    """``image`` (1, C, H, W), RGB, in [0, 1], denoised by ``net``: the same shape, not clipped."""
+    """Denoise ``image`` (1, C, H, W), RGB, [0, 1], with ``net``; returns the same shape, not clipped."""
     return net.denoise(image * 255) / 255
 
 
@@ -78,7 +78,8 @@ def _only_tensors(state: dict[str, Any]) -> bool:
 
 
 def _tags(net: Network) -> list[str]:
-    """What spandrel's users read of a model's size: ``1.2M``, and its channels if it is not for RGB."""
+    """Tags that spandrel shows: the number of parameters, such as ``1.2M``, and the channels if the model is not for
+    RGB."""
     count = sum(weight.numel() for weight in net.parameters())
     size = f"{count / 1e6:.1f}M" if count >= 1e6 else f"{round(count / 1e3)}K"
     return [size] if net.channels == 3 else [size, f"{net.channels}ch"]

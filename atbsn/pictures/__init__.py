@@ -1,4 +1,4 @@
-"""Picture files to arrays and back: finding them, what they hold besides the pixels, and how each format is written."""
+"""Picture files: find them, read them to arrays with their metadata, and write them in each format."""
 
 from atbsn.pictures.find import Found, find_pictures, image_paths, walk_pictures
 from atbsn.pictures.image import Picture, from_tensor, to_depth, to_tensor

@@ -1,4 +1,4 @@
-"""The boxes of HEIC, AVIF and CR3 files (ISO/IEC 14496-12 and 23008-12), as far as decoders do not tell of them."""
+"""Read the boxes of HEIC, AVIF and CR3 files (ISO/IEC 14496-12 and 23008-12) for facts that decoders do not report."""
 
 import struct
 from collections.abc import Iterator
@@ -9,25 +9,27 @@ from atbsn.pictures.metadata import CodePoints
 
 _GAIN_MAPS = (b"urn:com:apple:photo:2020:aux:hdrgainmap", b"tmap")
 _DEPTHS = (b"urn:mpeg:hevc:2015:auxid:2", b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth", b"urn:mpeg:avc:2015:auxid:2")
-_MOST = 4096  # boxes on one level
+"""Kinds of auxiliary pictures, as files name them: gain maps of Apple and of ISO 21496-1 (``tmap``), and depth maps."""
+_MOST = 4096
+"""Most boxes that are read on one level. Chosen by hand: more than any picture has."""
 
 
 class Box(NamedTuple):
-    """A box: its kind, and where its content begins and ends."""
+    """A box: its kind, and the positions where its content begins and ends, in bytes."""
 
     kind: bytes
     start: int
     end: int
 
 
-class Facts(NamedTuple):
-    """What the boxes say of the primary picture.
+class BoxFacts(NamedTuple):
+    """Facts on the primary picture.
 
     Attributes:
-        cicp: its colours, in ``nclx``.
-        bits: of a sample; 8 where nothing is said.
-        attachments: pictures beside it that are not written, in words.
-        nclx: where the colours' numbers stand in the file.
+        cicp: its colours by numbers, from ``nclx``; None: not stated.
+        bits: bits of a sample; 8 if not stated.
+        attachments: pictures beside it that will not be written, in words.
+        nclx: position of the numbers of its colours in the file.
     """
 
     cicp: CodePoints | None = None
@@ -37,23 +39,23 @@ class Facts(NamedTuple):
 
 
 def kind(head: bytes | mmap) -> frozenset[bytes]:
-    """The brands of a file that begins with ``head``; none if it has no boxes."""
+    """The brands of a file that begins with ``head``; empty if it has no boxes."""
     if head[4:8] != b"ftyp":
         return frozenset()
     length = min(int.from_bytes(head[:4], "big"), 512)
     return frozenset([head[8:12], *(head[at : at + 4] for at in range(16, min(length, len(head)), 4))])
 
 
-def facts(data: bytes) -> Facts:
-    """Read the boxes; what is damaged is as if it were not there."""
+def facts(data: bytes) -> BoxFacts:
+    """Read the facts on the primary picture. Damaged boxes count as missing."""
     try:
         return _facts(data)
     except (struct.error, IndexError, KeyError, StopIteration):
-        return Facts()
+        return BoxFacts()
 
 
 def walk(data: bytes, start: int, end: int) -> Iterator[Box]:
-    """The boxes between two positions."""
+    """Yield the boxes between two positions."""
     for _ in range(_MOST):
         if start + 8 > end:
             return
@@ -69,7 +71,7 @@ def walk(data: bytes, start: int, end: int) -> Iterator[Box]:
         start = stop
 
 
-def _facts(data: bytes) -> Facts:
+def _facts(data: bytes) -> BoxFacts:
     meta = next(box for box in walk(data, 0, len(data)) if box.kind == b"meta")
     inside = {box.kind: box for box in walk(data, meta.start + 4, meta.end)}
     properties = {box.kind: box for box in walk(data, inside[b"iprp"].start, inside[b"iprp"].end)}
@@ -91,11 +93,11 @@ def _facts(data: bytes) -> Facts:
     told = data[properties[b"ipco"].start : properties[b"ipco"].end] + items
     attached = [("gain map (HDR)", _GAIN_MAPS), ("depth map", _DEPTHS)]
     attachments = tuple(name for name, marks in attached if any(mark in told for mark in marks))
-    return Facts(cicp, bits, attachments, nclx)
+    return BoxFacts(cicp, bits, attachments, nclx)
 
 
 def _associated(data: bytes, ipma: Box, item: int) -> list[int]:
-    """The numbers, from 1, of the properties of an item."""
+    """The numbers, from 1, of the properties of an item (``ipma``)."""
     version, flags = data[ipma.start], data[ipma.start + 3]
     (count,) = struct.unpack_from(">I", data, ipma.start + 4)
     at, code = ipma.start + 8, ">H" if version == 0 else ">I"

@@ -1,4 +1,4 @@
-"""The chunks of a PNG file: listed, checked, made (PNG, third edition, 5), and what ImageMagick keeps in its texts."""
+"""List, check and make the chunks of PNG files (PNG, third edition, 5), and read profiles that ImageMagick stores."""
 
 import struct
 import zlib
@@ -8,15 +8,17 @@ from mmap import mmap
 from typing import NamedTuple
 
 LONGEST_TEXT = 2**26
-"""Bytes that a packet, a text or a profile may unpack to: 64 MiB."""
+"""Bytes: most that a packet, a text or a profile may unpack to, 64 MiB. Chosen by hand."""
 _XMP = b"XML:com.adobe.xmp\0"
+"""Keyword of a text with an XMP packet (XMP Specification, part 3)."""
 _RAW_PROFILE = b"Raw profile type "
-_SIDE = 0x20
-"""The bit of a kind's first letter that says that a picture can be shown without such a chunk."""
+"""Beginning of the keyword of ImageMagick's profiles."""
+_ANCILLARY = 0x20
+"""Bit of a kind's first letter that marks ancillary chunks, without which a picture can be shown (PNG, 5.4)."""
 
 
 class Chunk(NamedTuple):
-    """A chunk: its kind, and where its content begins and ends; four bytes of checksum follow."""
+    """A chunk: its kind, and the positions where its content begins and ends. A checksum of four bytes follows."""
 
     kind: bytes
     start: int
@@ -24,7 +26,7 @@ class Chunk(NamedTuple):
 
 
 def walk(data: bytes | mmap) -> Iterator[Chunk]:
-    """The chunks of a file in their order, up to one that is cut off."""
+    """Yield the chunks of a file in their order, up to one that is cut off."""
     at = 8
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -38,18 +40,22 @@ def walk(data: bytes | mmap) -> Iterator[Chunk]:
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
+    """The bytes of a chunk: length, kind, content and checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def sound(data: bytes | mmap) -> tuple[bytes | mmap, tuple[str, ...]]:
-    """The file without those of its chunks whose checksum is wrong, as viewers read it, and what is to be said of them.
+    """Remove ancillary chunks whose checksum is wrong, which viewers ignore, too.
+
+    Returns:
+        The file, and warnings about the chunks that were removed.
 
     Raises:
-        ValueError: there is no picture without such a chunk.
+        ValueError: the checksum of a chunk that the picture needs is wrong.
     """
     with memoryview(data) as view:
         damaged = [each for each in walk(data) if zlib.crc32(view[each.start - 4 : each.end]) != _stated(data, each)]
-        needed = [each for each in damaged if not each.kind[0] & _SIDE]
+        needed = [each for each in damaged if not each.kind[0] & _ANCILLARY]
         if needed:
             raise ValueError(f"the checksum of its chunk {_name(needed[0])} is wrong")
         if not damaged:
@@ -75,10 +81,10 @@ def xmp_text(text: bytes) -> bytes:
 
 
 def raw_profile(kind: bytes, body: bytes) -> tuple[str, bytes] | None:
-    """Name and content of what ImageMagick and others keep as digits in a text; None for any other text.
+    """Name and content of a profile that ImageMagick or another program stored as a text; None for other texts.
 
-    So they keep EXIF (``exif``, ``APP1``), XMP and IPTC. The text is a line with the name, one with the number of
-    bytes, and the bytes, hexadecimal.
+    In this way they store EXIF (``exif``, ``APP1``), XMP and IPTC. The text has a line with the name, a line with the
+    number of bytes, and the bytes in hexadecimal digits.
     """
     name, _, rest = body.partition(b"\0")
     if kind not in (b"tEXt", b"zTXt") or not name.startswith(_RAW_PROFILE):
@@ -95,6 +101,7 @@ def raw_profile(kind: bytes, body: bytes) -> tuple[str, bytes] | None:
 
 
 def _stated(data: bytes | mmap, each: Chunk) -> int:
+    """The checksum that the file states for a chunk."""
     return int.from_bytes(data[each.end : each.end + 4], "big")
 
 
@@ -103,6 +110,7 @@ def _name(each: Chunk) -> str:
 
 
 def _inflated(data: bytes) -> bytes | None:
+    """Decompressed ``data``; None if they are damaged or longer than ``LONGEST_TEXT``."""
     unpacker = zlib.decompressobj()
     try:
         text = unpacker.decompress(data, LONGEST_TEXT)

@@ -1,4 +1,4 @@
-"""What colours a picture's numbers mean, from one format's way of saying it to another's."""
+"""Convert descriptions of colours between formats: ICC profiles, numbers of ITU-T H.273, and chunks of PNG."""
 
 import io
 import struct
@@ -11,6 +11,7 @@ from atbsn.pictures.icc import SRGB, Curve, Place, grey_profile, rgb_profile
 from atbsn.pictures.metadata import CodePoints, Metadata, RefusedError
 
 _NO_PROFILE = "CMYK without a colour profile: its colours are only roughly right"
+"""The warning about CMYK without a profile."""
 _D65: Place = (0.3127, 0.3290)
 _BT709: tuple[Place, Place, Place, Place] = ((0.640, 0.330), (0.300, 0.600), (0.150, 0.060), _D65)
 """CIE 1931 chromaticities (x, y) of the white D65, and of red, green, blue and white of ITU-R BT.709 and sRGB."""
@@ -24,35 +25,43 @@ _PRIMARIES: dict[int, tuple[str, tuple[Place, Place, Place, Place]]] = {
     11: ("DCI-P3", ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), (0.314, 0.351))),
     12: ("Display P3", ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65)),
 }
-"""ITU-T H.273, table 2: red, green, blue, white."""
+"""Name and chromaticities of red, green, blue and white, by their number (ITU-T H.273, table 2)."""
 _CURVES = {
-    # The curves 1, 6, 14 and 15 are a camera's, not a display's: viewers show such pictures with sRGB's.
+    # The curves 1, 6, 14 and 15 are those of cameras and not of displays. Viewers show such pictures with sRGB's curve.
     **dict.fromkeys((1, 6, 13, 14, 15), ("", SRGB)),
     4: (" gamma 2.2", Curve(2.2)),
     5: (" gamma 2.8", Curve(2.8)),
     8: (" linear", Curve(1.0)),
     17: (" gamma 2.6", Curve(2.6)),
 }
-"""H.273, table 3."""
+"""End of the profile's name and the curve, by the number of the transfer characteristics (H.273, table 3)."""
 _HDR = {16: "PQ", 18: "HLG"}
+"""Transfer characteristics of high dynamic range (H.273, table 3)."""
 _UNSAID, _BT709_NUMBER, _SRGB_NUMBER = 2, 1, 13
-_SRGB_GAMMA = 45455  # in a PNG: 1 / 2.2
-_CLOSE = 0.003  # of x and y: writers round sRGB's primaries to two to four digits
+"""Numbers in H.273: not specified; the primaries of BT.709; the transfer characteristics of sRGB."""
+_SRGB_GAMMA = 45455
+"""The value of PNG's gAMA chunk for sRGB: 100000 / 2.2."""
+_CLOSE = 0.003
+"""Largest difference in x and y at which primaries count as BT.709's. Chosen by hand: writers round them to two to four
+digits."""
 
 
 @cache
 def srgb_profile() -> bytes:
-    """An ICC profile of sRGB, the same at any time."""
+    """An ICC profile of sRGB; always the same bytes."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     profile[24:36] = bytes.fromhex("07d0 0001 0001 0000 0000 0000")  # made on 2000-01-01
     return bytes(profile)
 
 
 def from_cmyk(image: Image.Image) -> tuple[Image.Image, str | None]:
-    """A loaded CMYK image in sRGB, through its profile; without one by 255 - ink, with a warning.
+    """Convert a loaded CMYK image to sRGB by its profile; without one by 255 - ink, with a warning.
+
+    Returns:
+        The image, and the warning or None.
 
     Raises:
-        RefusedError: a profile of other colours, or a damaged one.
+        RefusedError: its profile is not for CMYK, or damaged.
     """
     icc = image.info.get("icc_profile")
     if not icc:
@@ -63,19 +72,21 @@ def from_cmyk(image: Image.Image) -> tuple[Image.Image, str | None]:
         converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     except (ImageCms.PyCMSError, OSError) as error:
         raise RefusedError(f"its CMYK profile cannot be used ({error})", "convert it to RGB, as sRGB") from error
-    assert converted is not None  # it is, unless the picture is converted in place
+    assert converted is not None  # None is returned only for conversions in place
     return converted, None
 
 
 def encoding(points: CodePoints | None) -> str | None:
-    """``"PQ"`` or ``"HLG"`` for the colours of high dynamic range."""
+    """``"PQ"`` or ``"HLG"`` for colours of high dynamic range; otherwise None."""
     return _HDR.get(points.transfer) if points else None
 
 
 def profile(picture: Metadata, grey: bool) -> tuple[bytes | None, str | None]:
-    """The ICC profile for a format that does not say colours in numbers, and what cannot be said in it.
+    """The ICC profile for a format that cannot store the numbers of colours.
 
-    None for sRGB, which is what a file without a profile is taken for.
+    Returns:
+        The profile, or None for sRGB, which files without a profile have; and a sentence on what a profile cannot
+        express, or None.
     """
     if picture.icc:
         return picture.icc, None
@@ -99,7 +110,7 @@ def _name_and_places(number: int) -> tuple[str, tuple[Place, Place, Place, Place
 
 
 def _of_png(picture: Metadata, grey: bool) -> bytes | None:
-    """By a PNG's chunks gAMA and cHRM, over which sRGB goes (PNG, third edition, 4.3)."""
+    """The profile for a PNG's chunks gAMA and cHRM; the chunk sRGB goes before them (PNG, third edition, 4.3)."""
     chunks = dict(picture.notes)
     gamma, places, body = _SRGB_GAMMA, _BT709, chunks.get("PNG:cHRM", b"")
     if "PNG:sRGB" in chunks:
@@ -123,7 +134,7 @@ def _is_bt709(places: tuple[Place, Place, Place, Place]) -> bool:
 
 
 def _made(name: str, places: tuple[Place, Place, Place, Place], curve: Curve, grey: bool) -> bytes | None:
-    """None where grey needs none, and for primaries that span no colours."""
+    """Make a profile; None if grey needs none, or if the primaries span no colours."""
     if grey:
         return None if curve is SRGB else grey_profile(name, places[3], curve)
     try:

@@ -1,7 +1,7 @@
-"""DNG: the mosaic of a sensor as a raw file that any developer opens (Adobe, DNG specification 1.4).
+"""Write the mosaic of a sensor as a DNG, a raw file that any raw developer opens (Adobe, DNG specification 1.4).
 
-Written are 16 bits without compression, which all developers read, and what a developer needs to know: the mosaic,
-black and white, the camera's colours and the light, the orientation, EXIF. Of a DNG all of that is taken over from it.
+It has 16 bits without compression, which all developers read, and what they need: the mosaic, levels of black and
+white, the camera's colours, the white balance, the orientation, EXIF. If the source is a DNG, its own tags are kept.
 """
 
 import io
@@ -17,20 +17,22 @@ from atbsn.pictures.exif import Directories, DirectoryEntry
 from atbsn.pictures.formats.tiff import describe
 from atbsn.pictures.metadata import Metadata
 from atbsn.pictures.mosaic import Mosaic, by_colour, unpack
-from atbsn.pictures.pages import Page
+from atbsn.pictures.pages import TiffPage
 
 CFA, FULL = 32803, 65535
 """PhotometricInterpretation of a mosaic; the largest level that is written."""
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _SRATIONAL = 1, 2, 3, 4, 5, 10
+"""Types of values (TIFF 6.0, section 2)."""
 _SUB_DIRECTORIES, _PHOTOMETRIC, _ORIENTATION = 330, 262, 274
 _CFA_DIMENSIONS, _CFA_PATTERN, _PLANE_COLOURS, _LAYOUT = 33421, 33422, 50710, 50711
 _VERSION, _BACKWARD, _MODEL = 50706, 50707, 50708
 _BLACK_REPEAT, _BLACK, _BLACK_COLUMNS, _BLACK_ROWS, _WHITE = 50713, 50714, 50715, 50716, 50717
 _SCALE = 50718
 _MATRIX, _NEUTRAL, _ILLUMINANT, _ACTIVE_AREA, _CROP = 50721, 50728, 50778, 50829, (50719, 50720, 51125)
+"""Tags of TIFF 6.0, of TIFF/EP and of DNG (chapter 4)."""
 _OPCODES = (51009, 51022)
-"""Corrections (lens shading, distortion) after black and white, and after demosaicing; their places are those of the
-active area, which is what is written. Those before, 51008, mend pixels of the sensor's own data."""
+"""OpcodeList2 and 3: corrections (lens shading, distortion) after the levels are applied and after demosaicing. Their
+positions are in the active area, which is what is written. OpcodeList1, 51008, repairs pixels of the original data."""
 _KEPT = frozenset(
     {
         *(_MODEL, 50709, 50735, 50736),  # camera and lens
@@ -40,32 +42,34 @@ _KEPT = frozenset(
         *_CROP, *_OPCODES,
     }
 )  # fmt: skip
-"""Tags of a DNG that hold for its denoised mosaic too: all that say how to develop it. Left out are those that say how
-noisy it is (BaselineNoise, NoiseReductionApplied, NoiseProfile), where its data lie, previews and maker notes."""
+"""Tags of a DNG that are kept for its denoised mosaic: all that say how to develop it. Left out are those on its noise
+(BaselineNoise, NoiseReductionApplied, NoiseProfile) and on the position of its data, previews and maker notes."""
 _FORMATS = {_BYTE: "B", _SHORT: "H", _LONG: "I", _RATIONAL: "II", _SRATIONAL: "ii"}
+"""Codes of the types in ``struct``."""
 _D65 = 21
-"""The light that LibRaw's table of colour matrices is for."""
+"""CalibrationIlluminant: the light for which LibRaw's colour matrices are."""
 _UNKNOWN = "unknown camera"
+"""UniqueCameraModel if it is not known."""
 _SRGB = ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))
-"""XYZ to linear sRGB (IEC 61966-2-1): the colours that LibRaw gives a camera it does not know."""
+"""XYZ to linear sRGB (IEC 61966-2-1): the colour matrix for cameras that LibRaw does not know."""
 
 
 class _Raw(NamedTuple):
-    """The directories of a DNG: the first, and that of the mosaic."""
+    """The directories of a DNG: the first one, and the one of the mosaic."""
 
-    first: Page
-    mosaic: Page
+    first: TiffPage
+    mosaic: TiffPage
     order: str
 
 
 def tags(source: bytes | None, raw: Any, camera: str | None, order: str) -> list[DirectoryEntry]:
-    """What a DNG says of camera, colours and lens.
+    """The tags of a DNG on camera, colours and lens.
 
     Args:
-        source: a DNG, whose own tags go before what LibRaw knows.
-        raw: rawpy's, of the file.
-        camera: its name, where it is not a DNG.
-        order: byte order of the entries; that of ``source``.
+        source: the source file if it is a DNG, whose tags replace those from LibRaw; otherwise None.
+        raw: rawpy's object of the file.
+        camera: name of the camera, for a source that is not a DNG.
+        order: byte order of the entries: that of ``source``.
     """
     matrix = np.asarray(raw.rgb_xyz_matrix)[:3]
     found = _colours(camera or _UNKNOWN, matrix if matrix.any() else _SRGB, _neutral(raw), order)
@@ -73,7 +77,7 @@ def tags(source: bytes | None, raw: Any, camera: str | None, order: str) -> list
     if crop is not None:
         origin, size = crop
         found |= {tag: _numbers(tag, _LONG, value, order) for tag, value in zip(_CROP, (origin, size), strict=False)}
-    aspect = raw.sizes.pixel_aspect  # width by height of a pixel, which a developer makes square
+    aspect = raw.sizes.pixel_aspect  # width / height of a pixel; a developer makes pixels square
     if aspect != 1:
         found[_SCALE] = _fractions(_SCALE, (max(1, aspect), max(1, 1 / aspect)), order)
     directories = None if source is None else _directories(source)
@@ -81,7 +85,7 @@ def tags(source: bytes | None, raw: Any, camera: str | None, order: str) -> list
         return list(found.values())
     own = {entry.tag: entry for page in (directories.first, directories.mosaic) for entry in page.entries}
     own = {tag: entry for tag, entry in own.items() if tag in _KEPT}
-    if _MATRIX in own:  # the light of another matrix is not this one's
+    if _MATRIX in own:  # the illuminant belongs to LibRaw's matrix
         del found[_ILLUMINANT]
     if _active_corner(directories.mosaic) != (raw.sizes.top_margin, raw.sizes.left_margin):
         own = {tag: entry for tag, entry in own.items() if tag not in _CROP + _OPCODES}
@@ -89,10 +93,15 @@ def tags(source: bytes | None, raw: Any, camera: str | None, order: str) -> list
 
 
 def black_level(source: bytes, corner: tuple[int, int], size: tuple[int, int]) -> np.ndarray | None:
-    """The black level of the pixels of a DNG, broadcastable to (H, W) of ``size``; None where it says nothing.
+    """The black level of each pixel of a DNG, broadcastable to (H, W) = ``size``; None if the file does not state it.
 
     Args:
-        corner: row and column of the first of them in the whole of the data.
+        source: the DNG.
+        corner: row and column of the first visible pixel in the whole data of the sensor.
+        size: height and width of the visible part.
+
+    Raises:
+        ValueError: the number of levels does not fit their pattern.
     """
     directories = _directories(source)
     if directories is None:
@@ -116,13 +125,14 @@ def black_level(source: bytes, corner: tuple[int, int], size: tuple[int, int]) -
 
 
 def encode(cells: np.ndarray, mosaic: Mosaic, picture: Metadata) -> bytes:
-    """A DNG of 16 bits.
+    """Encode a mosaic as a DNG of 16 bits.
 
-    Its levels are those of the source file, finer by a whole factor.
+    Its levels are those of the source file, times the largest whole factor that fits into 16 bits.
 
     Args:
         cells: (h, w, 4) float, black 0 and white 255, as ``read_raw`` gives them.
-        picture: its EXIF and XMP.
+        mosaic: the facts on the mosaic from ``read_raw``.
+        picture: metadata: EXIF and XMP.
     """
     fine = max(1, int(FULL // mosaic.white))
     black, white = tuple(round(level * fine) for level in mosaic.black), round(mosaic.white * fine)
@@ -160,7 +170,7 @@ def encode(cells: np.ndarray, mosaic: Mosaic, picture: Metadata) -> bytes:
 def _colours(
     camera: str, matrix: Sequence[Sequence[float]] | np.ndarray, neutral: Sequence[float], order: str
 ) -> dict[int, DirectoryEntry]:
-    """The least that a developer needs: camera, XYZ to its colours in daylight, and what it makes of white."""
+    """The tags that a developer needs at least: camera, matrix from XYZ to its colours in daylight, and white point."""
     name = camera.encode() + b"\0"
     return {
         _MODEL: DirectoryEntry(_MODEL, _ASCII, len(name), name),
@@ -171,12 +181,12 @@ def _colours(
 
 
 def _by_phase(row: int, column: int, down: int, right: int) -> int:
-    """Which of R, G, G and B a pixel is, where the first red one stands at ``down``, ``right``."""
+    """Index into R, G, G, B of a pixel's colour, if the first red pixel is at ``down``, ``right``."""
     return 2 * ((row - down) % 2) + (column - right) % 2
 
 
 def _neutral(raw: Any) -> list[float]:
-    """What the camera makes of white in this light, in units of its green."""
+    """AsShotNeutral: the camera's R, G, B for white in the light of the picture, relative to green."""
     for gains in (raw.camera_whitebalance, raw.daylight_whitebalance):
         if all(gain > 0 for gain in gains[:3]):
             return [gains[1] / gain for gain in gains[:3]]
@@ -184,7 +194,7 @@ def _neutral(raw: Any) -> list[float]:
 
 
 def _crop(raw: Any) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """The part of the visible pixels that is to be shown: its first pixel (x, y), and its (width, height)."""
+    """The part of the visible pixels to show: its first pixel (x, y), and its (width, height); None: not stated."""
     sizes = raw.sizes
     left, top = sizes.crop_left_margin - sizes.left_margin, sizes.crop_top_margin - sizes.top_margin
     width, height = sizes.crop_width, sizes.crop_height
@@ -193,12 +203,12 @@ def _crop(raw: Any) -> tuple[tuple[int, int], tuple[int, int]] | None:
 
 
 def _directories(source: bytes) -> _Raw | None:
-    """The first directory and the largest one with a mosaic."""
+    """The first directory and the largest one with a mosaic; None if there is no mosaic."""
     try:
         directories = Directories(source)
-        pages = [Page(directories.first, directories.order, directories.read(directories.first)[0])]
+        pages = [TiffPage(directories.first, directories.order, directories.read(directories.first)[0])]
         for at in pages[0].tags.get(_SUB_DIRECTORIES, ()):
-            pages.append(Page(at, directories.order, directories.read(at)[0], depth=1))
+            pages.append(TiffPage(at, directories.order, directories.read(at)[0], depth=1))
     except ValueError:
         return None
     mosaics = [page for page in pages if page.number(_PHOTOMETRIC, 0) == CFA]
@@ -207,14 +217,14 @@ def _directories(source: bytes) -> _Raw | None:
     return _Raw(pages[0], max(mosaics, key=lambda page: page.size[0] * page.size[1]), directories.order)
 
 
-def _active_corner(page: Page) -> tuple[int, int]:
-    """Row and column of the first pixel that saw light."""
+def _active_corner(page: TiffPage) -> tuple[int, int]:
+    """Row and column of the first pixel of the active area."""
     top, left, *_ = page.tags.get(_ACTIVE_AREA, (0, 0))
     return top, left
 
 
 def _values(entry: DirectoryEntry, order: str) -> tuple[float, ...]:
-    """The numbers of an entry."""
+    """The values of an entry as floats."""
     code = _FORMATS[entry.kind]
     found = struct.unpack(f"{order}{entry.length * len(code)}{code[0]}", entry.value)
     if len(code) == 1:
@@ -228,7 +238,7 @@ def _numbers(tag: int, kind: int, values: Iterable[int], order: str) -> Director
 
 
 def _fractions(tag: int, values: Sequence[float] | np.ndarray, order: str, signed: bool = False) -> DirectoryEntry:
-    """In ten-thousandths."""
+    """An entry of fractions with the denominator 10000."""
     parts = [part for value in values for part in (round(float(value) * 10000), 10000)]
     kind = _SRATIONAL if signed else _RATIONAL
     return DirectoryEntry(tag, kind, len(values), struct.pack(f"{order}{len(parts)}{'i' if signed else 'I'}", *parts))

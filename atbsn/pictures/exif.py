@@ -1,7 +1,7 @@
-"""EXIF blocks and TIFF directories, kept as they are: nothing is decoded that need not be.
+"""Read and write EXIF blocks and TIFF directories (TIFF 6.0; EXIF 2.3).
 
-A block is a small TIFF file. What a camera wrote stays byte for byte, its maker notes too, which point into the block
-by offsets that only the maker knows; libraries that decode and encode a block break them.
+An EXIF block is a small TIFF file. It is changed byte by byte and never decoded and encoded again, because maker notes
+contain offsets into the block whose format only the maker knows, and a new block would break them.
 """
 
 import struct
@@ -10,23 +10,44 @@ from mmap import mmap
 from typing import NamedTuple
 
 PREFIX = b"Exif\0\0"
+"""Beginning of an EXIF block."""
 ORIENTATION, MAKE, MODEL = 274, 271, 272
+"""Tags: how the picture is turned, and maker and model of the camera."""
 _TEXT = 2
 """The TIFF type of texts."""
 RESOLUTION = (282, 283, 296)
+"""Tags: XResolution, YResolution and ResolutionUnit."""
 EXIF, GPS, _INTEROP, _MAKER_NOTE = 34665, 34853, 40965, 37500
+"""Tags: the sub-directories of EXIF, GPS and interoperability, and the maker's notes."""
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
-# Title, camera, resolution, software, date, author, computer, ratings, rights, Windows' texts. The rest of a TIFF's
-# first directory describes the old file's bytes.
+"""Tags: metadata of other standards, and the colour profile."""
 _TEXTS = (269, 270, 271, 272, 305, 306, 315, 316, 33432, *range(40091, 40096))
+"""Tags: title, camera, software, date, author, computer, rights, and the texts of Windows."""
 _KEPT = frozenset({*_TEXTS, *RESOLUTION, 18246, 18249, EXIF, GPS})
+"""Tags that are kept for another file: texts, resolution, ratings, EXIF and GPS. The other tags of a TIFF's first
+directory describe the bytes of the old file."""
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_SWAPPED = ((256, 257), (40962, 40963))  # width and height, in the first and in the EXIF directory
-_THUMBNAIL = (513, 514)  # its offset and length
+"""Bytes of a value of each type (TIFF 6.0, section 2; 13 are offsets of sub-directories; 16 to 18 are BigTIFF's)."""
+_SWAPPED = ((256, 257), (40962, 40963))
+"""Tags: width and height, in the first directory and in that of EXIF."""
+_THUMBNAIL = (513, 514)
+"""Tags: offset and length of the thumbnail."""
+_MAX_ENTRIES = 4096
+"""Most entries in a directory; more mean that it is damaged. Chosen by hand."""
 
 
 class DirectoryEntry(NamedTuple):
-    """A tag of a directory: its TIFF type, how many values, and their bytes; sub-directories have ``children``."""
+    """An entry of a directory.
+
+    Attributes:
+        tag: number of the tag.
+        kind: TIFF type of the values.
+        length: number of values.
+        value: bytes of the values.
+        children: entries of a sub-directory; None: it is not one.
+        position: where the entry begins in the file.
+        end: where its values end in the file.
+    """
 
     tag: int
     kind: int
@@ -55,7 +76,7 @@ class Directories:
         self.first = self.number("Q" if self.big else "I", 8 if self.big else 4)
 
     def number(self, kind: str, position: int) -> int:
-        """One unsigned number, by its code in ``struct``."""
+        """The unsigned number at ``position``; ``kind`` is its code in ``struct``."""
         try:
             return struct.unpack_from(self.order + kind, self.data, position)[0]
         except (struct.error, OverflowError):
@@ -68,7 +89,7 @@ class Directories:
         """
         count, start = (self.number("Q", offset), 8) if self.big else (self.number("H", offset), 2)
         width, inline, code = (20, 8, "Q") if self.big else (12, 4, "I")
-        if count > 4096:
+        if count > _MAX_ENTRIES:
             raise ValueError("the TIFF structure is damaged")
         entries = []
         for position in range(offset + start, offset + start + count * width, width):
@@ -95,7 +116,7 @@ class Directories:
 
 
 def orientation(block: bytes | None) -> int:
-    """The orientation in an EXIF block, 1 to 8; 1 where there is none or it makes no sense."""
+    """The orientation in an EXIF block, 1 to 8; 1 if there is none or it is not valid."""
     try:
         directories = Directories((block or b"").removeprefix(PREFIX))
         found = _values(directories, directories.read(directories.first)[0]).get(ORIENTATION, 1)
@@ -105,9 +126,9 @@ def orientation(block: bytes | None) -> int:
 
 
 def camera(block: bytes | None) -> str | None:
-    """Make and model of the camera in an EXIF block, such as ``Canon EOS 5D Mark II``; None where there are none.
+    """Make and model of the camera in an EXIF block, such as ``Canon EOS 5D Mark II``; None if there are none.
 
-    Makes that the model repeats are said once.
+    If the model begins with the make, the make is not repeated.
     """
     try:
         directories = Directories((block or b"").removeprefix(PREFIX))
@@ -122,10 +143,11 @@ def camera(block: bytes | None) -> str | None:
 
 
 def upright(block: bytes | None, transposed: bool = False) -> bytes | None:
-    """The block byte for byte, but with orientation 1 and without thumbnail; None where it is no EXIF block.
+    """The block with orientation 1 and without a thumbnail; other bytes stay. None if it is not an EXIF block.
 
     Args:
-        transposed: width and height were exchanged in turning the picture, and are in the block too.
+        block: the EXIF block.
+        transposed: whether turning the picture has exchanged width and height. Then they are exchanged here, too.
     """
     try:
         directories = Directories((block or b"").removeprefix(PREFIX))
@@ -149,7 +171,7 @@ def upright(block: bytes | None, transposed: bool = False) -> bytes | None:
 
 
 def without_orientation(block: bytes) -> bytes:
-    """The block byte for byte, but with the tag of the orientation gone from its first directory."""
+    """The block without the tag of the orientation in its first directory; other bytes stay."""
     directories = Directories(block.removeprefix(PREFIX))
     entries, behind = directories.read(directories.first)
     data = bytearray(directories.data)
@@ -161,10 +183,15 @@ def without_orientation(block: bytes) -> bytes:
 
 
 def collect(data: bytes, maker_notes: bool = True, at: int | None = None) -> tuple[bytes | None, dict[int, bytes]]:
-    """An EXIF block of what a TIFF or RAW file says of the picture, and its XMP, IPTC, Photoshop and ICC tags.
+    """Read the metadata of a TIFF or RAW file.
 
     Args:
-        at: where the directory stands; None: the first one.
+        data: the file.
+        maker_notes: whether to keep maker notes.
+        at: position of the directory; None: the first one.
+
+    Returns:
+        A new EXIF block, or None; and the values of the tags XMP, IPTC, PHOTOSHOP and ICC that are there.
     """
     try:
         directories = Directories(data)
@@ -176,7 +203,13 @@ def collect(data: bytes, maker_notes: bool = True, at: int | None = None) -> tup
 
 
 def block(entries: Iterable[DirectoryEntry], order: str, maker_notes: bool = True) -> bytes | None:
-    """A new EXIF block of those ``entries`` that say something of the picture; their values are of byte ``order``."""
+    """A new EXIF block of those ``entries`` that describe the picture; None if none does.
+
+    Args:
+        entries: entries of the first directory.
+        order: byte order of their values.
+        maker_notes: whether to keep maker notes.
+    """
     kept = [entry for entry in entries if entry.tag in _KEPT and entry.length]
     if not maker_notes:
         kept = [
@@ -192,7 +225,7 @@ def block(entries: Iterable[DirectoryEntry], order: str, maker_notes: bool = Tru
 
 
 def for_tiff(block: bytes | None) -> tuple[list[DirectoryEntry], str]:
-    """The entries of an EXIF block that go into a TIFF, and their byte order."""
+    """The entries of an EXIF block that are written into a TIFF, and their byte order."""
     try:
         directories = Directories((block or b"").removeprefix(PREFIX))
         entries, _ = directories.read(directories.first)
@@ -202,7 +235,7 @@ def for_tiff(block: bytes | None) -> tuple[list[DirectoryEntry], str]:
 
 
 def directory(entries: Iterable[DirectoryEntry], order: str, at: int) -> bytes:
-    """A directory with its values and sub-directories, to stand at position ``at`` of a file."""
+    """The bytes of a directory with its values and sub-directories, for position ``at`` of a file."""
     entries = sorted(entries, key=lambda entry: entry.tag)
     position = at + 2 + 12 * len(entries) + 4
     records, values = [], b""
@@ -220,7 +253,7 @@ def directory(entries: Iterable[DirectoryEntry], order: str, at: int) -> bytes:
 
 
 def _values(directories: Directories, entries: Iterable[DirectoryEntry]) -> dict[int, int]:
-    """The first value of each tag of short or long numbers."""
+    """The first value of each entry of 16-bit or 32-bit integers, by tag."""
     codes = {3: "H", 4: "I"}
     return {
         entry.tag: directories.number(codes[entry.kind], entry.end - len(entry.value))
@@ -236,7 +269,7 @@ def _child(entries: Iterable[DirectoryEntry], tag: int) -> tuple[DirectoryEntry,
 def _drop_thumbnail(
     directories: Directories, data: bytearray, entries: tuple[DirectoryEntry, ...], behind: int
 ) -> None:
-    """Cut off the second directory and its thumbnail, or blank the thumbnail where other things lie behind it."""
+    """Cut off the second directory and its thumbnail; if other data follow, fill the thumbnail with zeros instead."""
     second = directories.number("I", behind)
     struct.pack_into("4x", data, behind)
     try:

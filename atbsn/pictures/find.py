@@ -1,4 +1,4 @@
-"""Pictures below folders: those to use, and what was passed over with the reason."""
+"""Find pictures below folders, and give the reason for every file that is not used."""
 
 import os
 from collections import Counter
@@ -10,7 +10,9 @@ from atbsn.pictures import formats
 from atbsn.utils.errors import UserError
 
 _VIDEO = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".mts", ".webm", ".3gp"}
+"""Suffixes of videos."""
 _SIDE = {".xmp", ".aae", ".thm", ".pp3", ".dop", ".cos", ".lrv"}
+"""Suffixes of files that programs and cameras write beside a picture."""
 _OTHER = {
     ".gif",
     ".psd",
@@ -28,15 +30,18 @@ _OTHER = {
     ".ico",
 }
 _OTHER |= {".x3f", ".3fr", ".iiq", ".crw", ".erf", ".mrw", ".rwl", ".srf", ".gpr", ".xcf", ".mpo", ".apng", ".jxr"}
+"""Suffixes of picture formats that are not read."""
 _SPECIAL = "not a regular file"
 _UNKNOWN = "not a picture by its name"
 _INSTALL = 'needs more libraries; pip install "atbsn[photos]"'
+"""Reasons why a file is not used."""
 
 Roots = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""A file or folder, or several."""
 
 
 class Item(NamedTuple):
-    """A file or folder that was met.
+    """A file or folder that was found.
 
     Attributes:
         path: as found.
@@ -50,10 +55,10 @@ class Item(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Pictures to use, in order, and what was passed over.
+    """Pictures to use, in order, and the files that are not used.
 
     Attributes:
-        paths: of the pictures.
+        paths: paths of the pictures.
         names: for each of ``paths``, the path below the folder that was searched, or the file's name.
         skipped: (path, reason) of everything else.
     """
@@ -77,10 +82,10 @@ class Found(NamedTuple):
 
 
 def find_pictures(roots: Roots) -> Found:
-    """All pictures among the files and below the folders ``roots``, each once, and what was passed over.
+    """Find all pictures among the files and below the folders ``roots``, each once.
 
-    Nothing is opened: a file's name decides. A folder's pictures come in the order of their names, after one another as
-    the roots are given. Nothing raises: a root that is not there is among the skipped.
+    Files are not opened; their names decide. Pictures are in the order of ``roots``, and within a folder in the order
+    of their names. It raises nothing: a root that does not exist is among the skipped.
     """
     found, seen = Found([], [], []), set[Path]()
     for root in [roots] if isinstance(roots, str | os.PathLike) else roots:
@@ -99,13 +104,15 @@ def find_pictures(roots: Roots) -> Found:
 def walk_pictures(
     root: str | os.PathLike[str], in_order: bool = True, leave_out: Callable[[Path], bool] | None = None
 ) -> Iterator[Item]:
-    """Everything in the file or folder ``root`` and below, one after another, holding one folder at a time in memory.
+    """Yield every file of ``root`` (a file, or a folder with all folders below it), and folders that are not entered.
 
-    In the order of the names below ``root``, written with ``/``. Linked files are followed, linked folders are not.
+    The order is that of the names below ``root``, written with ``/``. Links to files are followed, links to folders are
+    not. One folder at a time is in memory.
 
     Args:
-        in_order: False: as the system lists them, holding nothing, however many lie in one folder.
-        leave_out: tells of a folder below ``root`` whether it is one of results, which is not entered.
+        root: a file or folder.
+        in_order: False: in the order of the system. Then no list of a folder is in memory, however large it is.
+        leave_out: returns whether a folder below ``root`` is one of results, which is not entered.
     """
     root = Path(root)
     if root.is_dir():
@@ -121,10 +128,10 @@ def walk_pictures(
 def image_paths(root: str | os.PathLike[str]) -> list[Path]:
     """The picture ``root`` itself, or all pictures below the folder ``root``, sorted, without hidden files and folders.
 
-    Files that need a library that is not installed are among them: reading one tells the remedy.
+    Files that need a library that is not installed are included: reading them raises an error with the remedy.
 
     Raises:
-        UserError: nothing there, no picture in it, or a folder that cannot be listed.
+        UserError: ``root`` does not exist or has no picture, or a folder cannot be listed.
     """
     root = Path(root)
     if not root.exists():
@@ -143,7 +150,7 @@ def image_paths(root: str | os.PathLike[str]) -> list[Path]:
 
 
 def is_file_name(path: Path) -> bool:
-    """Whether a name is that of a file, of a format that is read or of another known one: no folder is meant."""
+    """Whether a name has the suffix of a known kind of file, and so does not name a folder."""
     return _reason(path) != _UNKNOWN
 
 
@@ -175,7 +182,7 @@ def _walk(folder: Path, root: Path, in_order: bool, leave_out: Callable[[Path], 
 
 
 def _reason(path: Path, regular: bool = True) -> str | None:
-    """Why a file is not used, by its name; None for a picture, also for a link that leads nowhere: reading it tells."""
+    """Why a file is not used, by its name; None for a picture. A broken link counts as one: reading it reports that."""
     suffix = path.suffix.lower()
     if suffix in formats.SUFFIXES:
         if not regular:

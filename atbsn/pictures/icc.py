@@ -1,4 +1,4 @@
-"""Colour profiles made of primaries and a curve (ICC.1:2022, version 4.3), for formats that say colours in numbers."""
+"""Make ICC profiles (ICC.1:2022, version 4.3) from primaries and a curve."""
 
 import struct
 from typing import NamedTuple
@@ -6,18 +6,18 @@ from typing import NamedTuple
 import numpy as np
 
 _D50 = np.array([0.9642, 1.0, 0.8249])
-"""ICC's own white, which profiles are adapted to: 7.2.16."""
+"""XYZ of ICC's white point, to which profiles are adapted (7.2.16)."""
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-"""ICC.1, annex E: to the cone responses between which whites are adapted."""
+"""The Bradford matrix, from XYZ to cone responses, by which white points are adapted (ICC.1, annex E)."""
 _DATE = (2000, 1, 1, 0, 0, 0)
-"""Always the same, so that equal pictures give equal files."""
+"""Date of profiles: always the same, so that equal pictures give equal files."""
 
 Place = tuple[float, float]
-"""CIE 1931 x and y."""
+"""CIE 1931 chromaticity x and y."""
 
 
 class Curve(NamedTuple):
-    """Encoded x to linear light: (a x + b) ** gamma from ``d`` on, c x below; ICC's parametric curve of type 3."""
+    """From encoded x to linear light: (a x + b) ** gamma for x >= d, otherwise c x (ICC's parametric curve, type 3)."""
 
     gamma: float
     a: float = 1.0
@@ -27,11 +27,11 @@ class Curve(NamedTuple):
 
 
 SRGB = Curve(2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)
-"""IEC 61966-2-1."""
+"""sRGB's curve (IEC 61966-2-1)."""
 
 
 def rgb_profile(name: str, red: Place, green: Place, blue: Place, white: Place, curve: Curve) -> bytes:
-    """A profile for RGB of these primaries, all channels with one curve."""
+    """A profile for RGB with these primaries, and with one curve for all channels."""
     primaries = np.stack([_xyz(place) for place in (red, green, blue)], axis=1)
     adapt = _adaptation(_xyz(white))
     columns = adapt @ (primaries * np.linalg.solve(primaries, _xyz(white)))
@@ -42,7 +42,7 @@ def rgb_profile(name: str, red: Place, green: Place, blue: Place, white: Place, 
 
 
 def grey_profile(name: str, white: Place, curve: Curve) -> bytes:
-    """A profile for grey."""
+    """A profile for grey with this white point and curve."""
     adapt = _adaptation(_xyz(white))
     return _profile(b"GRAY", name, {b"kTRC": _curve(curve), b"chad": _numbers(b"sf32", adapt.ravel())})
 
@@ -53,11 +53,12 @@ def _xyz(place: Place) -> np.ndarray:
 
 
 def _adaptation(white: np.ndarray) -> np.ndarray:
+    """The matrix that adapts XYZ from ``white`` to D50."""
     return np.linalg.inv(_BRADFORD) @ np.diag((_BRADFORD @ _D50) / (_BRADFORD @ white)) @ _BRADFORD
 
 
 def _numbers(kind: bytes, values: np.ndarray) -> bytes:
-    """As 32-bit fixed-point numbers with 16 fractional bits."""
+    """A tag of fixed-point numbers: 32 bits with 16 fractional bits."""
     return kind + bytes(4) + b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
 
 

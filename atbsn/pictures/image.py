@@ -1,7 +1,7 @@
-"""The border between picture files and arrays: the only place where depth, channels and layout change.
+"""``Picture``, a decoded picture file, and the conversions of depth and layout between files, arrays and tensors.
 
-Files hold 1 to 16 bits or floating-point numbers, grey or RGB, with or without alpha. Inside, everything is RGB:
-(H, W, 3) arrays here, (3, H, W) float tensors in [0, 255] in the networks.
+Files hold 1 to 16 bits or floating-point numbers, grey or RGB, with or without alpha. A ``Picture`` always has RGB,
+(H, W, 3). Networks get (3, H, W) float tensors in [0, 255].
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,14 @@ class Picture(Metadata):
     """A decoded picture, upright, with what is needed to write the result in the same format.
 
     Attributes:
-        rgb: (H, W, 3), uint8, or uint16 from files of more than 8 bits, or float32 in [0, 255].
-        alpha: (H, W), of the depth of the file; carried through unchanged.
-        grey: the file was grey; ``rgb`` repeats it, and writing averages it back.
-        suffix: of the file to write: that of the file read, with its case (``".JPG"``); ``".tif"`` for camera RAW.
-        extra: (H, W, N), samples of no known meaning, as the file has them; carried through unchanged.
-        white: the value in the file that is 65535, or 255 of float32, in ``rgb``; None: the largest that it can hold.
-        mosaic: of a camera's raw data, as ``read_raw`` gives them: ``rgb`` is (h, w, 4) then, and becomes a DNG.
+        rgb: (H, W, 3), uint8; uint16 for files of more than 8 bits; or float32 in [0, 255].
+        alpha: (H, W), of the depth of the file; it is written unchanged. None: there is none.
+        grey: whether the file was grey. Then ``rgb`` has three equal channels, and their mean is written.
+        suffix: suffix of the file to write: that of the file read (``".JPG"``), or ``".tif"`` for camera RAW.
+        extra: (H, W, N), samples of no known meaning, as in the file; they are written unchanged. None: there are none.
+        white: the value in the file for which ``rgb`` has white (65535, or 255 of float32); None: the largest value.
+        mosaic: facts on the mosaic of raw data, as ``read_raw`` gives them. Then ``rgb`` is (h, w, 4), and is written
+            as a DNG. None: it is a picture.
         icc, cicp, exif, xmp, iptc, notes, dpi, coding: see ``Metadata``.
     """
 
@@ -43,9 +44,9 @@ class Picture(Metadata):
 
 
 def to_depth(values: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
-    """uint8, uint16 or float in [0, 255] to another of them; whole numbers are clipped and rounded half up.
+    """Convert between uint8, uint16 and float32 in [0, 255]. Integers are clipped and rounded half up.
 
-    What goes to a deeper type comes back from there as it was.
+    Values that are converted to a type of more bits and back stay the same.
     """
     if values.dtype == dtype:
         return values
@@ -60,7 +61,7 @@ def to_depth(values: np.ndarray, dtype: np.dtype | type) -> np.ndarray:
 
 
 def to_tensor(rgb: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8, uint16 or float32 to float32 (3, H, W) in [0, 255]; a copy, strided channels last."""
+    """(H, W, 3) uint8, uint16 or float32 in [0, 255] to float32 (3, H, W) in [0, 255]; a copy, channels last."""
     values = rgb.astype(np.float32)
     if rgb.dtype == np.uint16:
         values /= 257
@@ -68,7 +69,7 @@ def to_tensor(rgb: np.ndarray) -> Tensor:
 
 
 def from_tensor(tensor: Tensor, dtype: np.dtype | type = np.uint8) -> np.ndarray:
-    """(3, H, W) in [0, 255], on any device, to (H, W, 3), clipped; uint8 and uint16 are rounded half up."""
+    """(3, H, W) in [0, 255], on any device, to (H, W, 3) of ``dtype``, clipped; integers are rounded half up."""
     values = tensor.detach().permute(1, 2, 0).float().clamp(0, 255)
     if dtype == np.uint8:
         values = (values + 0.5).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Where white lies in files that use a part of their range, or have none: 12 and 14 bits of 16, floating point."""
+"""The value of white in files that use a part of their range, such as 12 of 16 bits, or that are floating-point."""
 
 from typing import Literal
 
@@ -6,26 +6,26 @@ import numpy as np
 
 from atbsn.pictures.metadata import RefusedError
 
-_BLOCK = 256  # rows that are converted at once
+_BLOCK = 256
+"""Rows that are converted at a time. Chosen by hand."""
 _USUAL = (1023, 4095, 16383)
-"""White of 10, 12 and 14 bits, which laboratory cameras and scanners put into 16 unchanged."""
+"""White of 10, 12 and 14 bits. Laboratory cameras and scanners store such values in 16 bits unchanged."""
 _NO_LIGHT = 2.0**32
-"""More than any file counts light up to; maps mark places without data by 1e38 and the like."""
+"""Largest value that can be light. Chosen by hand: maps mark places without data by 1e38 and the like."""
 
 
 def to_level(values: np.ndarray, white: float | Literal["auto"]) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
-    """Samples so that white is 65535, or 255 of float32.
+    """Scale samples so that white becomes 65535, or 255 of float32.
 
     Args:
         values: (H, W, C), uint16 or float32, as in the file.
-        white: the value that is white; ``"auto"``: 65535, or 1 or the largest value of floating point.
+        white: the value of white; ``"auto"``: 65535, or for floating point 1 or the largest value, if that is larger.
 
     Returns:
-        The samples; the level, for ``from_level`` and for floating point, None where nothing changed; what is to be
-        said.
+        The samples; the value of white, for ``from_level``, or None if nothing changed; and warnings.
 
     Raises:
-        RefusedError: floating point whose largest value tells nothing of white.
+        RefusedError: floating point whose largest value cannot be light.
     """
     top = float(values.max(initial=0))
     if values.dtype == np.float32:
@@ -54,7 +54,7 @@ def to_level(values: np.ndarray, white: float | Literal["auto"]) -> tuple[np.nda
 
 
 def from_level(values: np.ndarray, level: float) -> np.ndarray:
-    """uint16 as in the file that ``to_level`` took them from: the same, where nothing was done to them."""
+    """Undo ``to_level``: uint16 samples as in the file. Unchanged samples get their old values."""
     return _scaled(values, level / 65535)
 
 

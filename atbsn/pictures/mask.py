@@ -1,4 +1,4 @@
-"""Masks: which part of a picture becomes the clean one, and which stays as it is."""
+"""Masks: which part of a picture is denoised, and which stays as it is."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from atbsn.pictures.read import read_picture
 from atbsn.utils.errors import UserError
 
 _BAND = 2**22
-"""Samples that are blended at a time: 48 MiB as numbers of 32 bits, with the copies that are made of them."""
+"""Samples that are blended at a time. Chosen by hand: with copies, they take 48 MiB as float32."""
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """The mask in a picture file: (H, W), uint8, uint16, or float32 in [0, 1], as ``check_mask`` takes it.
+    """Read a mask from a picture file: (H, W), uint8, uint16, or float32 in [0, 1], as ``check_mask`` accepts it.
 
     Raises:
-        UserError: it is no picture, or has colours or transparency.
+        UserError: it is not a picture, or has colours or transparency.
     """
     picture = read_picture(path)
     values = picture.rgb[..., 0]
@@ -28,12 +28,13 @@ def read_mask(path: Path) -> np.ndarray:
 
 
 def check_mask(mask: np.ndarray, size: tuple[int, ...], name: str = "mask", picture: str = "the picture") -> None:
-    """Raise a ``UserError`` unless ``mask`` can be laid over a picture of ``size``, (H, W).
+    """Raise a ``UserError`` unless ``mask`` fits a picture of ``size``, (H, W).
 
     Args:
         mask: (H, W), bool, uint8, uint16, or float in [0, 1].
-        name: what the message calls the mask.
-        picture: what the message calls the picture.
+        size: height and width of the picture.
+        name: name of the mask in messages.
+        picture: name of the picture in messages.
     """
     if mask.ndim != 2:
         raise UserError(f"{name}: shape {mask.shape} is not (H, W); a mask has one channel")
@@ -51,12 +52,12 @@ def check_mask(mask: np.ndarray, size: tuple[int, ...], name: str = "mask", pict
 def keep_where_black(noisy: np.ndarray, clean: np.ndarray, mask: np.ndarray) -> None:
     """Put the samples of ``noisy`` into ``clean`` where ``mask`` is black: clean <- (1 - m) noisy + m clean.
 
-    White and black give the samples of the one and of the other to the bit.
+    Where the mask is white or black, samples are copied bit for bit.
 
     Args:
         noisy: (H, W, C), uint8, uint16 or float.
-        clean: the same shape and type; written over.
-        mask: (H, W), as ``check_mask`` takes it.
+        clean: of the same shape and type; it is overwritten.
+        mask: (H, W), as ``check_mask`` accepts it.
     """
     height, width, channels = clean.shape
     rows = max(1, _BAND // (width * channels))

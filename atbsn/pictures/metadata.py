@@ -1,4 +1,4 @@
-"""What is carried beside the pixels of a picture, and what a format's codec gives and takes."""
+"""The metadata of a picture, and the data that are passed to and from the codecs of formats."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_PIXELS = 2**28
-"""Larger pictures (268 megapixels) are refused: a small file can claim any size and exhaust the memory."""
+"""Most pixels of a picture (268 megapixels). Chosen by hand: a small file can claim any size and exhaust the memory."""
 
 
 class Coding(NamedTuple):
-    """How the pixels of a file were coded, so that its like can be written.
+    """How the pixels of a file were coded, so that another file can be coded in the same way.
 
     Attributes:
         format: Pillow's name of the format: ``"JPEG"``, ``"WEBP"``, ``"HEIF"``, ``"AVIF"``, ``"TIFF"``.
@@ -18,7 +18,7 @@ class Coding(NamedTuple):
         subsampling: of the chroma of JPEG and HEIC: 0 none, 1 halved along rows, 2 halved both ways.
         progressive: JPEG in several scans.
         lossless: WebP without loss.
-        half: TIFF of 16-bit floating-point numbers.
+        half: TIFF of floating-point numbers of 16 bits.
     """
 
     format: str
@@ -40,18 +40,18 @@ class CodePoints(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What a picture file says besides its pixels.
+    """The metadata of a picture file. None: there are none of the kind.
 
     Attributes:
         icc: colour profile.
-        cicp: the colours by numbers; they go before ``icc`` where a format has both.
-        exif: EXIF block, beginning with ``b"Exif\\0\\0"``, GPS and maker notes included; its orientation is 1, since it
-            is already applied, and it has no thumbnail.
+        cicp: the colours by numbers. They have priority over ``icc`` in formats that have both.
+        exif: EXIF block, beginning with ``b"Exif\\0\\0"``, with GPS and maker notes. Its orientation is 1, since the
+            picture is upright, and it has no thumbnail.
         xmp: XMP packet.
-        iptc: Photoshop's image resources (``8BIM...``), which hold the IPTC record.
-        notes: (kind, content) of what only the same format takes: text and colour chunks of PNG, comments and extended
-            XMP of JPEG.
-        dpi: horizontal and vertical resolution.
+        iptc: Photoshop's image resources (``8BIM...``), which contain the IPTC record.
+        notes: (kind, content) of metadata that only the same format can store: text and colour chunks of PNG, comments
+            and extended XMP of JPEG.
+        dpi: horizontal and vertical resolution, dots per inch.
         coding: how the pixels were coded.
     """
 
@@ -66,12 +66,12 @@ class Metadata:
 
 
 class Samples(NamedTuple):
-    """The numbers of a picture as its file has them.
+    """The samples of a picture as in its file.
 
     Attributes:
         values: (H, W, C), upright: grey or RGB, then alpha, then samples of no known meaning. uint8, uint16 or float32.
-        alpha: whether there is one; colours are not multiplied by it.
-        extra: how many samples of no known meaning there are, such as a scanner's infrared.
+        alpha: whether there is an alpha channel; colours are not multiplied by it.
+        extra: number of samples of no known meaning, such as a scanner's infrared.
     """
 
     values: np.ndarray
@@ -80,18 +80,18 @@ class Samples(NamedTuple):
 
     @property
     def colours(self) -> int:
-        """1 or 3."""
+        """The number of colours: 1 or 3."""
         return self.values.shape[2] - self.alpha - self.extra
 
 
 class Decoded(NamedTuple):
-    """What a codec makes of a file.
+    """A decoded file.
 
     Attributes:
-        samples: the numbers.
-        metadata: the rest.
-        suffix: of the format to write where the one read cannot be written.
-        warnings: what the user should hear.
+        samples: the samples.
+        metadata: the metadata.
+        suffix: suffix of the format to write, if the format of the file is not written; otherwise None.
+        warnings: warnings for the user.
     """
 
     samples: Samples
@@ -101,29 +101,35 @@ class Decoded(NamedTuple):
 
 
 class RefusedError(Exception):
-    """A picture that is in order but not for us: the reason and the remedy."""
+    """A picture is not damaged but cannot be read or written; with the reason and the remedy."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(f"({reason}); {remedy}")
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Refuse what would exhaust the memory."""
+    """Raise a ``RefusedError`` if a picture has more than ``MAX_PIXELS``."""
     if width * height > MAX_PIXELS:
         raise RefusedError(f"{width}x{height} is over the limit of {MAX_PIXELS} pixels", "make it smaller or cut it up")
 
 
 def check_single(kind: str, pictures: int) -> None:
-    """Refuse animations, of which one picture would be written unsaid."""
+    """Raise a ``RefusedError`` for animations: only one of their pictures would be written."""
     if pictures > 1:
         raise RefusedError(f"{kind} of {pictures} pictures, not one", "save each as a file of its own")
 
 
 def choose_page(kind: str, page: int | None, count: int, primary: int = 0) -> tuple[int, tuple[str, ...]]:
-    """The index of the wanted picture of a file of ``count``, and what is to be said of the others.
+    """The index of the chosen picture in a file of ``count``, and a warning about the others.
 
     Args:
-        page: counted from 1; None: the ``primary`` one.
+        kind: the format, for messages.
+        page: number of the picture, from 1; None: the primary one.
+        count: number of pictures.
+        primary: index of the primary one.
+
+    Raises:
+        RefusedError: there is no such page.
     """
     if page is not None:
         if not 1 <= page <= count:
@@ -135,5 +141,5 @@ def choose_page(kind: str, page: int | None, count: int, primary: int = 0) -> tu
 
 
 def missing(kind: str, package: str) -> RefusedError:
-    """A format whose library is not installed."""
+    """The error for a format whose library is not installed."""
     return RefusedError(f"{kind} needs the package {package}", 'pip install "atbsn[photos]"')

@@ -9,20 +9,20 @@ from atbsn.pictures.exif import DirectoryEntry
 CHANNELS = 4
 """Number of channels of packed raw data: red, the green in its row, the other green, blue."""
 _RED = ((0, 0), (0, 1), (1, 0), (1, 1))
-"""Row and column of every pixel of a cell, from its red one on: R, G, G, B of RGGB."""
+"""Row and column of the four pixels of a cell relative to its red pixel, in the order R, G, G, B."""
 
 
 @dataclass(frozen=True)
 class Mosaic:
-    """What a raw file says of its Bayer mosaic, with which another one can be written.
+    """Facts on the Bayer mosaic of a raw file, from which a DNG can be written.
 
     Attributes:
-        size: height and width of the mosaic, as the sensor stands, in pixels.
+        size: height and width of the mosaic, pixels, not turned.
         phase: row and column of its first red pixel, 0 or 1 each.
-        black: of R, G (in the row of R), G and B, in levels of the file.
-        white: the level at which the sensor is full.
-        orientation: 1 to 8, as in EXIF: how the developed picture is to be turned.
-        tags: of a DNG: camera, colours, lens. In byte order ``order``.
+        black: black level of R, G (in the row of R), G and B, in values of the file.
+        white: the value in the file at which the sensor is saturated.
+        orientation: 1 to 8, as in EXIF: how the developed picture is turned.
+        tags: entries for a DNG on camera, colours and lens, in byte order ``order``.
         order: ``"<"`` or ``">"``.
     """
 
@@ -36,9 +36,13 @@ class Mosaic:
 
 
 def pack(values: np.ndarray, phase: tuple[int, int]) -> np.ndarray:
-    """(H, W) of a mosaic to (h, w, 4): R, G, G, B of every cell of RGGB, whatever the ``phase``.
+    """Pack a mosaic (H, W) to (h, w, 4): R, G, G, B of each cell of RGGB.
 
-    What a cell at an edge lacks is reflected, which keeps the colours: no pixel is lost.
+    Pixels that cells at the edges lack are filled by reflection, which keeps the colours. So no pixel is lost.
+
+    Args:
+        values: the mosaic.
+        phase: row and column of its first red pixel, 0 or 1 each.
     """
     (height, width), (down, right) = values.shape, phase
     padded = np.pad(values, ((down, (height + down) % 2), (right, (width + right) % 2)), mode="reflect")
@@ -46,7 +50,7 @@ def pack(values: np.ndarray, phase: tuple[int, int]) -> np.ndarray:
 
 
 def unpack(cells: np.ndarray, phase: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """The mosaic (H, W) of ``size`` that ``pack`` made ``cells`` of."""
+    """Undo ``pack``: the mosaic (H, W) = ``size`` of ``cells`` (h, w, 4)."""
     height, width, _ = cells.shape
     values = np.empty((2 * height, 2 * width), cells.dtype)
     for channel, (row, column) in enumerate(_RED):
@@ -56,6 +60,6 @@ def unpack(cells: np.ndarray, phase: tuple[int, int], size: tuple[int, int]) -> 
 
 
 def by_colour(values: tuple[float, ...], phase: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """(H, W) float32: what of R, G, G and B, in ``values``, every pixel of a mosaic has."""
+    """(H, W) float32: for each pixel of a mosaic, that of the four ``values`` (R, G, G, B) for its colour."""
     cells = -(-(size[0] + phase[0]) // 2), -(-(size[1] + phase[1]) // 2)
     return unpack(np.broadcast_to(np.asarray(values, np.float32), (*cells, CHANNELS)), phase, size)

@@ -1,4 +1,4 @@
-"""What the formats that Pillow decodes have in common."""
+"""Functions for the formats that Pillow decodes."""
 
 import re
 from dataclasses import replace
@@ -11,11 +11,16 @@ from atbsn.pictures import exif, metadata, xmp
 from atbsn.pictures.colour import from_cmyk, srgb_profile
 from atbsn.pictures.metadata import Decoded, Metadata, RefusedError, Samples, check_pixels
 
-_STRIP = 256  # rows that are converted at once
+_STRIP = 256
+"""Rows that are converted at a time. Chosen by hand."""
 
 
 def open_image(file: BinaryIO, *kinds: str) -> Image.Image:
-    """A picture of one of Pillow's ``kinds``, not decoded yet."""
+    """Open a picture of one of Pillow's formats ``kinds``, without decoding it.
+
+    Raises:
+        RefusedError: it is too large.
+    """
     TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own reader fails at subsampled chroma and at tiles over the edge
     Image.MAX_IMAGE_PIXELS = metadata.MAX_PIXELS  # Pillow's own limit warns from 90 megapixels on, refuses from 179
     try:
@@ -30,7 +35,11 @@ def open_image(file: BinaryIO, *kinds: str) -> Image.Image:
 
 
 def samples_of(image: Image.Image) -> tuple[Samples, tuple[str, ...]]:
-    """The samples of 8 bits of an opened image, and what is to be said of them."""
+    """The samples of an opened image, of 8 bits, and warnings.
+
+    Raises:
+        RefusedError: its colours are not grey, RGB, a palette, YCbCr or CMYK.
+    """
     image.load()
     transparent = "transparency" in image.info
     if image.mode in ("1", "L", "LA", "La"):
@@ -46,24 +55,24 @@ def samples_of(image: Image.Image) -> tuple[Samples, tuple[str, ...]]:
 
 
 def in_srgb(image: Image.Image, found: Metadata) -> Metadata:
-    """``found``, what the file of ``image`` says, where the samples of CMYK became sRGB."""
+    """``found``, the metadata of ``image``; if it was CMYK, with the profile of sRGB, to which it was converted."""
     return replace(found, icc=srgb_profile() if found.icc else None) if image.mode == "CMYK" else found
 
 
 def decoded(samples: Samples, found: Metadata, orientation: int = 1, warnings: tuple[str, ...] = ()) -> Decoded:
-    """``samples`` and ``found``, what a file has, made upright."""
+    """Make the ``samples`` and the metadata ``found`` of a file upright."""
     block = exif.upright(found.exif, transposed=orientation >= 5)
     samples = samples._replace(values=upright(samples.values, orientation))
     return Decoded(samples, replace(found, exif=block, xmp=xmp.upright(found.xmp)), warnings=warnings)
 
 
 def orientation_of(found: Metadata) -> int:
-    """The orientation, 1 to 8, in EXIF, or in XMP where there is no EXIF."""
+    """The orientation, 1 to 8, in EXIF; without EXIF, in XMP."""
     return exif.orientation(found.exif) if found.exif else xmp.orientation(found.xmp)
 
 
 def upright_size(image: Image.Image, orientation: int) -> tuple[int, int]:
-    """Height and width after turning."""
+    """Height and width of the upright picture."""
     width, height = image.size
     return (width, height) if orientation >= 5 else (height, width)
 
@@ -80,19 +89,20 @@ def upright(values: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def as_image(samples: Samples) -> Image.Image:
-    """Make a Pillow image of samples of 8 bits; extra samples, such as alpha, are not used."""
+    """Make a Pillow image of samples of 8 bits: L, LA, RGB or RGBA."""
     values = samples.values
     return Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
 
 
 def given(**options: object) -> dict[str, object]:
-    """Those options that are something."""
+    """The options that are not None or empty."""
     return {name: value for name, value in options.items() if value}
 
 
 def _as_array(image: Image.Image, mode: str) -> np.ndarray:
-    """(H, W, C) uint8 of a loaded image, as ``mode``. Strip by strip: Pillow takes 4 bytes a pixel, as many again to
-    convert it, and copies twice to hand it out.
+    """(H, W, C) uint8 of a loaded image, converted to ``mode``.
+
+    It is done strip by strip, since Pillow needs 4 bytes a pixel, as many again to convert, and two copies to return.
     """
     values = np.empty((image.height, image.width, len(mode)), np.uint8)
     for top in range(0, image.height, _STRIP):

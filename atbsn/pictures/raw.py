@@ -1,4 +1,4 @@
-"""The mosaic of a camera's raw file, linear and undeveloped, through rawpy: the extra ``[photos]``."""
+"""Read the mosaic of a camera's raw file, linear and undeveloped, by rawpy: the extra ``[photos]``."""
 
 import io
 import os
@@ -15,24 +15,24 @@ from atbsn.pictures.mosaic import Mosaic, by_colour, pack
 from atbsn.pictures.read import reading
 
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
-"""EXIF's number of LibRaw's ``flip``."""
+"""EXIF's orientation by LibRaw's ``flip``."""
 _SMALLEST = 4
-"""Pixels a side: less is no picture, and cannot be reflected at its edges."""
+"""Pixels: smallest side of a mosaic. Chosen by hand: smaller ones cannot be reflected at their edges."""
 _DEVELOP = "denoise the developed picture instead, without --raw"
+"""The remedy for raw files without a Bayer mosaic."""
 
 
 def read_raw(path: str | os.PathLike[str]) -> Picture:
-    """The Bayer mosaic of a camera's raw file, packed and linear.
+    """Read the Bayer mosaic of a camera's raw file, packed and linear.
 
     Returns:
-        A picture with ``rgb`` (h, w, 4), float32: R, G, G, B of every 2 x 2 pixels, (raw - black) / (white - black) x
-        255, with nothing cut off: noise goes below 0. h and w are half the sides of the mosaic, rounded up to whole
-        cells of RGGB, as the sensor stands: the orientation is kept beside it. ``mosaic`` is what ``write_picture``
-        needs to make a DNG of it.
+        A picture with ``rgb`` (h, w, 4), float32: R, G, G, B of each 2 x 2 pixels, (raw - black) / (white - black) x
+        255, not clipped, so noise may be below 0. h and w are half the sides of the mosaic, rounded up to whole cells
+        of RGGB. It is not turned; the orientation is in ``mosaic``, with which ``write_picture`` makes a DNG.
 
     Raises:
-        UserError: as ``read_picture``; or no Bayer mosaic: X-Trans, Foveon, a monochrome sensor, four colours, or raw
-            data that are developed to colours already.
+        UserError: as ``read_picture``; or the sensor has no Bayer mosaic of three colours (X-Trans, Foveon,
+            monochrome), or the data are demosaicked already.
     """
     path = Path(path)
     with reading(path):
@@ -97,10 +97,10 @@ def _phase(raw: Any) -> tuple[int, int]:
 def _black(
     data: bytes, raw: Any, size: tuple[int, int], phase: tuple[int, int]
 ) -> tuple[np.ndarray, tuple[float, float, float, float]]:
-    """The black level of every pixel, broadcastable to (H, W), and its mean for R, G, G and B.
+    """The black level of each pixel, broadcastable to (H, W), and its mean for R, G, G and B.
 
-    Of a DNG as its tags say, also where LibRaw's levels of four colours cannot: patterns larger than 2 x 2, and offsets
-    of rows and columns.
+    For a DNG it is read from the tags, because LibRaw gives only one level for each of four colours: not patterns
+    larger than 2 x 2, and not offsets of rows and columns.
     """
     if is_dng(data):
         corner = raw.sizes.top_margin, raw.sizes.left_margin

@@ -1,4 +1,4 @@
-"""Picture files to ``Picture``: the one reader of them, and what it says of files that it refuses."""
+"""Read picture files of any format, with one message for every file that cannot be read."""
 
 import os
 import re
@@ -23,30 +23,34 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 White = float | Literal["auto"]
-"""Which value of 16 bits or floating point is white. ``"auto"``: 65535, or 1, or the largest value above that."""
+"""The value of white in 16 bits or floating point. ``"auto"``: 65535; for floating point 1, or the largest value if
+that is above 1."""
 
 _UNSUPPORTED = re.compile("unsupported|not supported|not implemented|not configured", re.IGNORECASE)
-"""What decoders say of files that are in order, as far as they know."""
+"""Messages of decoders about files that are not damaged but of an unsupported kind."""
 _ONLY_A_NUMBER = re.compile(r"decoder error -?\d+")
+"""A message of Pillow that says nothing to a user."""
 _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
+"""Errors that mean that the file does not exist."""
 
 
 def read_picture(path: str | os.PathLike[str], *, white: White = "auto", page: int | None = None) -> Picture:
     """Decode a picture file completely.
 
-    PNG, JPEG, TIFF, BMP, WebP and PPM; with the extra ``[photos]`` HEIC, AVIF (8 bits) and camera RAW, which is
-    developed to sRGB of 16 bits with the camera's white balance. CMYK becomes sRGB through its profile, or, with a
-    warning in the log, without one. What is left out (a gain map, a depth map, a motion photo's video, the other
-    pages) or cut off is said in the log.
+    Formats are PNG, JPEG, TIFF, BMP, WebP and PPM; with the extra ``[photos]`` also HEIC, AVIF (8 bits) and camera RAW,
+    which is developed to sRGB of 16 bits with the camera's white balance. CMYK is converted to sRGB by its profile;
+    without one, the log warns. Parts that are left out (gain map, depth map, video of a motion photo, other pages) or
+    cut off are reported in the log, too.
 
     Args:
-        white: for TIFF, PNG and PPM of 16 bits and floating-point TIFF.
-        page: of a TIFF or HEIF of several pictures, counted from 1; None: the primary one.
+        path: the file.
+        white: value of white, for TIFF, PNG and PPM of 16 bits and floating-point TIFF.
+        page: number of the picture in a TIFF or HEIF of several, from 1; None: the primary one.
 
     Raises:
-        UserError: missing, not a picture, truncated (but for JPEG), corrupt, over ``metadata.MAX_PIXELS``, animated, of
-            another kind than grey or RGB of up to 16 bits or floating point, or of a format whose library is not
-            installed.
+        UserError: the file is missing, not a picture, truncated (except JPEG), corrupt, larger than
+            ``metadata.MAX_PIXELS``, animated, not grey or RGB of up to 16 bits or floating point, or of a format whose
+            library is not installed.
     """
     path = Path(path)
     _check_white(white)
@@ -76,10 +80,10 @@ def read_picture(path: str | os.PathLike[str], *, white: White = "auto", page: i
 
 
 def reader(white: White = "auto", page: int | None = None) -> Callable[[Path], Picture]:
-    """``read_picture`` with these settings; itself where they are the usual ones.
+    """``read_picture`` with these settings; with the default settings, ``read_picture`` itself.
 
     Raises:
-        UserError: a white or a page that can be none.
+        UserError: a setting is not valid.
     """
     _check_white(white)
     if page is not None and page < 1:
@@ -91,8 +95,8 @@ def picture_size(path: str | os.PathLike[str], *, page: int | None = None) -> tu
     """Height and width as ``read_picture`` would give them, from the header alone.
 
     Raises:
-        UserError: missing, not a picture, animated, over ``metadata.MAX_PIXELS``, or of a format whose library is not
-            installed.
+        UserError: the file is missing, not a picture, animated, larger than ``metadata.MAX_PIXELS``, or of a format
+            whose library is not installed.
     """
     path = Path(path)
     with reading(path), path.open("rb") as file:
@@ -117,7 +121,7 @@ def _codec(data: bytes | mmap, path: Path) -> Codec:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn whatever a decoder raises into one message that names the file."""
+    """Context that turns any exception of a decoder into a ``UserError`` that names the file."""
     try:
         yield
     except _NOTHING_THERE:

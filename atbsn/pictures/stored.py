@@ -1,8 +1,8 @@
-"""The samples of a TIFF page as the file has them.
+"""Read the samples of a TIFF page exactly as stored.
 
-Pillow reduces samples to 8 bits, drops those that it does not know and cannot read big-endian BigTIFF; OpenCV takes no
-heed of planes, of white that is zero, or of what a fourth sample means. Here only the bytes are unpacked, by libtiff,
-and what they mean is taken from the tags.
+Pillow reduces samples to 8 bits, drops those that it does not know, and cannot read big-endian BigTIFF. OpenCV ignores
+planes, inverted grey and the meaning of a fourth sample. So libtiff only unpacks the bytes, and their meaning is taken
+from the tags here.
 """
 
 import io
@@ -32,22 +32,27 @@ from atbsn.pictures.pages import (
     UNSIGNED,
     WHITE_IS_ZERO,
     WIDTH,
-    Page,
+    TiffPage,
 )
 
 LOSSLESS = frozenset({1, 5, 8, 32773, 32946, 34925, 50000})
-"""Nothing, LZW, Deflate, PackBits, Deflate by its old number, LZMA, Zstandard: bytes in, the same bytes out."""
+"""Values of Compression that keep every byte: none, LZW, Deflate, PackBits, Deflate (old number), LZMA, Zstandard."""
 _WITH_PREDICTOR = LOSSLESS - {1}
-"""Compressions for which the predictor counts. Without compression its tag means nothing."""
+"""Values of Compression with which the tag Predictor is used. Without compression it has no meaning."""
 _WHOLE_BYTES = {8: "u1", 16: "u2", 32: "u4", 64: "u8"}
+"""NumPy's types by the number of bits."""
 PLAINLY = "save it without compression, or with LZW or Deflate"
+"""The remedy for other compressions."""
 _KINDS = {1: "unsigned integers", 2: "signed integers", 3: "floating-point numbers", 5: "complex", 6: "complex"}
+"""Names of the values of SampleFormat."""
 _ASSOCIATED, _UNASSOCIATED = 1, 2
-_BLOCK = 256  # rows that are converted at once
+"""Values of ExtraSamples: transparency by which colours are multiplied, and by which they are not."""
+_BLOCK = 256
+"""Rows that are converted at a time. Chosen by hand."""
 
 
-def needs_bytes(page: Page, data: bytes) -> bool:
-    """Whether Pillow would lose something of it, or cannot read it."""
+def needs_bytes(page: TiffPage, data: bytes) -> bool:
+    """Whether Pillow would lose something of the page or cannot read it, so that ``stored_samples`` has to."""
     depths, extra = page.depths, page.extra
     plain = depths == {8} or (len(depths) == 1 and depths <= {1, 2, 4} and page.samples == 1)
     if not plain or page.formats != {UNSIGNED} or data[:4] == b"MM\0+":
@@ -59,15 +64,15 @@ def needs_bytes(page: Page, data: bytes) -> bool:
     return page.is_planar or extra not in ((), (_UNASSOCIATED,))
 
 
-def stored_samples(data: bytes, page: Page) -> Samples:
-    """The samples of a page, with white that is zero turned over and colours freed of their transparency.
+def stored_samples(data: bytes, page: TiffPage) -> Samples:
+    """The samples of a page. Inverted grey is inverted back, and colours are divided by associated alpha.
 
-    Whole numbers of fewer than 8 bits become 8, of 9 to 15 bits 16, white staying white; floating-point numbers become
-    float32, as large as they are.
+    Integers of fewer than 8 bits become uint8, and those of 9 to 15 bits uint16, scaled so that white stays white.
+    Floating-point numbers become float32 of the same values.
 
     Raises:
-        RefusedError: of another kind.
-        OSError, ValueError: damaged.
+        RefusedError: the samples are of a kind that is not read.
+        OSError, ValueError: the file is damaged.
     """
     kind = page.number(PHOTOMETRIC, BLACK_IS_ZERO)
     _check_kind(page, kind)
@@ -91,8 +96,8 @@ def stored_samples(data: bytes, page: Page) -> Samples:
     return Samples(values, alpha=at is not None, extra=len(extra) - (at is not None))
 
 
-def _check_kind(page: Page, kind: int) -> None:
-    """Refuse what is not described by samples of grey or RGB."""
+def _check_kind(page: TiffPage, kind: int) -> None:
+    """Raise a ``RefusedError`` unless the samples are grey or RGB of a known kind."""
     remedy = "save it with 8 or 16 bits"
     if len(page.depths) != 1 or len(page.formats) != 1:
         raise RefusedError("its samples are of several kinds", remedy)
@@ -112,8 +117,8 @@ def _check_kind(page: Page, kind: int) -> None:
         )
 
 
-def _plane(data: bytes, page: Page, plane: int) -> np.ndarray:
-    """(H, W, C): one plane, or all samples of a page that has them side by side."""
+def _plane(data: bytes, page: TiffPage, plane: int) -> np.ndarray:
+    """(H, W, C): one plane, or all samples of a page that stores them side by side."""
     (bits,), (what,) = page.depths, page.formats
     width, height = page.size
     beside = 1 if page.is_planar else page.samples
@@ -140,8 +145,8 @@ def _plane(data: bytes, page: Page, plane: int) -> np.ndarray:
     return np.require(values.reshape(height, stored, beside)[:, :width], requirements=("C", "W"))
 
 
-def _unpacked(data: bytes, page: Page, plane: int, row: int) -> np.ndarray:
-    """(H, bytes of a row): what libtiff unpacks, given a directory in which samples are bytes."""
+def _unpacked(data: bytes, page: TiffPage, plane: int, row: int) -> np.ndarray:
+    """(H, bytes of a row), unpacked by libtiff, which gets a directory that describes the samples as bytes."""
     width, height = page.size
     per_pixel = (1 if page.is_planar else page.samples) * max(page.depths)
     tags: dict[int, tuple[int, ...]] = {
@@ -168,7 +173,7 @@ def _unpacked(data: bytes, page: Page, plane: int, row: int) -> np.ndarray:
     own = slice(plane * count, (plane + 1) * count)
     starts, sizes = page.tags.get(places, ())[own], page.tags.get(lengths, ())[own]
     if page.number(COMPRESSION, 1) == 1 and count == 1 and places == STRIPS:
-        sizes = (row * height,)  # which old programs leave out
+        sizes = (row * height,)  # old programs leave this tag out
     if len(starts) != count or len(sizes) != count or not all(starts) or not all(sizes):
         raise ValueError("parts of its samples are missing")
     if max(start + size for start, size in zip(starts, sizes, strict=True)) > len(data):
@@ -181,7 +186,7 @@ def _unpacked(data: bytes, page: Page, plane: int, row: int) -> np.ndarray:
 
 
 def _with_directory(data: bytes, tags: dict[int, tuple[int, ...]]) -> bytes:
-    """The file, little-endian, with another directory at its end."""
+    """The file with another, little-endian directory at its end."""
     at = len(data) + len(data) % 2
     if at >= 2**32 - 2**20:
         raise ValueError("too large for its kind of compression")
@@ -196,7 +201,7 @@ def _with_directory(data: bytes, tags: dict[int, tuple[int, ...]]) -> bytes:
 
 
 def _from_packed(rows: np.ndarray, count: int, bits: int) -> np.ndarray:
-    """(H, ``count``) of samples that lie bit by bit, as 8 or 16 bits."""
+    """(H, ``count``) samples from rows of packed bits, as 8 or 16 bits."""
     full = 255 if bits < 8 else 65535
     values = np.empty((len(rows), count), np.uint8 if bits < 8 else np.uint16)
     weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint32)
@@ -219,10 +224,13 @@ def _undo_differences(values: np.ndarray) -> np.ndarray:
 
 
 def _undo_float_differences(rows: np.ndarray, beside: int, size: int) -> np.ndarray:
-    """TIFF Technical Note 3: differences of bytes, which lie apart by their weight; the result is big-endian.
+    """Undo the floating-point predictor (TIFF Technical Note 3). The result is big-endian.
+
+    In each row, all first bytes of the numbers come first, then all second bytes, and so on; differences are stored.
 
     Args:
         rows: (rows of tiles or strips, bytes).
+        beside: samples of a pixel.
         size: bytes of a number.
     """
     summed = np.cumsum(rows.reshape(len(rows), -1, beside), axis=1, dtype=np.uint8).reshape(len(rows), size, -1)
@@ -230,7 +238,7 @@ def _undo_float_differences(rows: np.ndarray, beside: int, size: int) -> np.ndar
 
 
 def _free(colours: np.ndarray, alpha: np.ndarray) -> None:
-    """Divide colours by their transparency in place; where nothing shows they stay."""
+    """Divide colours by their alpha, in place. Fully transparent pixels stay as they are."""
     for top in range(0, len(colours), _BLOCK):
         block, share = colours[top : top + _BLOCK], alpha[top : top + _BLOCK, :, None]
         if colours.dtype == np.float32:

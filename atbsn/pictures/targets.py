@@ -1,4 +1,4 @@
-"""What a file to be written can hold of a picture, known before anything is computed."""
+"""Check whether the format of a file can hold a picture, before anything is computed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from atbsn.pictures.formats import CODECS, KINDS, Codec
 from atbsn.utils.errors import UserError
 
 RAW_TARGET = ".dng"
-"""What a mosaic is written as."""
+"""Suffix of the files of mosaics."""
 
 if TYPE_CHECKING:
     from atbsn.pictures.image import Picture
 
 
 def check_target(path: str | os.PathLike[str], picture: Picture | None = None) -> Codec:
-    """The format that ``path`` names.
+    """The format that the suffix of ``path`` names.
 
     Args:
-        picture: what is to be written; its samples may still be noisy. None: only the name is looked at.
+        path: the file to write.
+        picture: the picture to write; its samples do not matter. None: only the name is checked.
 
     Raises:
-        UserError: a format that is unknown, only read, or whose library is missing; or one that cannot hold the
-            picture, with those that can.
+        UserError: the format is unknown, is only read, or cannot hold the picture. Then the message names formats that
+            can.
     """
     path = Path(path)
     codec = formats.by_suffix(path.suffix)
@@ -49,12 +50,12 @@ def check_target(path: str | os.PathLike[str], picture: Picture | None = None) -
 
 
 def suffixes_for(picture: Picture) -> tuple[str, ...]:
-    """The usual suffixes of the formats that can hold ``picture`` and can be written here."""
+    """The usual suffixes of the formats that can hold ``picture`` and whose libraries are installed."""
     return tuple(codec.suffixes[0] for codec in _holders(picture))
 
 
 def losses(codec: Codec, picture: Picture) -> list[str]:
-    """What ``codec``'s format leaves out of ``picture`` though it can hold its pixels, in words."""
+    """Sentences on what ``codec``'s format leaves out of ``picture`` although it can hold the pixels."""
     holds, found = codec.holds, []
     icc, unsaid = profile(picture, picture.grey)
     if picture.cicp and holds.cicp:
@@ -81,7 +82,7 @@ def _listed(names: list[str], last: str) -> str:
 
 
 def _refusal(codec: Codec, picture: Picture) -> str | None:
-    """Why a format cannot hold the picture."""
+    """Why a format cannot hold the picture, as the end of a sentence; None if it can."""
     if picture.alpha is not None and not codec.holds.alpha:
         return "holds no transparency"
     if picture.extra is not None and not codec.holds.extra:

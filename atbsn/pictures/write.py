@@ -1,4 +1,4 @@
-"""``Picture`` to picture files: in the depth that a format holds, whole or not at all."""
+"""Write pictures to files, in the depth of the format, completely or not at all."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ from atbsn.utils.log import logger
 
 
 def written_name(path: str | os.PathLike[str], picture: Picture) -> Path:
-    """``path`` with the suffix of a format that can be written: a camera's ``a/b.NEF`` becomes ``a/b.tif``."""
+    """``path`` with the suffix of a format that is written: ``a/b.NEF`` of a camera becomes ``a/b.tif``."""
     path = Path(path)
     return path if path.suffix.lower() in formats.WRITTEN else path.with_suffix(picture.suffix)
 
@@ -29,23 +29,24 @@ def write_picture(
     quality: int | Literal["source"] = "source",
     aside: Path | None = None,
 ) -> None:
-    """Write ``picture`` in the format that ``path`` names; the file appears complete or not at all.
+    """Write ``picture`` in the format that the suffix of ``path`` names, completely or not at all.
 
-    PNG, TIFF and PPM keep 16 bits, HEIC keeps 10 of them; the others get 8, rounded. Floating point stays so in a TIFF
-    whose source had it, becomes 16 bits elsewhere, and 8 where no file of 16 bits or floating point was read.
-    PNG, TIFF, BMP and PPM are without loss, and so is WebP unless its source had losses: then it gets quality 95.
-    A JPEG from a JPEG keeps its source's quantisation tables, chroma subsampling and progression; if its tables are
-    coarser than quality 90, it gets those of quality 90. A JPEG from anything else gets quality 98 and full
-    chroma; HEIC and AVIF get quality 90. Of the metadata, each format takes what it can hold; the rest is said in the
-    log.
+    PNG, TIFF and PPM keep 16 bits, and HEIC 10 of them; other formats get 8, rounded. Floating point stays in a TIFF
+    whose source had it. In other formats it becomes 16 bits, and 8 if the source had neither floating point nor 16
+    bits. PNG, TIFF, BMP and PPM are without loss, and so is WebP, unless its source was a lossy WebP; then it gets
+    quality 95. A JPEG from a JPEG keeps the source's quantisation tables, chroma subsampling and progression, but not
+    below quality 90. A JPEG from another format gets quality 98 and full chroma; HEIC and AVIF get quality 90. Metadata
+    that a format cannot hold are left out; the log says so.
 
     Args:
-        quality: ``"source"``, or 1 to 100 for JPEG, HEIC, AVIF and WebP, instead of the above.
-        aside: folder to write it in before it is renamed, on the same file system; None: that of ``path``.
+        path: the file.
+        picture: the picture.
+        quality: ``"source"``: as described above; or 1 to 100 for JPEG, HEIC, AVIF and WebP.
+        aside: folder of the temporary file, on the same file system; None: the folder of ``path``.
 
     Raises:
-        UserError: as ``check_target``; a quality that is none, a folder that cannot be written, a full disk, a library
-            that is not installed.
+        UserError: as ``check_target``; or ``quality`` is out of range, the folder cannot be written, the disk is full,
+            or a library is not installed.
     """
     path = Path(path)
     codec = check_target(path, picture)
@@ -66,7 +67,7 @@ def write_picture(
 
 
 def _samples(picture: Picture, codec: Codec) -> Samples:
-    """The numbers for a file of ``codec``'s format."""
+    """The samples for a file of ``codec``'s format."""
     floats, level = picture.rgb.dtype == np.float32, picture.white
     values: np.ndarray
     if floats and level is not None and codec.holds.floats:
@@ -89,8 +90,8 @@ def _samples(picture: Picture, codec: Codec) -> Samples:
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
-    """(H, W, 1), rounded half up."""
-    # Channel by channel: NumPy's sum along three numbers takes five times as long.
+    """The mean of the three channels, (H, W, 1), integers rounded half up."""
+    # Channel by channel, because NumPy's sum over an axis of length three takes five times as long.
     red, green, blue = values[..., :1], values[..., 1:2], values[..., 2:3]
     if values.dtype == np.float32:
         return (red + green + blue) / np.float32(3)

@@ -1,6 +1,6 @@
-"""XMP packets, kept byte for byte but for what is no longer true.
+"""Read and change XMP packets. Only statements that are no longer true are changed; other bytes stay.
 
-The formats are those of Adobe's "XMP Specification", parts 1 (the packet) and 3 (its places in files).
+The formats are those of Adobe's "XMP Specification", parts 1 (packets) and 3 (storage in files).
 """
 
 import hashlib
@@ -9,31 +9,38 @@ import struct
 
 STANDARD = b"http://ns.adobe.com/xap/1.0/\0"
 EXTENSION = b"http://ns.adobe.com/xmp/extension/\0"
-"""Headers of JPEG's segments."""
-_ROOM = 65533 - len(EXTENSION) - 32 - 8  # bytes of an extended packet in one segment: part 3, 1.1.3.1
+"""Beginnings of the segments of a JPEG: the packet, and a part of an extended packet."""
+_ROOM = 65533 - len(EXTENSION) - 32 - 8
+"""Bytes of an extended packet in one segment (part 3, 1.1.3.1)."""
 _HAS_MORE = re.compile(rb"xmpNote:HasExtendedXMP\s*(?:=\s*[\"']|>)\s*([0-9A-Fa-f]{32})")
+"""The property that names the checksum of the extended packet."""
 
 _CONTAINER = b"http://ns.google.com/photos/1.0/container/"
+"""Namespace of Google's list of attachments."""
 _GAIN_MAP = (b"http://ns.adobe.com/hdr-gain-map/1.0/", b"http://ns.apple.com/HDRGainMap/1.0/")
+"""Namespaces of gain maps."""
 _CAMERA = b"http://ns.google.com/photos/1.0/camera/"
+"""Namespace of Google's motion photos."""
 _MOTION = (b"MotionPhoto", b"MicroVideo")
+"""Beginnings of the names of their properties."""
 
 
 def upright(packet: bytes | None) -> bytes | None:
-    """The packet byte for byte, but with orientation 1."""
+    """The packet with orientation 1; other bytes stay."""
     return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>))[1-8]", rb"\g<1>1", packet) if packet else None
 
 
 def orientation(packet: bytes | None) -> int:
-    """The orientation a packet names, for files whose EXIF names none."""
+    """The orientation in a packet, 1 to 8, for files without EXIF; 1 if there is none."""
     found = re.search(rb"tiff:Orientation(?:\s*=\s*[\"']|>)([1-8])", packet or b"")
     return int(found[1]) if found else 1
 
 
 def without_attachments(packet: bytes | None) -> tuple[bytes | None, tuple[str, ...]]:
-    """The packet without what it says of pictures and videos behind the picture, and the names of these.
+    """Remove from a packet what it says of attachments, pictures and videos behind the picture: they are not written.
 
-    They are not written, and whoever believed the packet would look for them in vain.
+    Returns:
+        The packet, and the attachments in words.
     """
     if not packet:
         return packet, ()
@@ -61,7 +68,7 @@ def without_attachments(packet: bytes | None) -> tuple[bytes | None, tuple[str, 
 
 
 def segments(packet: bytes) -> list[bytes]:
-    """The bodies of the APP1 segments of a JPEG that hold the packet: one, or an extended packet in several."""
+    """The contents of the APP1 segments of a JPEG for the packet: one, or several for an extended packet."""
     if len(STANDARD) + len(packet) <= 65533:
         return [STANDARD + packet]
     bare = re.sub(rb"<\?xpacket.*?\?>", b"", packet, flags=re.S).strip()
@@ -74,11 +81,14 @@ def segments(packet: bytes) -> list[bytes]:
 
 
 def join(packet: bytes | None, parts: list[bytes]) -> tuple[bytes | None, list[bytes]]:
-    """The whole of a packet that ``segments`` had divided, and the parts that are left.
+    """Undo ``segments``: join the parts of an extended packet.
 
     Args:
-        packet: in the segment with the header ``STANDARD``.
-        parts: the bodies of those with the header ``EXTENSION``.
+        packet: the packet in the segment that begins with ``STANDARD``.
+        parts: the contents of the segments that begin with ``EXTENSION``.
+
+    Returns:
+        The whole packet, and parts that do not belong to it. Packets that ``segments`` did not divide stay as they are.
     """
     found = _HAS_MORE.search(packet or b"")
     if packet is None or found is None or packet != _pointer(found[1]):
@@ -93,6 +103,7 @@ def join(packet: bytes | None, parts: list[bytes]) -> tuple[bytes | None, list[b
 
 
 def _pointer(digest: bytes) -> bytes:
+    """A packet that only names the checksum of an extended packet."""
     return (
         b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
         b'<rdf:Description rdf:about="" xmlns:xmpNote="http://ns.adobe.com/xmp/note/" xmpNote:HasExtendedXMP="'
@@ -107,7 +118,7 @@ def _prefixes(packet: bytes, namespace: bytes) -> list[bytes]:
 
 
 def _drop(packet: bytes, prefix: bytes, name: bytes) -> bytes:
-    """The packet without the properties of this prefix whose names match, as attributes and as elements."""
+    """Remove the properties with this prefix whose names match, both as attributes and as elements."""
     full = re.escape(prefix) + b":(" + name + b")"
     packet = re.sub(rb"<" + full + rb"(?:\s[^>]*)?/>", b"", packet)
     packet = re.sub(rb"<" + full + rb"(?:\s[^>]*)?>.*?</" + re.escape(prefix) + rb":\1\s*>", b"", packet, flags=re.S)

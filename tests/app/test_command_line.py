@@ -111,7 +111,7 @@ def test_choices_are_those_of_the_engine() -> None:
 
     assert (
         set(project_arguments.FORMATS) == set(tables.FORMAT_SUFFIXES)
-        and project_arguments.FIGURES == figures.FIGURE_KINDS
+        and tuple(figures.PAINTERS) == project_arguments.FIGURES
     )
     assert set(project_arguments.SOURCES) == set(known.SOURCES)
     assert (*known.SETS, known.PREPARED) == project_arguments.CHECKED

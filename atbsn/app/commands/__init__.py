@@ -1,1 +1,1 @@
-"""What each command of ``atbsn`` does: ``main(arguments)``, which returns the exit status."""
+"""The commands of ``atbsn``, one module each with ``main(arguments)``, which returns the exit status."""

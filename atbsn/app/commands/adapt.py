@@ -1,4 +1,4 @@
-"""``atbsn adapt``: weights for the camera of one's own pictures."""
+"""``atbsn adapt``: weights for the camera of the user's own pictures."""
 
 import signal
 from argparse import Namespace
@@ -21,9 +21,9 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, share_bar
 
 _SEARCHED_SIDE = 1536
-"""Pixels: side of the central part of a picture in which something to show is looked for."""
+"""Pixels: side of the central part of a picture from which crops to show are chosen. Chosen by hand."""
 _MARGIN = 32
-"""Pixels around what is shown that are denoised with it, since at its rims a network sees too little."""
+"""Pixels around a crop that are denoised with it, since at the edges a network sees too little. Chosen by hand."""
 
 
 def main(arguments: Namespace) -> int:
@@ -54,7 +54,7 @@ def _sheet(paths: list[Path], start: Network, result: Adapted, output: Path) -> 
     for path in paths:
         try:
             rgb = read_picture(path).rgb
-        except UserError:  # told of before
+        except UserError:  # it was reported before
             continue
         top, left = (max(0, (length - _SEARCHED_SIDE) // 2) for length in rgb.shape[:2])
         part = rgb[top : top + _SEARCHED_SIDE, left : left + _SEARCHED_SIDE]

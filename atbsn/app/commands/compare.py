@@ -1,4 +1,4 @@
-"""Compare weight files on one data set: quality, parameters, MACs a pixel and speed, beside what people use today."""
+"""``atbsn compare``: quality, parameters, MACs a pixel and speed of weight files, NLM and BM3D on the same pictures."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -66,7 +66,7 @@ def main(arguments: Namespace) -> None:
 
 
 def _files_and_weights(arguments: Namespace) -> tuple[list[str], list[str]]:
-    """Option files and weights; ``-opt FILE.yml WEIGHTS ...``, where the first are several, takes both."""
+    """The option files and the weights. ``-opt`` takes several values, so weights may stand among them."""
     files = [name for name in arguments.opt if name.lower().endswith((".yml", ".yaml"))]
     weights = [name for name in arguments.opt if name not in files]
     if not files:

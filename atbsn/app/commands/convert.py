@@ -1,4 +1,4 @@
-"""``atbsn convert``: weight files into others."""
+"""``atbsn convert``: convert weight files."""
 
 from argparse import Namespace
 

@@ -1,4 +1,4 @@
-"""``atbsn denoise``: clean pictures beside noisy ones."""
+"""``atbsn denoise``: denoise pictures; by default the clean ones are written beside the noisy ones."""
 
 from argparse import Namespace
 from contextlib import closing
@@ -51,7 +51,7 @@ def main(arguments: Namespace) -> int:
 
 
 class _Sheets(BeforeAfterObserver):
-    """Also shows before | after on a sheet beside each clean picture."""
+    """Also writes a sheet with crops before | after beside each clean picture."""
 
     def before(self, task: Task, noisy: Picture) -> Any:
         places = list(choose_crops(noisy.rgb).values())

@@ -1,4 +1,4 @@
-"""``atbsn export``: a network as other programs take it."""
+"""``atbsn export``: export a network for other programs."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -28,7 +28,7 @@ def main(arguments: Namespace) -> None:
 
 
 def _name(weights: str) -> str:
-    """What weights are called: ``real``, ``net_latest`` of a file, the repository's name of one of the hub."""
+    """The name of weights: that of shipped ones, the stem of a file, or the name of a repository of the hub."""
     return parse_hub_name(weights).repository.split("/")[1] if is_hub_name(weights) else Path(weights).stem
 
 

@@ -1,4 +1,4 @@
-"""``atbsn models``: which weights there are."""
+"""``atbsn models``: list the shipped weights and the user's own."""
 
 from argparse import Namespace
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 _COLUMNS = ("name", "network", "parameters", "trained on", "terms", "size")
+"""Titles of the table."""
 
 
 def main(arguments: Namespace) -> None:
@@ -28,7 +29,7 @@ def main(arguments: Namespace) -> None:
 
 
 def _row(name: str, path: Path) -> tuple[str, ...]:
-    """One line of the table; a file that cannot be read says so in it."""
+    """One line of the table. For a file that cannot be read it says so."""
     try:
         parameters, metadata = read_header(path) if path.suffix == ".safetensors" else _contents(path)
     except UserError:

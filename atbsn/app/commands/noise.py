@@ -1,4 +1,4 @@
-"""``atbsn noise``: what noise pictures have, and a prior of cameras beside it."""
+"""``atbsn noise``: measure the noise of pictures, compare it with a prior of cameras, and find similar cameras."""
 
 from argparse import Namespace
 from collections.abc import Iterable
@@ -15,6 +15,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 _FIGURES = (".png", ".pdf", ".svg")
+"""Suffixes of the figures that are written."""
 
 
 def main(arguments: Namespace) -> None:
@@ -46,10 +47,11 @@ def main(arguments: Namespace) -> None:
 
 
 def write_cameras(arguments: Namespace) -> None:
-    """Write the table of the cameras that are like those of the pictures.
+    """Write the table of cameras whose noise is like that of the pictures.
 
     Raises:
-        UserError: no pictures, a wrong suffix, a picture below 64 pixels a side, or all are saturated.
+        UserError: there are no pictures, the suffix is wrong, a picture has fewer than 64 pixels a side, or all are
+            saturated.
     """
     if not arguments.input or arguments.output:
         raise UserError("--cameras: name the noisy pictures, and no --output")
@@ -64,7 +66,7 @@ def write_cameras(arguments: Namespace) -> None:
 
 
 def _estimated(root: Path) -> NoiseModel:
-    """The model of all pictures in ``root``, of which those of the parts are told on the way."""
+    """The noise model of all pictures in ``root``. If it has several folders, the model of each is logged, too."""
     paths = image_paths(root)
     parts = groups(paths, root)
     if len(parts) > 1:
@@ -76,7 +78,7 @@ def _estimated(root: Path) -> NoiseModel:
 
 
 def groups(paths: list[Path], root: Path) -> dict[str, list[Path]]:
-    """Pictures by the first folder below ``root``, or each for itself if there are no folders."""
+    """The pictures by the first folder below ``root``; without folders, every picture is a group of its own."""
     if all(path.parent == root for path in paths):
         return {path.name: [path] for path in paths}
     relative = {path: path.relative_to(root).parts if root.is_dir() else (path.name,) for path in paths}
@@ -84,12 +86,12 @@ def groups(paths: list[Path], root: Path) -> dict[str, list[Path]]:
 
 
 def pictures(paths: list[Path]) -> Iterable[np.ndarray]:
-    """Decode one after the other."""
+    """Yield the pictures, one decoded at a time."""
     return (read_picture(path).rgb for path in paths)
 
 
 def summary(paths: list[Path]) -> str:
-    """The model of ``paths`` in one line, or why there is none."""
+    """The noise model of ``paths`` in one line, or why it cannot be estimated."""
     try:
         return describe(estimate(pictures(paths)))
     except UserError as error:

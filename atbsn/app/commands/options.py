@@ -1,4 +1,4 @@
-"""``atbsn options``: the option files that come with the package: which there are, what they say, a copy to change."""
+"""``atbsn options``: list, show and copy the option files that come with the package."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -18,6 +18,7 @@ _FOLDERS = {
     "sweeps": "grids of trainings (atbsn sweep)",
     "base": "what trainings share",
 }
+"""Title of each folder of option files."""
 
 
 def main(arguments: Namespace) -> None:
@@ -25,7 +26,7 @@ def main(arguments: Namespace) -> None:
 
 
 def _list(arguments: Namespace) -> None:
-    """One line a file: its name, and the first sentence of its head."""
+    """Log a line for each file: its name, and the first sentence of the comment at its beginning."""
     files = [path for path in option_files() if arguments.word in path.name]
     if not files:
         raise UserError(f"{arguments.word}: no option file has this in its name; leave it out to see all")
@@ -38,7 +39,7 @@ def _list(arguments: Namespace) -> None:
 
 
 def _show(arguments: Namespace) -> None:
-    """The options that come of these files, all of them, as ``options.yml`` of a run has them; or their texts."""
+    """Log all options that these files give together, as in the ``options.yml`` of a run; or the texts of the files."""
     if arguments.as_written:
         texts = [_text(find_option_file(name)).rstrip() for name in arguments.files]
         logger.info("%s", "\n---\n".join(texts))
@@ -47,7 +48,7 @@ def _show(arguments: Namespace) -> None:
 
 
 def _copy(arguments: Namespace) -> None:
-    """Copies to change; what they are laid over is found by name from anywhere."""
+    """Copy the files. Files that a copy is based on are found by their names from any folder."""
     folder = Path(arguments.folder)
     sources = {folder / Path(name).name: find_option_file(name) for name in arguments.files}
     there = [str(target) for target in sources if target.exists()]

@@ -1,4 +1,4 @@
-"""``atbsn prepare``: data sets cut into patches that are fast to read, and checked."""
+"""``atbsn prepare``: cut data sets into patches that are fast to read, and check data sets."""
 
 from argparse import Namespace
 

@@ -1,4 +1,4 @@
-"""``atbsn report``: tables and figures of runs, sweeps and results."""
+"""``atbsn report``: make tables and figures of runs, sweeps and results."""
 
 from argparse import Namespace
 from pathlib import Path

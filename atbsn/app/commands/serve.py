@@ -1,4 +1,4 @@
-"""``atbsn serve``: the page."""
+"""``atbsn serve``: the page in the browser."""
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence

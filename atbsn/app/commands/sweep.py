@@ -1,4 +1,4 @@
-"""``atbsn sweep``: a grid of trainings and measurements."""
+"""``atbsn sweep``: run a grid of trainings and measurements."""
 
 from argparse import Namespace
 from pathlib import Path

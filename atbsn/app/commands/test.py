@@ -1,4 +1,4 @@
-"""Denoise pictures: ``atbsn test -opt test_folder.yml --input FOLDER_OR_FILE --output FOLDER``."""
+"""``atbsn test``: denoise data sets, folders or files with the settings of an option file."""
 
 from argparse import Namespace
 from collections.abc import Iterable
@@ -49,12 +49,12 @@ def main(arguments: Namespace) -> int:
         raise UserError(f"{source}: datasets: no entry begins with 'test'; add one, or give --input")
     if options.path.pretrain_network is None:
         raise UserError(f"{source}: path.pretrain_network: missing; name the weights to denoise with")
-    # A Slurm array shares out folders alone: what else runs in one denoises whole sets.
+    # The tasks of a Slurm array divide folders only. Other jobs in an array, such as sweeps, denoise whole sets.
     shard = own_shard(arguments.shard, by_array=not sets)
     for images in sets.values():
         if images.submission is not None and (arguments.resume or arguments.shard):
             raise UserError("--resume and --shard: a submission is made of all pictures at once; leave them out")
-    session = _Session(options, device, shard, arguments.resume or dist.restarted(), reading)
+    session = _TestRun(options, device, shard, arguments.resume or dist.restarted(), reading)
     if target is not None:
         return session.file(single(roots[0], target))
     if not sets:
@@ -68,11 +68,14 @@ def main(arguments: Namespace) -> int:
     return 2 if failed else 0
 
 
-class _Session:
-    """One start of test.py: a denoiser, and the part of the pictures that this process does.
+class _TestRun:
+    """One run of ``atbsn test``: a denoiser, and the part of the pictures that this process denoises.
 
     Args:
-        resume: leave out what is done.
+        options: checked options.
+        device: where it computes.
+        shard: the part of the pictures.
+        resume: leave out pictures that are done.
         reading: the settings of ``pictures.reader``.
     """
 
@@ -86,7 +89,7 @@ class _Session:
         self.patient = dist.patient_group()
 
     def file(self, task: Task) -> int:
-        """One picture to a file of its own, by one of the processes; the exit status."""
+        """Denoise one picture to the file of ``task``, in one of the processes; returns the exit status."""
         failed = 0
         if self.shard.holds(task.name):
             with closing(Progress(f"denoise {task.name}", 1)) as progress:
@@ -97,7 +100,7 @@ class _Session:
         return 2 if any(dist.gather(failed, self.patient)) else 0
 
     def folders(self, roots: list[Path], folder: Path) -> int:
-        """Files, and all that is below folders, to the same places in ``folder``; the exit status.
+        """Denoise files and folders to the same paths in ``folder``; returns the exit status.
 
         Raises:
             UserError: there is no picture.
@@ -116,10 +119,13 @@ class _Session:
         return 2 if failed else 0
 
     def set(self, name: str, images: ImageSet, folder: Path) -> int:
-        """A data set to ``folder``, a benchmark's with its submission in ``folder/submission``; how many failed.
+        """Denoise a data set to ``folder``, and write the submission of a benchmark to ``folder/submission``.
+
+        Returns:
+            The number of pictures that failed.
 
         Raises:
-            UserError: pictures would be written over one another, or a submission does not read back as it should.
+            UserError: pictures would overwrite one another, or a submission does not read back as it was written.
         """
         tasks = self.shard.part_of(of_set(images, folder))
         submission = open_submission(images, folder / "submission")
@@ -155,7 +161,7 @@ class _Session:
         return open_record(folder, self.denoiser, self.weights, reading, self.shard, resume, by_name)
 
     def _report(self, progress: Progress, record: Record) -> int:
-        """Say what all processes have done; how many pictures failed."""
+        """Log the results of all processes together; returns the number of pictures that failed."""
         told = dist.gather((progress.done, progress.skipped, progress.failed), self.patient)
         done, skipped, failed = (sum(values) for values in zip(*told, strict=True))
         before = f", {skipped:,} were done before" if skipped else ""
@@ -167,7 +173,7 @@ class _Session:
 
 
 class _Submitter(Observer):
-    """Hands the clean pictures of a set on to its submission."""
+    """Passes the clean pictures of a set to its submission."""
 
     def __init__(self, images: ImageSet, submission: Submission) -> None:
         self._numbers = {images.key(number): number for number in range(len(images))}

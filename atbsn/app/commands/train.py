@@ -1,4 +1,4 @@
-"""Train a method on noisy pictures: ``atbsn train -opt train_atbsn.yml``."""
+"""``atbsn train``: train a method on noisy pictures."""
 
 from argparse import Namespace
 

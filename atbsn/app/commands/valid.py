@@ -1,4 +1,4 @@
-"""Measure a method, with references or without: ``atbsn valid -opt test_atbsn.yml --k 0 1 3``."""
+"""``atbsn valid``: measure a method, with or without references."""
 
 from argparse import Namespace
 

@@ -1,4 +1,4 @@
-"""``atbsn watch``: clean pictures of what arrives in a folder, until Ctrl-C."""
+"""``atbsn watch``: denoise the pictures that arrive in a folder, until Ctrl-C."""
 
 import signal
 from argparse import Namespace
@@ -58,10 +58,10 @@ def main(arguments: Namespace) -> int:
 
 
 def _folders(arguments: Namespace) -> tuple[Path, Path]:
-    """What is watched, and where the clean pictures go.
+    """The folder that is watched, and the folder of the clean pictures.
 
     Raises:
-        UserError: it is no folder.
+        UserError: there is no such folder, or none can be beside it.
     """
     folder = Path(arguments.folder)
     if not folder.is_dir():
@@ -76,7 +76,7 @@ def _folders(arguments: Namespace) -> tuple[Path, Path]:
 
 @contextmanager
 def _ended_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM, by which services are stopped, and Windows' Ctrl-Break end it as Ctrl-C does."""
+    """Context in which SIGTERM, which stops services, and Windows' Ctrl-Break raise KeyboardInterrupt like Ctrl-C."""
     names = [name for name in ("SIGTERM", "SIGBREAK") if hasattr(signal, name)]
     previous = {name: signal.signal(getattr(signal, name), signal.default_int_handler) for name in names}
     try:

@@ -1,1 +1,1 @@
-"""The page: a server on this computer, and what the browser shows of it."""
+"""The page: a server on this computer that denoises in the browser."""

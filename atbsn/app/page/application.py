@@ -1,4 +1,4 @@
-"""The server's routes. A session's token is part of its addresses: who does not know it finds nothing."""
+"""The server's routes. The addresses of a session contain its token, so only the visitor who knows it can use them."""
 
 import asyncio
 import contextlib
@@ -26,22 +26,24 @@ from atbsn.app.page.views import Region
 from atbsn.utils.errors import UserError
 
 STATIC = Path(__file__).parent / "static"
+"""Folder of the files that the browser loads."""
 _SETTINGS = frozenset({"weights", "strength", "luma", "colour", "detail", "k"})
+"""Settings that the browser may send."""
 _AWAITED = frozenset({"result", "all", "adapt"})
-"""Kinds of computations that a page which was loaded anew goes on to wait for; views it asks for anew."""
+"""Kinds of computations that a reloaded page continues to wait for. It requests views again."""
 _LOOK = 15.0
-"""Seconds between two looks for pages that are closed."""
+"""Seconds between two searches for closed pages. Chosen by hand."""
 
 
 class Page:
-    """The handlers, and what they share.
+    """The handlers of all routes, and what they share.
 
     Args:
-        studio: what computes.
-        sessions: most pages that are open at once.
-        idle: seconds until a page that is not heard of is taken to be closed.
-        grace: seconds until the pictures of a page that closed are deleted: as long as loading it anew may take, and
-            longer than the minute between two signs of a hidden page, of which another tab with the same may be one.
+        studio: computes.
+        sessions: most pages that are open at the same time.
+        idle: seconds without a request after which a page counts as closed.
+        grace: seconds after which the pictures of a closed page are deleted. Reloading the page must take less, and so
+            must the minute between two requests of a hidden tab, since several tabs may share a session.
     """
 
     def __init__(self, studio: Studio, sessions: int = 16, idle: float = 1800, grace: float = 90) -> None:
@@ -50,7 +52,7 @@ class Page:
         self.sessions = Sessions(sessions, idle, grace, self.jobs.forget)
 
     def application(self, names: tuple[str, ...] = (), loopback: bool = True) -> Guard:
-        """The ASGI application; its end deletes everything. The arguments are those of ``Guard``."""
+        """The ASGI application. When it ends, all files of visitors are deleted. The arguments are as in ``Guard``."""
         own = "/api/sessions/{token}"
         picture = own + "/pictures/{picture}"
         routes = [
@@ -81,29 +83,29 @@ class Page:
         return Guard(inner, names, loopback)
 
     def close(self) -> None:
-        """Stop what is computed and delete what is kept."""
+        """Stop all computations and delete all files."""
         self.jobs.close()
         self.sessions.close()
 
     async def start(self, request: Request) -> Response:
-        """A new session."""
+        """Start a session."""
         del request
         session = await run_in_threadpool(self.sessions.start)
         return JSONResponse({"token": session.token, **self._about(session)}, status_code=201)
 
     async def describe(self, request: Request, session: Session) -> Response:
-        """What the page has to know; also the sign that it is still open, or open again."""
+        """Describe the session. The request is also the sign that the page is still open, or open again."""
         del request
         self.sessions.come_back(session)
         return JSONResponse(self._about(session))
 
     async def leave(self, request: Request) -> Response:
-        """The page closes, or is loaded anew."""
+        """Note that the page closes or reloads."""
         self.sessions.leave(request.path_params["token"])
         return Response(status_code=204)
 
     async def upload(self, request: Request, session: Session) -> Response:
-        """A picture, whose bytes are the body and whose name is in the query."""
+        """Receive a picture: its bytes are the body, and its name is in the query."""
         limits = self.studio.limits
         if len(session.pictures) >= limits.pictures:
             raise UserError(f"There are {limits.pictures} pictures already; remove one first.")
@@ -117,7 +119,7 @@ class Page:
         return JSONResponse(facts, status_code=201)
 
     async def remove(self, request: Request, session: Session) -> Response:
-        """Delete a picture; the answer says what that meant for computations."""
+        """Delete a picture. The answer says which computations this has changed."""
         upload = _picture(request, session)
         others = {job.kind for job in self.jobs.under_way(session.token) if job.picture is None}
         ended = await run_in_threadpool(self.jobs.end_all, session.token, upload.id)
@@ -134,7 +136,7 @@ class Page:
         return JSONResponse({"message": "; ".join(said) + ".", "mattered": len(said) > 1})
 
     async def region(self, request: Request, session: Session) -> Response:
-        """The noisy samples of a part at 1:1."""
+        """The noisy samples of a region at 1:1."""
         upload = _picture(request, session)
         try:
             values = [int(request.query_params[name]) for name in ("left", "top", "width", "height")]
@@ -145,14 +147,14 @@ class Page:
         return Response(data, media_type="application/octet-stream")
 
     async def lay_mask(self, request: Request, session: Session) -> Response:
-        """Where a picture is denoised: a byte for each pixel that is shown; nothing: everywhere."""
+        """Receive the mask of a picture: a byte for each pixel of its view. An empty body removes the mask."""
         upload = _picture(request, session)
         width, height = upload.facts["view"]
         data = await messages.receive_bytes(request, width * height)
         return JSONResponse(await run_in_threadpool(self.studio.lay_mask, session, upload, data))
 
     async def mask(self, request: Request, session: Session) -> Response:
-        """The mask of a picture as a file of its size."""
+        """The mask of a picture, as a file of the picture's size."""
         upload = _picture(request, session)
         data = await run_in_threadpool(mask_file, upload)
         if data is None:
@@ -160,7 +162,7 @@ class Page:
         return messages.saved_as(data, f"{Path(upload.name).stem}_mask.png")
 
     async def compute(self, request: Request, session: Session) -> Response:
-        """Put a computation on one picture into the queue: ``view``, ``result`` or ``noise``."""
+        """Queue a computation on one picture: ``view``, ``result`` or ``noise``."""
         upload, kind = _picture(request, session), request.path_params["kind"]
         body = await messages.receive_json(request)
         settings = _settings(body)
@@ -182,7 +184,7 @@ class Page:
         return self._queue(session, kind, work, upload.id)
 
     async def results(self, request: Request, session: Session) -> Response:
-        """Put the clean files of all pictures into the queue."""
+        """Queue the clean files of all pictures."""
         body = await messages.receive_json(request)
         settings, formats = _settings(body), body.get("formats", {})
         if not isinstance(formats, dict) or not all(isinstance(suffix, str) for suffix in formats.values()):
@@ -190,7 +192,7 @@ class Page:
         return self._queue(session, "all", partial(self.studio.results, session, settings, formats))
 
     async def adapt(self, request: Request, session: Session) -> Response:
-        """Put an adaptation to the session's pictures into the queue."""
+        """Queue an adaptation to the session's pictures."""
         if not self.studio.describe(session)["adapt"]:
             raise HTTPException(404)
         minutes = (await messages.receive_json(request)).get("minutes")
@@ -199,13 +201,13 @@ class Page:
         return self._queue(session, "adapt", partial(self.studio.adapt, session, float(minutes)))
 
     async def job(self, request: Request, session: Session) -> Response:
-        """How a computation is getting on."""
+        """The state of a computation."""
         job = self._job(request, session)
         state = {"id": job.id, "state": job.state, "share": job.share, "message": job.message, "result": job.result}
         return JSONResponse({**state, "position": self.jobs.position(job)})
 
     async def stop(self, request: Request, session: Session) -> Response:
-        """End a computation."""
+        """Stop a computation."""
         self.jobs.stop(self._job(request, session))
         return Response(status_code=204)
 
@@ -215,13 +217,13 @@ class Page:
         if entry is None:
             raise HTTPException(404)
         try:
-            file = await run_in_threadpool(entry[0].open, "rb")  # from here on it may be deleted
+            file = await run_in_threadpool(entry[0].open, "rb")  # once it is open, it may be deleted
         except FileNotFoundError:
             raise HTTPException(404) from None
         return messages.file_answer(file, entry[1])
 
     def _about(self, session: Session) -> dict[str, Any]:
-        """What the page has to know: what it offers, which pictures there are, what is computed that it shows."""
+        """A description of the session: what the page offers, its pictures, and the computations that it waits for."""
         jobs = {job.kind: job.id for job in self.jobs.under_way(session.token) if job.kind in _AWAITED}
         pictures = [upload.facts for upload in list(session.pictures.values())]
         return {**self.studio.describe(session), "pictures": pictures, "jobs": jobs}

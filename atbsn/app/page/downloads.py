@@ -1,4 +1,4 @@
-"""Clean files in full size and depth: what the command writes with the same settings."""
+"""Clean files in full size and depth. They equal those that ``atbsn denoise`` writes with the same settings."""
 
 import shutil
 import tempfile
@@ -19,24 +19,28 @@ from atbsn.engine.inference.pipeline.task import Task
 from atbsn.utils.errors import UserError
 
 RESULTS = 4
-"""Files of full size that are kept for a picture, the newest."""
+"""Most files of full size that are kept for a picture: the newest ones. Chosen by hand."""
 ALL = "atbsn_clean.zip"
-"""Name of the file of several pictures."""
+"""Name of the archive with the clean files of several pictures."""
 
 
 def clean_file(
     session: Session, upload: Upload, denoiser: Denoiser, suffix: str | None, job: PageJob
 ) -> dict[str, Any]:
-    """The clean file of one picture.
+    """Write the clean file of one picture.
 
     Args:
-        suffix: of its format, one of those that were offered; None: the first of them.
+        session: the visitor's session.
+        upload: the picture.
+        denoiser: denoises it.
+        suffix: suffix of the format, one of those offered; None: the first of them.
+        job: reports the progress.
 
     Returns:
         ``{"file": id, "name": ..., "bytes": ..., "noise": ..., "warnings": [...]}``.
 
     Raises:
-        UserError: the format was not offered, or it cannot be denoised.
+        UserError: the format was not offered, or the picture cannot be denoised.
     """
     suffix = _checked(upload, suffix)
     path = upload.path.with_name(f"{job.id}{suffix}")
@@ -48,17 +52,20 @@ def clean_file(
 
 
 def clean_files(session: Session, denoiser: Denoiser, suffixes: Mapping[str, str], job: PageJob) -> dict[str, Any]:
-    """The clean files of all pictures of a session, in one; a picture that cannot be done does not end the others.
+    """Write an archive with the clean files of all pictures of a session. Pictures that fail are left out.
 
     Args:
-        suffixes: of the formats that were chosen, by the pictures' ids; of the others it is the first that is offered.
+        session: the visitor's session.
+        denoiser: denoises the pictures.
+        suffixes: suffixes of the chosen formats, by the pictures' ids; for other pictures, the first one offered.
+        job: reports the progress.
 
     Returns:
-        ``{"file": id, "name": ..., "bytes": ..., "number": of pictures, "warnings": [...]}``; the warnings name their
-        pictures, and those that could not be done.
+        ``{"file": id, "name": ..., "bytes": ..., "number": of pictures, "warnings": [...]}``. Each warning names its
+        picture; there is one for each picture that failed.
 
     Raises:
-        UserError: there is no picture, or none could be done.
+        UserError: there is no picture, or all failed.
     """
     uploads = list(session.pictures.values())
     if not uploads:
@@ -105,7 +112,7 @@ def clean_files(session: Session, denoiser: Denoiser, suffixes: Mapping[str, str
 
 @contextmanager
 def called(upload: Upload) -> Iterator[None]:
-    """Errors about the file under our name are told with the visitor's."""
+    """Context in which error messages name the picture as the visitor does, and not our temporary file."""
     try:
         yield
     except UserError as error:
@@ -121,7 +128,7 @@ def _checked(upload: Upload, suffix: str | None) -> str:
 
 
 def _written(upload: Upload, path: Path, denoiser: Denoiser, on_progress: Callable[[float], None]) -> dict[str, Any]:
-    """Write the clean file of a picture to ``path``; what is to be said of it."""
+    """Write the clean file of a picture to ``path``; returns its noise before and after, and warnings."""
     painted, mask = mask_file(upload), None
     if painted is not None:
         mask = path.with_name(f"{path.name}.mask.png")
@@ -133,7 +140,7 @@ def _written(upload: Upload, path: Path, denoiser: Denoiser, on_progress: Callab
     finally:
         if mask is not None:
             mask.unlink(missing_ok=True)
-    strength = strengths(denoiser.settings)[0] if mask is None else 0.0  # what is left under a mask is no fault
+    strength = strengths(denoiser.settings)[0] if mask is None else 0.0  # noise that a mask keeps is no fault
     return {"noise": str(found), "warnings": found.warnings(strength)}
 
 
@@ -142,7 +149,7 @@ def _clean_name(upload: Upload, suffix: str) -> str:
 
 
 def _free_name(name: str, taken: set[str]) -> str:
-    """``name``, or with a number where another picture has it."""
+    """``name``, with a number added if another picture has this name."""
     path, number, free = Path(name), 1, name
     while free in taken:
         number += 1

@@ -1,4 +1,4 @@
-"""Who may talk to the server: pages that it served itself, called by an address that cannot be borrowed."""
+"""Protects the server from other web sites: it answers only its own pages, under addresses that no site can take."""
 
 import ipaddress
 from collections.abc import Collection
@@ -19,18 +19,20 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+"""Headers of every answer: the page loads nothing from elsewhere, and no other site may embed or read it."""
 
 
 class Guard:
-    """Lets a request through if no other web site can be behind it, and adds headers that keep the page to itself.
+    """Passes a request on only if no other web site can have sent it, and adds protective headers to the answer.
 
-    A site that the visitor has open in another tab can send requests to this computer: its browser then says so in
-    ``Origin`` and ``Sec-Fetch-Site``. It can also give its own domain name the address of this computer (DNS
-    rebinding): then ``Host`` is that name. Hence ``Host`` has to be ``localhost``, an IP address, or one of ``names``.
+    A site in another tab of the visitor's browser can send requests to this computer. The browser then says so in
+    ``Origin`` and ``Sec-Fetch-Site``. A site can also give its own domain name the address of this computer (DNS
+    rebinding); then ``Host`` is that name. So ``Host`` has to be ``localhost``, an IP address, or one of ``names``.
 
     Args:
-        names: by which the server may be called besides.
-        loopback: it is bound to this computer alone, so other addresses are refused, too.
+        app: the application that gets the requests.
+        names: other names of the server.
+        loopback: whether the server is bound to this computer alone. Then other addresses are refused, too.
     """
 
     def __init__(self, app: ASGIApp, names: Collection[str] = (), loopback: bool = True) -> None:
@@ -97,5 +99,5 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_page(scope: Scope) -> bool:
-    """What belongs to the page itself and is nobody's."""
+    """Whether the request is for a file of the page itself, which belongs to no session."""
     return not scope["path"].startswith("/api")

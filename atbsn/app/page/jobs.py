@@ -1,4 +1,4 @@
-"""One computation at a time, in the order in which they were asked for."""
+"""The queue of computations: one runs at a time, in the order of the requests."""
 
 import secrets
 import threading
@@ -14,7 +14,8 @@ MOST_WAITING = 32
 MOST_OF_ONE = 6
 """Most jobs of one session in the queue. Chosen by hand: a page asks for no more than this at a time."""
 _LONGEST_STEP = 60.0
-"""Seconds until a computation that was asked to stop is taken to hang. A tile takes a second or two on a slow CPU."""
+"""Seconds to wait for a computation that was asked to stop. Chosen by hand: a tile takes a second or two on a slow
+CPU."""
 
 
 class StoppedError(Exception):
@@ -22,21 +23,21 @@ class StoppedError(Exception):
 
 
 class BusyError(UserError):
-    """There is no room now; later there will be."""
+    """The server is busy: the same request may succeed later."""
 
 
 class PageJob:
-    """A computation that waits, runs or is over.
+    """A computation that waits, runs or has ended.
 
     Attributes:
-        id: what the browser asks after it by.
-        owner: the session it belongs to.
-        kind: what it makes.
-        picture: the picture that it is about; None: several.
+        id: a random name, which the browser uses.
+        owner: token of the session that it belongs to.
+        kind: what it computes.
+        picture: id of its picture; None: several.
         state: ``"waiting"``, ``"running"``, ``"done"``, ``"failed"`` or ``"stopped"``.
-        share: how much is done, 0 to 1.
-        message: what it is at, in words; of a failed one the error.
-        result: what it gave.
+        share: share that is done, 0 to 1.
+        message: what it is doing, in words; after a failure the error.
+        result: its result.
     """
 
     def __init__(self, owner: str, kind: str, work: "Callable[[PageJob], Any]", picture: str | None = None) -> None:
@@ -53,13 +54,17 @@ class PageJob:
         self._over = threading.Event()
 
     def note(self, share: float, message: str | None = None) -> None:
-        """How far the work is."""
+        """Note the progress of the work."""
         self.share = min(1.0, max(0.0, share))
         if message is not None:
             self.message = message
 
     def progress(self, share: float, message: str | None = None) -> None:
-        """How far the work is; if it was asked to stop, it ends here."""
+        """Note the progress of the work.
+
+        Raises:
+            StoppedError: the job was asked to stop.
+        """
         self.note(share, message)
         if self._stop.is_set():
             raise StoppedError
@@ -69,11 +74,11 @@ class PageJob:
         return self._stop.is_set()
 
     def wait(self, seconds: float) -> bool:
-        """Wait until it is over; whether it is."""
+        """Wait until it has ended, at most ``seconds``; returns whether it has."""
         return self._over.wait(seconds)
 
     def run(self) -> None:
-        """Do the work; what goes wrong becomes the message."""
+        """Do the work. An error becomes the message."""
         self.state = "running"
         state = "failed"
         try:
@@ -90,22 +95,22 @@ class PageJob:
             self._finish(state)
 
     def cancel(self) -> None:
-        """End a job that nobody will run."""
+        """End a job that has not started."""
         self.message = "Stopped."
         self._finish("stopped")
 
     def ask_to_stop(self) -> None:
-        """Have it end at its next step."""
+        """Ask it to end at its next step."""
         self._stop.set()
 
     def _finish(self, state: str) -> None:
         self.state = state
-        self._work = _nothing  # and with it the pictures that it holds
+        self._work = _nothing  # frees the pictures that the work holds
         self._over.set()
 
 
 class JobQueue:
-    """A queue and the one thread that works on it."""
+    """A queue of jobs, and the thread that runs them."""
 
     def __init__(self) -> None:
         self._known: dict[str, PageJob] = {}
@@ -127,11 +132,14 @@ class JobQueue:
         """Put ``work`` at the end of the queue.
 
         Args:
-            picture: that it is about; None: several.
-            replace: a job of this owner and kind that still waits or runs is not needed any more.
+            owner: token of the session.
+            kind: what it computes.
+            work: the computation.
+            picture: id of its picture; None: several.
+            replace: stop waiting and running jobs of this owner and kind.
 
         Raises:
-            BusyError: too much is waiting.
+            BusyError: too many jobs are waiting.
         """
         job = PageJob(owner, kind, work, picture)
         with self._changed:
@@ -149,29 +157,29 @@ class JobQueue:
         return job
 
     def get(self, owner: str, name: str) -> PageJob | None:
-        """The job of this session by its id."""
+        """The job of this session with this id; None if there is none."""
         job = self._known.get(name)
         return job if job is not None and job.owner == owner else None
 
     def position(self, job: PageJob) -> int:
-        """How many computations come before it; 0 if it runs or is over."""
+        """Number of computations before it; 0 if it runs or has ended."""
         with self._changed:
             if job not in self._waiting:
                 return 0
             return self._waiting.index(job) + (self._running is not None)
 
     def stop(self, job: PageJob) -> None:
-        """Take it from the queue, or have it end at its next step."""
+        """Remove it from the queue, or ask it to end at its next step."""
         with self._changed:
             self._end(job)
 
     def under_way(self, owner: str) -> list[PageJob]:
-        """What a session has asked for that waits or runs."""
+        """The waiting and running jobs of a session."""
         with self._changed:
             return self._of(owner)
 
     def end_all(self, owner: str, picture: str | None = None) -> list[PageJob]:
-        """Stop what a session has asked for, or what of one picture, and wait until nothing of it runs any more."""
+        """Stop the jobs of a session, or only those of one picture, and wait until they have ended; returns them."""
         with self._changed:
             jobs = [job for job in self._of(owner) if picture is None or job.picture == picture]
             for job in jobs:
@@ -181,13 +189,13 @@ class JobQueue:
         return jobs
 
     def forget(self, owner: str) -> None:
-        """Stop what a session has asked for, wait until nothing of it runs any more, and forget it."""
+        """Stop the jobs of a session, wait until they have ended, and forget them."""
         self.end_all(owner)
         with self._changed:
             self._known = {name: job for name, job in self._known.items() if job.owner != owner}
 
     def close(self) -> None:
-        """Stop everything."""
+        """Stop all jobs and the thread."""
         with self._changed:
             self._closed = True
             for job in [*self._waiting, *([self._running] if self._running else [])]:
@@ -218,11 +226,11 @@ class JobQueue:
 
 
 def _nothing(job: PageJob) -> None:
-    """The work of a job that is over."""
+    """The work of a job that has ended."""
 
 
 def in_plain_words(error: Exception) -> str:
-    """What an error of ours or of the system is to somebody who only sees the page; the terminal gets all of it."""
+    """A message about an unexpected error for the visitor. The log gets the whole error."""
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower() or "allocate" in str(error).lower():
         logger.error("page: %s", error)
         return "There is not enough memory for this picture. Close other programs, or try a smaller picture."

@@ -1,4 +1,4 @@
-"""The temporary folder of a server, and those that servers left behind which were killed."""
+"""The temporary folder of a server, and the removal of folders that killed servers left behind."""
 
 import os
 import shutil
@@ -11,37 +11,38 @@ from filelock import FileLock, Timeout
 from atbsn.utils.log import logger
 
 _PREFIX = "atbsn-page-"
+"""Beginning of the names of these folders."""
 
 
 class OwnFolder:
-    """A temporary folder for this user alone, which other servers leave alone as long as this process lives.
+    """A temporary folder for this user alone. Other servers do not remove it as long as this process lives.
 
-    Its lock is held by the process, so the system itself lets go of it, whatever ends the process. Others look at a
-    folder only if ``visitors`` is in it, which is made when the lock is held.
+    The process holds a lock in it, which the system frees when the process ends, however it ends. Other servers only
+    consider folders with a subfolder ``visitors``, and that is made after the lock is taken.
 
     Attributes:
-        visitors: what is to be kept goes in here.
+        visitors: folder for the files of visitors.
     """
 
     def __init__(self) -> None:
         self._root = Path(tempfile.mkdtemp(prefix=_PREFIX))
         self._lock = _lock_of(self._root)
-        with suppress(NotImplementedError):  # a file system without locks: then nobody deletes it but its own server
+        with suppress(NotImplementedError):  # a file system without locks: then only its own server deletes it
             self._lock.acquire(timeout=0)
         self.visitors = self._root / "visitors"
         self.visitors.mkdir(mode=0o700)
 
     def remove(self) -> None:
-        """Delete it with all that is in it."""
+        """Delete the folder with its content."""
         self._lock.release()
         shutil.rmtree(self._root, ignore_errors=True)
 
 
 def remove_leftovers() -> int:
-    """Delete the folders of servers of this user that do not run any more, and what was handed in to them.
+    """Delete the folders of this user's servers that do not run any more.
 
     Returns:
-        How many there were.
+        The number of folders that were deleted.
     """
     removed = 0
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
@@ -65,7 +66,7 @@ def _lock_of(folder: Path) -> FileLock:
 
 
 def _is_ours(folder: Path) -> bool:
-    """Whether it is a folder, no link to one, and of this user: in a temporary folder of all users others may lie."""
+    """Whether ``folder`` is a folder, not a link, of this user. The temporary folder of a system has those of all."""
     try:
         facts = folder.lstat()
     except OSError:

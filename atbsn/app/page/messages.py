@@ -1,4 +1,4 @@
-"""What requests bring, and what answers say that are no page and no picture."""
+"""Read the bodies of requests, and make answers with files and errors."""
 
 import json
 import os
@@ -21,13 +21,15 @@ _CHUNK = 2**20
 
 
 async def receive_file(request: Request, upload: Upload, most: int) -> None:
-    """Write the body to the disk as it comes.
+    """Write the body of a request to the file of ``upload`` while it arrives.
 
     Args:
-        most: bytes of it.
+        request: the request.
+        upload: the picture.
+        most: most bytes.
 
     Raises:
-        UserError: it is longer, or empty.
+        UserError: the body is longer, or empty.
     """
     too_large = UserError(f"{upload.name}: larger than the limit of {most / 1e6:g} MB; make it smaller")
     length = request.headers.get("content-length", "0")
@@ -45,7 +47,7 @@ async def receive_file(request: Request, upload: Upload, most: int) -> None:
 
 
 async def receive_bytes(request: Request, most: int) -> bytes:
-    """The body.
+    """The body of a request.
 
     Raises:
         UserError: it is longer than ``most`` bytes.
@@ -59,7 +61,7 @@ async def receive_bytes(request: Request, most: int) -> bytes:
 
 
 async def receive_json(request: Request) -> dict[str, Any]:
-    """The body: a JSON object of a few bytes.
+    """The body of a request, which has to be a short JSON object.
 
     Raises:
         UserError: it is something else.
@@ -75,31 +77,31 @@ async def receive_json(request: Request) -> dict[str, Any]:
 
 
 def file_answer(file: BinaryIO, name: str) -> Response:
-    """An open file, to be saved as ``name``; it is closed in the end."""
+    """An answer with the content of an open file, to be saved as ``name``. The file is closed at the end."""
     headers = {"Content-Length": str(os.fstat(file.fileno()).st_size), **_attached(name)}
     return StreamingResponse(_chunks(file), headers=headers, media_type="application/octet-stream")
 
 
 def saved_as(data: bytes, name: str) -> Response:
-    """``data``, to be saved as ``name``."""
+    """An answer with ``data``, to be saved as ``name``."""
     return Response(data, headers=_attached(name), media_type="application/octet-stream")
 
 
 async def answer_error(status: int, request: Request, error: Exception) -> Response:
-    """What the visitor can do something about."""
+    """The answer to an error that the visitor can remedy."""
     del request
     return JSONResponse({"error": str(error)}, status_code=status)
 
 
 async def answer_http_error(request: Request, error: Exception) -> Response:
-    """An address or a method that is not served."""
+    """The answer to an unknown address or method."""
     del request
     assert isinstance(error, HTTPException)
     return JSONResponse({"error": "There is nothing here."}, status_code=error.status_code)
 
 
 async def answer_fault(request: Request, error: Exception) -> Response:
-    """A fault of the server's own."""
+    """The answer to a fault of the server."""
     if isinstance(error, ClientDisconnect):
         return Response(status_code=499)
     return JSONResponse({"error": in_plain_words(error)}, status_code=500)

@@ -1,4 +1,4 @@
-"""The noise curve of a picture."""
+"""The noise curve of a picture, for the page."""
 
 from typing import Any
 
@@ -6,7 +6,11 @@ import numpy as np
 
 
 def estimated_noise(rgb: np.ndarray) -> dict[str, Any]:
-    """The noise curve of a picture, (H, W, 3) as ``read_picture`` gives it."""
+    """Estimate the noise of ``rgb``, (H, W, 3) as ``read_picture`` gives it: a ``studio.NoiseCurve``.
+
+    Raises:
+        UserError: the picture is too small, or all black and white.
+    """
     from atbsn.noise import estimate
 
     model = estimate([rgb])

@@ -1,4 +1,4 @@
-"""What the page offers: blind spots, where its sliders begin, formats to download."""
+"""What the page offers: blind spots, initial positions of its sliders, formats to download."""
 
 from collections.abc import Mapping
 from inspect import signature
@@ -12,11 +12,11 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole
 
 HOLES: tuple[Hole, ...] = (0, 1, 3, 5, 7, 9, 11, "mean")
-"""Blind spots offered, of those that the network takes; ``mean`` is that of its family."""
+"""Blind spots that are offered if the network accepts them; ``mean`` is the mean over its family."""
 
 
 def offered_holes(net: Network) -> list[Hole]:
-    """The blind spots to offer; none for a network without."""
+    """The blind spots to offer; empty for a network without a blind spot."""
     if not isinstance(net, BlindSpotNetwork) or "k" not in type(net).denoise_keywords():
         return []
     numbers = {*HOLES, own_settings(net)["k"]} - {"mean"}
@@ -24,7 +24,7 @@ def offered_holes(net: Network) -> list[Hole]:
 
 
 def own_settings(net: Network) -> dict[str, Any]:
-    """What the command uses unless told otherwise, and so the page at first: its sliders."""
+    """The settings that ``atbsn denoise`` uses by default. The sliders of the page begin with them."""
     names = ["strength", "luma", "colour", "detail", *(["k"] if "k" in type(net).denoise_keywords() else [])]
     declared = {**signature(finish).parameters, **signature(type(net).denoise).parameters}
     defaults = {name: declared[name].default for name in names}
@@ -32,18 +32,26 @@ def own_settings(net: Network) -> dict[str, Any]:
 
 
 def without_weights(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of the denoiser itself."""
+    """``settings`` without ``weights``: those of the denoiser itself."""
     return {name: value for name, value in settings.items() if name != "weights"}
 
 
 def of_full_strength(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the browser cannot do itself: all but strengths up to 1, which it leaves out, and the blind spot."""
+    """The settings for a view. The browser applies strengths up to 1 itself, and does not send them.
+
+    So the server denoises with full strength and the visitor's other settings. Views are made for every blind spot.
+    """
     given = {name: value for name, value in settings.items() if name in ("luma", "colour", "detail")}
     return {"strength": 1.0, "luma": 1.0, "colour": 1.0, **given}
 
 
 def offered_formats(picture: Picture) -> dict[str, Any]:
-    """``formats``: suffixes of those that hold the picture; ``unfit``: why its own, otherwise the first, does not."""
+    """The formats to offer for a picture.
+
+    Returns:
+        ``formats``: suffixes of formats that can hold the picture, its own first; ``unfit``: why its own format cannot
+        hold it, or None.
+    """
     own = picture.suffix
     others = [suffix for suffix in suffixes_for(picture) if suffix != own.lower()]
     try:

@@ -1,4 +1,4 @@
-"""The mask that a visitor paints: of the size at which his picture is shown, and as a file of the picture's own."""
+"""The mask that a visitor paints: in the size of the view, and as a file in the size of the picture."""
 
 import io
 import secrets
@@ -11,17 +11,19 @@ from atbsn.app.page.sessions import Session, Upload
 from atbsn.utils.errors import UserError
 
 _KEPT = 2
-"""Masks of a picture that are kept: the one before may be about to be read by a download that has begun."""
+"""Masks of a picture that are kept: a download that has begun may still read the one before the newest."""
 
 
 def lay_mask(session: Session, upload: Upload, data: bytes) -> None:
-    """Lay a mask over a picture, in place of the one before; the picture's facts then name its file.
+    """Store a mask for a picture, which replaces an earlier one. The picture's facts then name its file.
 
     Args:
-        data: (H, W) bytes of the picture as it is shown: 255 where it is denoised, 0 where it stays as it is.
+        session: the visitor's session.
+        upload: the picture.
+        data: a byte for each pixel of the view (H, W): 255 where it is denoised, 0 where it stays as it is.
 
     Raises:
-        UserError: it is of another size.
+        UserError: the number of bytes is wrong.
     """
     width, height = upload.facts["view"]
     if len(data) != width * height:
@@ -33,16 +35,16 @@ def lay_mask(session: Session, upload: Upload, data: bytes) -> None:
 
 
 def take_mask_off(session: Session, upload: Upload) -> None:
-    """Denoise all of a picture again."""
+    """Remove the mask: all of the picture is denoised again."""
     upload.mask = upload.facts["mask"] = None
     session.keep_newest(upload.offered, "mask", [], _KEPT)
 
 
 def mask_file(upload: Upload) -> bytes | None:
-    """The mask for ``atbsn denoise --mask``: a grey PNG of the picture's size; None where there is none.
+    """The mask as a grey PNG of the picture's size, as ``atbsn denoise --mask`` takes it; None if there is no mask.
 
-    Between the pixels that were painted it is interpolated. Of a large picture that takes too long for every stroke, so
-    it is made when it is needed.
+    It is interpolated from the mask of the view. For a large picture this takes too long to do after every stroke, so
+    it is done when the file is needed.
     """
     if upload.mask is None:
         return None

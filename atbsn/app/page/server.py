@@ -1,4 +1,4 @@
-"""``atbsn serve``: the page on this computer."""
+"""The server of ``atbsn serve``."""
 
 import os
 import socket
@@ -26,14 +26,15 @@ def serve(
     limits: Limits | None = None,
     open_browser: bool = True,
 ) -> None:
-    """Serve the page until Ctrl-C or SIGTERM; then everything that was handed in is deleted.
+    """Serve the page until Ctrl-C or SIGTERM. At the end all files of visitors are deleted.
 
     Args:
-        weights: a weight file, or the name of a shipped one.
-        host: address to be reached by. Unless it is this computer's own, everybody who can reach it may use the page.
-        port: 0: any that is free.
-        adapt: learns a camera's noise; None: the page does not offer it.
-        open_browser: show the page in the browser.
+        weights: a weight file, or the name of shipped weights.
+        host: address to listen on. Unless it is a loopback address, everybody who can reach it may use the page.
+        port: TCP port; 0: any free one.
+        adapt: adapts weights to a visitor's pictures; None: the page does not offer it.
+        limits: limits for uploads; None: the defaults.
+        open_browser: open the page in the browser.
 
     Raises:
         UserError: the extra ``[web]`` is not installed, the weights cannot be read or are not for pictures, or the
@@ -76,11 +77,11 @@ def serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket bound to the address, so that one in use is told before anything is started."""
+    """A socket bound to the address. If the address is in use, this raises before anything is started."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.socket(family, socket.SOCK_STREAM)
-        if os.name == "posix":  # elsewhere it would let two servers share a port
+        if os.name == "posix":  # on Windows, this option would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
     except (OSError, OverflowError) as error:
@@ -90,6 +91,6 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _in_address(host: str) -> str:
-    """The address of the page, as it stands in the browser."""
+    """``host`` as a part of the page's address in the browser."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""Sessions of the page and their temporary folders, which are removed with them."""
+"""Sessions of the page, and their temporary folders, which are removed with them."""
 
 import re
 import secrets
@@ -18,21 +18,26 @@ from atbsn.archs.base import Network
 from atbsn.utils.errors import UserError
 
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,5}")
+"""The suffix of a picture file."""
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff/\\:*?\"<>|\u202a-\u202e\u2066-\u2069]")
+
+
+"""Characters that are replaced in file names: control characters, lone surrogates, those that a file system forbids,
+and those that change the direction of text."""
 
 
 @dataclass
 class Upload:
-    """A picture that was handed in.
+    """A picture that a visitor uploaded.
 
     Attributes:
-        id: what the browser asks after it by.
-        name: as its owner calls it; never used as a path.
-        path: where it lies.
-        facts: height, width and the like, once it was read.
+        id: a random name, which the browser uses.
+        name: the file name that the visitor gave; never used as a path.
+        path: the file.
+        facts: the description of the picture for the page: height, width and so on. Empty before it is read.
         icc: its colour profile.
-        mask: where what was painted lies, which says where it is denoised; None: everywhere.
-        offered: ids of files made from it, by kind, the oldest first.
+        mask: file of the mask in the size of the view; None: all is denoised.
+        offered: ids of files made from it, by kind. Each list holds the files of one computation, the oldest first.
     """
 
     id: str
@@ -45,16 +50,17 @@ class Upload:
 
 
 class Session:
-    """One visitor: a folder, what was handed in, what was computed from it.
+    """One visitor: a folder, the uploaded pictures, and the files computed from them.
 
     Attributes:
-        token: known to the visitor's page alone; whoever knows it is the visitor.
-        folder: removed with everything in it when the session ends.
-        pictures: by id.
-        files: of ``folder``, that may be fetched: path and name by id.
-        adapted: a network that learned from these pictures.
+        token: a secret that only the visitor's page knows. Whoever knows it counts as the visitor.
+        folder: folder of all files; it is removed when the session ends.
+        pictures: uploaded pictures by id.
+        files: path and name of each file in ``folder`` that may be downloaded, by id.
+        adapted: the network that was adapted to these pictures; None: there is none.
         offered: ids of files made from several pictures, as in ``Upload``.
-        left: the page said that it closes, or is loaded anew.
+        left: whether the page said that it closes or reloads.
+        seen: time of the last request, in seconds of ``time.monotonic``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -68,10 +74,10 @@ class Session:
         self.seen = time.monotonic()
 
     def new_upload(self, name: str) -> Upload:
-        """A place for a picture called ``name``, in a folder of its own and under a name of ours.
+        """Make a folder for a picture called ``name``. Its file there has a name of ours.
 
         Raises:
-            UserError: the name has no suffix by which a format is known.
+            UserError: ``name`` has no suffix.
         """
         name = plain_name(name)
         suffix = Path(name).suffix
@@ -83,16 +89,19 @@ class Session:
         return Upload(identity, name, folder / f"picture{suffix}")
 
     def offer(self, path: Path, name: str) -> str:
-        """Let the visitor fetch ``path`` as ``name``; gives its id."""
+        """Let the visitor download ``path`` as ``name``; returns its id."""
         identity = secrets.token_urlsafe(9)
         self.files[identity] = (path, name)
         return identity
 
     def keep_newest(self, offered: dict[str, list[list[str]]], kind: str, new: list[str], number: int = 1) -> None:
-        """Delete all but the newest files of a kind, which ``new`` belong to.
+        """Add the files of a computation, and delete all but those of the newest computations of this kind.
 
         Args:
-            offered: of what they were made from.
+            offered: ``offered`` of the picture or of the session.
+            kind: kind of the computation.
+            new: ids of its files.
+            number: computations whose files are kept.
         """
         generations = offered.setdefault(kind, [])
         generations.append(new)
@@ -112,12 +121,12 @@ class Session:
 
 
 class Sessions:
-    """All visitors.
+    """The sessions of all visitors.
 
     Args:
-        most: how many at once.
-        idle: seconds after which one who did not ask for anything is gone.
-        grace: seconds after which one who left is gone; who only loads the page anew is back before.
+        most: most sessions at the same time.
+        idle: seconds without a request after which a session ends.
+        grace: seconds after which the session of a closed page ends. A reloaded page is back before that.
         on_end: called with the token before a session's folder is removed.
     """
 
@@ -133,10 +142,10 @@ class Sessions:
         self._lock = threading.Lock()
 
     def start(self) -> Session:
-        """A new session.
+        """Start a session.
 
         Raises:
-            BusyError: there are as many as there may be.
+            BusyError: there are too many sessions.
         """
         self.expire()
         if len(self._sessions) >= self.most:
@@ -149,24 +158,24 @@ class Sessions:
         return session
 
     def get(self, token: str) -> Session | None:
-        """The session of ``token``, if there is one still."""
+        """The session of ``token``; None if there is none."""
         session = self._sessions.get(token)
         if session is not None:
             session.seen = time.monotonic()
         return session
 
     def leave(self, token: str) -> None:
-        """The page says that it closes; that it is only loaded anew, it cannot know."""
+        """Note that the page of this session closes. It cannot know whether it only reloads."""
         session = self.get(token)
         if session is not None:
             session.left = True
 
     def come_back(self, session: Session) -> None:
-        """The page is open, still or again."""
+        """Note that the page is still open, or open again."""
         session.left = False
 
     def end(self, token: str) -> None:
-        """Forget a session and delete its folder."""
+        """End a session and delete its folder."""
         with self._lock:
             session = self._sessions.pop(token, None)
         if session is not None:
@@ -174,7 +183,7 @@ class Sessions:
             shutil.rmtree(session.folder, ignore_errors=True)
 
     def expire(self) -> None:
-        """End the sessions that nobody uses any more."""
+        """End the sessions whose time is over."""
         now = time.monotonic()
         for session in list(self._sessions.values()):
             if now - session.seen > (self.grace if session.left else self.idle):
@@ -194,7 +203,7 @@ class Sessions:
 
 @contextmanager
 def own_copies(session: Session) -> Iterator[list[Path]]:
-    """The files of all pictures for a long computation: they stay until it ends, also where a picture is removed."""
+    """Copies of all pictures' files for a long computation. They exist until it ends, even if a picture is removed."""
     folder = Path(tempfile.mkdtemp(dir=session.folder))
     try:
         paths = []
@@ -211,7 +220,7 @@ def own_copies(session: Session) -> Iterator[list[Path]]:
 
 
 def plain_name(name: str) -> str:
-    """The last part of a file's name, whoever's path it is, without what confuses terminals, headers or disks."""
+    """The file name at the end of a path of any system, without characters that confuse terminals, headers or disks."""
     last = PurePosixPath(PureWindowsPath(name).name).name
     cleaned = _UNPRINTABLE.sub("_", last).strip(" .")
     stem, suffix = Path(cleaned).stem, Path(cleaned).suffix

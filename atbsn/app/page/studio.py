@@ -1,4 +1,4 @@
-"""What the page can do with a picture. Everything here runs outside of the server's event loop."""
+"""The computations of the page. They run outside of the server's event loop."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -23,28 +23,32 @@ from atbsn.pictures import picture_size, read_picture, to_tensor
 from atbsn.utils.errors import UserError
 
 STRONGEST = 1.5
-"""End of the strength slider."""
+"""Largest value of the strength slider. Chosen by hand."""
 LONGEST = 30.0
-"""Minutes that an adaptation may take."""
+"""Minutes: longest time of an adaptation. Chosen by hand."""
+_PREVIEW_SIDE, _PREVIEW_SIDE_OF_FAMILY = 2048, 1280
+"""Pixels: longest side of a view; and of the views for a network with blind spots, one for each. Chosen by hand."""
+_NOISE_SIDE = 4096
+"""Pixels: side of the central part of a picture from which its noise is estimated. Chosen by hand."""
 
 Adapt = Callable[
     [Sequence[Path], float, Network, Callable[[float, str], None], Callable[[], bool]], tuple[Network | None, str]
 ]
-"""``adapt(pictures, minutes, start, on_progress, should_stop)``: a network for the camera of these pictures, or None
-where ``start`` suits them better, and a sentence on how it went. ``on_progress`` is told the share that is done and
-what is going on; as soon as ``should_stop`` says so, the best network until then is given."""
+"""``adapt(pictures, minutes, start, on_progress, should_stop)``: returns a network adapted to these pictures, or None
+if ``start`` suits them better, and a sentence on the result. ``on_progress`` is called with the share that is done and
+the present stage. When ``should_stop`` returns true, the best network so far is returned."""
 NoiseCurve = Callable[[np.ndarray], dict[str, Any]]
 """Estimate the noise of (H, W, 3): ``{"intensity": [...], "level": [[...], [...], [...]], "correlation": ...}``."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused.
+    """Limits above which uploads are refused.
 
     Attributes:
-        megabytes: of an uploaded file.
-        megapixels: of a picture.
-        pictures: in a session.
+        megabytes: size of a file.
+        megapixels: size of a picture.
+        pictures: number of pictures in a session.
     """
 
     megabytes: float = 300
@@ -53,13 +57,14 @@ class Limits:
 
 
 class Studio:
-    """A network, and what visitors have made of their pictures with it.
+    """A network, and the computations that visitors can request.
 
     Args:
-        net: to denoise with.
-        name: of its weights, for the page.
-        adapt: learns a camera's noise; None: the page does not offer it.
-        noise_curve: estimates a picture's noise.
+        net: the network.
+        name: name of its weights, for the page.
+        limits: limits for uploads.
+        adapt: adapts weights to a visitor's pictures; None: the page does not offer it.
+        noise_curve: estimates a picture's noise; None: the page does not offer it.
     """
 
     def __init__(
@@ -72,10 +77,10 @@ class Studio:
         self._noise_curve = noise_curve
         self._decoding, self._painting = threading.Lock(), threading.Lock()
         self.holes = offered_holes(net)
-        self.preview_side = 1280 if self.holes else 2048
+        self.preview_side = _PREVIEW_SIDE_OF_FAMILY if self.holes else _PREVIEW_SIDE
 
     def describe(self, session: Session) -> dict[str, Any]:
-        """What the page has to know."""
+        """Describe for the page what it can offer in this session."""
         return {
             "weights": {"start": self.name, **({"adapted": "adapted"} if session.adapted else {})},
             "network": type(self.net).__name__,
@@ -90,10 +95,10 @@ class Studio:
         }
 
     def open(self, session: Session, upload: Upload) -> dict[str, Any]:
-        """Decode a picture, one at a time, and make its small version.
+        """Decode a picture (one at a time), make its view, and return its facts for the page.
 
         Raises:
-            UserError: it is no picture, or too large; in the visitor's own words for it.
+            UserError: it is not a picture, or too large. The message has the visitor's name for it.
         """
         with self._decoding, called(upload):
             height, width = picture_size(upload.path)
@@ -123,13 +128,13 @@ class Studio:
         return upload.facts
 
     def before(self, upload: Upload, region: Region) -> bytes:
-        """The noisy samples of a region at 1:1, as a view."""
+        """The noisy samples of a region at 1:1, in the format of ``views``."""
         return view_bytes(grey_values(_open_samples(upload)[region.rows, region.columns]), upload.icc)
 
     def view(
         self, session: Session, upload: Upload, settings: Mapping[str, Any], region: Region | None, job: PageJob
     ) -> dict[str, Any]:
-        """The clean small version, or a region at 1:1, of full strength and with every blind spot.
+        """Denoise the view, or a region at 1:1 (None: the view), with full strength and with every blind spot.
 
         Returns:
             ``{"width", "height", "views": {k or "": id of the file}}``.
@@ -158,20 +163,20 @@ class Studio:
     def result(
         self, session: Session, upload: Upload, settings: Mapping[str, Any], suffix: str | None, job: PageJob
     ) -> dict[str, Any]:
-        """The clean file of a picture: ``clean_file``."""
+        """Write the clean file of a picture: ``clean_file``."""
         return clean_file(session, upload, self._photo_denoiser(session, settings), suffix, job)
 
     def results(
         self, session: Session, settings: Mapping[str, Any], suffixes: Mapping[str, str], job: PageJob
     ) -> dict[str, Any]:
-        """The clean files of all pictures, with one set of settings: ``clean_files``."""
+        """Write the clean files of all pictures with the same settings: ``clean_files``."""
         return clean_files(session, self._photo_denoiser(session, settings), suffixes, job)
 
     def lay_mask(self, session: Session, upload: Upload, data: bytes) -> dict[str, Any]:
-        """Denoise only a part of a picture, or with no ``data`` all of it again; its new facts.
+        """Store a mask, or with empty ``data`` remove it; returns the new facts of the picture.
 
         Raises:
-            UserError: a mask of another size.
+            UserError: the mask has a wrong size.
         """
         with self._painting:
             if data:
@@ -181,16 +186,16 @@ class Studio:
         return upload.facts
 
     def noise(self, upload: Upload, job: PageJob) -> dict[str, Any]:
-        """The noise of a picture, level against intensity."""
+        """Estimate the noise of a picture: its level as a function of intensity."""
         assert self._noise_curve is not None
         job.progress(0.0)
         samples = _open_samples(upload)
-        top, left = (max(0, (length - 4096) // 2) for length in samples.shape[:2])
+        top, left = (max(0, (length - _NOISE_SIDE) // 2) for length in samples.shape[:2])
         with called(upload):
-            return self._noise_curve(np.array(samples[top : top + 4096, left : left + 4096]))
+            return self._noise_curve(np.array(samples[top : top + _NOISE_SIDE, left : left + _NOISE_SIDE]))
 
     def adapt(self, session: Session, minutes: float, job: PageJob) -> dict[str, Any]:
-        """Learn the noise of the session's pictures; where it helps, ``weights: adapted`` means that from then on."""
+        """Adapt the weights to the session's pictures. If that helps, ``weights: adapted`` names the new weights."""
         assert self._adapt is not None
         if not session.pictures:
             raise UserError("There is no picture to learn from; drop one first.")
@@ -211,7 +216,7 @@ class Studio:
         return session.adapted
 
     def _run(self, denoiser: Denoiser, noisy: torch.Tensor) -> torch.Tensor:
-        """(K, 1, 3, H, W): all blind spots, or one output of a network without."""
+        """Denoise with all blind spots, (K, 1, 3, H, W). A network without a blind spot gives one output, K = 1."""
         return denoiser.family(self.holes)(noisy) if self.holes else denoiser(noisy)[None]
 
 
@@ -220,5 +225,5 @@ def _samples(upload: Upload) -> Path:
 
 
 def _open_samples(upload: Upload) -> np.ndarray:
-    """The picture's samples, read from the disk where they are needed."""
+    """The picture's samples, memory-mapped: only what is used is read from the disk."""
     return np.load(_samples(upload), mmap_mode="r")

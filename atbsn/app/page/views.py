@@ -1,7 +1,8 @@
-"""What the page shows of a picture: raw samples, so that the browser can blend them exactly and at once.
+"""Views: the samples of a picture that the page shows. The browser blends the noisy and the clean view itself, at once.
 
-A view is (H, W, 3), RGB, little-endian int16, in units of 1/64 grey value, not clipped. So noisy + strength (clean -
-noisy), rounded and clipped in the browser, is what the server gives; one of a hundred samples is rounded the other way.
+A view is (H, W, 3), RGB, little-endian int16, in units of 1/64 grey value, not clipped. The browser computes noisy +
+strength (clean - noisy), rounds and clips. That equals the server's result, except that one of a hundred samples is
+rounded the other way.
 """
 
 import io
@@ -17,7 +18,7 @@ from PIL import Image, ImageCms
 from atbsn.utils.errors import UserError
 
 STEPS = 64
-"""Units in a grey value."""
+"""Units of a view's samples in one grey value. Chosen by hand: the values of 8-bit pictures fit into 16 bits."""
 LOUPE = 512
 """Pixels: longest side of a region that is shown at 1:1. Chosen by hand: larger than most screens."""
 _MOST = 2**15 - 1
@@ -26,7 +27,7 @@ _MOST = 2**15 - 1
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of a picture, in its pixels, within it."""
+    """A rectangle inside of a picture, in pixels."""
 
     left: int
     top: int
@@ -35,10 +36,10 @@ class Region:
 
     @classmethod
     def within(cls, values: Any, facts: Mapping[str, Any]) -> "Region":
-        """The region of ``[left, top, width, height]``, of at most the loupe's size, moved into the picture.
+        """The region ``[left, top, width, height]``, reduced to the size of the loupe and moved into the picture.
 
         Raises:
-            UserError: these are not four whole numbers.
+            UserError: ``values`` are not four whole numbers.
         """
         if not isinstance(values, list) or len(values) != 4 or not all(type(value) is int for value in values):
             raise UserError(f"region {values}: left, top, width and height in whole pixels are needed")
@@ -57,7 +58,8 @@ class Region:
         return slice(self.left, self.left + self.width)
 
     def with_margin(self, samples: np.ndarray, margin: int) -> tuple[np.ndarray, tuple[slice, slice]]:
-        """The samples of the region and ``margin`` around it, where there are any, and where the region is in them."""
+        """The samples of the region with up to ``margin`` pixels around it, and the rows and columns of the region in
+        them."""
         top, left = max(0, self.top - margin), max(0, self.left - margin)
         around = samples[top : self.top + self.height + margin, left : self.left + self.width + margin]
         rows = slice(self.top - top, self.top - top + self.height)
@@ -73,7 +75,7 @@ def grey_values(rgb: np.ndarray) -> np.ndarray:
 
 
 def shrink(rgb: np.ndarray, side: int) -> np.ndarray:
-    """``rgb`` at most ``side`` pixels high and wide, averaged, of its own dtype; itself if it is no larger."""
+    """``rgb``, reduced by averaging to at most ``side`` pixels high and wide, of its own dtype."""
     height, width = rgb.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
@@ -83,7 +85,10 @@ def shrink(rgb: np.ndarray, side: int) -> np.ndarray:
 
 
 def view_bytes(values: np.ndarray, icc: bytes | None) -> bytes:
-    """The view of ``values`` (H, W, 3), grey values; those of another colour space than sRGB as sRGB, in whole ones."""
+    """The view of ``values`` (H, W, 3), grey values, as bytes.
+
+    Values of another colour space than sRGB are converted to sRGB, and rounded to whole grey values.
+    """
     values = _as_srgb(values, icc)
     return np.clip(np.rint(values * STEPS), -_MOST, _MOST).astype("<i2").tobytes()
 

@@ -66,10 +66,6 @@ class Judgement:
             return "detail"
         return None
 
-    def is_better_than(self, other: "Judgement") -> bool:
-        """Whether the estimated error is smaller and no fine detail is lost."""
-        return self.fault(other) is None
-
 
 @torch.inference_mode()
 def judge(

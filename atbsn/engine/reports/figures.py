@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, get_args
+from typing import Any
 
 from atbsn.archs.base import BlindSpotNetwork
 from atbsn.archs.weights import load_with_metadata
@@ -14,9 +14,6 @@ from atbsn.engine.reports.tables import Cell, cell_of, final
 from atbsn.utils.errors import UserError
 from atbsn.utils.files import write_atomically
 
-FigureKind = Literal["heatmap", "k", "curves", "macs"]
-FIGURE_KINDS: tuple[str, ...] = get_args(FigureKind)
-"""The figures of ``draw``."""
 _SIZE, _SIZES = (5.2, 3.9), {"macs": (8.0, 4.2)}
 """Inches: width and height of a figure, and of those kinds that have a legend at the side. Chosen by hand."""
 _MARKERS = "osd^v<>PX*"
@@ -41,7 +38,7 @@ def draw(kind: str, values: Sequence[Value], folder: Path) -> list[Path]:
     missing = ""
     for dataset, metric, protocol in dict.fromkeys((v.dataset, v.metric, v.protocol) for v in values):
         chosen = [v for v in values if (v.dataset, v.metric, v.protocol) == (dataset, metric, protocol)]
-        for name, paint in _PAINTERS[kind]:
+        for name, paint in PAINTERS[kind]:
             figure, axes = pyplot.subplots(figsize=_SIZES.get(kind, _SIZE), layout="constrained")
             try:
                 paint(axes, chosen)
@@ -196,10 +193,10 @@ def _pyplot() -> Any:
     return pyplot
 
 
-_PAINTERS: dict[str, list[tuple[str, Callable[[Any, _Selection], None]]]] = {
+PAINTERS: dict[str, list[tuple[str, Callable[[Any, _Selection], None]]]] = {
     "heatmap": [("heatmap", _heatmap)],
     "k": [("k", _against_k)],
     "curves": [("curves", _curves)],
     "macs": [("macs", _against_macs), ("minutes", _against_minutes)],
 }
-"""For each kind, the names of its figures and the functions that draw them."""
+"""For each kind of ``draw``, the names of its figures and the functions that draw them."""

@@ -1,4 +1,4 @@
-"""The table of picture formats: every module of this folder with a ``CODEC``."""
+"""The table of picture formats: the ``CODEC`` of every module in this folder."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,30 +21,33 @@ def _found() -> tuple[Codec, ...]:
 
 
 CODECS = _found()
+"""All formats, those with ``asked_first`` first."""
 _BY_SUFFIX = {suffix: codec for codec in CODECS for suffix in codec.suffixes}
 SUFFIXES = frozenset(_BY_SUFFIX)
+"""Suffixes of files that are read."""
 WRITTEN = frozenset(suffix for suffix, codec in _BY_SUFFIX.items() if codec.writes)
+"""Suffixes of files that are written."""
 RAW = SUFFIXES - WRITTEN
-"""Camera RAW: read, never written; the developed picture is a TIFF of 16 bits."""
+"""Suffixes of camera RAW, which is read and never written; a developed picture is written as a TIFF of 16 bits."""
 
 _PLAIN = sorted(codec.name for codec in CODECS if codec.library is None)
 KINDS = f"{', '.join(_PLAIN[:-1])} or {_PLAIN[-1]}"
-"""What is read without an extra, in words."""
+"""Names of the formats that are read without an extra, as a text."""
 
 
 def by_suffix(suffix: str) -> Codec | None:
-    """The format of a file name's suffix, of any case."""
+    """The format with this suffix, in small or large letters; None if there is none."""
     return _BY_SUFFIX.get(suffix.lower())
 
 
 def by_content(data: bytes | mmap, path: Path) -> Codec | None:
-    """The format of a file by its bytes; its name only tells apart what begins alike."""
+    """The format of a file by its bytes, or None. The name only decides between formats that begin alike."""
     suffix = path.suffix.lower()
     return next((codec for codec in CODECS if codec.sniff(data, suffix)), None)
 
 
 def written_suffix(source: Path) -> str:
-    """The suffix of the clean file of ``source``: its own, and ``.tif`` for what is only read, camera RAW."""
+    """The suffix of the clean file of ``source``: its own, or ``.tif`` for camera RAW, which is not written."""
     return source.suffix if source.suffix.lower() in WRITTEN else ".tif"
 
 

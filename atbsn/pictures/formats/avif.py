@@ -18,7 +18,7 @@ from atbsn.pictures.pillow import as_image, decoded, given, open_image, orientat
 
 
 class Avif(Codec):
-    """AVIF of 8 bits. Pillow reads 10 and 12 bits as 8, about which the user is told."""
+    """AVIF of 8 bits. Pillow reads 10 and 12 bits as 8; the log says so."""
 
     name = "AVIF"
     suffixes = (".avif",)
@@ -44,7 +44,7 @@ class Avif(Codec):
         return decoded(samples, found, orientation_of(found), warnings)
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
-        """Code as AVIF of quality 90, or the one told."""
+        """Encode as AVIF of quality 90, or of ``quality``."""
         _need_library()
         block = exif.without_orientation(picture.exif) if picture.exif else None  # else Pillow would rewrite all of it
         icc, _ = profile(picture, grey=False)  # AVIF holds grey as RGB
@@ -57,7 +57,7 @@ class Avif(Codec):
         place = boxes.facts(bytes(data)).nclx
         if place is None:
             raise ValueError("no place for the numbers of its colours")
-        # Pillow codes as sRGB whatever it is told; the planes are the same, and the box goes before what AV1 says.
+        # Pillow always states sRGB. The planes are the same for any colours, and the box overrides the AV1 data.
         struct.pack_into(">HH", data, place, picture.cicp.primaries, picture.cicp.transfer)
         return bytes(data)
 

@@ -10,11 +10,11 @@ from atbsn.pictures.metadata import Decoded, Metadata, Samples
 from atbsn.pictures.pillow import as_image, decoded, given, open_image, samples_of
 
 _EMBEDDED = b"DEBM"
-"""bV5CSType, PROFILE_EMBEDDED, in a BITMAPV5HEADER."""
+"""PROFILE_EMBEDDED: the value of bV5CSType in a BITMAPV5HEADER for a profile in the file."""
 
 
 class Bmp(Codec):
-    """BMP. Beside the pixels it holds the resolution only; a profile in a file of version 5 is read."""
+    """BMP. Beside the pixels, only the resolution is written. A profile in a file of version 5 is read."""
 
     name = "BMP"
     suffixes = (".bmp", ".dib")

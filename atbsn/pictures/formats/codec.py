@@ -1,4 +1,4 @@
-"""What every picture format does, and what each can hold."""
+"""The interface of picture formats, and what each can hold."""
 
 from abc import ABC, abstractmethod
 from mmap import mmap
@@ -11,14 +11,14 @@ class Holds(NamedTuple):
     """What a format can hold besides grey and RGB of 8 bits.
 
     Attributes:
-        bits: of a sample.
+        bits: most bits of a sample.
         floats: floating-point samples.
         alpha: transparency.
         extra: samples of no known meaning.
         icc: a colour profile.
-        cicp: colours by numbers, which PQ and HLG need.
-        xmp: texts: EXIF and XMP.
-        side: the longest height or width, pixels; None: any.
+        cicp: colours by numbers of ITU-T H.273, which PQ and HLG need.
+        texts: EXIF and XMP.
+        side: largest height or width, pixels; None: any.
     """
 
     bits: int = 8
@@ -32,16 +32,17 @@ class Holds(NamedTuple):
 
 
 class Codec(ABC):
-    """A picture format. One file of this folder has one, as ``CODEC``; nothing is listed anywhere else.
+    """A picture format. Each module of this folder has one as ``CODEC``; it is listed nowhere else.
 
     Attributes:
-        name: as users call it.
-        suffixes: in lower case, of files to read; the first is the usual one.
+        name: its name for users.
+        suffixes: suffixes of its files, in lower case; the first is the usual one.
         holds: what it can hold.
-        library: the module of an extra that it needs.
-        writes: False for formats that are only read.
-        states_white: its files may use a part of the range of 16 bits, or be floating-point, so ``white`` applies.
-        asked_first: its files pass for another format's by their first bytes.
+        library: the module of an extra that it needs; None: none.
+        writes: whether it is written; False for formats that are only read.
+        states_white: whether the setting ``white`` applies: its files may be floating-point, or use only a part of the
+            range of 16 bits.
+        asked_first: whether its files begin like those of another format, so that it has to be asked first.
     """
 
     name: ClassVar[str]
@@ -54,29 +55,32 @@ class Codec(ABC):
 
     @abstractmethod
     def sniff(self, data: bytes | mmap, suffix: str) -> bool:
-        """Whether a file is of this format, by its bytes; ``suffix``, in lower case, only where they do not tell."""
+        """Whether a file is of this format, by its bytes; if they do not tell, by its ``suffix`` in lower case."""
 
     @abstractmethod
     def read_size(self, file: BinaryIO, page: int | None) -> tuple[int, int]:
-        """Upright height and width, from the header alone. Raises as ``decode``."""
+        """Height and width of the upright picture, from the header alone. Raises as ``decode``."""
 
     @abstractmethod
     def decode(self, data: bytes, page: int | None) -> Decoded:
-        """The picture in ``data``, upright.
+        """The picture in the file ``data``, upright.
 
         Args:
-            page: which one of several, from 1; None: the primary one.
+            data: the whole file.
+            page: number of the picture in a file of several, from 1; None: the primary one.
 
         Raises:
-            RefusedError: in order, but not for us.
-            Exception: of any kind, when the file is damaged.
+            RefusedError: the file is not damaged, but cannot be read.
+            Exception: any other exception means that the file is damaged.
         """
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
-        """A file of ``samples``, which are only what the format ``holds``. Formats that are only read refuse.
+        """A file of ``samples``, which contain only what the format ``holds``. This base method always refuses.
 
         Args:
-            quality: 1 to 100, for formats with losses; None: as the source's.
+            samples: the samples to write.
+            picture: the metadata to write.
+            quality: 1 to 100, for lossy formats; None: as that of the source.
 
         Raises:
             RefusedError: a library is missing, or the format is only read.

@@ -25,12 +25,15 @@ from atbsn.pictures.metadata import (
 from atbsn.pictures.pillow import given
 
 _BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1"}
-_FAST = {"preset": "ultrafast"}  # x265's own choice takes minutes for a photograph
+"""Brands of HEIF files (ISO/IEC 23008-12)."""
+_FAST = {"preset": "ultrafast"}
+"""Parameters of the encoder x265. Its default preset takes minutes for a photograph."""
 _CHROMA = {444: 0, 422: 1, 420: 2}
+"""``Coding.subsampling`` for pillow-heif's names of the chroma formats."""
 
 
 class Heif(Codec):
-    """HEIC of 8 bits, or of 10 and 12 as 16."""
+    """HEIC of 8 bits; 10 and 12 bits are read as 16."""
 
     name = "HEIC"
     suffixes = (".heic", ".heif", ".hif")
@@ -52,7 +55,7 @@ class Heif(Codec):
         if values.shape[2] == 4 and "chroma" not in frame.info:  # grey with alpha, which pillow-heif gives as RGBA
             values = values[..., [0, 3]]
         bits = frame.info["bit_depth"]
-        if values.dtype == np.uint16:  # pillow-heif leaves the low bits empty; white is to be white
+        if values.dtype == np.uint16:  # pillow-heif leaves the low bits 0; fill them so that white becomes 65535
             values = values >> (16 - bits)
             values = (values << (16 - bits)) | (values >> (2 * bits - 16))
         if "a" in frame.mode:
@@ -63,7 +66,7 @@ class Heif(Codec):
         found = Metadata(
             icc=frame.info.get("icc_profile"),
             cicp=_code_points(frame.info.get("nclx_profile")),
-            # The samples are upright, but EXIF may still tell otherwise.
+            # The samples are upright already, but the orientation in EXIF may be another.
             exif=exif.upright(block, transposed=exif.orientation(block) >= 5),
             xmp=packet,
             coding=Coding("HEIF", subsampling=_CHROMA.get(frame.info.get("chroma"), 2)),
@@ -74,7 +77,7 @@ class Heif(Codec):
         return Decoded(Samples(values, alpha=values.shape[2] in (2, 4)), found, warnings=warnings)
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
-        """Code as HEIC of quality 90, or the one told; uint16 as 10 bits."""
+        """Encode as HEIC of quality 90, or of ``quality``; uint16 as 10 bits."""
         library = _library()
         if not library.libheif_info()["HEIF"]:
             raise ValueError("this pillow-heif has no HEIC encoder")
@@ -96,7 +99,7 @@ class Heif(Codec):
                 "transfer_characteristics": picture.cicp.transfer,
                 "full_range_flag": 1,
             }
-            if picture.cicp.matrix:  # RGB planes are not written, so their matrix is no use
+            if picture.cicp.matrix:  # 0 is the matrix of RGB planes, which are not written
                 options["matrix_coefficients"] = picture.cicp.matrix
         options |= given(exif=picture.exif, xmp=picture.xmp, icc_profile=icc)
         file = io.BytesIO()
@@ -109,7 +112,7 @@ CODEC = Heif()
 
 
 def _open(file: BinaryIO, page: int | None) -> tuple[Any, tuple[str, ...]]:
-    """The wanted picture, not decoded yet, and what is to be said of the others."""
+    """The chosen picture, not decoded yet, and warnings about the others."""
     library = _library()
     try:
         heif = library.open_heif(file, convert_hdr_to_8bit=False)
@@ -123,7 +126,7 @@ def _open(file: BinaryIO, page: int | None) -> tuple[Any, tuple[str, ...]]:
 
 def _pixels(frame: Any) -> np.ndarray:
     try:
-        return np.array(frame)  # a copy: NumPy 1 does not keep the frame, whose memory it would be, alive
+        return np.array(frame)  # a copy, because NumPy 1 does not keep the frame alive, which owns the memory
     except (OSError, RuntimeError, ValueError) as error:
         if "has not been built in" in str(error):
             raise RefusedError("its compression is not one that pillow-heif decodes", "convert it to HEIC") from error

@@ -1,4 +1,4 @@
-"""JPEG: its quantisation tables, the segments that describe the picture, and what lies behind it."""
+"""JPEG: its quantisation tables, the segments with metadata, and data behind the picture."""
 
 import io
 import struct
@@ -26,25 +26,29 @@ from atbsn.pictures.pillow import (
 )
 
 LEAST_QUALITY = 90
-"""A denoised picture is not coded more coarsely than this, whatever its source was."""
+"""Lowest quality of a denoised picture, whatever that of its source. Chosen by hand."""
 _PLAIN_QUALITY = 98
 """Quality of a JPEG whose source was another format. Chosen by hand."""
 _STANDARD_SUMS = (3688, 5505)
-"""Sums of the luma and of the chroma table of ITU-T T.81, K.1 and K.2, which are those of quality 50."""
+"""Sums of the tables for luma and chroma of ITU-T T.81, K.1 and K.2, which are those of quality 50."""
 _PHOTOSHOP = b"Photoshop 3.0\0"
+"""Beginning of a segment with Photoshop's image resources."""
 _GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
-"""The header of ISO 21496-1's segment."""
-_LONGEST = 65533  # bytes in a segment
+"""Beginning of a segment with a gain map (ISO 21496-1)."""
+_LONGEST = 65533
+"""Bytes: longest content of a segment, whose length has 16 bits and counts itself (T.81, B.1.1.4)."""
 _END = b"\xff\xd9"
+"""The marker EOI at the end of a picture."""
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""Markers of a frame's header, whose first number is the bits of a sample: T.81, table B.1."""
-_JPEG_LS = 0xF7  # ITU-T T.87, C.1.1
+"""Markers of the header of a frame, whose first number is the bits of a sample (T.81, table B.1)."""
+_JPEG_LS = 0xF7
+"""Marker of the header of a JPEG-LS frame (ITU-T T.87, C.1.1)."""
 _AT_ONCE = 2**20
-"""Bytes that are searched for markers at a time."""
+"""Bytes that are searched for markers at a time. Chosen by hand."""
 
 
 class Jpeg(Codec):
-    """JPEG, also of several frames, of which only the first is the photograph."""
+    """JPEG. In a file of several pictures, only the first one, the photograph, is read."""
 
     name = "JPEG"
     suffixes = (".jpg", ".jpeg", ".jfif", ".jpe")
@@ -77,7 +81,7 @@ class Jpeg(Codec):
         return decoded(samples, in_srgb(image, replace(found, xmp=packet)), orientation, warnings)
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
-        """Code with the tables of the source, but none coarser than quality 90, unless ``quality`` is told."""
+        """Encode with the quantisation tables of the source, but not below quality 90; or with ``quality``."""
         coding = picture.coding if picture.coding is not None and picture.coding.format == "JPEG" else None
         options: dict[str, object] = {"quality": quality or _PLAIN_QUALITY, "subsampling": 0}
         if coding is not None:
@@ -98,7 +102,7 @@ CODEC = Jpeg()
 
 
 def quality_of(tables: tuple[tuple[int, ...], ...]) -> int:
-    """The quality, 1 to 100, whose standard tables have the sums of ``tables``: of luma or chroma, the lower.
+    """The quality, 1 to 100, whose standard tables have the same sums as ``tables``: the lower of luma and chroma.
 
     With the standard table T at quality 50, quality q >= 50 has T (100 - q) / 50, and q < 50 has T 50 / q.
     """
@@ -107,7 +111,7 @@ def quality_of(tables: tuple[tuple[int, ...], ...]) -> int:
 
 
 def end_of_picture(data: bytes) -> int | None:
-    """Where the first picture in ``data`` ends; None: it is cut off, or damaged.
+    """The position where the first picture in ``data`` ends; None if it is cut off or damaged.
 
     Markers are found without decoding: in coded data 0xFF is followed by 0 or a restart marker (T.81, B.1.1.2).
     """
@@ -122,9 +126,9 @@ def end_of_picture(data: bytes) -> int | None:
 
 
 def _behind_marker(data: bytes, start: int) -> int | None:
-    """Where the next marker ends: 0xFF and what is no 0, no restart marker and no further 0xFF.
+    """The position behind the next marker: 0xFF and a byte that is not 0, not 0xFF and not a restart marker.
 
-    By arrays, beside which other threads run: a photograph has tens of thousands of bytes 0xFF.
+    NumPy searches, so that other threads can run: a photograph has tens of thousands of bytes 0xFF.
     """
     for at in range(start, len(data) - 1, _AT_ONCE):
         part = np.frombuffer(data, np.uint8, min(_AT_ONCE + 1, len(data) - at), at)
@@ -137,9 +141,9 @@ def _behind_marker(data: bytes, start: int) -> int | None:
 
 
 def _open(file: BinaryIO) -> JpegImageFile:
-    """The photograph; refuses stereo pairs and panoramas. A preview, a gain map or a depth map behind it is none."""
+    """Open the photograph. Stereo pairs and panoramas are refused; previews, gain maps and depth maps are ignored."""
     try:
-        image = open_image(file, "JPEG")  # which also opens what Pillow calls MPO
+        image = open_image(file, "JPEG")  # also opens files of several pictures, which Pillow calls MPO
     except UnidentifiedImageError as error:
         file.seek(0)
         kind = _kind_not_read(file.read())
@@ -155,7 +159,7 @@ def _open(file: BinaryIO) -> JpegImageFile:
 
 
 def _kind_not_read(data: bytes) -> str | None:
-    """What a JPEG is that Pillow does not open; None where that is no reason."""
+    """The kind of a JPEG that Pillow does not open; None if its kind is not the reason."""
     at = 2
     while (behind := _behind_marker(data, at)) is not None and behind + 3 <= len(data):
         kind = data[behind - 1]
@@ -169,7 +173,7 @@ def _kind_not_read(data: bytes) -> str | None:
 
 
 def _cut_off(values: np.ndarray) -> str:
-    """What is said of a picture whose end is missing: libjpeg repeats the last colour to the end."""
+    """The warning about a picture whose end is missing. libjpeg fills the rest with the last colour."""
     height = len(values)
     flat = (values == values[:, :1]).all(axis=(1, 2)) & (values[:, 0] == values[-1, 0]).all(axis=1)
     rows = height if flat.all() else int(flat[::-1].argmin())
@@ -180,7 +184,7 @@ def _cut_off(values: np.ndarray) -> str:
 
 
 def _metadata(image: JpegImageFile, turned: bool) -> Metadata:
-    """What an opened JPEG says besides its pixels; ``turned``: its rows became columns."""
+    """The metadata of an opened JPEG; ``turned``: whether its rows became columns."""
     segments = image.applist
     packets = [body[len(xmp.STANDARD) :] for kind, body in segments if kind == "APP1" and body.startswith(xmp.STANDARD)]
     parts = [body for kind, body in segments if kind == "APP1" and body.startswith(xmp.EXTENSION)]
@@ -202,7 +206,7 @@ def _metadata(image: JpegImageFile, turned: bool) -> Metadata:
 
 
 def _coding(image: JpegImageFile, turned: bool) -> Coding | None:
-    """None for a lossless JPEG, which has no tables."""
+    """How an opened JPEG was coded; None for a lossless one, which has no tables."""
     layers: list[tuple[int, int, int, int]] = image.layer
     if any(number not in image.quantization for _, _, _, number in layers):
         return None
@@ -213,7 +217,7 @@ def _coding(image: JpegImageFile, turned: bool) -> Coding | None:
         tables = tables[:2]
     factors: list[tuple[int, int]] = [(across, down) for _, across, down, _ in layers]
     known: dict[tuple[tuple[int, int], ...], int] = {((2, 1), (1, 1), (1, 1)): 1, ((2, 2), (1, 1), (1, 1)): 2}
-    if turned:  # halved along columns, which Pillow does not write: then not at all
+    if turned:  # halved along columns; Pillow cannot write that, so chroma is not halved at all
         known = {((2, 2), (1, 1), (1, 1)): 2}
     subsampling = known.get(tuple(factors), 0)
     return Coding(
@@ -222,7 +226,7 @@ def _coding(image: JpegImageFile, turned: bool) -> Coding | None:
 
 
 def _attached(image: JpegImageFile, data: bytes, end: int | None) -> tuple[str, ...]:
-    """What lies behind the photograph or is described in its segments, in words; previews are not worth one."""
+    """Attachments of the photograph, found behind it or in its segments, in words. Previews are not listed."""
     found = []
     if any(body.startswith(_GAIN_MAP) for kind, body in image.applist if kind == "APP2"):
         found.append("gain map (HDR)")
@@ -238,6 +242,7 @@ def _attached(image: JpegImageFile, data: bytes, end: int | None) -> tuple[str, 
 
 
 def _segments(picture: Metadata) -> bytes:
+    """The segments with XMP, IPTC and comments."""
     bodies: list[tuple[int, bytes]] = []
     if picture.xmp:
         bodies += [(0xE1, body) for body in xmp.segments(picture.xmp)]

@@ -1,4 +1,4 @@
-"""PNG: its chunks, read without the pixels and set into what was encoded."""
+"""PNG: its metadata are read from chunks, and inserted as chunks into an encoded file."""
 
 import io
 import struct
@@ -17,12 +17,15 @@ from atbsn.pictures.metadata import CodePoints, Decoded, Metadata, RefusedError,
 from atbsn.pictures.pillow import as_image, decoded, open_image, orientation_of, samples_of, upright_size
 
 _KEPT = (b"cHRM", b"gAMA", b"sRGB", b"mDCV", b"cLLI", b"pHYs", b"tEXt", b"zTXt", b"iTXt")
+"""Chunks that are kept as they are: colours, mastering display, light levels, resolution, texts."""
 _COLOURS = _KEPT[:3]
-_BEHIND_HEADER = 8 + 25  # the signature and IHDR
+"""Chunks of colours, which a colour profile or ``cICP`` replaces."""
+_BEHIND_HEADER = 8 + 25
+"""Bytes of the signature and the chunk IHDR, behind which chunks are inserted."""
 
 
 class Png(Codec):
-    """PNG of 1 to 16 bits; Pillow decodes up to 8 of them, OpenCV 16."""
+    """PNG of 1 to 16 bits. Pillow decodes up to 8 bits, OpenCV 16."""
 
     name = "PNG"
     suffixes = (".png",)
@@ -37,7 +40,7 @@ class Png(Codec):
             data: bytes | mmap = mapped
             try:
                 image = _open(file)
-            except UnidentifiedImageError:  # perhaps for a chunk beside the picture, which is no reason
+            except UnidentifiedImageError:  # perhaps only because of a damaged ancillary chunk
                 data, damaged = sound(mapped)
                 if not damaged:
                     raise
@@ -58,10 +61,10 @@ class Png(Codec):
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
         data = _encode16(samples.values) if samples.values.dtype == np.uint16 else _encode8(samples)
         notes = [(kind[4:].encode(), body) for kind, body in picture.notes if kind.startswith("PNG:")]
-        if picture.cicp or (samples.colours == 3 and picture.icc):  # which say it all
+        if picture.cicp or (samples.colours == 3 and picture.icc):  # they describe the colours completely
             notes = [(kind, body) for kind, body in notes if kind not in _COLOURS]
         chunks = []
-        if picture.cicp:  # of RGB: the matrix of another format's planes is none of ours
+        if picture.cicp:  # PNG has RGB, so the matrix is 0, whatever the source's was
             numbers = picture.cicp._replace(matrix=0)
             chunks.append((b"cICP", bytes([*numbers[:3], int(numbers.full_range)])))
         if picture.icc:
@@ -81,7 +84,7 @@ CODEC = Png()
 
 
 def _open(file: BinaryIO) -> Image.Image:
-    # Pillow's own limit of 1 MiB for a text or a profile is less than some programs write, and we keep.
+    # Pillow's own limit of 1 MiB for a text or a profile is too small for files of some programs.
     PngImagePlugin.MAX_TEXT_CHUNK = LONGEST_TEXT
     PngImagePlugin.MAX_TEXT_MEMORY = 2 * LONGEST_TEXT
     try:
@@ -98,7 +101,7 @@ _TOO_LONG = f"a text or a profile in it is over the limit of {LONGEST_TEXT >> 20
 
 
 def _metadata(image: Image.Image, data: bytes | mmap) -> Metadata:
-    """What an opened PNG says besides its pixels, wherever it stands in the file."""
+    """The metadata of an opened PNG, from chunks before and behind the pixels."""
     found = _Found()
     for kind, start, end in walk(data):
         if kind in (b"eXIf", b"cICP", *_KEPT):
@@ -115,7 +118,7 @@ def _metadata(image: Image.Image, data: bytes | mmap) -> Metadata:
 
 
 class _Found:
-    """What the chunks say; their own kinds go before ImageMagick's texts, whatever the order."""
+    """Collects the metadata of chunks. Standard chunks have priority over ImageMagick's texts, in any order."""
 
     def __init__(self) -> None:
         self.cicp: CodePoints | None = None
@@ -125,6 +128,7 @@ class _Found:
         self.notes: list[tuple[str, bytes]] = []
 
     def take(self, kind: bytes, body: bytes) -> None:
+        """Add a chunk."""
         text, raw = packet(body) if kind == b"iTXt" else None, raw_profile(kind, body)
         if kind == b"eXIf":
             self.exif = exif.PREFIX + body.removeprefix(exif.PREFIX)
@@ -137,7 +141,7 @@ class _Found:
             self.notes.append((f"PNG:{kind.decode()}", body))
 
     def _take_raw(self, name: str, content: bytes) -> bool:
-        """Whether its text may go, since what it says is written in another way."""
+        """Add a profile of ImageMagick; returns whether its text can be dropped, since it is written in another way."""
         if name == "iptc":
             self.iptc = content if content.startswith(b"8BIM") else self.iptc
             return False
@@ -151,9 +155,9 @@ class _Found:
 
 
 def _state_key(image: Image.Image, data: bytes | mmap) -> None:
-    """Say the sample that is transparent as the samples are given: Pillow widens grey of few bits, but not always this.
+    """Convert the transparent colour (tRNS) to the 8 bits of the samples, as Pillow does not always do.
 
-    Only its lowest bits count (PNG, third edition, 11.3.2.1).
+    Of its 16 bits, only as many of the lowest as a sample has count (PNG, third edition, 11.3.2.1).
     """
     bits, colours = data[24], data[25]
     top = 2**bits - 1
@@ -165,7 +169,8 @@ def _state_key(image: Image.Image, data: bytes | mmap) -> None:
 
 
 def _decode16(image: Image.Image, data: bytes | mmap) -> Samples:
-    """Pillow checks the data, which OpenCV would hand out by halves, and decodes grey."""
+    """Decode 16 bits. Pillow decodes grey. OpenCV decodes colours, but accepts cut-off data, so Pillow loads them first
+    to check."""
     image.load()
     key = image.info.get("transparency")
     if image.mode.startswith("I"):
@@ -189,7 +194,7 @@ def _encode8(samples: Samples) -> bytes:
 
 
 def _encode16(values: np.ndarray) -> bytes:
-    if values.shape[2] == 2:  # OpenCV writes no grey with alpha
+    if values.shape[2] == 2:  # OpenCV cannot write grey with alpha
         values = values[..., [0, 0, 0, 1]]
     elif values.shape[2] >= 3:
         values = values[..., [2, 1, 0, 3][: values.shape[2]]]

@@ -10,11 +10,12 @@ from atbsn.pictures.formats.codec import Codec, Holds
 from atbsn.pictures.metadata import Decoded, Metadata, RefusedError, Samples, check_pixels
 
 _HEADER = re.compile(rb"P([2356])" + rb"(?:\s+(?:#[^\n]*\n\s*)*)(\d{1,9})" * 3 + rb"\s")
+"""The header: kind, width, height, largest value; comments may stand between."""
 _COMMENT = re.compile(rb"#[^\n]*")
 
 
 class Ppm(Codec):
-    """Numbers and nothing else: their file says a largest value, which is white."""
+    """PPM and PGM. They hold samples alone; the header states the largest value, which is white."""
 
     name = "PPM"
     suffixes = (".ppm", ".pgm", ".pnm")
@@ -58,7 +59,7 @@ CODEC = Ppm()
 
 
 def _header(data: bytes) -> tuple[int, int, int, int, int]:
-    """Kind, width, height, largest value, and where the values start."""
+    """Kind (2, 3, 5 or 6), width, height, largest value, and position of the first value."""
     found = _HEADER.match(data)
     if found is None:
         raise ValueError("its header is damaged")

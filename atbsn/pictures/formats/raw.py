@@ -16,16 +16,18 @@ from atbsn.pictures.formats.codec import Codec
 from atbsn.pictures.metadata import Decoded, Metadata, Samples, check_pixels, missing
 
 _FUJI = b"FUJIFILMCCD-RAW"
-_GAMMA = (2.4, 12.92)  # sRGB's curve
+"""Beginning of a RAF file."""
+_GAMMA = (2.4, 12.92)
+"""LibRaw's parameters (exponent, slope at black) for sRGB's curve."""
 _DNG = 50706
+"""The tag DNGVersion, which every DNG has."""
 _EMPTY_SHARE = 0.05
-"""Largest share of the sensor's rows that may hold one value from end to end. Noise makes that impossible where light
-or darkness was measured; rows that were never written, or decoded from nothing, are so. Some files have a margin of
-them. Chosen by hand."""
+"""Largest share of the sensor's rows in which all pixels may have one value. Chosen by hand: noise makes such rows
+impossible in measured data, but missing data give them, and some files have a small margin of them."""
 
 
 class Raw(Codec):
-    """Developed to sRGB of 16 bits, with the camera's white balance, as bright as it was exposed. Never written."""
+    """Camera RAW: developed to sRGB of 16 bits with the camera's white balance, not brightened. It is never written."""
 
     name = "camera RAW"
     suffixes = (".dng", ".cr2", ".cr3", ".nef", ".nrw", ".arw", ".sr2", ".raf", ".orf", ".rw2", ".pef", ".srw")
@@ -60,7 +62,7 @@ CODEC = Raw()
 
 
 def is_dng(data: bytes | mmap) -> bool:
-    """A RAW file by another name; its first directory is a mosaic or a thumbnail."""
+    """Whether a file is a DNG, by a tag in its first directory."""
     try:
         directories = exif.Directories(data)
         return any(entry.tag == _DNG for entry in directories.read(directories.first)[0])
@@ -69,17 +71,17 @@ def is_dng(data: bytes | mmap) -> bool:
 
 
 def check_complete(raw: Any) -> None:
-    """Refuse what LibRaw develops all the same: sensor data that end early or are not there.
+    """Check that the sensor data are not cut off or missing. LibRaw develops such files without an error.
 
     Raises:
-        ValueError: too many of the sensor's rows are empty.
+        ValueError: there are no data, or too many of the sensor's rows are empty.
     """
     values = raw.raw_image_visible
     if values is None or not values.size:
         raise ValueError("its sensor data are missing")
     values = values.reshape(len(values), -1, *values.shape[2:])
     empty = (values == values[:, :1]).reshape(len(values), -1).all(axis=1)
-    clipped = values[:, 0].reshape(len(values), -1).max(axis=1) > raw.white_level // 2  # blown out, which is so too
+    clipped = values[:, 0].reshape(len(values), -1).max(axis=1) > raw.white_level // 2  # overexposed rows are uniform
     rows = int((empty & ~clipped).sum())
     if rows > _EMPTY_SHARE * len(values):
         raise ValueError(f"its sensor data are cut off or missing: {rows} of {len(values)} rows are empty")
@@ -87,6 +89,12 @@ def check_complete(raw: Any) -> None:
 
 @contextmanager
 def open_raw(file: Any) -> Iterator[Any]:
+    """Context with rawpy's object of a raw file.
+
+    Raises:
+        RefusedError: rawpy is not installed, or the picture is too large.
+        ValueError: LibRaw cannot read it.
+    """
     library = _library()
     try:
         with library.imread(file) as raw:
@@ -109,8 +117,8 @@ def _library() -> Any:
 
 
 def raw_exif(data: bytes) -> bytes | None:
-    """EXIF and GPS, wherever the maker keeps them. Maker notes describe the RAW data and stay behind."""
-    if data.startswith(_FUJI):  # in its JPEG
+    """The EXIF block of a raw file with GPS; None if there is none. Maker notes are dropped: they describe RAW data."""
+    if data.startswith(_FUJI):  # it is in the preview, a JPEG
         start, length = struct.unpack_from(">II", data, 84)
         try:
             with Image.open(io.BytesIO(data[start : start + length]), formats=("JPEG",)) as preview:

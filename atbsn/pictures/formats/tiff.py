@@ -1,4 +1,4 @@
-"""TIFF: a reader of what Pillow reads and more, and a writer that keeps EXIF, GPS, XMP, IPTC and the resolution."""
+"""TIFF: it reads more kinds than Pillow does, and writes EXIF, GPS, XMP, IPTC and the resolution."""
 
 import io
 import struct
@@ -14,15 +14,19 @@ from atbsn.pictures.colour import profile
 from atbsn.pictures.exif import DirectoryEntry
 from atbsn.pictures.formats.codec import Codec, Holds
 from atbsn.pictures.metadata import Coding, Decoded, Metadata, RefusedError, Samples, check_pixels, choose_page
-from atbsn.pictures.pages import COMPRESSION, PHOTOMETRIC, RGB, YCBCR, Page, full_size, main_pages, pages
+from atbsn.pictures.pages import COMPRESSION, PHOTOMETRIC, RGB, YCBCR, TiffPage, full_size, main_pages, pages
 from atbsn.pictures.pillow import decoded, in_srgb, open_image, samples_of
 from atbsn.pictures.stored import LOSSLESS, PLAINLY, needs_bytes, stored_samples
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""Beginnings of TIFF and BigTIFF files, little-endian and big-endian."""
 _INCH, _CENTIMETRE = 2, 3
+"""Values of ResolutionUnit."""
 _ORIENTATION = 274
+"""The tag Orientation."""
 _DECODED = LOSSLESS | {2, 3, 4, 7, 32771, 32809}
-"""Fax in three kinds and one of words, JPEG, ThunderScan: what libtiff decodes besides, as Pillow builds it."""
+"""Values of Compression that Pillow's libtiff decodes: the lossless ones, three kinds of fax and one of words, JPEG and
+ThunderScan."""
 _METHODS = {
     6: "JPEG of the old kind",
     33003: "JPEG 2000",
@@ -34,11 +38,13 @@ _METHODS = {
     50002: "JPEG XL",
     52546: "JPEG XL",
 }
+"""Names of other values of Compression."""
 _COLOURS = {0: "grey", 1: "grey", 2: "RGB", 3: "a palette", 5: "CMYK", 6: "YCbCr", 8: "CIELab"}
+"""Names of the values of PhotometricInterpretation."""
 
 
 class Tiff(Codec):
-    """TIFF and BigTIFF of 1 to 16 bits or floating point, with whatever samples beside the colours."""
+    """TIFF and BigTIFF of 1 to 16 bits or floating point, also with transparency and extra samples."""
 
     name = "TIFF"
     suffixes = (".tif", ".tiff")
@@ -73,7 +79,7 @@ class Tiff(Codec):
         return result
 
     def encode(self, samples: Samples, picture: Metadata, quality: int | None) -> bytes:
-        """Code without loss."""
+        """Encode without loss (Deflate)."""
         entries, order = exif.for_tiff(picture.exif)
         found = {entry.tag: entry for entry in [*_resolution(picture.dpi, order), *entries]}
         icc, _ = profile(picture, samples.colours == 1)
@@ -85,7 +91,7 @@ class Tiff(Codec):
         }
         found |= {tag: DirectoryEntry(tag, kind, len(value), value) for tag, (kind, value) in beside.items() if value}
         values, colours = samples.values, samples.colours
-        if values.dtype == np.uint16 and values.shape[2] == 2 and samples.alpha:  # which hardly any program reads
+        if values.dtype == np.uint16 and values.shape[2] == 2 and samples.alpha:  # few programs read it as grey
             values, colours = values[..., [0, 0, 0, 1]], 3
         if values.dtype == np.float32 and picture.coding is not None and picture.coding.half:
             values = values.astype(np.float16)
@@ -110,8 +116,8 @@ class Tiff(Codec):
 CODEC = Tiff()
 
 
-def _choose(data: bytes | mmap, page: int | None) -> tuple[Page, tuple[str, ...]]:
-    """The wanted picture, and what is to be said of the others."""
+def _choose(data: bytes | mmap, page: int | None) -> tuple[TiffPage, tuple[str, ...]]:
+    """The directory of the chosen picture, and warnings about the others."""
     found = pages(data)
     own = main_pages(found)
     number, warnings = own[0], tuple[str, ...]()
@@ -130,11 +136,11 @@ def _extra_samples(count: int) -> str:
     return f"{count} samples of no stated meaning are kept as they are"
 
 
-def _by_pillow(data: bytes, page: Page) -> tuple[Image.Image, Samples, bool, tuple[str, ...]]:
-    """The page as Pillow opens it, its samples, whether they are upright already, and what is to be said of them."""
+def _by_pillow(data: bytes, page: TiffPage) -> tuple[Image.Image, Samples, bool, tuple[str, ...]]:
+    """Decode a page by Pillow: the image, its samples, whether they are upright already, and warnings."""
     try:
         image = open_image(io.BytesIO(_pointing_at(data, page)), "TIFF")
-        # Pillow turns a TIFF itself, if the type of the tag is right, and then has no such tag.
+        # Pillow turns a TIFF itself if the type of the tag is right.
         turned = isinstance(getattr(image, "tag_v2", {}).get(_ORIENTATION), int)
         samples, warnings = samples_of(image)
         return image, samples, turned, warnings
@@ -154,14 +160,14 @@ def _by_pillow(data: bytes, page: Page) -> tuple[Image.Image, Samples, bool, tup
         raise
 
 
-def _upright_size(page: Page) -> tuple[int, int]:
-    """Height and width after turning."""
+def _upright_size(page: TiffPage) -> tuple[int, int]:
+    """Height and width of the upright picture."""
     width, height = page.size
     return (width, height) if page.orientation >= 5 else (height, width)
 
 
-def _pointing_at(data: bytes, page: Page) -> bytes:
-    """The file, with the page as its first."""
+def _pointing_at(data: bytes, page: TiffPage) -> bytes:
+    """The file with ``page`` as its first directory."""
     directories = exif.Directories(data)
     if directories.first == page.at:
         return data
@@ -169,8 +175,8 @@ def _pointing_at(data: bytes, page: Page) -> bytes:
     return data[:place] + struct.pack(directories.order + code, page.at) + data[place + struct.calcsize(code) :]
 
 
-def _metadata(data: bytes, page: Page) -> Metadata:
-    """What a TIFF says besides its pixels; of a picture in a sub-directory, what the directory above says."""
+def _metadata(data: bytes, page: TiffPage) -> Metadata:
+    """The metadata of a page. A picture in a sub-directory has those of the first directory."""
     block, beside = exif.collect(data, at=None if page.depth else page.at)
     resources, record = beside.get(exif.PHOTOSHOP), beside.get(exif.IPTC)
     if record and iptc.record(resources) is None:
@@ -185,7 +191,7 @@ def _metadata(data: bytes, page: Page) -> Metadata:
     )
 
 
-def _dpi(page: Page) -> tuple[float, float] | None:
+def _dpi(page: TiffPage) -> tuple[float, float] | None:
     found = {entry.tag: entry.value for entry in page.entries if entry.tag in exif.RESOLUTION and entry.kind == 5}
     across, down, unit = exif.RESOLUTION
     if across not in found or down not in found or page.number(unit, _INCH) not in (_INCH, _CENTIMETRE):
@@ -198,7 +204,7 @@ def _dpi(page: Page) -> tuple[float, float] | None:
 
 
 def _resolution(dpi: tuple[float, float] | None, order: str) -> list[DirectoryEntry]:
-    """The entries of ``dpi``, in ten-thousandths of a pixel; those of the source's EXIF go before them."""
+    """The entries for ``dpi``, with the denominator 10000. Entries of the source's EXIF replace them."""
     if dpi is None or not all(0 < value < 2**32 / 10000 for value in dpi):
         return []
     fractions = [struct.pack(order + "II", round(float(value) * 10000), 10000) for value in dpi]

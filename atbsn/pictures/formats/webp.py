@@ -13,11 +13,11 @@ from atbsn.pictures.metadata import Coding, Decoded, Metadata, Samples, check_si
 from atbsn.pictures.pillow import as_image, decoded, given, open_image, orientation_of, samples_of, upright_size
 
 _LOSSY = 95
-"""Quality of a WebP whose source had losses; libwebp's files do not tell theirs."""
+"""Quality of a WebP whose source was a lossy WebP, whose quality cannot be told from the file. Chosen by hand."""
 
 
 class Webp(Codec):
-    """Without loss, unless its source had losses or ``quality`` is told."""
+    """WebP. It is written without loss, unless its source was a lossy WebP or ``quality`` is given."""
 
     name = "WebP"
     suffixes = (".webp",)

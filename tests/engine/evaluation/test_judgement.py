@@ -35,7 +35,7 @@ def judged(picture, noise, *nets, **keywords):
 def test_the_judge_knows_which_denoiser_is_right() -> None:
     noisy = taken(scene(), 12)
     nothing, right, blur = judged(noisy, estimate([noisy]), Box(1), Box(3, 0.5), Box(9))
-    assert right.is_better_than(nothing) and right.is_better_than(blur)
+    assert right.fault(nothing) is None and right.fault(blur) is None
     assert nothing.fault(right) == "error"
     assert nothing.mean("level") == 0 and nothing.mean("lag1") == 0 and blur.mean("level") > 1 > right.mean("level")
     assert judged(noisy, estimate([noisy]), Box(1), Box(3, 0.5), Box(9))[1] == right  # the same noise is drawn again
@@ -47,7 +47,7 @@ def test_how_much_detail_may_be_lost() -> None:
     better, worse = judged(noisy, estimate([noisy]), Box(3, 0.5), Box(1))
     for factor, fault in ((1.02, None), (1.03, "detail")):
         changed = replace(better, detail_errors=tuple(factor * each for each in worse.detail_errors))
-        assert changed.fault(worse) == fault and changed.is_better_than(worse) == (fault is None)
+        assert changed.fault(worse) == fault
     assert replace(better, residuals=worse.residuals).fault(worse) == "error"  # an equal error is not better
 
 
@@ -56,7 +56,7 @@ def test_texture_is_not_smoothed_away() -> None:
     rng = np.random.default_rng(0)
     texture = np.clip(128 + 25 * rng.standard_normal((256, 256, 3)), 0, 255).astype(np.uint8)
     blur, nothing = judged(texture, estimate([taken(scene(), 9)]), Box(3), Box(1))
-    assert blur.detail_error > 1.1 * nothing.detail_error and not blur.is_better_than(nothing)
+    assert blur.detail_error > 1.1 * nothing.detail_error and blur.fault(nothing) is not None
 
 
 def test_a_spent_budget_leaves_the_least_that_tells() -> None:
