@@ -42,7 +42,7 @@ _SECTIONS = {
     "path": schema.Paths,
     "train": schema.Train,
     "train.optim": (schema.Adam, schema.SGD),
-    "train.scheduler": (schema.CosineAnnealing, schema.Step, schema.MultiStep, schema.Constant),
+    "train.scheduler": (schema.CosineSchedule, schema.StepSchedule, schema.MultiStepSchedule, schema.ConstantSchedule),
     "val": schema.Val,
     "test": schema.Test,
     "logger": schema.Logger,

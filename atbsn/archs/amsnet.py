@@ -15,25 +15,25 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveInt
 
 FOUR = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
+"""A number for each of the four levels."""
 
 
 @ARCHS.register
 class AMSNet(Network):
-    """A Restormer that gives pixels which it is not shown (arXiv 2407.06514).
+    """A Restormer that predicts the pixels that are hidden from it (arXiv 2407.06514).
 
     ``net(shown)``: ``shown`` (B, 3, H, W), RGB, float in [0, 255], any size (padded to a multiple of 8 by reflection),
-    with zeros in all channels of the pixels that are hidden -> the same shape, not clipped; only where pixels are
-    hidden does it mean anything. ``denoise`` is the test: in the phases of a picture a random half of the pixels is
-    hidden, then the other half, and each pixel comes from the pass that hid it. So an output does not see its own
-    pixel, exactly, whatever the attention does.
+    with zeros in all channels of the hidden pixels -> the same shape, not clipped. The output is meant only for hidden
+    pixels. ``denoise`` hides a random half of the pixels of each phase of a picture, then the other half, and takes
+    each pixel from the pass that hid it. So no output depends on its own pixel, whatever the attention does.
 
-    The published Restormer adds its input to its output, which is 0 where it counts, and is left out here.
+    The published Restormer adds its input to its output. The input is 0 at hidden pixels, so this is left out here.
 
     Args:
         width: channels of the first level, an even number. 48 has 26.1 million parameters.
         num_blocks: blocks of the four levels, on the way down and up.
         num_refinement: blocks after the last level.
-        channels: of the pictures.
+        channels: number of channels of the pictures.
     """
 
     size_multiple = 8
@@ -58,10 +58,10 @@ class AMSNet(Network):
         return self.body(pad_to_multiple(shown, self.size_multiple))[..., :height, :width]
 
     def in_halves(self, noisy: Tensor, hidden: Tensor, tiled: Tiled = untiled) -> Tensor:
-        """Every pixel of ``noisy`` (B, 3, H, W) from a pass that did not see it, of the same shape.
+        """Take every pixel of ``noisy`` (B, 3, H, W) from a pass that did not see it; the same shape.
 
         Args:
-            hidden: (B, 1, H, W) bool, from the first pass; the others are from the second.
+            hidden: (B, 1, H, W) bool: the pixels that the first pass hides. The second pass hides the others.
         """
         first, second = (tiled(self, noisy.masked_fill(half, 0)) for half in (hidden, ~hidden))
         return torch.where(hidden, first, second)
@@ -109,7 +109,7 @@ class AMSNet(Network):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' state dict with one Restormer, below ``dn.branches.0.``, as ours; None if it is another's."""
+        """Convert the authors' state dict, whose Restormer is below ``dn.branches.0.``; None if it is no such dict."""
         names = {name: name.rpartition("dn.branches.0.") for name in state}
         if not all(found for _, found, _ in names.values()):
             return None

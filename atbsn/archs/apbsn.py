@@ -1,7 +1,7 @@
 """AP-BSN (Lee et al., CVPR 2022, arXiv 2203.11799) and SDAP (Pan et al., ICCV 2023, arXiv 2307.16825).
 
-One network, DBSNl, on sub-images: noise that is correlated between neighbours hardly is between every second or fifth
-pixel.
+Both apply one network, DBSNl, to sub-images. Noise that is correlated between neighbours is hardly correlated between
+every second or every fifth pixel.
 """
 
 from functools import partial
@@ -23,12 +23,14 @@ from atbsn.registry import ARCHS
 from atbsn.utils.types import Fraction, PositiveInt
 
 MARGIN = 2
-"""Zeros around each tile of AP-BSN's mosaics."""
+"""Pixels of zeros around each tile of AP-BSN's mosaics, as published."""
 AT_ONCE_ON_GPU = 2**19
-"""Pixels of refinement that a GPU takes as one batch."""
+"""Pixels of refinement that a GPU computes as one batch. Chosen by hand."""
 
 Stride = Annotated[int, Ge(1), Le(64)]
+"""Stride of sub-images: each has every ``stride``-th pixel, down and across."""
 Times = Annotated[int, Ge(0), Le(1000)]
+"""Number of terms of a refinement."""
 
 
 @ARCHS.register
@@ -36,17 +38,17 @@ class APBSN(Network):
     """AP-BSN: DBSNl on mosaics of sub-images, and random-replacing refinement (R3).
 
     ``net(noisy, pd=2)``: (B, 3, H, W), RGB, [0, 255], any size -> the same shape, not clipped: PD_pd^-1(B(PD_pd(y)))
-    with the published mosaic, H and W filled up with zeros to multiples of ``pd``. ``denoise`` adds R3, eight more
+    with the published mosaic. H and W are filled up with zeros to multiples of ``pd``. ``denoise`` adds R3, eight more
     passes at full resolution.
 
-    In the mosaic a tile sees its neighbours across a gap of 4 pixels. In training on 120 x 120 with pd = 5, tiles
-    have a pitch of 28 and the network a radius of 29: a pixel never sees itself, but faintly what lies beside it. With
-    pd = 2, and tiles larger than the radius, nothing leaks.
+    In the mosaic a tile sees its neighbours across a gap of 4 pixels. In training on 120 x 120 pixels with pd = 5, the
+    tiles have a pitch of 28 and the network has a radius of 29. So an output never sees its own pixel, but faintly the
+    pixels beside it. With pd = 2 and tiles larger than the radius, nothing leaks.
 
     Args:
         width: channels; 128 has 3,656,131 parameters.
         num_modules: dilated modules of each branch.
-        channels: of the pictures.
+        channels: number of channels of the pictures.
     """
 
     tile_overlap = 2 * RADIUS + 18
@@ -71,13 +73,14 @@ class APBSN(Network):
     ) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape back, not clipped.
 
-        Mosaics are made of the whole picture and the network, of radius 29, is laid over them: tiles change nothing.
+        A mosaic is made of the whole picture, and the network, whose radius is 29, is applied to tiles of the mosaic.
+        So tiles change nothing.
 
         Args:
             pd: stride of the sub-images.
-            refine: T, terms of R3, each a pass; 0 for none.
-            p: how likely a term takes the noisy value of an element (pixel and channel).
-            generator: of R3's draws.
+            refine: T, the number of terms of R3, each a pass; 0 for none.
+            p: probability that a term takes the noisy value of an element, one channel of one pixel.
+            generator: draws R3's masks.
         """
         filled = _fill(noisy, pd)
         estimate = self._through_mosaic(filled, pd, tiled)
@@ -88,7 +91,7 @@ class APBSN(Network):
         return _crop(estimate, noisy)
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
-        """Compile what is laid over mosaics and pictures, as ``nn.Module.compile``."""
+        """Compile the network that is applied to mosaics and pictures, as ``nn.Module.compile`` does."""
         self.bsn.compile(*args, **kwargs)
 
     @classmethod
@@ -110,15 +113,16 @@ class APBSN(Network):
 
 @ARCHS.register
 class SDAP(DBSNl, Network):
-    """SDAP: DBSNl, trained on random sub-images, denoising the four phases of a picture.
+    """SDAP: DBSNl, which is trained on random sub-images and denoises the four phases of a picture.
 
-    ``net(noisy)``: (B, 3, H, W), RGB, [0, 255], any size -> the same shape, not clipped; inside, 0 to 1. Exactly blind
-    to the pixel itself, and in sub-images, which are items of a batch, to all others.
+    ``net(noisy)``: (B, 3, H, W), RGB, [0, 255], any size -> the same shape, not clipped. It computes on [0, 1]. An
+    output does not depend on its own pixel. Sub-images are items of a batch, so an output does not depend on the pixels
+    of other sub-images either.
 
     Args:
         width: channels; 128 has 3,656,131 parameters.
         num_modules: dilated modules of each branch.
-        channels: of the pictures.
+        channels: number of channels of the pictures.
     """
 
     tile_overlap = 2 * RADIUS + 18
@@ -134,7 +138,7 @@ class SDAP(DBSNl, Network):
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape back, not clipped.
 
         Args:
-            enhance: SDAP (E): one more pass, at full resolution, over the result.
+            enhance: SDAP (E): pass the result through the network once more, at full resolution.
         """
         phases = space_to_batch(pad_to_multiple(noisy, 2), 2)
         clean = _crop(batch_to_space(tiled(self, phases), 2), noisy)
@@ -155,7 +159,7 @@ class SDAP(DBSNl, Network):
 
 
 def _fill(noisy: Tensor, multiple: int) -> Tensor:
-    """Zeros at the bottom and on the right, up to multiples of ``multiple``."""
+    """Pad ``noisy`` with zeros, at the bottom and on the right, to multiples of ``multiple``."""
     height, width = noisy.shape[-2:]
     return F.pad(noisy, (0, -width % multiple, 0, -height % multiple))
 

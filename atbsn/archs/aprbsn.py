@@ -1,4 +1,4 @@
-"""APR-RD's teacher: AT-BSN's network on the scale of [0, 1] (AAAI 2025)."""
+"""APR-RD's teacher (AAAI 2025): AT-BSN's network, computing on [0, 1]."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,21 +14,22 @@ from atbsn.registry import ARCHS
 from atbsn.utils.types import Hole, PositiveInt
 
 PADDING = 16
-"""Pixels of reflection around a picture to denoise."""
+"""Pixels of reflection around a picture that is denoised, as published."""
 
 
 @ARCHS.register
 class APRBSN(BlindSpotNetwork):
-    """``ATBSN`` that computes on [0, 1], as APR-RD trains it: the biases, and how fast they learn, have that scale.
+    """``ATBSN`` that computes on [0, 1], as APR-RD trains it. Its biases, and how fast they learn, have that scale.
 
-    ``net(noisy, k)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped.
-    k = 2 s - 1 is the published shift s.
+    ``net(noisy, k)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped. The
+    published shift s is k = 2 s - 1.
 
-    A file of the authors has AT-BSN's very names and shapes, so the network has to be named: {type: APRBSN}.
+    The authors' files have the names and shapes of AT-BSN's, so they do not tell which network they are of
+    (``lookalikes``).
 
     Args:
-        width: channels of the UNet; 48 has 1,268,547 parameters.
-        channels: of the pictures.
+        width: channels of the U-Net; 48 has 1,268,547 parameters.
+        channels: number of channels of the pictures.
     """
 
     family = (0, 1, 3, 5, 7, 9)
@@ -46,7 +47,7 @@ class APRBSN(BlindSpotNetwork):
         return self.bsn.forward_teachers(noisy / WHITE, ks) * WHITE
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: Hole = 1) -> Tensor:
-        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], with 16 pixels of reflection; the same shape, not clipped.
 
         Args:
             k: the blind spot, odd, or 0 for none; 1 is the published one. ``mean``: the mean over ``family``.
@@ -65,5 +66,5 @@ class APRBSN(BlindSpotNetwork):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' state dict as ours; None if it is ours already or another network's."""
+        """Convert the authors' state dict to our names; None if it has them already or is another network's."""
         return under_our_names(cls.recognise, state, own="bsn.", foreign=("",))

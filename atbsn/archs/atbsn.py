@@ -32,20 +32,20 @@ class ATBSN(BlindSpotNetwork):
     """Blind-spot network with an adjustable blind spot.
 
     ``net(noisy, k=3)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped.
-    A half-plane U-Net sees the picture in four rotations; its features are shifted by s = (k + 1) / 2, turned
-    upright, concatenated and mixed by 1x1 convolutions. No output pixel sees the k x k square around it: exact
-    where H and W are multiples of 32, where nothing is padded.
+    A half-plane U-Net sees the picture in four rotations. Its features are shifted by s = (k + 1) / 2, turned upright,
+    concatenated and mixed by 1x1 convolutions. No output pixel depends on the k x k square around it. This holds
+    exactly if H and W are multiples of 32, since then nothing is padded.
 
     Args:
         width: channels w of the U-Net; 48 has 1,268,547 parameters.
-        mean: taken off the input and added to the output, so that zero padding means this grey. 0 is the
-            published network; 127.5 learns faster in short trainings. ``picture`` takes the mean of each channel over
-            the patch, tile or picture instead: then colour and brightness need not be learned (the output moves with
-            the input), which short trainings gain most from. Strictly, every pixel then sees itself, as one in the
-            16,384 of a 128 x 128 patch.
-        family: blind spots whose mean ``k="mean"`` is. A network that is trained with a small one knows nothing about
-            much larger ones.
-        channels: of the pictures.
+        mean: grey value that is subtracted from the input and added to the output, so that zero padding has this grey.
+            0 is the published network; 127.5 learns faster in short trainings. ``picture`` subtracts the mean of each
+            channel over the patch, tile or picture. Then colour and brightness need not be learned, since the output
+            moves with the input, which helps short trainings most. Strictly, every pixel then sees itself, as one of
+            the 16,384 of a 128 x 128 patch.
+        family: the blind spots that ``k="mean"`` averages over. A network that is trained with a small blind spot gives
+            poor results with much larger ones.
+        channels: number of channels of the pictures.
     """
 
     size_multiple = 32
@@ -84,8 +84,9 @@ class ATBSN(BlindSpotNetwork):
     def forward_teachers(self, noisy: Tensor, ks: Sequence[int] = (0, 1, 3, 5, 7, 9, 11)) -> Tensor:
         """Denoise with every blind spot of ``ks`` in one feature pass: (B, 3, H, W) -> (K, B, 3, H, W).
 
-        ``nin_A`` is linear and 1x1, so it commutes with shift and rotation: its four slices are applied once, and
-        each k costs a shift, a sum of four, and the small layers. At width 48 and seven k: 1.48 MMAC a pixel.
+        ``nin_A`` is linear and 1x1, so it commutes with shifts and rotations. Its four slices are applied once, and
+        each k costs only a shift, a sum of four and the small layers. With width 48 and seven k that is 1.48 million
+        multiply-adds a pixel.
 
         Raises:
             UserError: a ``k`` is negative or even and not 0, or ``ks`` is empty.
@@ -113,13 +114,13 @@ class ATBSN(BlindSpotNetwork):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The blind-spot network of SASS's authors, which is meant for ``k`` = 9."""
+        """Convert the blind-spot network of SASS's authors, which is meant for ``k`` = 9; None if it is another."""
         return atbsn_state(state)
 
     def _features(self, noisy: Tensor, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The U-Net's features of the four rotations, upright, with a margin of zeros where they see.
+        """Compute the U-Net's features of the four rotations, upright, each with a margin of zeros on its seeing side.
 
-        (B, 2w, margin + H', W') of what is above, and so on, H' and W' padded to 32.
+        They are (B, 2w, margin + H', W') for what lies above, and so on; H' and W' are padded to multiples of 32.
         """
         image = pad_to_multiple(noisy, self.size_multiple)
         turns = rotate(image)
@@ -130,7 +131,7 @@ class ATBSN(BlindSpotNetwork):
         return unrotate((upright, quarter, half, three_quarters))
 
     def _teachers(self, parts: Sequence[Tensor], shifts: Sequence[int], margin: int) -> Tensor:
-        """The outputs at all ``shifts`` of features that have a margin: (K, B, 3, H, W)."""
+        """Compute the outputs for all ``shifts`` from features that have a margin: (K, B, 3, H, W)."""
         slices = self.nin_A.weight.chunk(4, dim=1)
         biases = (self.nin_A.bias, None, None, None)
         mixed = [F.conv2d(*each) for each in zip(parts, slices, biases, strict=True)]
@@ -141,21 +142,21 @@ class ATBSN(BlindSpotNetwork):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _head(self, mixed: Tensor) -> Tensor:
-        """Everything after ``nin_A``, whose output it overwrites."""
+        """Compute everything after ``nin_A``, whose output ``mixed`` is overwritten."""
         x = F.leaky_relu(mixed, SLOPE, inplace=True)
         x = F.leaky_relu(self.nin_B(x), SLOPE, inplace=True)
         return in_full_precision(self.nin_C, self.nin_C.weight, x)
 
     def _offset(self, noisy: Tensor) -> Tensor | float:
-        """What is taken off the input and added to the output: a number, or (B, 3, 1, 1)."""
+        """What is subtracted from the input and added to the output: a number, or (B, 3, 1, 1)."""
         return noisy.mean(dim=(2, 3), keepdim=True) if self.mean == "picture" else float(self.mean)
 
 
 def _together(shifts: Sequence[int], device: torch.device) -> list[Sequence[int]]:
-    """Groups of ``shifts`` whose heads are one batch: all on a GPU; each alone on a CPU, in whose cache it fits."""
+    """Group ``shifts`` whose heads are computed as one batch: all on a GPU, each alone on a CPU, to fit its cache."""
     return [shifts] if ways.like_a_gpu(device) else [[shift] for shift in shifts]
 
 
 def _crop(output: Tensor, noisy: Tensor) -> Tensor:
-    """Take off what ``noisy`` was padded by."""
+    """Cut off the padding of ``noisy``."""
     return output[..., : noisy.shape[-2], : noisy.shape[-1]]

@@ -1,5 +1,6 @@
-"""C-BSN: one network, blind or not as it is asked (Jang et al., ICCV 2023, arXiv 2304.09507)."""
+"""C-BSN: one network whose blind spot is switched on and off (Jang et al., ICCV 2023, arXiv 2304.09507)."""
 
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -9,16 +10,16 @@ from torch import Tensor, nn
 from atbsn.archs.base import Network, Tiled, in_full_precision, untiled
 from atbsn.ops.convolution import Conv2d
 from atbsn.ops.dilation import DilatedConv2d, through_dilated
-from atbsn.ops.padding import reflect_pad
+from atbsn.ops.surround import surrounded
 from atbsn.registry import ARCHS
 from atbsn.utils.types import PositiveInt
 
 PADDING = 32
-"""Pixels of reflection around a picture to denoise; the receptive radius is 2 + 9 * 3 = 29."""
+"""Pixels of reflection around a picture that is denoised: the receptive radius, 2 + 9 * 3 = 29, rounded up."""
 
 
 class SwitchableConv2d(Conv2d):
-    """'Same' convolution that leaves out the centre tap of its kernel when it is asked to be blind."""
+    """'Same' convolution that leaves out the centre tap of its kernel if ``blind``."""
 
     mask: Tensor
 
@@ -45,10 +46,10 @@ class CBSNModule(nn.Module):
 
 
 class CBSNBranch(nn.Module):
-    """A switchable convolution, then nine modules that keep the blind spot it leaves.
+    """A switchable convolution, then nine modules that keep its blind spot.
 
-    With dilation d its kernel has 2d - 1 rows and columns, and everything after it moves in steps of d, which
-    never lead from another tap back to the centre.
+    With dilation d its kernel has 2d - 1 rows and columns. Everything after it moves in steps of d pixels, which never
+    lead from another tap back to the centre.
     """
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -70,15 +71,15 @@ class CBSNBranch(nn.Module):
 class CBSN(Network):
     """Conditional blind-spot network: the same weights blind (f_M) or full (f).
 
-    ``net(x, blind)``: ``x`` (B, 3, H, W), RGB, standardised (see ``standardise``), any size -> the same shape
-    and range. Blind, an output pixel does not see the input pixel at its place; full, it does. ``denoise``
-    takes and gives [0, 255].
+    ``net(x, blind)``: ``x`` (B, 3, H, W), RGB, standardised (see ``standardise``), any size -> the same shape and
+    range. If it is blind, an output pixel does not see the input pixel at its own place; if it is full, it does.
+    ``denoise`` takes and returns [0, 255].
 
     Args:
         width: channels; 128 has 3,656,131 parameters.
     """
 
-    tile_overlap = 76  # leaves a context of 30 pixels: the receptive radius of 29, rounded up
+    tile_overlap = 76  # leaves a context of 30 pixels, which is the receptive radius of 29, rounded up
 
     def __init__(self, width: PositiveInt = 128) -> None:
         super().__init__()
@@ -95,25 +96,23 @@ class CBSN(Network):
         return self.body(self.head(x), blind)
 
     def head(self, x: Tensor) -> Tensor:
-        """The first layer, (B, 3, H, W) -> (B, w, H, W): pointwise, so it commutes with sub-sampling."""
+        """Compute the first layer, (B, 3, H, W) -> (B, w, H, W). It is 1x1, so it commutes with sub-sampling."""
         return self.conv0.relu(x)
 
     def body(self, features: Tensor, blind: bool) -> Tensor:
-        """Everything after ``head``, (B, w, H, W) -> (B, 3, H, W)."""
+        """Compute everything after ``head``, (B, w, H, W) -> (B, 3, H, W)."""
         x = torch.cat((self.branch1(features, blind), self.branch2(features, blind)), dim=1)
         x = self.conv2.relu(self.conv1.relu(x))
         return in_full_precision(self.conv4, self.conv4.weight, self.conv3.relu(x))
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled) -> Tensor:
-        """One full pass over ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size, by a full pass; the same shape, not clipped.
 
-        The statistics are those of the whole picture, also when the network runs tile by tile.
+        The picture is standardised by the statistics of the whole picture, also if the network runs tile by tile.
         """
-        height, width = noisy.shape[-2:]
         x, mean, scale = standardise(noisy)
-        x = reflect_pad(x, PADDING, PADDING, PADDING, PADDING)
-        x = tiled(lambda tile: self(tile, blind=False), x)
-        return x[..., PADDING : PADDING + height, PADDING : PADDING + width] * scale + mean
+        full = partial(self, blind=False)
+        return surrounded(lambda whole: tiled(full, whole), x, PADDING) * scale + mean
 
     @classmethod
     def example(cls) -> dict[str, Any]:
@@ -129,20 +128,20 @@ class CBSN(Network):
 def standardise(y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Standardise each channel of each picture of ``y`` (B, 3, H, W), [0, 255], by its own statistics.
 
-    x = (y - mean) / scale with scale = max(std, 255 / sqrt(HW)): the floor is 1 / sqrt(HW) of white, 1 / P in
-    a P x P patch, and keeps constant pictures at zero.
+    x = (y - mean) / scale with scale = max(std, 255 / sqrt(HW)). This least scale, which is white / P in a P x P patch,
+    makes constant pictures zero.
 
     Returns:
         x, mean and scale; y = x * scale + mean.
     """
     variance, mean = torch.var_mean(y, dim=(2, 3), correction=0, keepdim=True)
-    # The floor is put on the variance: the root of a variance of zero has no gradient.
+    # The variance is clamped, not its root, since the root of a variance of zero has no finite gradient.
     scale = variance.clamp(min=255.0**2 / prod(y.shape[2:])).sqrt()
     return (y - mean) / scale, mean, scale
 
 
 def _he_init(module: nn.Module) -> None:
-    """He normal (variance 2 / fan-in) for every kernel, zero bias."""
+    """Draw every kernel from He's normal distribution (variance 2 / fan-in); biases are 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""The dilated blind-spot network DBSNl of AP-BSN (Lee et al., CVPR 2022, arXiv 2203.11799), which others build on."""
+"""DBSNl, the dilated blind-spot network of AP-BSN (Lee et al., CVPR 2022, arXiv 2203.11799), which others build on."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,17 +12,19 @@ from atbsn.archs.base import in_full_precision
 from atbsn.ops.dilation import DilatedConv2d, through_dilated
 
 RADIUS = 29
-"""How far DBSNl looks with its published nine modules, pixels."""
+"""Pixels: receptive radius of DBSNl with its published nine modules, 2 + 9 * 3."""
 
 Activation = Callable[[], nn.Module]
+"""Makes an activation."""
 RELU = partial(nn.ReLU, inplace=True)
 NumModules = Annotated[int, Ge(1), Le(100)]
+"""Number of dilated modules of a branch."""
 
 
 class CentreMaskedConv2d(nn.Conv2d):
     """'Same' convolution without the centre tap of its kernel.
 
-    The mask multiplies the weight: a masked tap does nothing, and its gradient is zero.
+    The weight is multiplied by a mask, so the centre tap does nothing and its gradient is zero.
     """
 
     mask: Tensor
@@ -50,10 +52,10 @@ class DBSNModule(nn.Module):
 
 
 class DBSNBranch(nn.Module):
-    """A masked convolution of 2d - 1 rows and columns, then modules that move in steps of d = ``dilation``.
+    """A masked convolution of 2d - 1 rows and columns, then modules that move in steps of d = ``dilation`` pixels.
 
-    Such steps never lead from another tap back to the centre: an output sees no input at an offset of which both parts
-    are multiples of d.
+    Such steps never lead from another tap back to the centre. So an output does not depend on inputs at offsets
+    (dy, dx) where both dy and dx are multiples of d.
     """
 
     def __init__(self, width: int, dilation: int, num_modules: int, activation: Activation) -> None:
@@ -79,19 +81,20 @@ class DBSNBranch(nn.Module):
 
 
 class DBSNl(nn.Module):
-    """(B, C, H, W) of any scale and size -> the same shape; with another ``tail``, whatever that makes of its features.
+    """Blind-spot network of dilated convolutions: (B, C, H, W), any scale and size -> the same shape.
 
-    A 1x1 convolution, two masked and dilated branches of it (d = 2 and 3), and a tail of 1x1 convolutions. The output
-    at a pixel sees no input at offsets (dy, dx) of which both are multiples of 6, itself among them; up to radius 29 it
-    sees all others. Zero padding, PyTorch's own initialisation. State-dict names are the authors'.
+    It is a 1x1 convolution, two masked branches with dilation 2 and 3, and a tail of 1x1 convolutions. An output does
+    not depend on inputs at offsets (dy, dx) where both dy and dx are multiples of 6, so not on its own pixel. It sees
+    all others up to radius 29. Padding is zero, the initialisation is PyTorch's, and the names of the weights are the
+    authors'.
 
     Args:
         width: channels w.
         num_modules: dilated modules of each branch.
-        activation: makes the activation that stands after every convolution.
-        tail: from the 2w channels of both branches to the output, its last layer a convolution, which is computed
-            outside of autocast; by default 2w -> w -> w/2 -> w/2 -> C.
-        channels: C, of the picture.
+        activation: makes the activation after every convolution.
+        tail: maps the 2w channels of both branches to the output. Its last layer is a convolution, which is computed
+            outside of autocast. By default 2w -> w -> w/2 -> w/2 -> C.
+        channels: C, number of channels of the picture.
     """
 
     def __init__(
@@ -125,7 +128,11 @@ class DBSNl(nn.Module):
 
 
 def dbsnl_arguments(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, object] | None:
-    """The arguments of a ``DBSNl`` with the published tail, whose state dict has these shapes."""
+    """Find the arguments of a ``DBSNl`` with the published tail from the shapes of its state dict; None if it is none.
+
+    Args:
+        prefix: what all names begin with.
+    """
     head, tail = shapes.get(f"{prefix}head.0.weight"), shapes.get(f"{prefix}tail.6.weight")
     masked = shapes.get(f"{prefix}branch1.body.0.weight")
     if head is None or tail is None or masked is None:

@@ -1,10 +1,11 @@
-"""Weights under their authors' names as ours."""
+"""Conversion of weights from their authors' names to ours."""
 
 from collections.abc import Callable
 
 from torch import Tensor
 
 Recognise = Callable[[dict[str, tuple[int, ...]]], dict[str, object] | None]
+"""The ``recognise`` of a network."""
 
 
 def under_our_names(
@@ -15,16 +16,16 @@ def under_our_names(
     foreign: tuple[str, ...] = ("bsn.",),
     left_out: tuple[str, ...] = ("mask",),
 ) -> dict[str, Tensor] | None:
-    """An authors' state dict whose names differ from ours by a prefix and by what needs not be stored.
+    """Convert an authors' state dict whose names differ from ours by a prefix and by tensors that are no weights.
 
     Args:
-        recognise: of the network.
+        recognise: the ``recognise`` of the network.
         own: prefix of our names.
         foreign: prefixes that the authors' names may have in its place.
-        left_out: what tensors that are no weights, such as masks and copies, have between the dots of their names.
+        left_out: parts of dotted names that mark tensors that are no weights, such as masks and copies.
 
     Returns:
-        None if the names are ours already, or another network's.
+        The weights under our names. None if the names are ours already, or another network's.
     """
     kept = {name: tensor for name, tensor in state.items() if not set(left_out) & set(name.split("."))}
     for prefix in (own, *foreign):

@@ -11,7 +11,7 @@ from atbsn.utils.errors import UserError, in_a_phrase
 
 SCHEME = "hf:"
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
-"""Files of a repository: what ``atbsn export --to hub`` writes. The description has the checksum of the weights."""
+"""Files that ``atbsn export --to hub`` writes to a repository. The description has the checksum of the weights."""
 _NAME = re.compile(
     r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@]+))?(?:@(?P<revision>[^@]+))?", re.ASCII
 )  # a slash may be in a revision, too: refs/pr/1
@@ -22,8 +22,8 @@ class HubName(NamedTuple):
 
     Attributes:
         repository: ``owner/name``.
-        file: in it, a safetensors file.
-        revision: branch, tag or commit; None: what the owner shows today.
+        file: path of a safetensors file in the repository.
+        revision: branch, tag or commit; None: the repository's default branch.
     """
 
     repository: str
@@ -32,15 +32,15 @@ class HubName(NamedTuple):
 
 
 def is_hub_name(name: str | Path) -> bool:
-    """Whether ``name`` is of weights on the hub."""
+    """Whether ``name`` names weights on the hub."""
     return _text(name).startswith(SCHEME)
 
 
 def parse_hub_name(name: str | Path) -> HubName:
-    """``hf:owner/name``, ``hf:owner/name@revision`` or ``hf:owner/name/file.safetensors@revision``.
+    """Parse ``hf:owner/name``, ``hf:owner/name@revision`` or ``hf:owner/name/file.safetensors@revision``.
 
     Raises:
-        UserError: it is not like that, or of a file that could hold code.
+        UserError: ``name`` has another form, or its file is not a safetensors file and could hold code.
     """
     found = _NAME.fullmatch(_text(name))
     if found is None:
@@ -52,14 +52,15 @@ def parse_hub_name(name: str | Path) -> HubName:
 
 
 def fetch_from_hub(name: str | Path) -> Path:
-    """The file ``name`` on this computer: from the hub's cache, else downloaded into it.
+    """Return the path of the file ``name`` on this computer: in the hub's cache, into which it is downloaded if needed.
 
-    A revision that is a commit is not asked for again once it is there; for others the hub is asked once in a process,
-    and what the cache has is taken where it cannot be reached, or with HF_HUB_OFFLINE=1. Private repositories need
-    ``hf auth login``. HF_ENDPOINT and HF_HOME are heeded.
+    If the revision is a commit, the hub is not asked again once the file is in the cache. For other revisions the hub
+    is asked once in a process. If it cannot be reached, or with HF_HUB_OFFLINE=1, the file in the cache is used.
+    Private repositories need ``hf auth login``. HF_ENDPOINT and HF_HOME have their usual meaning.
 
     Raises:
-        UserError: the name is wrong, there is no such file, it cannot be had, or it is not what its description says.
+        UserError: the name is wrong, there is no such file, the download fails, or the checksum is another than that in
+            the repository's description.
     """
     return _fetch(parse_hub_name(name))
 
@@ -74,7 +75,7 @@ def _fetch(name: HubName) -> Path:
 
 
 def _download(name: HubName, file: str, needed: bool = True) -> Path | None:
-    """One file of the repository; None if it is not there and not ``needed``."""
+    """Download one file of the repository; None if it does not exist and is not ``needed``."""
     try:
         from huggingface_hub import errors, hf_hub_download
     except ImportError as error:
@@ -99,12 +100,12 @@ def _download(name: HubName, file: str, needed: bool = True) -> Path | None:
         ) from None
     except errors.RevisionNotFoundError:
         raise UserError(f"{where}: has no revision {name.revision}; name a branch, tag or commit of it") from None
-    except Exception as error:  # of the HTTP library that this version of the hub's uses, and of the disk
+    except Exception as error:  # from the disk, or from the HTTP library that this version of huggingface_hub uses
         raise UserError(f"{where}: {file} cannot be had ({in_a_phrase(error)}); try again, or download it") from None
 
 
 def _check(name: HubName, weights: Path, description: Path | None) -> None:
-    """Raise a ``UserError`` if the description names a checksum that ``weights`` do not have."""
+    """Raise a ``UserError`` if the description has another checksum than ``weights``."""
     told = _checksum_in(description)
     if told is None:
         return
@@ -117,7 +118,7 @@ def _check(name: HubName, weights: Path, description: Path | None) -> None:
 
 
 def _checksum_in(description: Path | None) -> str | None:
-    """What ``config.json`` says; those of other programs may hold anything."""
+    """Read the checksum from ``config.json``; None if there is none. Those of other programs may hold anything."""
     try:
         content: Any = json.loads(description.read_text(encoding="utf-8")) if description else None
     except ValueError:

@@ -1,4 +1,4 @@
-"""LG-BPN: a local and a global branch behind patch-masked convolutions (Wang et al., CVPR 2023, arXiv 2304.00534)."""
+"""LG-BPN: a local and a global branch after patch-masked convolutions (Wang et al., CVPR 2023, arXiv 2304.00534)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,18 +21,24 @@ from atbsn.registry import ARCHS
 from atbsn.utils.types import Fraction, NonNegativeInt, PositiveInt
 
 DIAMOND = 4
-"""Taps with |i| + |j| up to this are masked in training."""
+"""Pixels: taps (i, j) with |i| + |j| up to this are masked in training, as published."""
 
-LOCAL_STRIDE, LOCAL_PAD = 4, 2
-GLOBAL_STRIDE = 5
-"""PD in training; the tiles of the global branch have no border."""
+LOCAL_STRIDE, GLOBAL_STRIDE = 4, 5
+"""Strides of PD of the two branches in training, as published."""
+LOCAL_PAD, GLOBAL_PAD = 2, 0
+"""Pixels of zeros around each tile of the two branches' mosaics in training, as published."""
+LOCAL_TEST_PAD, GLOBAL_TEST_PAD = 2, 7
+"""Pixels of reflection around each phase of the two branches while denoising, as published."""
 
 
 @dataclass(frozen=True)
 class Scales:
-    """How a pass sees: the strides of PD, and how much of their published reach the masked kernels keep.
+    """The strides of PD in a pass, and the factors by which the masked kernels are scaled.
 
-    None: the whole reach, and PD as a mosaic, as in training.
+    Attributes:
+        local_stride, global_stride: strides of PD of the two branches.
+        local_kernel, global_kernel: factors on the size of the two masked kernels. None: 1, and PD as a mosaic, as in
+            training.
     """
 
     local_stride: int
@@ -45,14 +51,14 @@ Preset = Literal["sidd", "dnd", "training"]
 TRAINING = Scales(LOCAL_STRIDE, GLOBAL_STRIDE, None, None)
 TEST = {"sidd": Scales(3, 4, 0.72, 0.8), "dnd": Scales(2, 4, 0.5, 0.65), "training": TRAINING}
 REFINE = {"sidd": Scales(2, 4, 0.46, 0.43), "dnd": Scales(2, 2, 0.4, 0.35), "training": TRAINING}
-"""The published settings; noise that reaches less far allows smaller ones."""
+"""Published settings of the test pass and of the refinement. Noise with a shorter correlation allows smaller ones."""
 
 
 class PatchMaskedConv2d(nn.Conv2d):
-    """Convolution with reflection around it, of which only the taps of a mask count, at any scale of its kernel.
+    """Convolution with a masked kernel that can be scaled, on a picture that is reflected beyond its border.
 
     Args:
-        step: only every ``step``-th tap from the centre counts, and none of the diamond around it.
+        step: only every ``step``-th tap from the centre is used, and none of the diamond around it.
     """
 
     mask: Tensor
@@ -70,10 +76,10 @@ class PatchMaskedConv2d(nn.Conv2d):
         return F.conv2d(reflect_pad(x, reach, reach, reach, reach), kernel, self.bias, dilation=dilation)
 
     def kernel(self, scale: float) -> tuple[Tensor, int]:
-        """The weight that an ordinary convolution has to have at this ``scale``, and its dilation.
+        """Compute the weight and the dilation of the ordinary convolution that does the same at this ``scale``.
 
-        At scale r, tap (i, j) reads at (r i, r j), bilinearly. The places between pixels are the same everywhere, so
-        the taps can share themselves out to the pixels around them beforehand.
+        At scale r, tap (i, j) reads the picture at (r i, r j) by bilinear interpolation. These places lie between
+        pixels in the same way everywhere, so each tap is distributed over the four pixels around its place beforehand.
         """
         weight = self.weight * self.mask
         if scale == 1:
@@ -112,7 +118,7 @@ class GlobalBody(nn.Module):
 
 
 class PatchMaskedBranch(nn.Module):
-    """A patch-masked convolution, then a body on the PD of its result: (B, C, H, W) -> (B, w, H, W)."""
+    """A patch-masked convolution, then PD of its result, and a body: (B, C, H, W) -> (B, w, H, W)."""
 
     def __init__(self, conv: PatchMaskedConv2d, body: nn.Module, pad_train: int, pad_test: int) -> None:
         super().__init__()
@@ -121,8 +127,8 @@ class PatchMaskedBranch(nn.Module):
         self.body = body
 
     def forward(self, x: Tensor, stride: int, scale: float | None = None) -> Tensor:
-        """In training, without a ``scale``, PD is a mosaic of tiles within zeros; else every phase is a picture of its
-        own, reflected around."""
+        """Without a ``scale``, as in training, PD is a mosaic of tiles with zeros around them. With one, every phase is
+        a picture of its own with reflection around it."""
         height, width = x.shape[-2:]
         x = self.Maskconv(pad_to_multiple(x, stride), 1.0 if scale is None else scale)
         if scale is None:
@@ -137,18 +143,19 @@ class PatchMaskedBranch(nn.Module):
 class LGBPN(Network):
     """Patch-masked blind-spot network with a convolutional and a transformer branch.
 
-    ``net(noisy)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped: the pass it
-    is trained with, L = mean |net(y) - y|. ``denoise`` is the test: its kernels are shrunk, so that its hole is
-    smaller, and random replacing refinement follows.
+    ``net(noisy)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped. This is the
+    pass that it is trained with, L = mean |net(y) - y|. ``denoise`` scales the kernels down, so that the hole is
+    smaller, and adds random-replacing refinement (R3).
 
-    How blind it is: inside a picture, ``net(noisy)`` misses |dy| + |dx| <= 4 but for the attention maps, which are sums
-    over all pixels (a relative gradient of 1e-5), and for what comes from the next tile of the mosaic (1e-13 at
-    120 x 120; never the pixel itself). Within 5 pixels of the border it is not blind: reflection puts the pixel itself
-    under an open tap, for a tenth of the pixels of a 120 x 120 patch. Zeros there would cure it; the reflection is
-    kept, because the published weights and figures come with it.
+    Inside a picture, an output of ``net(noisy)`` does not depend on the pixels with |dy| + |dx| <= 4, with two
+    exceptions: through the attention maps, which are sums over all pixels (a relative gradient of 1e-5), and through
+    the next tile of the mosaic (1e-13 at 120 x 120 pixels; never on the pixel itself). Within 5 pixels of the border it
+    is not blind: reflection puts the pixel itself under a tap that is not masked. That concerns a tenth of the pixels
+    of a 120 x 120 patch. Zeros there would mend it. The reflection is kept, because the published weights and figures
+    were made with it.
 
     Args:
-        width: channels of a branch; 128 has 4,558,879 parameters, of which 3,409,951 are not masked.
+        width: channels of a branch; 128 has 4,558,879 parameters, 3,409,951 of them not masked.
         num_modules: dilated modules of the local branch.
         head_width: channels of the first layer.
         num_blocks: transformer blocks of the global branch.
@@ -175,9 +182,14 @@ class LGBPN(Network):
             *(LocalModule(width) for _ in range(num_modules)),
             nn.Conv2d(width, width, 1), nn.ReLU(),
         )  # fmt: skip
-        self.branch1 = PatchMaskedBranch(PatchMaskedConv2d(head_width, width, 9, step=1), local, LOCAL_PAD, pad_test=2)
+        self.branch1 = PatchMaskedBranch(
+            PatchMaskedConv2d(head_width, width, 9, step=1), local, LOCAL_PAD, LOCAL_TEST_PAD
+        )
         self.branch2 = PatchMaskedBranch(
-            PatchMaskedConv2d(head_width, width, 21, step=2), GlobalBody(width, num_blocks), 0, pad_test=7
+            PatchMaskedConv2d(head_width, width, 21, step=2),
+            GlobalBody(width, num_blocks),
+            GLOBAL_PAD,
+            GLOBAL_TEST_PAD,
         )
         self.tail = nn.Sequential(
             nn.Conv2d(2 * width, width, 1), nn.ReLU(),
@@ -190,7 +202,7 @@ class LGBPN(Network):
         return self.forward_scaled(noisy, TRAINING)
 
     def forward_scaled(self, noisy: Tensor, scales: Scales) -> Tensor:
-        """A pass with PD and kernels of these ``scales``, (B, 3, H, W) -> the same shape."""
+        """Compute a pass with PD and kernels of these ``scales``, (B, 3, H, W) -> the same shape."""
         x = self.head(noisy)
         return self._tail(
             self.branch1(x, scales.local_stride, scales.local_kernel),
@@ -209,12 +221,13 @@ class LGBPN(Network):
     ) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
 
-        The attention maps are sums over a tile, so tiles of other sizes give slightly other results.
+        The attention maps are sums over a tile, so tiles of other sizes give slightly different results.
 
         Args:
-            preset: whose published strides and kernels; ``training``: what it is trained with, the same large hole.
-            refine: passes of random replacing refinement; 0 leaves it out.
-            p: how many values are noisy in each of them.
+            preset: published strides and kernels for SIDD or for DND; ``training``: those of the training, with its
+                large hole.
+            refine: number of passes of R3; 0 for none.
+            p: share of the values that are noisy in each of these passes.
         """
         once = tiled(lambda tile: self.forward_scaled(tile, TEST[preset]), noisy)
         if not refine:
@@ -230,7 +243,7 @@ class LGBPN(Network):
         tiled: Tiled = untiled,
         preset: Preset = "sidd",
     ) -> Tensor:
-        """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
+        """Refine ``estimate`` (B, 3, H, W) by R3 with ``masks`` of ``ops.refinement.replacement_masks``."""
 
         def one_pass(mixture: Tensor) -> Tensor:
             return tiled(lambda tile: self.forward_scaled(tile, REFINE[preset]), mixture)
@@ -256,9 +269,9 @@ class LGBPN(Network):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' state dict, below ``bsn.`` and with masks and copies of the masked kernels, as ours.
+        """Convert the authors' state dict, which has the prefix ``bsn.``, masks, and copies of the masked kernels.
 
-        None if it is ours already or another network's.
+        None if it has our names already or is another network's.
         """
         return under_our_names(cls.recognise, state, left_out=("mask", "test_conv"))
 

@@ -1,8 +1,8 @@
-"""Which of several networks with the very same names and shapes bare weights were trained for.
+"""Find which of several networks with the same names and shapes a file of weights was trained for.
 
-A network on [0, 1] and one on [0, 255] are the same but for what a grey value is worth beside the biases. Nothing in a
-file of tensors alone says it, and the wrong one denoises, too, only worse: APR-RD's student by 0.8 dB. So both are
-tried on a noisy picture whose clean version is known.
+A network that computes on [0, 1] and one that computes on [0, 255] differ only in the scale of a grey value against the
+biases. A file of tensors does not tell which it is. The wrong network denoises too, but worse: APR-RD's student by
+0.8 dB. So both are tried on a noisy picture whose clean version is known.
 """
 
 import math
@@ -17,25 +17,27 @@ from torch import Tensor
 from atbsn.archs import build_arch
 from atbsn.archs.base import BlindSpotNetwork
 
-_SURE = 0.97
-"""The other network is believed where its error is at most this share of the first one's. Tried on three: the released
-student of APR-RD, 0.79 read as [0, 1]; one trained for [0, 1] for some minutes, 0.95, and one for [0, 255], 2.4."""
+_MAX_ERROR_RATIO = 0.97
+"""Largest ratio of another network's error to the first network's at which the other one is chosen. Chosen by hand from
+three students. Read as [0, 1], the ratio is 0.79 for APR-RD's released one, 0.95 for one that was trained on [0, 1] for
+some minutes, and 2.4 for one that was trained on [0, 255]."""
 _SIDE = 96
-"""Pixels: three squares of 32, which is what five poolings need, both ways."""
+"""Pixels: side of the pictures, three times the 32 that five poolings need. Chosen by hand."""
 _NOISE = 25.0
-"""Grey values. Strong noise tells: how much of it is taken off depends on the biases."""
+"""Grey values: standard deviation of the noise. Chosen by hand: how much strong noise is taken off depends on the
+biases."""
 _EXPOSURES = (0.15, 0.3, 0.6)
-"""Brightness of the pictures; where noise is strong it is dark."""
+"""Factors on the brightness of the pictures. Chosen by hand: pictures with strong noise are dark."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a trial says.
+    """The result of a trial.
 
     Attributes:
-        options: of the network that these weights are likeliest of.
-        error: its root mean squared error, grey values of 255.
-        others: those of the networks that it was chosen from.
+        options: the options of the network that the weights most likely belong to.
+        error: its root mean squared error, grey values of [0, 255].
+        others: the errors of the other networks.
     """
 
     options: Mapping[str, Any]
@@ -48,19 +50,19 @@ def likeliest(
 ) -> Verdict:
     """Find which of ``options`` and its ``lookalikes`` the weights ``params`` were trained for. All have their shapes.
 
-    It is ``options``, unless another network denoises, and clearly better.
+    It is ``options``, unless another network takes off noise and has a clearly smaller error.
     """
     clean, noisy = _pictures(options.get("channels", 3))
     found = [_error(each, params, clean, noisy) for each in (options, *lookalikes)]
     best = min(range(len(found)), key=lambda number: found[number])
-    if found[best] > _SURE * found[0] or found[best] > _rms(noisy - clean):
+    if found[best] > _MAX_ERROR_RATIO * found[0] or found[best] > _rms(noisy - clean):
         best = 0
     others = tuple(error for number, error in enumerate(found) if number != best)
     return Verdict((options, *lookalikes)[best], found[best], others)
 
 
 def _error(options: Mapping[str, Any], params: dict[str, Tensor], clean: Tensor, noisy: Tensor) -> float:
-    with torch.random.fork_rng(devices=[]):  # initial values are drawn, and thrown away
+    with torch.random.fork_rng(devices=[]):  # the initial values that are drawn are overwritten
         net = build_arch(dict(options)).eval()
     net.load_state_dict(type(net).convert_state(params) or params)
     how: dict[str, Any] = {"k": 3} if isinstance(net, BlindSpotNetwork) else {}
@@ -74,9 +76,9 @@ def _rms(values: Tensor) -> float:
 
 
 def _pictures(channels: int) -> tuple[Tensor, Tensor]:
-    """A clean picture of ramps and bars at three exposures, (3, C, 96, 96), and the same with correlated noise.
+    """Make a clean picture of ramps and bars at three exposures, (3, C, 96, 96), and the same with correlated noise.
 
-    Channels beyond the third are the first ones again.
+    Channels beyond the third repeat the first three.
     """
     ramp = torch.linspace(0, 1, _SIDE)
     down, across = torch.meshgrid(ramp, ramp, indexing="ij")

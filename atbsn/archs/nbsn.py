@@ -18,11 +18,11 @@ class NBSN(Network):
     """Student with a linear last layer: 1,021,107 parameters at width 48.
 
     ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size (padded to a multiple of 32 by reflection) -> the
-    same shape, not clipped. Skips are taken before pooling, and the picture itself is none.
+    same shape, not clipped. Skips are taken before pooling, and the picture itself is not one of them.
 
     Args:
         width: channels n of the encoder; the decoder has 2n.
-        channels: of the pictures.
+        channels: number of channels of the pictures.
     """
 
     size_multiple = 32
@@ -54,7 +54,7 @@ class NBSN(Network):
         for level in range(5, 1, -1):
             x = upsampled_beside(x, skips.pop())
             x = self.get_submodule(f"dec{level}_1")(self.get_submodule(f"dec{level}_2")(x))
-        if not ways.like_a_gpu(x.device):  # the largest layer: 4 instead of 9 multiplications for what is up-sampled
+        if not ways.like_a_gpu(x.device):  # the largest layer: 4 instead of 9 multiplications an up-sampled channel
             x = self.dec1_2.upsampled(x, skips.pop())
         else:
             x = self.dec1_2(upsampled_beside(x, skips.pop()))

@@ -1,4 +1,4 @@
-"""NSP: AP-BSN's network, putting out twice the size (neighbouring sub-pixels, CVPR 2026)."""
+"""NSP (neighbouring sub-pixels, CVPR 2026): AP-BSN's network with an output of twice the size."""
 
 from typing import Any
 
@@ -16,17 +16,18 @@ from atbsn.utils.types import PositiveInt
 
 @ARCHS.register
 class NSP(DBSNl, Network):
-    """DBSNl with GELU, whose tail makes 2 x 2 pixels of each.
+    """DBSNl with GELU and a tail that makes 2 x 2 pixels of each pixel.
 
-    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size -> (B, 3, 2H, 2W), not clipped: a sub-image predicts
-    a picture of twice its size. ``denoise`` gives it the four phases of a picture and takes the mean of what they
-    predict; there is no refinement.
+    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size -> (B, 3, 2H, 2W), not clipped. A sub-image predicts
+    a picture of twice its size. ``denoise`` passes the four phases of a picture through the network and averages the
+    four predictions. There is no refinement.
 
     Args:
         width: channels of a branch, an even number; 128 is the published one.
         num_modules: dilated modules of each branch.
     """
 
+    output_scale = 2
     tile_overlap = 2 * RADIUS + 18
 
     def __init__(self, width: PositiveInt = 128, num_modules: NumModules = 9) -> None:
@@ -46,7 +47,8 @@ class NSP(DBSNl, Network):
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
 
-        The network is laid over the four phases, so tiles change nothing that is not more than 29 pixels away.
+        The network is applied to tiles of the four phases. Its radius is 29 pixels, less than the context of a tile, so
+        tiles change nothing.
         """
         phases = space_to_batch(pad_to_multiple(noisy, 2), 2)
         predicted = tiled(lambda tile: F.pixel_unshuffle(self(tile), 2), phases)
@@ -61,8 +63,5 @@ class NSP(DBSNl, Network):
     def recognise(cls, shapes: dict[str, tuple[int, ...]]) -> dict[str, object] | None:
         if "branch1.body.0.weight" not in shapes or "tail.7.weight" not in shapes:
             return None
-        modules = sum(name.startswith("branch1.body.") and name.endswith(".body.0.weight") for name in shapes)
-        return {
-            "width": shapes["head.0.weight"][0],
-            "num_modules": modules - 1,
-        }  # the masked convolution is named alike
+        found = sum(name.startswith("branch1.body.") and name.endswith(".body.0.weight") for name in shapes)
+        return {"width": shapes["head.0.weight"][0], "num_modules": found - 1}  # one of them is branch1.body.0.weight

@@ -1,4 +1,4 @@
-"""A fast ordinary network for photographs: a U-Net of residual blocks that gives the noise."""
+"""A fast ordinary network for photographs: a U-Net of residual blocks that estimates the noise."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -20,17 +20,19 @@ from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeInt, PositiveInt
 
 GREY, SPAN, STEP = 127.5, 64.0, 32.0
-"""The network sees (y - GREY) / SPAN and gives the correction in units of STEP."""
+"""Grey values: the network sees (y - GREY) / SPAN and outputs the correction divided by STEP. Chosen by hand, so that
+inputs and corrections are about 1."""
 MARGIN = 8
-"""Pixels that ``denoise`` reflects around a picture: the zeros that convolutions see beyond an edge leave rims."""
+"""Pixels of reflection that ``denoise`` puts around a picture, because the zeros that convolutions see beyond an edge
+leave rims. Chosen by hand."""
 
 SKEW = 1 / 6
-"""Standard deviations by which the median of a camera's noise may lie below its scene. A distribution of skewness g has
-its median about g / 6 deviations below its mean (Cornish and Fisher, 1938); g is 1 for counts of one photon, and on
-SIDD's pairs 0.1 in the middle tones and up to 1.5 in the dark."""
+"""Standard deviations by which the median of a camera's noise may lie below its mean. A distribution of skewness g has
+its median about g / 6 standard deviations below its mean (Cornish and Fisher, 1938). g is 1 for counts of one photon;
+on SIDD's pairs it is 0.1 in the middle tones and up to 1.5 in the dark."""
 
 _SHIFTS = {1: ((0, 0),), 2: ((0, 0), (1, 1)), 4: ((0, 0), (0, 1), (1, 0), (1, 1))}
-"""Rows and columns by which a picture is moved against the cells of 2 x 2 pixels, for every number of shifts."""
+"""Rows and columns by which a picture is shifted against the cells of 2 x 2 pixels, for every number of shifts."""
 
 
 class ResidualBlock(nn.Module):
@@ -53,28 +55,29 @@ class PhotoNet(Network):
     """U-Net of residual blocks at half resolution and below; the output is the input plus a correction.
 
     ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size (padded to a multiple by reflection) -> the same
-    shape, not clipped. Each 2 x 2 pixels are 12 channels (as in FFDNet, Zhang et al., arXiv 1710.04026), so that most
-    of the arithmetic is done at a quarter of the pixels. The last layer starts at zero: untrained, it is the identity.
+    shape, not clipped. Cells of 2 x 2 pixels become 12 channels (as in FFDNet, Zhang et al., arXiv 1710.04026), so that
+    most of the arithmetic is done at a quarter of the pixels. The last layer starts at zero, so an untrained network is
+    the identity.
 
-    ``denoise`` has the keyword ``keep_colours``, True unless told otherwise: the output gets the local median of what
-    was taken off, noisy - N(noisy), back (medians of blocks of 64 x 64 pixels, ``local_median``). A camera's tone curve
-    is monotone, so the median of noisy pixels is the tone of their noise-free value where their mean is not, and half
-    of what a denoiser takes off should lie on either side of 0, whatever the colour: flat regions stay what they were.
-    Where photons are few their noise is skewed and its median a little too dark. So what the network makes brighter by
-    up to a sixth of the noise's standard deviation (``SKEW``) stays.
+    With ``keep_colours``, which is the default of ``denoise``, the local median of what was taken off, noisy -
+    N(noisy), is added to the output again (``local_median``, blocks of 64 x 64 pixels). So flat regions keep their
+    colours. The reason: a camera's tone curve is monotone, so the median of noisy pixels is the tone of their
+    noise-free value, while their mean is not. Half of what a denoiser takes off should be above 0 and half below,
+    whatever the colour. Where there are few photons, the noise is skewed and its median is a little too dark. So an
+    output that is brighter by up to a sixth of the noise's standard deviation (``SKEW``) is not changed.
 
-    The 2 x 2 phases of a picture are channels of their own, so a picture that is moved by a pixel is denoised a little
-    differently. ``shifts`` of ``denoise`` averages the output over 2 (one pixel down and right) or all 4 shifts, at 2
-    or 4 times the arithmetic.
+    The 2 x 2 phases of a picture are different channels, so a picture that is shifted by a pixel is denoised a little
+    differently. ``shifts`` of ``denoise`` averages the output over 2 shifts (none, and one pixel down and right) or
+    over all 4, with 2 or 4 times the arithmetic.
 
     Args:
         widths: channels at 1/2, 1/4, 1/8, ... of the resolution; the default has 1,210,444 parameters and
             75,000 multiply-adds a pixel.
-        blocks: residual blocks before each down-sampling, and as many after the up-sampling that answers it.
+        blocks: residual blocks before each down-sampling, and as many after each up-sampling.
         middle_blocks: residual blocks at the lowest resolution.
-        channels: of the pictures.
-        curve: ``root``: what it sees and corrects is the square root of the light (``to_root``), for pictures that are
-            linear, such as raw data; pictures still go in and come out linear.
+        channels: number of channels of the pictures.
+        curve: ``root``: the network works on the square root of the light (``to_root``), for pictures that are linear,
+            such as raw data. Inputs and outputs are still linear.
     """
 
     size_multiple = 8

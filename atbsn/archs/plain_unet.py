@@ -1,4 +1,4 @@
-"""The ordinary UNets of Neighbor2Neighbor, Blind2Unblind and SASS: one layout (Laine et al., arXiv 1901.10277)."""
+"""The ordinary U-Nets of Neighbor2Neighbor, Blind2Unblind and SASS: one layout (Laine et al., arXiv 1901.10277)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,21 +18,24 @@ from atbsn.registry import ARCHS
 from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
 NUM_POOLINGS = 5
-FEW = 4
-"""Channels of a skip that a CPU convolves apart: those of a picture in colours, or of a packed Bayer mosaic."""
+"""Number of poolings, as published."""
+MAX_FOLDED = 4
+"""Most channels of a skip with which a CPU folds the up-sampling into the convolution: those of a colour picture or of
+a packed Bayer mosaic."""
 
 VariantName = Literal["n2n", "b2u", "sass"]
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What differs between the three.
+    """In what the three networks differ.
 
     Attributes:
-        slope: of every LeakyReLU.
-        transposed: up-sample by a transposed convolution, with bias and no activation, rather than nearest neighbours.
-        last_width: channels after the last stage, of the network's width.
-        num_head: 1x1 convolutions at the end, the last one linear.
+        slope: negative slope of every LeakyReLU.
+        transposed: whether to up-sample by a transposed convolution, with bias and no activation, or by nearest
+            neighbours.
+        last_width: gives the channels after the last stage for a width of the network.
+        num_head: number of 1x1 convolutions at the end, the last one linear.
         scale: what the picture is divided by inside the network.
         foreign_names: the authors' names of the layers, in the order of ``layer_names``.
     """
@@ -69,8 +72,8 @@ VARIANTS = {
 }
 
 
-class Decoder(nn.Module):
-    """Two convolutions of the concatenation (x, skip); an ``x`` of half the size is up-sampled first."""
+class PlainDecoder(nn.Module):
+    """Two convolutions of the concatenation (x, skip). An ``x`` of half the size is up-sampled first."""
 
     def __init__(self, in_channels: int, channels: int, slope: float) -> None:
         super().__init__()
@@ -80,8 +83,7 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         half = x.shape[-1] < skip.shape[-1]
-        # Few channels are convolved apart, as in atbsn.archs.unet.
-        if half and skip.shape[1] <= FEW and not ways.like_a_gpu(x.device):
+        if half and skip.shape[1] <= MAX_FOLDED and not ways.like_a_gpu(x.device):  # as ``ConvLReLU.upsampled``
             ahead, beside = self.conv1.weight.split((x.shape[1], skip.shape[1]), dim=1)
             x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=1)
             x = x.add_(F.conv2d(skip, beside, self.conv1.bias, padding=1))
@@ -94,16 +96,17 @@ class Decoder(nn.Module):
 
 @ARCHS.register
 class UNet(Network):
-    """A plain UNet with five poolings, whose skips are the pooled features and, last, the picture.
+    """A plain U-Net with five poolings. Its skips are the pooled features, and the picture for the last stage.
 
     ``net(noisy)``: (B, 3, H, W), RGB, [0, 255], any size (padded to a multiple of 32 by reflection) -> the same shape,
-    not clipped. Inside, Neighbor2Neighbor's and Blind2Unblind's work on 0 to 1.
+    not clipped. The networks of Neighbor2Neighbor and Blind2Unblind compute on [0, 1].
 
     Args:
         variant: ``n2n`` (arXiv 2101.02824; 1,259,475 parameters), ``b2u`` (arXiv 2203.06967; 1,102,371) or ``sass``
             (arXiv 2303.14934; 1,083,747).
         width: channels w of the encoder; the decoder has 2w, and n2n's last stage always 96.
-        channels: of the pictures; 4 is raw, published with n2n (1,260,868 parameters) and b2u (1,103,764).
+        channels: number of channels of the pictures; 4 for raw data, published for n2n (1,260,868 parameters) and b2u
+            (1,103,764).
     """
 
     size_multiple = 2**NUM_POOLINGS
@@ -120,7 +123,7 @@ class UNet(Network):
             self.up = nn.ModuleList(nn.ConvTranspose2d(channels, channels, 2, stride=2) for channels in below)
         skips, outputs = (width,) * 4 + (channels,), (deep,) * 4 + (last,)
         self.dec = nn.ModuleList(
-            Decoder(x + skip, out, kind.slope) for x, skip, out in zip(below, skips, outputs, strict=True)
+            PlainDecoder(x + skip, out, kind.slope) for x, skip, out in zip(below, skips, outputs, strict=True)
         )
         self.head = nn.ModuleList(nn.Conv2d(last, last, 1) for _ in range(kind.num_head - 1))
         self.head.append(nn.Conv2d(last, channels, 1))
@@ -145,11 +148,11 @@ class UNet(Network):
         return in_full_precision(last, last.weight, x)[..., : noisy.shape[-2], : noisy.shape[-1]] * self.scale
 
     def blind(self, noisy: Tensor) -> Tensor:
-        """Blind2Unblind's h, of the same shape: what the network makes of each pixel without seeing it.
+        """Blind2Unblind's h: predict every pixel of ``noisy`` (B, 3, H, W) without seeing it; the same shape.
 
-        Sixteen masked copies of a picture (``masked_copies``) go through the network, four at once unless a gradient
-        is needed. Where H and W are multiples of 32, an output sees neither its own pixel nor those that are masked
-        with it, every fourth down and across.
+        Sixteen masked copies of a picture (``masked_copies``) pass through the network, four at once unless a gradient
+        is needed. If H and W are multiples of 32, an output depends neither on its own pixel nor on the pixels that are
+        masked with it, which are every fourth one down and across.
         """
         image = pad_to_multiple(noisy, self.size_multiple)
         copies = masked_copies(image)
@@ -161,8 +164,8 @@ class UNet(Network):
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape back, not clipped.
 
         Args:
-            beta: Blind2Unblind's mix (h + beta f) / (1 + beta) of the blind pass and the plain one, 17 passes; it was
-                published with 19 to 20. None: f alone.
+            beta: mix the blind pass h and the plain pass f as Blind2Unblind does, (h + beta f) / (1 + beta), in 17
+                passes; published with 19 to 20. None: f alone.
         """
         if beta is None:
             return tiled(self, noisy)
@@ -178,7 +181,7 @@ class UNet(Network):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The state dict of one of the authors' UNets under our names; None if it is none of them."""
+        """Convert the state dict of one of the authors' U-Nets to our names; None if it is none of them."""
         layers = {name.rpartition(".")[0] for name in state}
         for variant in VARIANTS.values():
             if layers == set(variant.foreign_names):
@@ -192,7 +195,7 @@ class UNet(Network):
 
     @torch.no_grad()
     def _initialise(self, variant: VariantName) -> None:
-        """Initialise as published. That of B2U is PyTorch's own, which is there already."""
+        """Initialise the weights as published. B2U keeps PyTorch's own initialisation."""
         if variant == "sass":
             kaiming_init(self)
         elif variant == "n2n":
@@ -205,7 +208,7 @@ class UNet(Network):
 
 
 def layer_names(variant: Variant) -> tuple[str, ...]:
-    """Our names of the layers: encoder, up-sampling, decoder, head."""
+    """List our names of the layers: encoder, up-sampling, decoder, head."""
     return (
         *(f"enc.{i}" for i in range(7)),
         *(f"up.{i}" for i in range(NUM_POOLINGS) if variant.transposed),

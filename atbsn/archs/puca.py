@@ -1,4 +1,4 @@
-"""PUCA: a UNet of gated blocks behind a masked convolution, blind through patch-unshuffle (NeurIPS 2023)."""
+"""PUCA (NeurIPS 2023): a U-Net of gated blocks after a masked convolution, which patch-unshuffle keeps blind."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -20,13 +20,13 @@ from atbsn.registry import ARCHS
 from atbsn.utils.types import Fraction, NonNegativeInt, PositiveInt
 
 STRIDE_TRAIN, STRIDE_TEST = 4, 2
-"""PD in training and at test; refinement has none."""
+"""Strides of PD in training and while denoising, as published; the refinement has no PD."""
 
 PAD = 2
-"""Zeros around each tile of a mosaic."""
+"""Pixels of zeros around each tile of a mosaic, as published."""
 
 REFINE_PAD = 4
-"""Pixels of reflection around a picture that is refined."""
+"""Pixels of reflection around a picture that is refined, as published."""
 
 
 class ChannelNorm(nn.LayerNorm):
@@ -39,10 +39,10 @@ class ChannelNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class GatedBlock(nn.Module):
-    """NAFNet's block (arXiv 2204.04676) with dilation 2, and both of its sums at full strength from the start.
+class PUCABlock(nn.Module):
+    """NAFNet's block (arXiv 2204.04676) with dilation 2, and with ``beta`` and ``gamma`` 1 at the beginning, not 0.
 
-    Its channel weights are means over all pixels: the one way in which it sees everything.
+    Its channel attention takes means over all pixels. Only through them does an output depend on all pixels.
     """
 
     def __init__(self, channels: int) -> None:
@@ -66,14 +66,14 @@ class GatedBlock(nn.Module):
 
 @ARCHS.register
 class PUCA(Network):
-    """Blind-spot UNet with channel attention.
+    """Blind-spot U-Net with channel attention.
 
-    ``net(noisy)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped: the pass it
-    is trained with, L = mean |net(y) - y|, over PD with stride 4. ``denoise`` is the test: PD with stride 2, then
-    random replacing refinement without PD.
+    ``net(noisy)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped. This is the
+    pass that it is trained with, L = mean |net(y) - y|, on PD with stride 4. ``denoise`` uses PD with stride 2, then
+    random-replacing refinement (R3) without PD.
 
-    With the means of its channel attention held still, an output pixel does not see the pixel at its place, in any
-    pass. As it is, the means let a relative gradient of about 1e-4 through from everywhere.
+    If the means of its channel attention are taken as constants, an output does not depend on its own pixel, in any
+    pass. Through the means, a relative gradient of about 1e-4 comes from all pixels.
 
     Args:
         width: channels of the first level; twice and four times as many follow. 128 has 12,783,491 parameters.
@@ -116,20 +116,20 @@ class PUCA(Network):
         return self.forward_strided(noisy, STRIDE_TRAIN)
 
     def forward_strided(self, noisy: Tensor, stride: int) -> Tensor:
-        """A pass over a PD mosaic of this ``stride`` (1, 2, 4 or 8), (B, 3, H, W) -> the same shape."""
+        """Compute a pass on a PD mosaic with this ``stride`` (1, 2, 4 or 8), (B, 3, H, W) -> the same shape."""
         height, width = noisy.shape[-2:]
         x = self.intro(pad_to_multiple(noisy, self.size_multiple))
         x = pixel_shuffle_upsample(self.body(pixel_shuffle_downsample(x, stride, PAD)), stride, PAD)
         return self._tail(x)[..., :height, :width]
 
     def forward_whole(self, noisy: Tensor) -> Tensor:
-        """The pass of the refinement, without PD, (B, 3, H, W) -> the same shape."""
+        """Compute a pass of the refinement, without PD, (B, 3, H, W) -> the same shape."""
         height, width = noisy.shape[-2:]
         x = self.intro(pad_to_multiple(noisy, self.size_multiple))
         return self._tail(surrounded(self.body, x, REFINE_PAD))[..., :height, :width]
 
     def body(self, x: Tensor) -> Tensor:
-        """Everything between the sub-samplings, (B, w, H, W) -> the same shape; H and W multiples of 8."""
+        """Compute everything between the sub-samplings, (B, w, H, W) -> the same shape; H and W multiples of 8."""
         x = self.masked_conv(x)
         skips = []
         for blocks, down in zip(self.encoders, self.downs, strict=True):
@@ -152,11 +152,11 @@ class PUCA(Network):
     ) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
 
-        The channel attention takes means over a tile, so tiles of other sizes give slightly other results.
+        The channel attention takes means over a tile, so tiles of other sizes give slightly different results.
 
         Args:
-            refine: passes of random replacing refinement; 0 leaves it out.
-            p: how many values are noisy in each of them.
+            refine: number of passes of R3; 0 for none.
+            p: share of the values that are noisy in each of these passes.
         """
         once = tiled(lambda tile: self.forward_strided(tile, STRIDE_TEST), noisy)
         if not refine:
@@ -164,7 +164,7 @@ class PUCA(Network):
         return self.refine(noisy, once, replacement_masks(noisy, refine, p, seeded(generator, noisy)), tiled)
 
     def refine(self, noisy: Tensor, estimate: Tensor, masks: Iterable[Tensor], tiled: Tiled = untiled) -> Tensor:
-        """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
+        """Refine ``estimate`` (B, 3, H, W) by R3 with ``masks`` of ``ops.refinement.replacement_masks``."""
         one_pass = partial(tiled, self.forward_whole)
         return random_replacing_refinement(one_pass, noisy, estimate, masks, margin=0)
 
@@ -189,7 +189,10 @@ class PUCA(Network):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' state dict, below ``bsn.`` and with a mask, as ours; None if it is ours already or another's."""
+        """Convert the authors' state dict, which has the prefix ``bsn.`` and a mask.
+
+        None if it has our names already or is another network's.
+        """
         return under_our_names(cls.recognise, state)
 
     def _tail(self, x: Tensor) -> Tensor:
@@ -199,10 +202,10 @@ class PUCA(Network):
 
 
 def _blocks(channels: int, number: int) -> nn.Sequential:
-    return nn.Sequential(*(GatedBlock(channels) for _ in range(number)))
+    return nn.Sequential(*(PUCABlock(channels) for _ in range(number)))
 
 
 def _gate(x: Tensor) -> Tensor:
-    """One half of the channels times the other."""
+    """Multiply one half of the channels with the other."""
     first, second = x.chunk(2, dim=1)
     return first * second

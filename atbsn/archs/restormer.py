@@ -1,7 +1,7 @@
 """Restormer (Zamir et al., CVPR 2022, arXiv 2111.09881), bias-free, and its blocks with dilated depthwise convolutions.
 
-Dilation d keeps a blind spot: what such a block mixes lies a multiple of d apart. Only the attention maps, sums
-over all pixels, see everything.
+Dilation d keeps a blind spot, because such a block only mixes pixels that lie multiples of d apart. Only through the
+attention maps, which are sums over all pixels, does an output depend on all pixels.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from torch.nn import functional as F
 from atbsn.archs.base import in_full_precision
 
 HEADS = (1, 2, 4, 8)
-"""Number of heads of the attention at full, half, a quarter and an eighth of the resolution."""
+"""Number of heads of the attention at full, half, a quarter and an eighth of the resolution, as published."""
 
 
 class BiasFreeNorm(nn.Module):
-    """x / std(x) * w over the channels of each pixel; x is not centred."""
+    """x / std(x) * w, with the standard deviation over the channels of each pixel; x is not centred."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -31,11 +31,11 @@ class BiasFreeNorm(nn.Module):
 class ChannelAttention(nn.Module):
     """Multi-Dconv-head transposed attention (MDTA): every channel attends to the channels of its head.
 
-    The attention map is made of products over all pixels.
+    The attention map is a sum of products over all pixels.
 
     Args:
-        num_phases: how many items of the batch are sub-images of one picture, in ``space_to_batch``'s order: their
-            pixels make one map.
+        num_phases: number of items of the batch that are sub-images of one picture, in the order of ``space_to_batch``.
+            They share one attention map.
     """
 
     def __init__(self, channels: int, num_heads: int, dilation: int, num_phases: int = 1) -> None:
@@ -88,15 +88,16 @@ class TransformerBlock(nn.Module):
 
 
 class Restormer(nn.Module):
-    """(B, C, H, W) of any scale, H and W multiples of 8 -> the same shape, without the picture added to its output.
+    """Transformer U-Net of three poolings: (B, C, H, W), any scale, H and W multiples of 8 -> the same shape.
 
-    A UNet of three poolings; its names are the authors'. At width 48 with the published blocks 26.1 million parameters.
+    Other than the published one, it does not add the picture to its output. The names of the weights are the authors'.
+    With width 48 and the published blocks it has 26.1 million parameters.
 
     Args:
-        width: channels of the first level, an even number; twice, 4 and 8 times as many follow.
+        width: channels of the first level, an even number; the next levels have 2, 4 and 8 times as many.
         num_blocks: blocks of the four levels, on the way down and up.
         num_refinement: blocks after the last level.
-        channels: C, of the picture.
+        channels: C, number of channels of the picture.
     """
 
     def __init__(self, width: int, num_blocks: Sequence[int], num_refinement: int, channels: int = 3) -> None:
@@ -144,7 +145,7 @@ def _conv1(channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def _resampled(channels: int, out_channels: int) -> nn.ModuleDict:
-    """The convolution before a pixel-unshuffle or a pixel-shuffle."""
+    """Make the convolution before a pixel-unshuffle or a pixel-shuffle."""
     return nn.ModuleDict({"body": nn.Sequential(_conv3(channels, out_channels))})
 
 

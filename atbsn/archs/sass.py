@@ -1,6 +1,7 @@
 """SASS's locality-aware network, and the names of its blind-spot network (Li et al., CVPR 2023, arXiv 2303.14934).
 
-SASS's BNN is AT-BSN's network with k = 9 in training and test; its UNet is ``UNet`` with ``variant: sass``.
+SASS's blind-spot network, BNN, is AT-BSN's with k = 9 in training and while denoising. Its U-Net is ``UNet`` with
+``variant: sass``.
 """
 
 from typing import Literal
@@ -12,6 +13,7 @@ from atbsn.archs.base import Network, in_full_precision
 from atbsn.registry import ARCHS
 
 CHANNELS = 64
+"""Channels of the locality-aware network, as published."""
 BNN_LAYERS = {
     "unet.intro.conv": "encode_block_1.0",
     "unet.enc1.conv1.conv": "encode_block_1.2",
@@ -19,11 +21,11 @@ BNN_LAYERS = {
     **{f"unet.dec{i}.conv{j}.conv": f"decode_block_{i}.{2 * j - 2}" for i in range(1, 6) for j in (1, 2)},
     **{f"nin_{letter}": f"output_block.{2 * i}" for i, letter in enumerate("ABC")},
 }
-"""AT-BSN's layers to those of SASS's BNN."""
+"""The names of SASS's BNN for the layers of AT-BSN's network."""
 
 
 class Gate(nn.Module):
-    """A number in (0, 1) for each channel, from the means over the picture: (B, C, H, W) -> (B, C, 1, 1)."""
+    """Channel attention: a weight in (0, 1) for each channel, from its mean: (B, C, H, W) -> (B, C, 1, 1)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +37,7 @@ class Gate(nn.Module):
         return self.conv_du(x.mean(dim=(2, 3), keepdim=True))
 
 
-class GatedBlock(nn.Module):
+class LANBlock(nn.Module):
     """t + t' * gate(t'), t' = 1x1(ReLU(1x1 t))."""
 
     def __init__(self) -> None:
@@ -49,12 +51,12 @@ class GatedBlock(nn.Module):
         return x + change * self.cuca(change)
 
 
-class ResidualGroup(nn.Module):
-    """z + 1x1(six gated blocks of z)."""
+class LANGroup(nn.Module):
+    """z + 1x1(six blocks of z)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(*(GatedBlock() for _ in range(6)))
+        self.body = nn.Sequential(*(LANBlock() for _ in range(6)))
         self.tail = nn.Conv2d(CHANNELS, CHANNELS, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -63,11 +65,11 @@ class ResidualGroup(nn.Module):
 
 @ARCHS.register
 class LAN(Network):
-    """SASS's locality-aware network: it sees ``field`` x ``field`` pixels, too few to learn correlated noise away.
+    """SASS's locality-aware network, which sees ``field`` x ``field`` pixels: too few to reproduce correlated noise.
 
     ``net(noisy)``: (B, 3, H, W), RGB, [0, 255], any size -> the same shape, not clipped. Its gates see the mean of the
-    whole picture, so the field is not strict, and tiles differ a little from one pass. A helper in SASS's training,
-    with PyTorch's own initialisation; state-dict names are the authors'.
+    whole picture, so the field is not strict, and tiles give slightly different results. It is a helper in SASS's
+    training. The initialisation is PyTorch's, and the names of the weights are the authors'.
 
     Args:
         field: 1, 3 or 5 pixels: 58,011, 94,939 or 131,867 parameters.
@@ -80,7 +82,7 @@ class LAN(Network):
         layers: list[nn.Module] = [nn.Conv2d(3, CHANNELS, 1), nn.ReLU(inplace=True)]
         for _ in range(field // 2):
             layers += [nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU(inplace=True)]
-        self.conv = nn.Sequential(*layers, ResidualGroup(), nn.Conv2d(CHANNELS, 3, 1))
+        self.conv = nn.Sequential(*layers, LANGroup(), nn.Conv2d(CHANNELS, 3, 1))
 
     def forward(self, noisy: Tensor) -> Tensor:
         *layers, last = self.conv
@@ -99,10 +101,10 @@ class LAN(Network):
 
 
 def atbsn_state(state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-    """The state dict of SASS's BNN as that of an ``ATBSN``; None if it is another network's.
+    """Convert the state dict of SASS's BNN to that of an ``ATBSN``; None if it is another network's.
 
-    Its quarter turn is counter-clockwise and AT-BSN's is clockwise, so the second and the fourth quarter of the first
-    1x1 layer's inputs change places. ``output_conv`` is a second name of ``output_block.4``.
+    SASS rotates counter-clockwise and AT-BSN clockwise, so the second and the fourth quarter of the inputs of the first
+    1x1 layer are exchanged. ``output_conv`` is a second name of ``output_block.4``.
     """
     names = {f"{own}.{kind}": f"{foreign}.{kind}" for own, foreign in BNN_LAYERS.items() for kind in ("weight", "bias")}
     left = {name for name in state if not name.startswith("output_conv.")}

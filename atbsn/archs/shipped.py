@@ -1,4 +1,4 @@
-"""Weights that travel with the package, by name: ``real`` is ``atbsn/weights/real.safetensors``."""
+"""Weights that come with the package, found by name: ``real`` is ``atbsn/weights/real.safetensors``."""
 
 import re
 from pathlib import Path
@@ -11,8 +11,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "weights"
 """The folder of the shipped weights, ``<name>.safetensors``, and their model cards, ``<name>.md``."""
 
 _RUN_NAME = re.compile(r"^name:\s*['\"]?([^\s'\"#]+)", re.MULTILINE)
-_LISTED = 5
-"""Number of files of a folder, the last ones, that a message names. Chosen by hand."""
+_MAX_LISTED = 5
+"""Most files of a folder, the last ones, that a message names. Chosen by hand."""
 
 
 def shipped_weights() -> dict[str, Path]:
@@ -21,12 +21,12 @@ def shipped_weights() -> dict[str, Path]:
 
 
 def find_weights(name: str | Path) -> Path:
-    """The weight file ``name``: a path, the name of shipped weights, or one of the hub (``hf:owner/name@revision``).
+    """Find the weight file ``name``: a path, shipped weights, or weights on the hub (``hf:owner/name@revision``).
 
-    A file of that name here comes first.
+    A file with this name in the current folder comes first.
 
     Raises:
-        UserError: there is no such file; it says what there is, or which command makes it.
+        UserError: there is no such file. The message says which files there are, or which command makes it.
     """
     path = Path(name)
     if path.is_file():
@@ -45,10 +45,10 @@ def find_weights(name: str | Path) -> Path:
 
 
 def _remedy(path: Path) -> str:
-    """What to do about weights that are not there."""
+    """Say what to do about weights that do not exist."""
     if path.parent.is_dir():
         return _there(path.parent)
-    if path.parent.name == "models":  # experiments/<name>/models: of a training that has not been run here
+    if path.parent.name == "models":  # experiments/<name>/models: a training that has not been run here
         run = path.parent.parent.name
         if files := _trained_by(run):
             return f"atbsn train -opt {' '.join(files)} makes it"
@@ -56,7 +56,7 @@ def _remedy(path: Path) -> str:
 
 
 def _trained_by(run: str) -> list[str]:
-    """The shipped option files whose training is called ``run``: one, or a method and the data its name ends with."""
+    """Find the shipped option files of the training ``run``: one file, or that of a method and that of its data."""
     files = option_files()
     names = {file.name: found[1] for file in files if (found := _RUN_NAME.search(file.read_text(encoding="utf-8")))}
     for file, name in names.items():
@@ -70,8 +70,9 @@ def _trained_by(run: str) -> list[str]:
 
 
 def _there(folder: Path) -> str:
+    """Say which weights are in ``folder``."""
     files = sorted(path.name for path in folder.iterdir() if path.suffix in (".pth", ".safetensors"))
     if not files:
         return f"no weights are in {folder}; name another file"
-    more = f" and {len(files) - _LISTED} more" if len(files) > _LISTED else ""
-    return f"{folder} has {', '.join(files[-_LISTED:])}{more}"
+    more = f" and {len(files) - _MAX_LISTED} more" if len(files) > _MAX_LISTED else ""
+    return f"{folder} has {', '.join(files[-_MAX_LISTED:])}{more}"

@@ -1,6 +1,6 @@
 """Lightweight ordinary networks that AT-BSN's teachers are distilled into (arXiv 2303.16783, section 4).
 
-No shifts, no rotations, no head: one pass over the picture.
+They have no shifts, no rotations and no head, and need one pass over the picture.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,7 +26,8 @@ APRRD_SCALE = 255.0
 class ReplicateConv(nn.Module):
     """3x3 convolution without bias, replicate padding, then LeakyReLU 0.1.
 
-    Where it gives the picture, it computes outside of autocast.
+    Args:
+        gives_picture: its output is the picture, so it is computed outside of autocast.
     """
 
     def __init__(self, in_channels: int, out_channels: int, gives_picture: bool) -> None:
@@ -38,7 +39,7 @@ class ReplicateConv(nn.Module):
         return F.leaky_relu(self._apply_conv(self.conv, x), SLOPE, inplace=True)
 
     def upsampled(self, x: Tensor, skip: Tensor) -> Tensor:
-        """``forward`` of the concatenation of ``x``, up-sampled x2 to twice its size, and ``skip``."""
+        """Compute ``forward`` of the concatenation of ``x``, up-sampled to twice its size, and ``skip``."""
         return F.leaky_relu(self._apply_conv(self._conv_upsampled, x, skip), SLOPE, inplace=True)
 
     def _conv_upsampled(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -52,11 +53,11 @@ class ReplicateConv(nn.Module):
 
 
 class Stage(nn.Module):
-    """A chain of convolutions, named ``conv`` if it is one and ``conv1, conv2, ...`` if it is several.
+    """A chain of convolutions, named ``conv`` if there is one and ``conv1, conv2, ...`` if there are several.
 
     Args:
-        channels: before, between and after them.
-        gives_picture: what comes after the last one is the picture.
+        channels: numbers of channels before, between and after the convolutions.
+        gives_picture: the output of the last convolution is the picture.
     """
 
     def __init__(self, *channels: int, gives_picture: bool = False) -> None:
@@ -70,7 +71,7 @@ class Stage(nn.Module):
         return [child for child in self.children() if isinstance(child, ReplicateConv)]
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        """With ``skip``, the input is the concatenation of ``x``, up-sampled x2 to the size of ``skip``, and
+        """With ``skip``, the input is the concatenation of ``x``, up-sampled x2 to the size of ``skip``, and of
         ``skip``."""
         first, *others = self.convolutions()
         if skip is None:
@@ -86,7 +87,7 @@ class Stage(nn.Module):
 
 
 def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
-    """Nearest-neighbour x2, zero-padded (split between the sides) where ``skip`` is larger."""
+    """Up-sample x2 by nearest neighbours, and pad with zeros on both sides if ``skip`` is larger."""
     x = upsample_nearest(x)
     rows, columns = skip.shape[-2] - x.shape[-2], skip.shape[-1] - x.shape[-1]
     if has_any_size(skip) or rows or columns:
@@ -95,7 +96,7 @@ def upsample_to(x: Tensor, skip: Tensor) -> Tensor:
 
 
 def _can_fold(x: Tensor, skip: Tensor) -> bool:
-    """Whether ``ReplicateConv.upsampled`` is exact, and known to be faster, for this up-sampling."""
+    """Whether ``ReplicateConv.upsampled`` is exact for this up-sampling, and faster."""
     exact = not has_any_size(skip) and skip.shape[-2:] == (2 * x.shape[-2], 2 * x.shape[-1])
     return exact and not ways.like_a_gpu(x.device)
 
@@ -103,8 +104,8 @@ def _can_fold(x: Tensor, skip: Tensor) -> bool:
 class LightStudent(Network):
     """The skeleton of students A and B: three encoder stages, two poolings, two decoder stages.
 
-    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped. A side of less
-    than 4 pixels, which two poolings would leave nothing of, is reflected to 4.
+    ``net(noisy)``: (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped. A side of less than 4
+    pixels, of which two poolings would leave nothing, is padded to 4 by reflection.
     """
 
     size_multiple = 4
@@ -126,10 +127,10 @@ class LightStudent(Network):
 
 @ARCHS.register
 class StudentA(LightStudent):
-    """Student A, 128,385 parameters: one bias-free convolution a stage. See ``LightStudent``.
+    """Student A, 128,385 parameters: one bias-free convolution in each stage. See ``LightStudent``.
 
     Args:
-        channels: of the pictures.
+        channels: number of channels of the pictures.
     """
 
     def __init__(self, channels: PositiveInt = 3) -> None:
@@ -150,12 +151,12 @@ class StudentA(LightStudent):
 
 @ARCHS.register
 class StudentB(LightStudent):
-    """Student B, 856,656 parameters: three bias-free convolutions an encoder stage, four a decoder stage.
+    """Student B, 856,656 parameters: three bias-free convolutions in each encoder stage, four in each decoder stage.
 
     See ``LightStudent``.
 
     Args:
-        channels: of the pictures.
+        channels: number of channels of the pictures.
     """
 
     def __init__(self, channels: PositiveInt = 3) -> None:
@@ -182,12 +183,13 @@ class StudentC(Network):
 
     Args:
         width: channels w of the U-Net.
-        mean: taken off the input, as a teacher with this mean does. The output needs no such term: the last bias
-            starts there, before a LeakyReLU that would otherwise flatten everything darker. 0 is the published
-            network.
-        channels: of the pictures.
-        scale: what a picture is divided by inside: 1 is AT-BSN's student; 255, so that it computes on [0, 1], APR-RD's
-            of 1.00 M parameters. Both have the same names and shapes, and only differ in what the biases are worth.
+        mean: grey value that is subtracted from the input, as in a teacher with this ``mean``. It is not added to the
+            output. Instead the last bias starts with it, because the LeakyReLU after it would flatten everything that
+            is darker. 0 is the published network.
+        channels: number of channels of the pictures.
+        scale: what a picture is divided by inside the network. 1 is AT-BSN's student. 255 is APR-RD's, of 1.00 million
+            parameters, which computes on [0, 1]. Both have the same names and shapes and differ only in the scale of
+            their biases.
     """
 
     size_multiple = 32

@@ -1,4 +1,4 @@
-"""TBSN: a transformer UNet that moves in steps of two pixels behind a masked convolution (AAAI 2025)."""
+"""TBSN (AAAI 2025): a transformer U-Net that moves in steps of two pixels, after a masked convolution."""
 
 from collections.abc import Iterable
 from functools import partial
@@ -21,21 +21,24 @@ from atbsn.registry import ARCHS
 from atbsn.utils.types import Fraction, NonNegativeInt, PositiveInt
 
 STEP = 2
-"""Pixels: every convolution and attention behind the first layer reaches multiples of this only."""
+"""Pixels: convolutions and attentions after the first layer only reach pixels that lie multiples of this apart."""
 PHASES = STEP**2
+"""Number of phases of a picture."""
 HEAD = 16
-"""Channels of a head of the window attention."""
+"""Channels of a head of the window attention, as published."""
 WINDOW, AROUND = 4, 6
-"""Sides of a window of queries and of the window of keys around it, pixels of a phase: 8 and 12 of the picture."""
+"""Pixels of a phase: sides of a window of queries and of the window of keys around it. Published as 8 and 12 pixels of
+the picture."""
 REACH = 23
-"""Rows of the tables of relative positions: 12 keys against 8 queries, and 4 rows that are never read."""
+"""Rows of the published tables of relative positions: 12 keys against 8 queries, and 4 rows that are never read."""
 
 
 class WindowAttention(nn.Module):
-    """Every query of a window of 4 x 4 pixels attends to the 6 x 6 around it: (N, C, H, W), H and W multiples of 4.
+    """Every query of a window of 4 x 4 pixels attends to the 6 x 6 pixels around it: (N, C, H, W) -> the same shape.
 
-    On a phase of a picture, so that 8 x 8 pixels of it attend to every second one of 12 x 12. With q a query over 4,
-    k a key, zero beyond the border, and dy, dx the pixels of the picture from one to the other::
+    H and W are multiples of 4. The input is a phase of a picture, so queries in 8 x 8 pixels of the picture attend to
+    every second pixel in 12 x 12. With q a query divided by 4, k a key, which is zero beyond the border, and (dy, dx)
+    the distance between the two in pixels of the picture, the weights are::
 
         softmax over the keys of q . (k + rel_height[dy] + rel_width[dx])
     """
@@ -49,7 +52,7 @@ class WindowAttention(nn.Module):
         self.project_out = nn.Conv2d(num_heads * HEAD, channels, 1, bias=False)
         tables = ("rel_height", "rel_width")
         self.rel_pos_emb = nn.ParameterDict({name: torch.randn(REACH, HEAD) / HEAD**0.5 for name in tables})
-        # A key's row in its window of 12 less the query's in its window of 8: both are of one phase.
+        # The row of a key in its window of 12 less the row of a query in its window of 8; both belong to one phase.
         between = STEP * (torch.arange(AROUND) - torch.arange(WINDOW)[:, None])
         self.register_buffer("between", between + REACH // 2, persistent=False)
 
@@ -68,7 +71,7 @@ class WindowAttention(nn.Module):
 
 
 def _windows_around(x: Tensor) -> Tensor:
-    """(N, heads, C, H, W) -> (N, rows, columns, heads, 36, C): the 6 x 6 pixels around each 4 x 4."""
+    """Collect the 6 x 6 pixels around each 4 x 4: (N, heads, C, H, W) -> (N, rows, columns, heads, 36, C)."""
     windows = F.pad(x, (1, 1, 1, 1)).unfold(3, AROUND, WINDOW).unfold(4, AROUND, WINDOW)
     return windows.permute(0, 3, 4, 1, 5, 6, 2).flatten(4, 5)
 
@@ -108,22 +111,22 @@ class TBSN(Network):
     """Transformer-based blind-spot network (Li et al., AAAI 2025, arXiv 2404.07846).
 
     ``net(noisy)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size (padded to a multiple of 32 by reflection)
-    -> the same shape, not clipped. ``denoise`` is the test: the phases of a picture apart, then random replacing
-    refinement at full resolution.
+    -> the same shape, not clipped. ``denoise`` denoises the phases of a picture one by one, then adds random-replacing
+    refinement (R3) at full resolution.
 
-    Behind the centre-masked 3x3 convolution everything moves in steps of two pixels: the published dilated
-    convolutions, masked windows and patch-unshuffles do. So the four phases of its features are pictures of their own,
-    and each of these is an ordinary convolution, an ordinary window and pixel-unshuffle on a phase: the same function
-    with a quarter of the logits. Only the maps of the channel attention are of all four.
+    After the centre-masked 3x3 convolution, everything published moves in steps of two pixels: dilated convolutions,
+    masked windows and patch-unshuffles. So the four phases of the features can be treated as separate pictures. On a
+    phase these are ordinary convolutions, ordinary windows and pixel-unshuffles: the same function with a quarter of
+    the logits. Only the attention maps of the channels are shared by all four phases.
 
-    With these maps held still, an output pixel sees no input at even offsets, its own place among them, exactly. As it
-    is, they let a relative gradient of about 1e-5 through from everywhere.
+    If these maps are taken as constants, an output does not depend on inputs at even offsets, so not on its own pixel.
+    Through the maps, a relative gradient of about 1e-5 comes from all pixels.
 
     Args:
-        width: channels of the first level; twice and four times as many follow. 48 has 12,746,780 parameters.
+        width: channels of the first level; the next levels have 2 and 4 times as many. 48 has 12,746,780 parameters.
         num_blocks: blocks of the first, the second and the deepest level, on the way down and up.
         num_refinement: blocks after the last level.
-        channels: of the pictures.
+        channels: number of channels of the pictures.
     """
 
     blind_forward = True
@@ -162,7 +165,7 @@ class TBSN(Network):
         return in_full_precision(self.output, self.output.weight, features)[..., :height, :width]
 
     def body(self, x: Tensor) -> Tensor:
-        """Everything behind the masked convolution, on phases (4B, w, H/2, W/2) -> (4B, 2w, H/2, W/2)."""
+        """Compute everything after the masked convolution, on phases (4B, w, H/2, W/2) -> (4B, 2w, H/2, W/2)."""
         first = self.encoder_level1(x)
         second = self.encoder_level2(F.pixel_unshuffle(self.down1_2["body"](first), 2))
         x = self.latent(F.pixel_unshuffle(self.down2_3["body"](second), 2))
@@ -183,12 +186,12 @@ class TBSN(Network):
     ) -> Tensor:
         """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], any size; the same shape, not clipped.
 
-        The channel attention sums over a tile, so tiles of other sizes give slightly other results.
+        The channel attention sums over a tile, so tiles of other sizes give slightly different results.
 
         Args:
             pd: stride of the sub-images of the first pass.
-            refine: passes of random replacing refinement; 0 leaves it out.
-            p: how many values are noisy in each of them.
+            refine: number of passes of R3; 0 for none.
+            p: share of the values that are noisy in each of these passes.
         """
         once = self.in_phases(noisy, pd, tiled)
         if not refine:
@@ -196,12 +199,12 @@ class TBSN(Network):
         return self.refine(noisy, once, replacement_masks(noisy, refine, p, seeded(generator, noisy)), tiled)
 
     def in_phases(self, noisy: Tensor, pd: int, tiled: Tiled = untiled) -> Tensor:
-        """PD_pd^-1(net(PD_pd(noisy))), every phase a picture of its own: (B, 3, H, W) -> the same shape."""
+        """Compute PD_pd^-1(net(PD_pd(noisy))), every phase as a picture of its own: (B, 3, H, W) -> the same shape."""
         phases = space_to_batch(pad_to_multiple(noisy, pd), pd)
         return batch_to_space(tiled(self, phases), pd)[..., : noisy.shape[-2], : noisy.shape[-1]]
 
     def refine(self, noisy: Tensor, estimate: Tensor, masks: Iterable[Tensor], tiled: Tiled = untiled) -> Tensor:
-        """R3 of ``estimate`` (B, 3, H, W), with the draws of ``ops.refinement.replacement_masks``."""
+        """Refine ``estimate`` (B, 3, H, W) by R3 with ``masks`` of ``ops.refinement.replacement_masks``."""
         return random_replacing_refinement(partial(tiled, self), noisy, estimate, masks, margin=0)
 
     @classmethod
@@ -226,7 +229,10 @@ class TBSN(Network):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' state dict, with its constant masks, as ours; None if it is ours already or another's."""
+        """Convert the authors' state dict, which has constant masks.
+
+        None if it has our names already or is another network's.
+        """
         return under_our_names(cls.recognise, state, left_out=("mask", "attention_mask"))
 
 

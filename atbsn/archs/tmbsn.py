@@ -1,4 +1,4 @@
-"""TM-BSN: a blind-spot network whose hole is a diamond, as wide as it is asked for (CVPR 2026)."""
+"""TM-BSN (CVPR 2026): a blind-spot network with a diamond-shaped hole of any size."""
 
 from collections.abc import Sequence
 from reprlib import repr as shorten
@@ -25,13 +25,13 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import Hole, PositiveInt
 
 PADDING = 16
-"""Pixels of reflection around a picture to denoise."""
+"""Pixels of reflection around a picture that is denoised, as published."""
 
 
 class TriangularConv2d(nn.Conv2d):
-    """3x3 convolution, zero padding 1, of which only the taps on and above the diagonal count.
+    """3x3 convolution with zero padding 1 that uses only the taps on and above the diagonal.
 
-    Its output sees the offsets (dy, dx) with dy <= dx, and so does any chain of them.
+    Its output sees the offsets (dy, dx) with dy <= dx, and so does that of any chain of such convolutions.
     """
 
     mask: Tensor
@@ -44,7 +44,7 @@ class TriangularConv2d(nn.Conv2d):
         return self._conv_forward(x, self.weight * self.mask, self.bias)
 
 
-class ResidualBlock(nn.Module):
+class TriangularBlock(nn.Module):
     """x + conv(ReLU(conv(x)))."""
 
     def __init__(self, channels: int) -> None:
@@ -56,12 +56,12 @@ class ResidualBlock(nn.Module):
         return self.conv2(self.conv1(x).relu_()).add_(x)
 
 
-class ResidualGroup(nn.Module):
-    """x + conv(a chain of residual blocks)."""
+class TriangularGroup(nn.Module):
+    """x + conv(a chain of blocks)."""
 
     def __init__(self, channels: int, num_blocks: int) -> None:
         super().__init__()
-        self.res_blocks = nn.Sequential(*(ResidualBlock(channels) for _ in range(num_blocks)))
+        self.res_blocks = nn.Sequential(*(TriangularBlock(channels) for _ in range(num_blocks)))
         self.conv_out = TriangularConv2d(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class TriangularNet(nn.Module):
     def __init__(self, channels: int, num_blocks: int) -> None:
         super().__init__()
         self.conv1 = TriangularConv2d(3, channels)
-        self.RIR_blocks = nn.Sequential(*(ResidualGroup(channels, num_blocks) for _ in range(num_blocks)))
+        self.RIR_blocks = nn.Sequential(*(TriangularGroup(channels, num_blocks) for _ in range(num_blocks)))
         self.conv2 = TriangularConv2d(channels, channels)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -87,13 +87,13 @@ class TMBSN(BlindSpotNetwork):
     """Blind-spot network with an adjustable diamond-shaped hole.
 
     ``net(noisy, k)``: ``noisy`` (B, 3, H, W), RGB, float in [0, 255], any size -> the same shape, not clipped. Here k
-    is the published s: an output pixel sees exactly the pixels with ``|dy| + |dx| >= k``, whatever the size; with 0 it
-    sees all, with 5 it misses 41.
+    is the published s: an output pixel sees exactly the pixels with ``|dy| + |dx| >= k``, whatever the size of the
+    picture. With k = 0 it sees all pixels, with k = 5 it misses 41.
 
-    A network of triangular convolutions looks at the picture in four rotations. Shifted down and shifted left by k,
-    its features see the half-plane beyond one side of the diamond; all eight are mixed by 1x1 convolutions. ``nin_A``
-    is linear and 1x1, so it is applied before the shifts, once for every k, to two slices at a time that move the
-    same way.
+    A network of triangular convolutions sees the picture in four rotations. Its features are shifted once down and once
+    left by k, so that they see the half-plane beyond one side of the diamond. All eight are mixed by 1x1 convolutions.
+    ``nin_A`` is linear and 1x1, so it is applied before the shifts and serves every k. It is applied to pairs of
+    features that are shifted in the same direction.
 
     Args:
         width: feature channels; 48 has 1,350,339 parameters.
@@ -101,7 +101,7 @@ class TMBSN(BlindSpotNetwork):
     """
 
     family = (2, 3, 4, 5, 6)
-    tile_overlap = 64  # the receptive radius is 57 + k, but little comes from there
+    tile_overlap = 64  # less than the receptive radius of 57 + k needs, but the outer pixels have little weight
 
     def __init__(self, width: PositiveInt = 48, num_blocks: PositiveInt = 5) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class TMBSN(BlindSpotNetwork):
         """Denoise with a hole of radius ``k``.
 
         Raises:
-            UserError: ``k`` is no whole number from 0 to 1023.
+            UserError: ``k`` is not a whole number from 0 to 1023.
         """
         self.check_hole(k)
         parts = shift_outwards(self._features(noisy, margin=k), k, margin=k)
@@ -124,7 +124,7 @@ class TMBSN(BlindSpotNetwork):
         """Denoise with every hole of ``ks`` in one feature pass: (B, 3, H, W) -> (K, B, 3, H, W).
 
         Raises:
-            UserError: a ``k`` is no whole number from 0 to 1023, or ``ks`` is empty.
+            UserError: a ``k`` is not a whole number from 0 to 1023, or ``ks`` is empty.
         """
         self.check_holes(ks)
         margin = max(ks)
@@ -132,7 +132,7 @@ class TMBSN(BlindSpotNetwork):
         return in_blocks(parts, margin, lambda block: self._outputs(block, ks, margin))
 
     def denoise(self, noisy: Tensor, tiled: Tiled = untiled, *, k: Hole = 4) -> Tensor:
-        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], reflected by 16 pixels around; the same shape, not clipped.
+        """Denoise ``noisy`` (B, 3, H, W), RGB, [0, 255], with 16 pixels of reflection; the same shape, not clipped.
 
         Args:
             k: radius of the hole; 4 is the published one for SIDD. ``mean``: the mean over ``family``.
@@ -153,7 +153,7 @@ class TMBSN(BlindSpotNetwork):
 
     @classmethod
     def smallest_patch(cls, k: int) -> int:
-        return max(1, 2 * k)  # what is moved in from beyond the border is nothing
+        return max(1, 2 * k)  # beyond the border there is nothing to see
 
     @classmethod
     def example(cls) -> dict[str, Any]:
@@ -170,14 +170,15 @@ class TMBSN(BlindSpotNetwork):
 
     @classmethod
     def convert_state(cls, state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-        """The authors' state dict, which stores masks, as ours; None if it is ours already or another network's."""
+        """Convert the authors' state dict, which has masks; None if it has our names already or is another's."""
         return under_our_names(cls.recognise, state)
 
     def _features(self, noisy: Tensor, margin: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Pairs of the four rotations' features, upright, by where they go, with a margin of zeros where they see.
+        """Compute the features of the four rotations, upright, in pairs that are shifted in the same direction.
 
-        (B, 2w, margin + H, W) of what moves down: the upright features, and those of the quarter turn, whose left
-        is down; and so on to the right, up and to the left.
+        The first pair, (B, 2w, margin + H, W), is shifted down: the features of the upright picture, and those of the
+        quarter turn, whose left is down. The next pairs are shifted right, up and left. Each has a margin of zeros on
+        its seeing side.
         """
         turns = rotate(noisy / WHITE)
         if noisy.shape[-2] == noisy.shape[-1]:
@@ -195,7 +196,7 @@ class TMBSN(BlindSpotNetwork):
         )
 
     def _outputs(self, parts: Sequence[Tensor], ks: Sequence[int], margin: int) -> Tensor:
-        """The outputs for all ``ks`` of pairs that have a margin: (K, B, 3, H, W)."""
+        """Compute the outputs for all ``ks`` from pairs that have a margin: (K, B, 3, H, W)."""
         biases = (self.nin_A.bias, None, None, None)
         mixed = [F.conv2d(*each) for each in zip(parts, self._slices(), biases, strict=True)]
         outputs = []
@@ -205,11 +206,11 @@ class TMBSN(BlindSpotNetwork):
         return torch.stack(outputs)
 
     def _slices(self) -> list[Tensor]:
-        """The weight of ``nin_A`` in the order of the pairs of ``_features``: four of (8w, 2w, 1, 1)."""
-        down, left = self.nin_A.weight.unflatten(1, (4, 2, -1)).unbind(2)  # of every rotation, (8w, 4, w, 1, 1)
+        """Split the weight of ``nin_A`` in the order of the pairs of ``_features``: four of (8w, 2w, 1, 1)."""
+        down, left = self.nin_A.weight.unflatten(1, (4, 2, -1)).unbind(2)  # for every rotation, (8w, 4, w, 1, 1)
         return [torch.cat((down[:, turn], left[:, (turn + 1) % 4]), dim=1) for turn in range(4)]
 
     def _head(self, mixed: Tensor) -> Tensor:
-        """Everything after ``nin_A``, whose output it overwrites."""
+        """Compute everything after ``nin_A``, whose output ``mixed`` is overwritten."""
         x = self.nin_B(mixed.relu_()).relu_()
         return in_full_precision(self.nin_C, self.nin_C.weight, x) * WHITE

@@ -1,6 +1,6 @@
-"""The U-Net of AT-BSN (arXiv 2303.16783): as a half-plane network in the teacher, plain in student C.
+"""The U-Net of AT-BSN (arXiv 2303.16783): a half-plane network in the teacher, a plain one in student C.
 
-The layout is Laine et al.'s (arXiv 1901.10277): skips are the pooled encoder features, the last one is the input.
+The layout is Laine et al.'s (arXiv 1901.10277): skips are the pooled encoder features, and the last one is the input.
 """
 
 import torch
@@ -14,23 +14,23 @@ from atbsn.ops.convolution import Conv2d
 from atbsn.ops.upsampling import upsampled_beside, upsampling_kernel
 
 SLOPE = 0.1
-"""Negative slope of every LeakyReLU."""
+"""Negative slope of every LeakyReLU, as published."""
 
 
 def channel_multiple(device: torch.device) -> int:
-    """The number that channels of a picture are padded to a multiple of, with zeros: 8 on a GPU.
+    """The channels of a picture are padded with zeros to a multiple of this: 8 on a GPU, otherwise 1.
 
-    Tensor cores want rows of 16 bytes, 8 channels in 16 bits. With 3 channels the first convolution and, at full
-    resolution, the widest one (of 2w and the picture, 99 channels at width 48) would have none.
+    Tensor cores need rows of 16 bytes, which are 8 channels of 16 bits. With 3 channels, they could not be used for the
+    first convolution, nor for the widest one at full resolution (of 2w channels and the picture, 99 at width 48).
     """
     return 8 if ways.like_a_gpu(device) else 1
 
 
 def pools_below_zeros(device: torch.device) -> bool:
-    """Whether ``half_plane_pool`` is done by pooling below a row of zeros, whose last, odd row is left out.
+    """Whether an encoder replaces ``half_plane_pool`` by ordinary pooling of features that lie below rows of zeros.
 
-    Below more of them, for the margin, which pools to zeros. One kernel. On a CPU a convolution that writes in place is
-    faster.
+    One row of zeros does the shift, and two more for each row of the margin pool to zeros. The last row, which is left
+    over, is dropped. That takes one kernel. On a CPU a convolution that writes in place is faster.
     """
     return ways.like_a_gpu(device)
 
@@ -39,12 +39,13 @@ class ConvLReLU(nn.Module):
     """3x3 convolution, then LeakyReLU 0.1.
 
     With ``half_plane`` an output row sees only input rows up to its own. For that the input must have two rows of zeros
-    on top, and the convolution pads no rows itself. These zeros are not added before the convolution, which would copy
-    the picture: the layer before writes its output below them. That is what ``margin`` asks for: how many rows of
-    zeros the output shall have on top, for the next layer. (Padding by two rows on both sides and cutting two output
-    rows off would give the same, but oneDNN has no fast backward pass for it.)
+    on top, and the convolution itself pads no rows. Adding these zeros before the convolution would copy the picture.
+    Instead the layer before writes its output below them: ``margin`` is the number of rows of zeros on top of the
+    output. (Padding by two rows on both sides and cutting two output rows off would give the same, but oneDNN has no
+    fast backward pass for it.)
 
     Args:
+        half_plane: whether an output row sees only input rows up to its own.
         full_precision: compute outside of autocast, for a layer whose output is the picture.
     """
 
@@ -54,12 +55,12 @@ class ConvLReLU(nn.Module):
         self.conv = Conv2d(in_channels, out_channels, 3, padding=(0, 1) if half_plane else 1)
 
     def forward(self, x: Tensor, margin: int = 0) -> Tensor:
-        """Convolve ``x``, which may have more channels, of zeros, than the convolution has."""
+        """Convolve ``x``, which may have further channels if these are zero."""
         x = in_full_precision(self._picture, self.conv.weight, x) if self.full_precision else self.conv(x)
         return leaky_relu_below(x, SLOPE, margin)
 
     def _picture(self, x: Tensor) -> Tensor:
-        """The convolution, with outputs that nobody wants where it has fewer than tensor cores do in 32 bits."""
+        """Convolve with additional output channels, which are dropped, so that tensor cores can be used in 32 bits."""
         channels, bias = self.conv.out_channels, self.conv.bias
         more = -channels % channel_multiple(x.device)
         if not more or bias is None or torch.is_grad_enabled():
@@ -68,7 +69,7 @@ class ConvLReLU(nn.Module):
         return F.conv2d(x, weight, F.pad(bias, (0, more)), padding=self.conv.padding)[:, :channels]
 
     def upsampled(self, x: Tensor, skip: Tensor, margin: int = 0) -> Tensor:
-        """``forward`` of the concatenation of ``x``, up-sampled x2, and ``skip``: the sum of two convolutions."""
+        """Compute ``forward`` of the concatenation of ``x``, up-sampled x2, and ``skip`` by the sum of convolutions."""
         ahead, beside = self.conv.weight.split((x.shape[1], skip.shape[1]), dim=1)
         padding = (2, 1) if self.half_plane else 1
         x = F.conv_transpose2d(x, upsampling_kernel(ahead), stride=2, padding=padding)
@@ -77,7 +78,7 @@ class ConvLReLU(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Convolution and, but for the deepest, 2x2 max-pooling."""
+    """Convolution and, if ``pool``, 2x2 max-pooling. The deepest encoder does not pool."""
 
     def __init__(self, channels: int, half_plane: bool, pool: bool = True) -> None:
         super().__init__()
@@ -98,8 +99,8 @@ class Decoder(nn.Module):
     """Nearest-neighbour x2, concatenation (decoder, skip), two convolutions.
 
     Args:
-        last: whether this is the last one, whose skip is the picture. Having few channels, that lets the first
-            convolution do the up-sampling on the CPU (``ConvLReLU.upsampled``), where it pays.
+        last: whether this is the last decoder, whose skip is the picture. The picture has few channels, so on a CPU it
+            is faster to fold the up-sampling into the first convolution (``ConvLReLU.upsampled``).
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Decoder(nn.Module):
         self.conv2 = ConvLReLU(channels, out_channels, half_plane, full_precision=last and not half_plane)
 
     def forward(self, x: Tensor, skip: Tensor, margin: int = 0) -> Tensor:
-        """``skip`` has a margin of two rows in a half-plane network, and ``x``, once up-sampled, too."""
+        """In a half-plane network, ``skip`` and the up-sampled ``x`` have a margin of two rows of zeros."""
         between = 2 if self.half_plane else 0
         if self.last and not ways.like_a_gpu(x.device):
             return self.conv2(self.conv1.upsampled(x, skip, between), margin)
@@ -119,13 +120,13 @@ class Decoder(nn.Module):
 
 
 class UNetBody(nn.Module):
-    """(B, in_channels, H, W) -> (B, out_channels, H, W); H and W multiples of 32 (five poolings).
+    """U-Net with five poolings: (B, in_channels, H, W) -> (B, out_channels, H, W), H and W multiples of 32.
 
     Args:
         width: channels w of the encoder; the decoder has 2w.
-        out_channels: channels of the result (which keeps its LeakyReLU).
+        out_channels: channels of the result, which has passed a LeakyReLU.
         half_plane: whether output row i sees only input rows <= i.
-        in_channels: of the picture.
+        in_channels: channels of the picture.
     """
 
     def __init__(self, width: int, out_channels: int, half_plane: bool, in_channels: int = 3) -> None:
@@ -145,7 +146,7 @@ class UNetBody(nn.Module):
         self.dec1 = Decoder(2 * width + in_channels, 2 * width, out_channels, half_plane, last=True)
 
     def forward(self, image: Tensor, margin: int = 0) -> Tensor:
-        """The features below ``margin`` zero rows: (B, out_channels, margin + H, W)."""
+        """Compute the features, below ``margin`` rows of zeros: (B, out_channels, margin + H, W)."""
         one, two = (1, 2) if self.half_plane else (0, 0)
         more = -image.shape[1] % channel_multiple(image.device)
         if two or more:
@@ -162,7 +163,7 @@ class UNetBody(nn.Module):
 
 @torch.no_grad()
 def kaiming_init(module: nn.Module) -> None:
-    """Kaiming normal (fan-in, a = 0.1) for every convolution, zero bias."""
+    """Draw the kernels of all convolutions from Kaiming's normal distribution (fan-in, a = 0.1); biases are 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")

@@ -1,6 +1,6 @@
-"""What is in a weight file: reading it, saying what it is if it holds none, and finding the tensors in their wrappers.
+"""Reading weight files: find the tensors in what a program saved around them, or say what the file is instead.
 
-Nothing in a file is executed: ``.pth`` is read with ``weights_only=True``, ``.safetensors`` holds no code.
+Nothing in a file is executed: ``.pth`` is read with ``weights_only=True``, and ``.safetensors`` holds no code.
 """
 
 import json
@@ -18,7 +18,7 @@ from atbsn.utils.errors import UserError, in_a_phrase
 from atbsn.utils.files import read_tensors
 
 METADATA_KEY = "atbsn"
-"""Where the metadata, as JSON, stands in a safetensors header."""
+"""The key of our metadata, a JSON text, in a safetensors header."""
 
 _NESTS = (
     "params_ema", "ema_state_dict", "state_dict_ema", "model_ema", "ema", "params", "state_dict", "model_state_dict",
@@ -26,22 +26,29 @@ _NESTS = (
 )  # fmt: skip
 """Names under which programs keep the weights in a checkpoint, averaged ones first. BasicSR: params, params_ema;
 Lightning: state_dict; AP-BSN: model_weight, in it denoiser; APR-RD: model_state_dict; GANs: generator, netG, G."""
-_DEEPEST = 3
-"""How many such names are followed into one another."""
+_MAX_DEPTH = 3
+"""Most dictionaries that are followed into one another. Chosen by hand; AP-BSN's files need two."""
 _NO_NETWORK = re.compile("optim|sched|scaler|loss|discriminator|^net_?D$|^D$", re.IGNORECASE)
 """Entries of a checkpoint that hold other tensors than those of the network that denoises."""
 _WRAPPERS = ("module.", "_orig_mod.")
-"""What DataParallel and torch.compile put before every name."""
+"""Prefixes that DataParallel and torch.compile put before every name."""
 _MEMBERS = ("model.", "net.", "network.", "generator.", "netG.", "denoiser.", "student.")
-"""What a module that holds the network, such as Lightning's, calls it."""
+"""Prefixes of the network in a module that holds it, such as Lightning's."""
 _STUDENT, _TEACHER = "nbsn.", "bsn."
+"""Prefixes of the student and the teacher in a distillation file of TM-BSN or APR-RD."""
 _LFS = b"version https://git-lfs.github.com/spec/"
+"""How the pointer files of Git LFS begin."""
 _HEAD = 4096
-"""Bytes that tell what a file is that holds no weights: the title of a page is near its beginning."""
+"""Bytes of a file without weights that are looked at to say what it is. Chosen by hand: the title of a web page is near
+its beginning."""
 
 
 def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The content and the metadata of a weight file, with every way of being damaged made one message."""
+    """Read the content and the metadata of a weight file.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or holds something else; the message says what it is.
+    """
     try:
         if path.suffix == ".safetensors":
             _, metadata = _header(path)
@@ -57,10 +64,10 @@ def read_file(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def read_header(path: Path) -> tuple[int, dict[str, Any]]:
-    """The number of parameters and the metadata of a safetensors file, without reading the parameters.
+    """Read the number of parameters and the metadata of a safetensors file, without reading the parameters.
 
     Raises:
-        UserError: it cannot be read, as ``read_file`` says it.
+        UserError: as ``read_file``.
     """
     try:
         shapes, metadata = _header(path)
@@ -70,7 +77,7 @@ def read_header(path: Path) -> tuple[int, dict[str, Any]]:
 
 
 def _header(path: Path) -> tuple[list[list[int]], Any]:
-    """The shapes of the tensors in a safetensors file, and our metadata in it."""
+    """Read the shapes of the tensors in a safetensors file, and our metadata."""
     with path.open("rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     metadata = json.loads(header.pop("__metadata__", {}).get(METADATA_KEY, "{}"))
@@ -84,13 +91,13 @@ def _unreadable(path: Path, error: Exception) -> UserError:
 
 
 def tensors_in(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
-    """The network's tensors by name, out of whatever a program saved around them.
+    """Find the network's tensors, by name, in whatever a program saved around them.
 
-    Names that DataParallel and ``torch.compile`` made longer are as they were; of a distillation file of ours, with
-    ``nbsn.*`` and ``bsn.*``, the student's part is taken.
+    The prefixes of DataParallel and ``torch.compile`` are removed. Of a distillation file with ``nbsn.*`` and
+    ``bsn.*``, the student's part is taken.
 
     Raises:
-        UserError: there are none, or several sets of them of which none has a known name.
+        UserError: there are none, or several sets of tensors and none of them has a known name.
     """
     found = dict(_state_dicts(content))
     if not found:
@@ -112,9 +119,10 @@ def tensors_in(content: dict[str, Any], path: Path) -> dict[str, Tensor]:
 
 
 def parts_of(params: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """``params``, and then what they hold of a network below a usual name: ``model.conv.weight`` as ``conv.weight``.
+    """Yield ``params``, then every part of them that has a usual prefix, without it, so ``model.conv.weight`` as
+    ``conv.weight``.
 
-    Lightning's modules keep the network so, with losses and metrics beside it.
+    Lightning's modules keep the network below such a prefix, with losses and metrics beside it.
     """
     yield params
     for member in _MEMBERS:
@@ -124,12 +132,12 @@ def parts_of(params: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _state_dicts(content: Any, where: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """All dictionaries of nothing but tensors by name, and the names that lead to them."""
+    """Yield all dictionaries that hold only tensors by name, each with the names that lead to it."""
     if not isinstance(content, dict) or not content or not all(isinstance(name, str) for name in content):
         return
     if all(isinstance(value, Tensor) for value in content.values()):
         yield where, content
-    elif len(where) < _DEEPEST:
+    elif len(where) < _MAX_DEPTH:
         for name, value in content.items():
             if not _NO_NETWORK.search(name):
                 yield from _state_dicts(value, (*where, name))
@@ -142,7 +150,7 @@ def _unwrap(name: str) -> str:
 
 
 def _no_weights(path: Path, error: Exception) -> str:
-    """What a file is that cannot be read, and what to do about it."""
+    """Say what a file is that cannot be read, and what to do about it."""
     head = path.open("rb").read(_HEAD)
     if not head:
         return "an empty file; download it again"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from atbsn.archs.base import Network
-from atbsn.archs.weights import Weights, fits, network_of
+from atbsn.archs.recognition import fits
+from atbsn.archs.weights import Weights, network_of
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
 

@@ -1,10 +1,10 @@
-"""Floor 0: how near a picture is to its reference, each number under a named protocol; one metric a file.
+"""Floor 0: metrics, which measure how near a picture is to its reference, each by a named protocol; one in each file.
 
 Published numbers are computed in incompatible ways (the protocol alone moves SSIM by 0.05), so a number means nothing
 without its protocol: ``Metric.protocol`` is the text that logs and tables carry.
 
 Pictures are (H, W, 3) arrays, RGB, in [0, 255], of any real type; ``psnr``, and ``ssim`` by channels, take (H, W, C).
-The value of a data set is the mean of these values over its pictures.
+The value of a data set is the mean over its pictures.
 """
 
 from collections.abc import Mapping
@@ -19,11 +19,11 @@ from atbsn.registry.build import build
 __all__ = ["ESTIMATED_PSNR", "METRICS", "Metric", "build_metric", "psnr", "ssim"]
 
 ESTIMATED_PSNR = "estimated_psnr"
-"""What may choose the best weights on a set without references (``atbsn.engine.evaluation.residual``)."""
+"""The value by which the best weights can be chosen on a set without references (``engine.evaluation.residual``)."""
 
 
 def build_metric(options: Mapping[str, Any]) -> Metric:
-    """The metric of an option file: ``{"type": "ssim", "protocol": "y", "round": False, "clip": False}``.
+    """Build the metric of an option file: ``{"type": "ssim", "protocol": "y", "round": False, "clip": False}``.
 
     Raises:
         UserError: unknown type, argument or value, or something that it needs is not installed.

@@ -1,4 +1,4 @@
-"""Trained networks that metrics measure with, from packages that are extras and servers that may be out of reach."""
+"""Metrics that measure with a trained network, which comes from an optional package and may have to be downloaded."""
 
 import contextlib
 import io
@@ -16,17 +16,17 @@ from atbsn.metrics.base import Metric, Rounding, check_shapes, check_sides, quan
 from atbsn.utils.errors import UserError
 
 T = TypeVar("T")
-_LEAST = 32
-"""Pixels: the poolings of the backbones must leave something of a picture."""
+_MIN_SIDE = 32
+"""Pixels: shortest side of a picture. The five poolings of VGG16 leave one pixel of it."""
 
-_PATIENCE = 20.0
-"""Seconds without an answer from torchvision's server."""
+_TIMEOUT = 20.0
+"""Seconds to wait for an answer of torchvision's server. Chosen by hand."""
 
 
 class FeatureDistance(Metric):
-    """A distance of pictures by the features of a trained network: 0 for equal ones, from 32 x 32 pixels on.
+    """The distance of two pictures in the features of a trained network; 0 for equal pictures.
 
-    A subclass has its ``name`` and gives the ``protocol`` and ``distance``.
+    Pictures have at least 32 x 32 pixels. A subclass defines ``name``, ``protocol`` and ``distance``.
     """
 
     higher_is_better: ClassVar[bool] = False
@@ -40,7 +40,7 @@ class FeatureDistance(Metric):
         """Measure two pictures (1, 3, H, W), float32, RGB, [0, 255]; the result is one number."""
 
     def check_size(self, height: int, width: int, channels: int) -> None:
-        check_sides(self.name, height, width, _LEAST)
+        check_sides(self.name, height, width, _MIN_SIDE)
 
     def __call__(self, image: np.ndarray, reference: np.ndarray) -> float:
         check_shapes(image, reference)
@@ -54,19 +54,24 @@ class FeatureDistance(Metric):
 
 
 def load_backbone(metric: str, package: str, backbone: str, load: Callable[[], T]) -> T:
-    """What ``load`` makes with ``package``, an extra named as the ``metric``; ``backbone`` comes from torchvision.
+    """Call ``load``, which loads a network, and turn what can go wrong into a message.
+
+    Args:
+        metric: name of the metric, and of the extra that installs ``package``.
+        package: the package that ``load`` imports.
+        backbone: name of torchvision's network that ``load`` downloads.
 
     Raises:
-        UserError: the extra is not installed, or the backbone is not there and cannot be fetched.
+        UserError: the extra is not installed, or the backbone is not on this computer and cannot be downloaded.
     """
     if find_spec(package) is None:
         raise UserError(f'type: {metric}: needs a package that is not installed; pip install "atbsn[{metric}]"')
     waits = socket.getdefaulttimeout()
     try:
-        socket.setdefaulttimeout(_PATIENCE)  # torch sets none, and waits for ever behind some walls
-        with contextlib.redirect_stdout(io.StringIO()):  # lpips greets
+        socket.setdefaulttimeout(_TIMEOUT)  # torch sets none, and would wait for ever behind some firewalls
+        with contextlib.redirect_stdout(io.StringIO()):  # lpips prints what it loads
             return load()
-    except (OSError, RuntimeError) as error:  # no network, or half a file
+    except (OSError, RuntimeError) as error:  # no network, or a part of the file
         raise UserError(
             f"type: {metric}: the weights of its backbone '{backbone}' cannot be fetched ({error}); run it once where "
             f"download.pytorch.org can be reached, and copy the file to {torch.hub.get_dir()}/checkpoints here"

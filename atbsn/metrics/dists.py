@@ -1,4 +1,4 @@
-"""DISTS: structure and texture as a trained network sees them (Ding et al., IEEE TPAMI 2022, arXiv 2004.07728)."""
+"""DISTS: similarity of structure and texture by a trained network (Ding et al., IEEE TPAMI 2022, arXiv 2004.07728)."""
 
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -12,10 +12,11 @@ from atbsn.registry import METRICS
 
 @METRICS.register
 class DISTS(FeatureDistance):
-    """Deep image structure and texture similarity (Ding et al., arXiv 2004.07728), of torchmetrics; extra ``[dists]``.
+    """Deep image structure and texture similarity (Ding et al., arXiv 2004.07728), by torchmetrics; extra ``[dists]``.
 
-    0 for equal pictures; lower is better. It forgives texture that is another one of the same kind, as LPIPS does not.
-    At the size of the picture, without the authors' shrinking to 256 pixels. From 32 x 32 pixels on.
+    It is 0 for equal pictures; lower is better. Unlike LPIPS, it hardly counts a texture that is replaced by another of
+    the same kind. Pictures are compared at their full size, while the authors shrink them to 256 pixels. They have at
+    least 32 x 32 pixels.
 
     Args:
         round: round both half up, floor(x + 0.5), or ``down``.
@@ -26,7 +27,7 @@ class DISTS(FeatureDistance):
 
     def __init__(self, round: Rounding = True, clip: bool = True) -> None:
         super().__init__(round, clip)
-        _network()  # what is missing is said now, not after hours of training
+        _network()  # so that a missing package or file is reported now, not after hours of training
 
     @property
     def protocol(self) -> str:
@@ -39,7 +40,7 @@ class DISTS(FeatureDistance):
 @lru_cache
 def _network() -> Any:
     def load() -> Any:
-        from torchmetrics.functional.image.dists import DISTSNetwork  # its class of a metric makes one a picture
+        from torchmetrics.functional.image.dists import DISTSNetwork  # its metric builds a network for each picture
 
         return DISTSNetwork().eval()
 

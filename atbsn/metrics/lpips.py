@@ -1,4 +1,4 @@
-"""LPIPS: how far apart pictures are for a trained network's features (Zhang et al., CVPR 2018, arXiv 1801.03924)."""
+"""LPIPS: the distance of pictures in a trained network's features (Zhang et al., CVPR 2018, arXiv 1801.03924)."""
 
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
@@ -16,10 +16,10 @@ Backbone = Literal["alex", "vgg", "squeeze"]
 class LPIPS(FeatureDistance):
     """Learned perceptual distance (Zhang et al., CVPR 2018, arXiv 1801.03924), v0.1; needs the extra ``[lpips]``.
 
-    0 for equal pictures; lower is better. From 32 x 32 pixels on.
+    It is 0 for equal pictures; lower is better. Pictures have at least 32 x 32 pixels.
 
     Args:
-        net: whose features are compared: ``alex`` as most papers, ``vgg`` or ``squeeze``.
+        net: the network whose features are compared: ``alex``, as in most papers, ``vgg`` or ``squeeze``.
         round: round both half up, floor(x + 0.5), or ``down``.
         clip: clip both to [0, 255].
     """
@@ -29,7 +29,7 @@ class LPIPS(FeatureDistance):
     def __init__(self, net: Backbone = "alex", round: Rounding = True, clip: bool = True) -> None:
         super().__init__(round, clip)
         self.net = net
-        _network(net)  # what is missing is said now, not after hours of training
+        _network(net)  # so that a missing package or file is reported now, not after hours of training
 
     @property
     def protocol(self) -> str:

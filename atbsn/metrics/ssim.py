@@ -27,27 +27,27 @@ def ssim(
 ) -> float:
     """Structural similarity (Wang et al., IEEE TIP 2004), K1 = 0.01, K2 = 0.03, peak 255.
 
-    - ``y`` (AT-BSN): Gaussian 11x11, sigma 1.5, valid region, population covariance, on the luma of BT.601
-      in [16, 235], MATLAB's ``rgb2ycbcr``. The peak stays 255, as in the scripts that report it. Luma is
-      taken from the clipped and rounded picture and not rounded itself. AT-BSN's own figure is that of the
-      float output: ``round=False, clip=False``.
+    - ``y`` (AT-BSN): Gaussian 11x11, sigma 1.5, valid region, population covariance, on the luma of BT.601 in
+      [16, 235], MATLAB's ``rgb2ycbcr``. The peak stays 255, as in the scripts that papers use. Luma is computed from
+      the clipped and rounded picture and is not rounded itself. AT-BSN's own figure is that of the float output:
+      ``round=False, clip=False``.
     - ``rgb`` (BasicSR, SDAP, TBSN, APR-RD): the same on each channel, then the mean of the three.
-    - ``uniform7`` (AP-BSN, LG-BPN, MM-BSN): uniform 7x7, valid region, sample covariance (49/48 of the
-      population's), mean of the three channels: scikit-image's default.
-    - ``volume`` (MPRNet, SASS): Gaussian 11x11x11, sigma 1.5, over the array as an H x W x 3 volume,
-      borders replicated on all three axes, population covariance, mean over all voxels: what MATLAB's
-      ``ssim`` makes of an RGB array.
-    - ``channels``: as ``rgb``, of any number of channels.
+    - ``uniform7`` (AP-BSN, LG-BPN, MM-BSN): uniform 7x7, valid region, sample covariance (49/48 of the population's),
+      mean of the three channels: scikit-image's default.
+    - ``volume`` (MPRNet, SASS): Gaussian 11x11x11, sigma 1.5, over the array as an H x W x 3 volume, borders replicated
+      on all three axes, population covariance, mean over all voxels: what MATLAB's ``ssim`` computes for an RGB array.
+    - ``channels``: as ``rgb``, for any number of channels.
 
     Args:
-        image: the prediction, (H, W, 3), RGB, [0, 255]; of ``rgb``, ``uniform7`` and ``channels`` also (H, W, C).
+        image: the prediction, (H, W, 3), RGB, [0, 255]; for ``rgb``, ``uniform7`` and ``channels`` also (H, W, C).
         reference: of the same shape.
         protocol: one of the above.
         round: round both half up, floor(x + 0.5), or ``"down"``.
         clip: clip both to [0, 255].
 
     Raises:
-        UserError: the shapes differ, are none of those or are smaller than the window; unknown protocol.
+        UserError: the shapes differ, do not suit the protocol or are smaller than the window; or there is no such
+            protocol.
     """
     if protocol not in get_args(SsimProtocol):
         near = did_you_mean(str(protocol), get_args(SsimProtocol))
@@ -71,8 +71,8 @@ class SSIM(Metric):
 
     Args:
         protocol: ``y`` (AT-BSN), ``rgb`` (BasicSR, SDAP, TBSN, APR-RD), ``uniform7`` (AP-BSN, LG-BPN, MM-BSN),
-            ``volume`` (MPRNet, SASS) or ``channels``: the windows and channels of the function ``ssim``. ``channels``
-            takes the place of ``y`` and ``rgb`` on pictures of other than three channels.
+            ``volume`` (MPRNet, SASS) or ``channels``; the function ``ssim`` says what they are. Pictures with other
+            than three channels are measured by ``channels`` in place of ``y`` and ``rgb``.
         round: round both half up, floor(x + 0.5), or ``down``.
         clip: clip both to [0, 255].
     """
@@ -101,15 +101,21 @@ class SSIM(Metric):
 
 @dataclass(frozen=True)
 class _Window:
-    """How one SSIM protocol takes its local means."""
+    """The local means of one SSIM protocol.
+
+    Attributes:
+        text: the protocol in words.
+        kernel: the window along one axis of the picture; it sums to 1.
+        covariance_norm: factor on the covariance of the population.
+        luma: whether the luma is measured, not the channels.
+        depth: (3, 3), the window along the channels, whose ends are replicated; None if channels are separate.
+    """
 
     text: str
     kernel: np.ndarray
-    """The window along one axis of the picture; sums to 1."""
     covariance_norm: float = 1.0
     luma: bool = False
     depth: np.ndarray | None = None
-    """(3, 3): the window along the channels, whose ends are replicated; None where channels are separate."""
 
 
 def _gaussian(size: int, sigma: float) -> np.ndarray:
@@ -118,7 +124,7 @@ def _gaussian(size: int, sigma: float) -> np.ndarray:
 
 
 def _replicated(kernel: np.ndarray, length: int) -> np.ndarray:
-    """``kernel`` as a matrix along an axis of ``length`` samples whose ends are replicated."""
+    """Make a matrix that applies ``kernel`` along an axis of ``length`` samples whose ends are replicated."""
     radius = len(kernel) // 2
     taps = np.pad(np.eye(length), ((radius, radius), (0, 0)), mode="edge")
     return np.stack([kernel @ taps[i : i + len(kernel)] for i in range(length)])
@@ -133,12 +139,15 @@ _WINDOWS = {
     "volume": _Window("Gaussian 11x11x11, RGB volume", _GAUSSIAN, depth=_replicated(_GAUSSIAN, 3)),
 }
 _WINDOWS["channels"] = replace(_WINDOWS["rgb"], text="Gaussian 11x11, each channel")
+"""The local means of each protocol."""
 _OF_RGB = ("y", "volume")
-_LUMA = np.array([[65.481, 128.553, 24.966, 16 * 255]]) / 255  # BT.601 in [16, 235]; the last one is added
+"""Protocols that need RGB."""
+_LUMA = np.array([[65.481, 128.553, 24.966, 16 * 255]]) / 255
+"""BT.601 luma in [16, 235] of RGB in [0, 255]: three weights, and an offset."""
 
 
 def _ssim_map(x: np.ndarray, y: np.ndarray, window: _Window) -> np.ndarray:
-    """SSIM of every window that lies inside two strips (h, w, 3), float64."""
+    """Compute SSIM for every window that lies inside of two strips (h, w, C), float64."""
     if window.luma:
         x, y = cv2.transform(x, _LUMA), cv2.transform(y, _LUMA)
     radius = len(window.kernel) // 2
@@ -150,5 +159,5 @@ def _ssim_map(x: np.ndarray, y: np.ndarray, window: _Window) -> np.ndarray:
     mean_x, mean_y = mean(x), mean(y)
     product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
     covariance = window.covariance_norm * (mean(x * y) - product)
-    variances = window.covariance_norm * (mean(x**2 + y**2) - squares)  # only their sum is ever needed
+    variances = window.covariance_norm * (mean(x**2 + y**2) - squares)  # only the sum of the two is needed
     return (2 * product + _C1) * (2 * covariance + _C2) / ((squares + _C1) * (variances + _C2))

@@ -16,10 +16,10 @@ from atbsn.utils.errors import UserError
 
 @MODELS.register
 class AMSNetModel(Model):
-    """Asymmetric masks: L = mean |net(m z) - z| over the pixels of z where m = 0, those hidden from the network.
+    """Asymmetric masks: L = mean |net(m z) - z| over the pixels of z where m = 0, which are hidden from the network.
 
-    z are the PD_``pd_train`` phases of the patch, items of a batch. m is 0 or 1 for each pixel of them, all its
-    channels together, with probability 1/2.
+    z are the PD_``pd_train`` phases of the patch, as items of a batch. m is 0 or 1 with probability 1/2 for each of
+    their pixels, the same in all its channels.
 
     Args:
         net: an ``AMSNet``.
@@ -47,7 +47,11 @@ class AMSNetModel(Model):
         return arguments["pd_train"] * net_class.size_multiple
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor, hidden: Tensor | None = None) -> dict[str, Tensor]:
-        """As ``Model.losses``; ``hidden`` (pd_train^2 B, 1, P / pd_train, P / pd_train) bool is drawn if not given."""
+        """Compute the losses as ``Model.losses``.
+
+        Args:
+            hidden: (pd_train^2 B, 1, P / pd_train, P / pd_train) bool, the pixels that are hidden; drawn if not given.
+        """
         phases = space_to_batch(batch["noisy"], self.pd_train)
         if hidden is None:
             hidden = torch.rand_like(phases[:, :1]) < 0.5

@@ -20,8 +20,8 @@ class APBSNModel(Model):
         net: an ``APBSN``.
         pd_train: stride in training, large enough that the noise of a sub-image is nearly independent.
         pd: stride while denoising; smaller, so that detail survives.
-        refine: T, terms of R3 while denoising.
-        p: how likely a term takes the noisy value of an element.
+        refine: T, the number of terms of R3 while denoising.
+        p: probability that a term takes the noisy value of an element.
 
     Raises:
         UserError: ``net`` is not an ``APBSN``.

@@ -1,4 +1,4 @@
-"""APR-RD's teacher (AAAI 2025): a large blind spot, and a regulariser over pairs of adjacent pixels."""
+"""APR-RD's training of the teacher (AAAI 2025): a large blind spot, and a regulariser on pairs of adjacent pixels."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from atbsn.utils.types import Hole, NonNegativeFloat
 
 @MODELS.register
 class APRRDModel(BSNModel):
-    """Adjacent pixel replacer over a blind-spot network.
+    """Adjacent pixel replacer for a blind-spot network.
 
-    With y the noisy patch, f the network with hole ``k_train``, and h1, h2 two pictures of one, every pixel of which
-    is another pixel of its 3 x 3 window (the same draw for y and for f(y))::
+    With y the noisy patch, f the network with hole ``k_train``, and h1, h2 the two ways to replace every pixel by a
+    pixel of its 3 x 3 window (``replace_adjacent``, with the same draw for y and for f(y))::
 
         L_rec = mean | f(h1 y) - h2 y |
         L_reg = mean | f(h1 y) - h2 y - (h1 f(y) - h2 f(y)) |
@@ -29,7 +29,7 @@ class APRRDModel(BSNModel):
         net: a blind-spot network; APRBSN is the published one.
         k_train: hole while training.
         k_test: hole while denoising, or ``mean``: the mean over the network's ``family``.
-        weight_reg: of L_reg against L_rec.
+        weight_reg: weight of L_reg; L_rec has the weight 1.
 
     Raises:
         UserError: ``net`` has no such hole.
@@ -49,7 +49,7 @@ class APRRDModel(BSNModel):
         return self.pair_losses(batch["noisy"], draw_pairs(batch["noisy"]))
 
     def pair_losses(self, noisy: Tensor, pairs: Tensor) -> dict[str, Tensor]:
-        """The losses of ``noisy`` (B, 3, H, W) for the draw ``pairs`` (B, H, W) of ``ops.adjacent``."""
+        """Compute the losses of ``noisy`` (B, 3, H, W) for ``pairs`` (B, H, W) of ``ops.adjacent.draw_pairs``."""
         first, second = replace_adjacent(noisy, pairs)
         of_first, of_noisy = self.net(torch.cat((first, noisy)), k=self.k_train).chunk(2)
         error = of_first - second

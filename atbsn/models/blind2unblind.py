@@ -16,24 +16,25 @@ from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
 @MODELS.register
 class Blind2UnblindModel(Model):
-    """The re-visible loss: what the blind network misses comes back through the plain one.
+    """The re-visible loss: detail that the blind pass loses comes back through the plain pass.
 
-    With h the blind pass, over sixteen masked copies, and f the plain one of the same network, y in 0 to 1::
+    With h the blind pass on sixteen masked copies and f the plain pass of the same network, y in [0, 1]::
 
         d = h(y) - y,   e = sg f(y) - y
         L = alpha mean d^2 + mean (d + beta e)^2
 
-    beta is 2 until the part ``ramp_start`` of the run, then rises to 20 at its end. f is trained through h alone. It
-    assumes that noise is independent between pixels. That of real sRGB photographs is not: the network becomes the
-    identity (23.10 dB on SIDD). A baseline.
+    beta is 2 during the share ``ramp_start`` of the run, then rises to 20 at its end. No gradient passes through f. The
+    method is a baseline. It assumes that noise is independent between pixels, which is not true of real sRGB
+    photographs: there the network becomes the identity (23.10 dB on SIDD).
 
     Args:
         net: a ``UNet``; as published with ``variant: b2u``.
         alpha: weight of the blind term.
         beta_first, beta_last: beta at the beginning and at the end.
-        ramp_start: 0.8 for one noise level, 0.4 for many, as in real photographs.
-        epochs: in how many steps beta rises.
-        beta_test: beta of the mix while denoising (17 passes); None: f alone, one pass and slightly worse.
+        ramp_start: share of the run after which beta rises. Published are 0.8 for one noise level and 0.4 for many, as
+            in real photographs.
+        epochs: number of steps in which beta rises.
+        beta_test: beta of the mix while denoising, in 17 passes. None: f alone, in one pass, which is slightly worse.
 
     Raises:
         UserError: ``net`` is not a ``UNet``.
@@ -62,7 +63,7 @@ class Blind2UnblindModel(Model):
             raise UserError(f"network.type: {net_class.__name__} has no blind pass over masked copies; use UNet")
 
     def beta(self, progress: Tensor) -> Tensor:
-        """beta at ``progress`` in [0, 1], constant over each of the ``epochs`` parts of the run."""
+        """Give beta at ``progress`` in [0, 1]; it is constant during each of the ``epochs`` parts of the run."""
         done = epoch_of(progress, self.epochs) / self.epochs
         ramp = ((done - self.ramp_start) / (1 - self.ramp_start)).clamp(min=0)
         return self.beta_first + ramp * (self.beta_last - self.beta_first)
@@ -70,7 +71,7 @@ class Blind2UnblindModel(Model):
     def losses(self, batch: dict[str, Tensor], progress: Tensor) -> dict[str, Tensor]:
         noisy = batch["noisy"]
         blind = (self.net.blind(noisy) - noisy) / 255
-        with torch.no_grad():  # last, so that the weights autocast keeps are cast with their gradient
+        with torch.no_grad():  # last: autocast keeps the weights that it casts, here without a gradient
             plain = (self.net(noisy) - noisy) / 255
         beta = self.beta(progress)
         regular = self.alpha * blind.square().mean()

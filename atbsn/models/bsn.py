@@ -1,4 +1,4 @@
-"""AT-BSN's own training (arXiv 2303.16783, section 3): an L1 loss through a large blind spot."""
+"""AT-BSN's training of the teacher (arXiv 2303.16783, section 3): an L1 loss with a large blind spot."""
 
 from typing import Any
 
@@ -13,15 +13,16 @@ from atbsn.utils.types import Hole
 
 @MODELS.register
 class BSNModel(Model):
-    """Train blind with a large k, denoise with a smaller one: L = mean |F(y; k_train) - y|.
+    """Train with a large blind spot, denoise with a smaller one: L = mean |F(y; k_train) - y|.
 
     Args:
         net: a blind-spot network.
-        k_train: blind spot while training, large enough that the noise at its rim tells nothing about the pixel.
+        k_train: blind spot while training, large enough that the noise outside of it is hardly correlated with that of
+            the pixel.
         k_test: blind spot while denoising, or ``mean``: the mean over the network's ``family``.
 
     Raises:
-        UserError: ``net`` has no blind spot, or not these.
+        UserError: ``net`` has no blind spot, or does not take these.
     """
 
     net: BlindSpotNetwork

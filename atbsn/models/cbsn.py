@@ -1,4 +1,7 @@
-"""Training C-BSN: blind on sub-images, and full tied to blind (Jang et al., ICCV 2023, arXiv 2304.09507)."""
+"""C-BSN's training: the network is blind on sub-images, and its full pass learns from the blind one.
+
+Jang et al., ICCV 2023, arXiv 2304.09507.
+"""
 
 from math import lcm
 from typing import Annotated, Any
@@ -23,21 +26,21 @@ class CBSNModel(Model):
 
     With x the patches, each standardised by its own statistics, f_M the blind and f the full network::
 
-        L_blind = | B2S_5(f_M(S2B_5(x))) - x |      noise of neighbours in a sub-image is nearly independent
+        L_blind = | B2S_5(f_M(S2B_5(x))) - x |       the noise of neighbours in a sub-image is nearly independent
         L_self  = | f(x) - x |
-        L_inv   = | RS_2(f(x)) - sg f_M(RS_2(x)) |   one random pixel a cell, the same of x and of f(x)
-        L       = L_blind + w(t) (L_self + 2 L_inv),    w rising from 0 to 1 over the first part of the run
+        L_inv   = | RS_2(f(x)) - sg f_M(RS_2(x)) |   one random pixel of each cell, the same for x and for f(x)
+        L       = L_blind + w(t) (L_self + 2 L_inv),    w rises from 0 to 1 during the share ``ramp`` of the run
 
-    The full pass serves both L_self and L_inv, and the network's pointwise first layer is computed once for
-    the full pass and, sub-sampled, for the blind one.
+    One full pass serves L_self and L_inv. The network's first layer is 1x1, so it is computed once for the full pass
+    and, sub-sampled, for the blind pass.
 
     Args:
-        net: the network to train.
-        stride_train: b of S2B_b; larger leaves less of the noise's correlation and of the detail.
+        net: a ``CBSN``.
+        stride_train: b of S2B_b. A larger one leaves less of the noise's correlation, but also less detail.
         stride_inv: i of RS_i.
-        ramp: the part of the run over which w rises: 200,000 of the published 500,000 iterations.
-        weight_inv: of L_inv against L_self. Unless it exceeds 1, the optimum of these L1 losses is the noisy
-            pixel.
+        ramp: share of the run during which w rises: 200,000 of the published 500,000 iterations.
+        weight_inv: weight of L_inv against L_self. If it were not above 1, the optimum of these L1 losses would be the
+            noisy pixel.
 
     Raises:
         UserError: ``net`` is not a ``CBSN``.
@@ -73,7 +76,7 @@ class CBSNModel(Model):
         full = self.net.body(features, blind=False)
         phases = self.net.body(space_to_batch(features, self.stride_train), blind=True)
         positions = draw_positions(x, self.stride_inv)
-        with torch.no_grad():  # last, so that the weights autocast keeps are cast with their gradient
+        with torch.no_grad():  # last: autocast keeps the weights that it casts, here without a gradient
             target = self.net(subsample(x, positions, self.stride_inv), blind=True)
 
         loss_blind = F.l1_loss(batch_to_space(phases, self.stride_train), x)

@@ -1,7 +1,6 @@
-"""Distilling a blind-spot network's family of teachers into one ordinary network (arXiv 2303.16783, section 4)."""
+"""Distillation of a blind-spot network's family of teachers into one ordinary network (arXiv 2303.16783, section 4)."""
 
 import hashlib
-import inspect
 from collections.abc import Sequence
 from math import lcm
 from pathlib import Path
@@ -16,7 +15,7 @@ from atbsn.archs.atbsn import ATBSN
 from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.students import StudentC
 from atbsn.archs.weights import load, network_class, save_weights
-from atbsn.models.base import Model, check_stds
+from atbsn.models.base import Model, check_plain, check_stds
 from atbsn.ops.recharge import recharge
 from atbsn.ops.texture import texture_weight
 from atbsn.registry import MODELS
@@ -26,34 +25,36 @@ from atbsn.utils.types import NonNegativeFloat
 
 @MODELS.register
 class DistillModel(Model):
-    """Many blind spots of one frozen teacher, one student without any.
+    """Distil one frozen teacher with several blind spots into one student without a blind spot.
 
     With y the noisy patch, N the student, F(y; k) the teacher and sg the stop-gradient, ``loss`` is::
 
         multi_teacher    sum_k mean |N(y) - sg F(y; k)|
-        recharged        as multi_teacher, but at every pixel one target, drawn at random, is y (``ops.recharge``)
+        recharged        as multi_teacher, but at every pixel one random target is replaced by y (``ops.recharge``)
         mean_teacher     mean |N(y) - sg mean_k F(y; k)|
         region           mean (1 - a) |N(y) - sg F(y; k_flat)| + mean a |N(y) - sg F(y; k_texture)|
 
-    All F(y; k) come from one ``denoise_family``, one feature pass, as the teacher denoises: TM-BSN and APR-RD, whose
-    distillation ``recharged`` is, see the patch reflected by 16 pixels around.
+    All F(y; k) come from one call of ``denoise_family``, which is one feature pass. The teacher sees the patch as it
+    sees pictures when it denoises: the networks of TM-BSN and APR-RD, whose distillation is ``recharged``, put 16
+    pixels of reflection around it.
 
-    ``region`` is an ablation; the larger of its two blind spots is for flat pixels. The weight a of texture is
-    SASS's (Li et al., CVPR 2023), applied to AT-BSN's teachers: ``texture_weight``.
+    ``region`` is an ablation. The larger of its two blind spots is for flat pixels. The weight a of texture is SASS's
+    (Li et al., CVPR 2023), applied to AT-BSN's teachers: ``texture_weight``.
 
     Args:
         net: the student.
         teacher: weight file of a blind-spot network.
-        ks: blind spots of the teachers; the default is the published set for SIDD, [0, 1, 3, 5, 7, 9] that for DND.
+        ks: blind spots of the teachers. The default is the published set for SIDD; [0, 1, 3, 5, 7, 9] is that for DND.
             ``region`` takes two: [0, 9].
-        transfer: start from an ATBSN teacher's UNet, all of it but dec1. By default StudentC does, and others do not:
-            their layers are not the teacher's.
-        flat_std: local standard deviation below which a pixel tends to flat (``region``).
-        texture_std: local standard deviation above which a pixel tends to texture (``region``).
+        loss: one of the losses above.
+        transfer: start with the weights of an ATBSN teacher's U-Net, without ``dec1``. By default StudentC does. The
+            others cannot, because they have other layers.
+        flat_std: grey values: local standard deviation below which a pixel is more flat than textured (``region``).
+        texture_std: grey values: local standard deviation above which a pixel is more textured than flat (``region``).
 
     Raises:
         UserError: ``teacher`` cannot be read or has no blind spot; the student has one, or cannot take over the
-            teacher's weights; ``ks`` is empty, repeats itself or names a blind spot that the teacher does not take.
+            teacher's weights; ``ks`` is empty, has a blind spot twice or one that the teacher does not take.
     """
 
     teacher: BlindSpotNetwork
@@ -88,16 +89,7 @@ class DistillModel(Model):
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
-        if issubclass(net_class, BlindSpotNetwork):
-            raise UserError(
-                f"network.type: {net_class.__name__} has a blind spot, a student has none; use StudentA, B or C"
-            )
-        _, *others = list(inspect.signature(net_class.forward).parameters.values())[1:]
-        needed = [each.name for each in others if each.default is each.empty]
-        if needed:
-            raise UserError(
-                f"network.type: {net_class.__name__} needs {', '.join(needed)} beside the picture; use StudentA, B or C"
-            )
+        check_plain(net_class, use="StudentA, B or C")
         ks = arguments["ks"]
         if len(set(ks)) < len(ks):
             raise UserError(f"model.ks: {list(ks)}: a blind spot counts once; use {sorted(set(ks))}")
@@ -146,7 +138,7 @@ class DistillModel(Model):
 
 
 def transfer_weights(teacher: BlindSpotNetwork, student: Network) -> None:
-    """Copy an ATBSN teacher's UNet, all but dec1 (whose output is another), into student C.
+    """Copy an ATBSN teacher's U-Net into student C, without dec1, which has another number of outputs.
 
     Raises:
         UserError: ``teacher`` is not an ATBSN, or ``student`` is not a StudentC, or has another width or mean.
@@ -175,7 +167,7 @@ def transfer_weights(teacher: BlindSpotNetwork, student: Network) -> None:
 
 
 def _load_teacher(path: Path) -> BlindSpotNetwork:
-    """The network in ``path``."""
+    """Load the teacher in ``path``; raise a ``UserError`` if it has no blind spot."""
     teacher = load(path)
     if not isinstance(teacher, BlindSpotNetwork):
         raise UserError(
@@ -186,10 +178,10 @@ def _load_teacher(path: Path) -> BlindSpotNetwork:
 
 
 def _teacher_class(path: str) -> type[BlindSpotNetwork] | None:
-    """The class of the teacher in ``path``; None, which leaves all open, as long as there is no such file."""
+    """Find the class of the teacher in ``path``; None if the file cannot be read, so that nothing can be checked."""
     try:
         found = network_class(path)
-    except UserError:  # said in full when the teacher is loaded
+    except UserError:  # the fault is reported when the teacher is loaded
         return None
     return found if issubclass(found, BlindSpotNetwork) else None
 

@@ -14,20 +14,20 @@ from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
 @MODELS.register
 class Neighbor2NeighborModel(Model):
-    """Two neighbours of each 2 x 2 cell are two noisy pictures of one scene.
+    """Two neighbouring pixels of each 2 x 2 cell make two noisy pictures of one scene.
 
-    With g1, g2 one random pair of neighbours a cell, and y in 0 to 1::
+    With g1, g2 a random pair of neighbours in each cell, and y in [0, 1]::
 
         d = f(g1 y) - g2 y,   e = g1 sg f(y) - g2 sg f(y)
         L = mean d^2 + Gamma mean (d - e)^2,   Gamma = ratio * epoch / epochs
 
-    It assumes that the noise of neighbours is independent. That of real sRGB photographs is not: f becomes close to the
-    identity (25.98 dB on SIDD). A baseline.
+    The method is a baseline. It assumes that the noise of neighbours is independent, which is not true of real sRGB
+    photographs: there f becomes nearly the identity (25.98 dB on SIDD).
 
     Args:
         net: an ordinary network; as published ``UNet`` with ``variant: n2n``.
         ratio: Gamma at the end.
-        epochs: in how many steps Gamma rises there.
+        epochs: number of steps in which Gamma rises to ``ratio``.
     """
 
     def __init__(self, net: Network, ratio: NonNegativeFloat = 2.0, epochs: PositiveInt = 100) -> None:
@@ -44,13 +44,13 @@ class Neighbor2NeighborModel(Model):
         return 2 * net_class.size_multiple
 
     def losses(self, batch: dict[str, Tensor], progress: Tensor, index: Tensor | None = None) -> dict[str, Tensor]:
-        """As ``Model.losses``; the neighbours' ``index`` is drawn if it is not given (``draw_neighbours``)."""
+        """Compute the losses as ``Model.losses``; ``index`` is drawn if it is not given (``draw_neighbours``)."""
         noisy = batch["noisy"]
         if index is None:
             index = draw_neighbours(noisy)
         first, second = neighbours(noisy, index)
         difference = (self.net(first) - second) / 255
-        with torch.no_grad():  # last, so that the weights autocast keeps are cast with their gradient
+        with torch.no_grad():  # last: autocast keeps the weights that it casts, here without a gradient
             clean_first, clean_second = neighbours(self.net(noisy), index)
         expected = (clean_first - clean_second) / 255
         reconstruction = difference.square().mean()

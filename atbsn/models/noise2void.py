@@ -15,23 +15,25 @@ from atbsn.utils.errors import UserError
 
 @MODELS.register
 class Noise2VoidModel(Model):
-    """A few pixels get the value of a neighbour, and the network has to give what they were.
+    """Some pixels get the value of a neighbour, and the network has to predict what they were.
 
-    With y~ the patch in which the pixels M are replaced, and y in 0 to 1::
+    With y~ the patch in which the masked pixels M are replaced, and y in [0, 1]::
 
         L = mean over M of (f(y~) - y)^2
 
-    M is one pixel, all its channels together, in every box of round(10 / sqrt(percent)) pixels. It assumes that the
-    noise of pixels is independent; that of real sRGB photographs is not. With ``axis``, the pixels in line with each of
-    M get random values as well, for noise that is correlated in one direction (Broaddus et al., ISBI 2020).
+    M has one pixel, with all its channels, in every square box whose side is round(10 / sqrt(percent)) pixels. The
+    method assumes that the noise of pixels is independent, which is not true of real sRGB photographs. With ``axis``,
+    the pixels in line with each masked pixel get random values as well, for noise that is correlated in one direction
+    (Broaddus et al., ISBI 2020).
 
     Args:
         net: an ordinary network.
-        percent: of the pixels, which are masked.
-        radius: the window that values come from reaches so many pixels to each side.
+        percent: percentage of the pixels that are masked.
+        radius: pixels to each side of the window that the values come from.
         centre: whether a masked pixel may get its own value, as in the authors' program.
-        axis: ``across`` for noise along rows, ``down`` for noise along columns; none is Noise2Void itself.
-        span: pixels of the line, with the masked one in its middle; an odd number.
+        axis: ``across`` for noise that is correlated along rows, ``down`` for noise that is correlated along columns;
+            none for Noise2Void itself.
+        span: length, pixels, of the line with the masked pixel in its middle; an odd number.
 
     Raises:
         UserError: ``net`` is not an ordinary network, or ``span`` is even.
@@ -63,13 +65,13 @@ class Noise2VoidModel(Model):
         return self.loss_at(noisy, places, draw_sources(noisy, places, self.radius, self.centre))
 
     def loss_at(self, noisy: Tensor, places: Tensor, sources: Tensor) -> dict[str, Tensor]:
-        """The losses of ``noisy`` (B, 3, H, W) for draws of ``ops.masked_pixels``."""
+        """Compute the losses of ``noisy`` (B, 3, H, W) for ``places`` and ``sources`` of ``ops.masked_pixels``."""
         mask = mask_of(noisy, places)
         error = (self.net(self.masked(noisy, places, sources)) - noisy) / 255
         return {"loss": (error.square() * mask).sum() / (mask.sum() * noisy.shape[1]).clamp(min=1)}
 
     def masked(self, noisy: Tensor, places: Tensor, sources: Tensor) -> Tensor:
-        """What the network is given of ``noisy``, of the same shape."""
+        """Make the network's input from ``noisy`` (B, 3, H, W); the same shape."""
         given = replaced(noisy, places, sources)
         if self.axis is None:
             return given

@@ -1,4 +1,4 @@
-"""NSP's training (CVPR 2026): every pixel of a cell predicts four neighbouring ones."""
+"""NSP's training (CVPR 2026): every pixel of a cell predicts a block of four pixels in it."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ class NSPModel(Model):
         return {"loss": self.order_loss(batch["noisy"], draw_order(batch["noisy"]))}
 
     def order_loss(self, noisy: Tensor, order: Tensor) -> Tensor:
-        """The loss of ``noisy`` (B, 3, H, W) for an ``order`` of ``ops.sub_pixels.draw_order``."""
+        """Compute the loss of ``noisy`` (B, 3, H, W) for an ``order`` of ``ops.sub_pixels.draw_order``."""
         target, inputs = split_cells(noisy, order)
         outputs = self.net(inputs.flatten(0, 1)).unflatten(0, (NUM_INPUTS, -1))
         return (outputs - target).abs().mean()

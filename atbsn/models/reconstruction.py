@@ -1,4 +1,4 @@
-"""Training by reconstruction, for networks that are blind as they are trained: LG-BPN, PUCA, TBSN."""
+"""Training by reconstruction, for networks whose ``forward`` is blind: LG-BPN, PUCA, TBSN."""
 
 from typing import Any
 
@@ -13,16 +13,16 @@ from atbsn.utils.errors import UserError
 
 @MODELS.register
 class ReconstructionModel(Model):
-    """L = mean |net(z) - z|, where ``net(z)`` sees no pixel at its own place: AP-BSN's loss (arXiv 2203.11799).
+    """L = mean |net(z) - z|, where no output of ``net(z)`` depends on its own pixel: AP-BSN's loss (arXiv 2203.11799).
 
     Args:
         net: a network whose ``forward`` is blind, and whose ``denoise`` sees more.
-        pd_train: z is every so manieth pixel of the patch, from its corner on; 1 where the network takes its phases
-            itself (LGBPN, PUCA), 5 for TBSN.
-        denoise: keywords of ``denoise`` to keep with the weights, such as {preset: dnd}.
+        pd_train: z has every ``pd_train``-th pixel of the patch, down and across. 1 for networks that make sub-images
+            themselves (LGBPN, PUCA), 5 for TBSN.
+        denoise: keywords of ``denoise`` to save with the weights, such as {preset: dnd}.
 
     Raises:
-        UserError: ``net`` is not blind, and would learn to repeat its input; or has no such keywords.
+        UserError: ``net`` is not blind, so that it would learn to repeat its input, or it has no such keywords.
     """
 
     def __init__(self, net: Network, pd_train: Stride = 1, denoise: dict[str, Any] | None = None) -> None:
@@ -33,7 +33,7 @@ class ReconstructionModel(Model):
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
-        if not getattr(net_class, "blind_forward", False):
+        if not net_class.blind_forward:
             raise UserError(
                 f"network.type: {net_class.__name__} sees the pixel it has to guess; use LGBPN, PUCA or TBSN"
             )

@@ -14,7 +14,7 @@ from atbsn.archs.base import BlindSpotNetwork, Network
 from atbsn.archs.weights import load
 from atbsn.data.base import ImageSet
 from atbsn.data.crops import random_crops
-from atbsn.models.base import Model, check_channels, cleaned_by
+from atbsn.models.base import Model, check_plain, check_teacher_channels, cleaned_by
 from atbsn.noise import NoiseModel, bounded, estimate, estimate_any, estimate_with
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.model import local_mean
@@ -24,7 +24,8 @@ from atbsn.utils.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, P
 
 Alpha = Annotated[float, Gt(0), Le(16)]
 _CROP_SIDE = 256
-"""Pixels: longest side of the crops that a noise model is estimated from. They hold 256 blocks of 16 x 16 pixels."""
+"""Pixels: longest side of the crops that a noise model is estimated from; 256 blocks of 16 x 16 pixels. Chosen by
+hand."""
 
 
 @MODELS.register
@@ -60,7 +61,7 @@ class RecorruptModel(Model):
             cleans by the mean over its ``family``.
         alpha: range of a.
         weight: weight of a recorrupted patch in the loss; a nearly clean patch has weight 1.
-        num_crops: crops of at most 256 x 256 pixels that the noise model of all pictures is estimated from.
+        num_crops: number of crops, of at most 256 x 256 pixels, that the noise model of all pictures is estimated from.
         own_models: data sets of at most this many noisy pictures get a noise model for each picture, larger ones only
             the one of all pictures.
         strong: grey values. With a teacher: use ``renoise`` only where the mean level of the noise is above this and
@@ -68,7 +69,8 @@ class RecorruptModel(Model):
             teacher takes off. 0: always ``renoise``.
 
     Raises:
-        UserError: the network has a blind spot, the teacher is for other channels, or the range of ``alpha`` is none.
+        UserError: the network is not an ordinary one, the teacher is for another number of channels, or ``alpha`` ends
+            below its beginning.
     """
 
     renoised: Tensor
@@ -87,7 +89,7 @@ class RecorruptModel(Model):
         self.check_network(type(net), {"alpha": alpha})
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
         if self.teacher is not None:
-            check_channels(self.teacher, teacher, net.channels)
+            check_teacher_channels(self.teacher, teacher, net.channels)
         self.alpha, self.weight = alpha, weight
         self.num_crops, self.own_models, self.strong = num_crops, own_models, strong
         self.camera = RandomCamera()
@@ -99,8 +101,7 @@ class RecorruptModel(Model):
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
-        if issubclass(net_class, BlindSpotNetwork):
-            raise UserError(f"network.type: {net_class.__name__} has a blind spot, which is not needed; use PhotoNet")
+        check_plain(net_class, use="PhotoNet")
         if arguments["alpha"][0] > arguments["alpha"][1]:
             raise UserError(f"model.alpha: {list(arguments['alpha'])} is no range; exchange the two")
 
@@ -152,14 +153,14 @@ class RecorruptModel(Model):
         return {"noise": self.noise.to_dict()}
 
     def _recorrupted(self, noisy: Tensor, index: Tensor) -> "_Pairs":
-        """Two pictures whose noise is uncorrelated, from one: y + a n' and y - n' / a."""
+        """Make two pictures with uncorrelated noise of one: y + a n' and y - n' / a."""
         alpha = self._drawn_alpha(noisy)
         noise = self._noise(local_mean(noisy), index, clipped=True)
         variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
         return _Pairs(noisy + alpha * noise, noisy - noise / alpha, variance, variance < 0)
 
     def _renoised(self, noisy: Tensor, index: Tensor) -> "_Pairs":
-        """What the teacher makes of the patches, and the same with new noise, as whole grey values."""
+        """Clean the patches by the teacher, and add new noise to them, in whole grey values."""
         assert self.teacher is not None
         alpha = self._drawn_alpha(noisy)
         with torch.no_grad():
@@ -169,7 +170,7 @@ class RecorruptModel(Model):
         return _Pairs(given, target, one, one > 0)
 
     def _with_nearly_clean(self, pairs: "_Pairs", noisy: Tensor, index: Tensor) -> "_Pairs":
-        """``pairs``, but patches of nearly clean pictures as a random camera takes them."""
+        """Replace those of ``pairs`` whose pictures are nearly clean: a random camera takes these pictures."""
         clean = self.nearly_clean[index.to(noisy.device)]
         taken, original = self.camera(noisy)
         return _Pairs(
@@ -180,7 +181,7 @@ class RecorruptModel(Model):
         )
 
     def _drawn_alpha(self, noisy: Tensor) -> Tensor:
-        """One a for every patch, (B, 1, 1, 1), log-uniform in the range ``alpha``."""
+        """Draw an a for every patch, log-uniform in the range ``alpha``: (B, 1, 1, 1)."""
         return torch.exp(noisy.new_empty(len(noisy), 1, 1, 1).uniform_(*map(math.log, self.alpha)))
 
     def _noise(self, around: Tensor, index: Tensor, clipped: bool) -> Tensor:
@@ -197,20 +198,22 @@ class RecorruptModel(Model):
         return model
 
     def _crops(self, images: ImageSet, indices: list[int], number: int, seed: int) -> list[np.ndarray]:
-        """Random crops of the pictures ``indices`` with the channels of the network: for one, the first of a grey
-        picture's three, which are equal."""
+        """Cut random crops of the pictures ``indices``, with as many channels as the network has.
+
+        Crops of grey pictures have three equal channels; a network for one channel gets the first.
+        """
         crops = random_crops(images, indices, number, _CROP_SIDE, seed)
         return [crop[..., : self.net.channels] for crop in crops]
 
     def _estimated(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
-        """The noise model of ``crops`` that the loss needs: what the teacher takes off, or the noise itself."""
+        """Estimate the noise model that the loss needs: that of what the teacher takes off, or of the noise itself."""
         if self.teacher is None:
             return estimate(crops, seed)
         through = estimate_with(partial(_cleaned, self.teacher), crops, seed)
         return through if self.renoise else bounded(estimate(crops, seed), through)
 
     def _chosen(self, crops: list[np.ndarray], seed: int) -> NoiseModel:
-        """Decide from ``crops`` which loss is minimised, as ``strong`` says; the noise model that it needs."""
+        """Choose the loss by the strength of the noise in ``crops`` (``strong``), and return the noise model for it."""
         assert self.teacher is not None
         noise, self.renoise = estimate_any(partial(_cleaned, self.teacher), crops, self.strong, seed)
         return noise
@@ -218,12 +221,12 @@ class RecorruptModel(Model):
 
 @dataclass(frozen=True)
 class _Pairs:
-    """What the network is given and what it is compared with, for a batch.
+    """The inputs and targets of the network for a batch.
 
     Attributes:
         given, target: (B, C, H, W), [0, 255]; a recorrupted pair may go beyond.
         variance: (B,) v, the variance by which the squared error of a recorrupted pair is divided.
-        logarithmic: (B,) bool, whether the loss of a patch is log(1 + mean squared error) / 2 instead.
+        logarithmic: (B,) bool: whether the loss of a patch is log(1 + mean squared error) / 2 instead.
     """
 
     given: Tensor
@@ -234,7 +237,7 @@ class _Pairs:
 
 @torch.no_grad()
 def _cleaned(net: Network, crop: Tensor) -> Tensor:
-    """``crop`` (C, H, W) in [0, 255] denoised on the device of ``net``; the result is on the CPU."""
+    """Denoise ``crop`` (C, H, W), [0, 255], on the device of ``net``; the result is on the CPU."""
     noisy = crop[None].to(next(net.parameters()).device)
     clean = cleaned_by(net, noisy) if isinstance(net, BlindSpotNetwork) else net.denoise(noisy).clamp(0, 255)
     return clean[0].cpu()

@@ -1,4 +1,4 @@
-"""Learning from noise that is put on: pictures that are clean enough, and cameras drawn at random."""
+"""Training with simulated noise: nearly clean pictures, taken again by cameras that are drawn at random."""
 
 from math import lcm
 from typing import Any, Literal
@@ -6,9 +6,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.archs.base import Network
 from atbsn.archs.weights import load
-from atbsn.models.base import Model, check_channels, cleaned_by
+from atbsn.models.base import Model, check_plain, check_teacher_channels, cleaned_by
 from atbsn.noise.camera import RandomCamera
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.mosaic import RandomMosaic
@@ -22,34 +22,35 @@ from atbsn.utils.errors import UserError
 
 @MODELS.register
 class RenoiseModel(Model):
-    """Put a random camera's noise on nearly clean pictures, and take it off again.
+    """Add a random camera's noise to nearly clean pictures, and learn to take it off.
 
-    With x a patch of a picture that is clean enough (``ReducedFolder``), and y what ``RandomCamera`` makes of it, or
-    for other than three channels ``RandomSensor``::
+    With x a patch of a nearly clean picture (``ReducedFolder``), and y what ``RandomCamera`` makes of it, or
+    ``RandomSensor`` for other than three channels::
 
         psnr    mean over pictures of log(1 + mean (N(y) - x)^2) / 2
         l1      mean |N(y) - x|
 
-    ``psnr`` weighs every picture by what its own PSNR would gain, so that weak noise counts as much as strong.
+    Minimising ``psnr`` nearly maximises the mean PSNR, so that weak noise counts as much as strong noise.
 
-    With a ``teacher``, the noisy pictures themselves are cleaned by it first, at full size, and x is what it makes of
-    them: so the network learns what these pictures show.
+    With a ``teacher``, the noisy pictures themselves are cleaned by it first, at full size, and x is the result. So the
+    network learns from the scenes of these pictures.
 
     With ``raw`` the cameras give their mosaics (``RandomMosaic``), for a network with 4 channels that denoises raw
-    files (``RawFolder``), and errors are those of the square root of the light, ``to_root``: as large in the dark as an
-    eye sees them.
+    files (``RawFolder``). Errors are then those of the square root of the light (``to_root``), so that errors in the
+    dark count about as much as an eye sees them.
 
     Args:
         net: an ordinary network.
-        teacher: weight file of the network that cleans the pictures first (of one with a blind spot, the mean over its
-            ``family``); without it they are clean enough.
+        teacher: weight file of the network that cleans the pictures first. One with a blind spot cleans by the mean
+            over its ``family``. Without a teacher, the pictures are taken to be nearly clean.
         loss: ``psnr`` or ``l1``.
-        camera: fields of ``CameraPrior`` that are to differ from its defaults: which cameras are drawn.
-        cameras: a table of cameras (``atbsn noise --cameras``) to draw from in place of the prior's.
-        raw: learn the mosaics of cameras in place of their pictures.
+        camera: fields of ``CameraPrior`` that differ from its defaults.
+        cameras: a table of cameras (``atbsn noise --cameras``) that cameras are drawn from instead of from the prior.
+        raw: learn the mosaics of the cameras instead of their pictures.
 
     Raises:
-        UserError: the network has a blind spot, or other channels than what it is to learn, or the teacher has.
+        UserError: the network is not an ordinary one, or it or the teacher has another number of channels than the
+            pictures.
     """
 
     def __init__(
@@ -73,12 +74,11 @@ class RenoiseModel(Model):
         self.camera = RandomMosaic(camera, table) if raw else camera_for(camera, net.channels, table)
         self.teacher = None if teacher is None else self.keep_frozen(load(teacher))
         if self.teacher is not None:
-            check_channels(self.teacher, teacher, self.picture_channels)
+            check_teacher_channels(self.teacher, teacher, self.picture_channels)
 
     @classmethod
     def check_network(cls, net_class: type[Network], arguments: dict[str, Any]) -> None:
-        if issubclass(net_class, BlindSpotNetwork):
-            raise UserError(f"network.type: {net_class.__name__} has a blind spot, which is not needed; use PhotoNet")
+        check_plain(net_class, use="PhotoNet")
 
     @classmethod
     def patch_multiple(cls, net_class: type[Network], arguments: dict[str, Any]) -> int:

@@ -18,33 +18,34 @@ from atbsn.utils.errors import UserError, at_fault
 from atbsn.utils.types import NonNegativeFloat
 
 NEEDED = {1: (), 2: ("bnn",), 3: ("bnn", "lan")}
-"""The weight files of earlier stages that a stage needs."""
+"""The weight files of earlier stages that each stage needs."""
 
 
 @MODELS.register
 class SASSModel(Model):
-    """Spatially adaptive self-supervision: a blind network teaches flat pixels, a local one textured pixels.
+    """Spatially adaptive self-supervision: a blind-spot network teaches flat pixels, a local network textured ones.
 
-    With B a blind-spot network, N the network of ``lan``, U the final one and a the ``texture_weight`` of B(y)::
+    With B the blind-spot network, N the local one (``LAN``), U the final one and a the ``texture_weight`` of B(y)::
 
         stage 1, B    L = mean |B(y) - y|
         stage 2, N    L = mean |N(y) - sg B(y)|
         stage 3, U    L = mean (1 - a) |U(y) - sg B(y)| + mean a |U(y) - sg N(y)|
 
-    Each stage is a training of its own, which takes over the weights of those before; a is 0.27 where B(y) is flat and
+    Each stage is a training of its own that uses the weights of the stages before it. a is 0.27 where B(y) is flat and
     rises to 1 in texture.
 
     Args:
         net: as published, stage 1: ``ATBSN``; stage 2: ``LAN``; stage 3: ``UNet`` with ``variant: sass``.
         stage: 1, 2 or 3.
-        bnn: weight file of stage 1, for 2 and 3.
-        lan: weight file of stage 2, for 3.
+        bnn: weight file of stage 1, needed by stages 2 and 3.
+        lan: weight file of stage 2, needed by stage 3.
         k: blind spot of B, in all stages and while denoising.
-        flat_std: local standard deviation below which a pixel tends to flat, [0, 255].
-        texture_std: local standard deviation above which a pixel tends to texture.
+        flat_std: grey values: local standard deviation below which a pixel is more flat than textured.
+        texture_std: grey values: local standard deviation above which a pixel is more textured than flat.
 
     Raises:
-        UserError: a file is missing, unneeded, or of another kind of network; stage 1 without a blind spot.
+        UserError: a file is missing, not needed, or of another kind of network; or stage 1 has a network without a
+            blind spot.
     """
 
     bnn: BlindSpotNetwork
@@ -127,7 +128,7 @@ class SASSModel(Model):
 
 
 def _load(name: str, path: Path, k: int) -> Network:
-    """The network of an earlier stage."""
+    """Load the network of an earlier stage, ``bnn`` or ``lan``, and check that it is one."""
     net = load(path)
     if isinstance(net, BlindSpotNetwork) != (name == "bnn"):
         remedy = "give that of stage 1" if name == "bnn" else "give that of stage 2"

@@ -14,15 +14,15 @@ from atbsn.utils.errors import UserError
 
 @MODELS.register
 class SDAPModel(Model):
-    """Each random sub-image predicts the next: L = sum over j of mean |B(s_j) - s_(j+1 mod f*f)|, in 0 to 1.
+    """Each random sub-image predicts the next: L = sum over j of mean |B(s_j) - s_(j+1 mod f*f)|, with y in [0, 1].
 
-    s_0 ... are the f*f random sub-images of the patches, in which each cell of f x f pixels is permuted anew. A sum, as
-    published: 25 times the scale of a mean.
+    s_0, s_1, ... are the f*f random sub-images of the patches; each cell of f x f pixels is permuted anew. The loss is
+    a sum, as published, and so f*f times as large as a mean.
 
     Args:
         net: an ``SDAP``.
         stride: f, the side of a cell.
-        enhance: denoise as SDAP (E), with one more pass at full resolution.
+        enhance: denoise as SDAP (E), with a second pass at full resolution.
 
     Raises:
         UserError: ``net`` is not an ``SDAP``.
@@ -45,7 +45,7 @@ class SDAPModel(Model):
     def losses(
         self, batch: dict[str, Tensor], progress: Tensor, permutations: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """As ``Model.losses``; ``permutations`` are drawn if they are not given (``draw_permutations``)."""
+        """Compute the losses as ``Model.losses``; ``permutations`` are drawn if not given (``draw_permutations``)."""
         noisy = batch["noisy"]
         if permutations is None:
             permutations = draw_permutations(noisy, self.stride)

@@ -1,4 +1,4 @@
-"""Floor 1: option files to checked, typed options. See ``files``, ``load``, ``schema`` and ``check``."""
+"""Floor 1: checked, typed options from option files. See ``files``, ``load``, ``schema`` and ``check``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from atbsn.options.check import check_options
 from atbsn.options.files import find_option_file, option_files
-from atbsn.options.load import apply_override, lay, merge, read_options
+from atbsn.options.load import apply_override, merge, merge_layers, read_options
 from atbsn.options.schema import Options
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
@@ -16,7 +16,7 @@ from atbsn.utils.log import logger
 __all__ = ["Options", "load_options", "option_files", "read_layers"]
 
 _DATA = "{data}"
-"""The part of a text that is replaced by the option ``data``."""
+"""The part of a text that is replaced by the value of the option ``data``."""
 
 
 def load_options(
@@ -29,14 +29,15 @@ def load_options(
     """Read, merge and check the option files ``names``, each a path or one found under ``options/``.
 
     Args:
-        names: one, or several that are laid over one another: a method, then the data, then changes.
-        overrides: ``a.b=value`` assignments laid over the files.
-        needs_network: whether the files must name a network, or weights that know theirs.
-        trains: whether datasets.train is used; without, it is left out, which a file of data alone has half of.
-        debug: a short run that prints every iteration, under the name ``debug_<name>``.
+        names: one file, or several that are laid over one another: a method, then the data, then changes.
+        overrides: assignments ``a.b=value`` that are laid over the files.
+        debug: make a short run of it that prints every iteration, with the name ``debug_<name>``.
+        needs_network: whether the files must name a network, or weights that name theirs.
+        trains: whether datasets.train is used. If not, it is left out, since it is incomplete in a file that only names
+            data.
 
     Raises:
-        UserError: all faults at once.
+        UserError: there are faults; the message lists all of them.
     """
     paths = [find_option_file(name) for name in ([names] if isinstance(names, str) else names)]
     raw = read_layers(paths, overrides, for_device=True)
@@ -47,27 +48,28 @@ def load_options(
 
 
 def read_layers(paths: Sequence[Path], overrides: Sequence[str] = (), for_device: bool = False) -> dict[str, Any]:
-    """The options of ``paths`` laid over one another, with ``overrides`` over all of them, not checked yet.
+    """Lay the options of ``paths`` over one another, and ``overrides`` over all of them. They are not checked yet.
 
-    ``{data}`` in a text has become the name of the data. What is not settled by then of a method's ``on_data`` is gone.
+    ``{data}`` in a text is replaced by the name of the data. If a method's ``on_data`` names no such data, it is
+    dropped.
 
     Args:
-        for_device: lay ``on_cpu`` over the files where there is no GPU.
+        for_device: lay ``on_cpu`` over the files if there is no GPU.
 
     Raises:
-        UserError: a file cannot be read, an assignment is none, or no data are named where they have to be.
+        UserError: a file cannot be read, an override is not an assignment, or data are needed and none are named.
     """
     source = " + ".join(map(str, paths))
-    raw = lay(read_options(path) for path in paths)
+    raw = merge_layers(read_options(path) for path in paths)
     if "on_data" in raw:  # no file names the data; --set may
-        raw = lay([raw, {key: value for key, value in _overridden({}, overrides).items() if key == "data"}])
+        raw = merge_layers([raw, {key: value for key, value in _overridden({}, overrides).items() if key == "data"}])
         raw.pop("on_data", None)
     raw = _for_device(raw, overrides, source) if for_device else _overridden(raw, overrides)
     return _with_data(raw, raw.get("data"), source)
 
 
 def _for_device(raw: dict[str, Any], overrides: Sequence[str], source: str) -> dict[str, Any]:
-    """``raw`` with its ``on_cpu`` laid over it where there is no GPU, and ``overrides`` over both."""
+    """Lay ``on_cpu`` over ``raw`` if there is no GPU, and ``overrides`` over both."""
     laid = _overridden(raw, overrides)
     small = laid.pop("on_cpu", None)
     if small is None:
@@ -88,7 +90,7 @@ def _overridden(raw: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
 
 
 def _with_data(value: Any, data: object, source: str, path: str = "") -> Any:
-    """``value`` with the name of the data in place of ``{data}`` in its texts."""
+    """Replace ``{data}`` by the name of the data in all texts of ``value``, whose place in the options is ``path``."""
     if isinstance(value, dict):
         return {key: _with_data(each, data, source, f"{path}.{key}" if path else key) for key, each in value.items()}
     if isinstance(value, list):
@@ -104,6 +106,7 @@ def _with_data(value: Any, data: object, source: str, path: str = "") -> Any:
 
 
 def _debugged(options: Options) -> Options:
+    """Change ``options`` to those of a short run, with another name, that prints every iteration."""
     changes: dict[str, object] = {"name": f"debug_{options.name}"}
     changes["logger"] = options.logger.model_copy(update={"print_freq": 1, "save_checkpoint_freq": 8})
     if options.train is not None:

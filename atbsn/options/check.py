@@ -1,4 +1,4 @@
-"""From a plain dictionary to checked options: all faults at once, before anything is created."""
+"""Check a plain dictionary of options, before anything is created, and find all faults at once."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from atbsn.metrics import ESTIMATED_PSNR, build_metric
-from atbsn.options.schema import CosineAnnealing, Options, TrainLoader
+from atbsn.options.schema import CosineSchedule, Options, TrainLoader
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
 from atbsn.registry.build import check_arguments, check_text, describe_faults, with_defaults
 from atbsn.registry.plugins import load_plugin
@@ -20,10 +20,10 @@ def check_options(raw: dict[str, Any], source: str, needs_network: bool = True) 
 
     Args:
         source: the name of the file, for messages.
-        needs_network: whether a network, or weights that know theirs, must be named.
+        needs_network: whether a network, or weights that name theirs, must be named.
 
     Raises:
-        UserError: one line for every fault: path, value, rule, remedy.
+        UserError: there are faults; the message has a line for each, with path, value, rule and remedy.
     """
     check_text(_as_json(raw))
     faults = [*_plugin_faults(raw), *_schema_faults(raw)]
@@ -40,7 +40,7 @@ def check_options(raw: dict[str, Any], source: str, needs_network: bool = True) 
 
 
 def _plugin_faults(raw: dict[str, Any]) -> Iterator[str]:
-    """Loads the plugins, so that the classes they register are known from here on."""
+    """Load the plug-ins, so that the classes that they register are known, and yield what is wrong with them."""
     plugins = raw.get("plugins")
     for number, path in enumerate(plugins if isinstance(plugins, list) else ()):
         try:
@@ -57,6 +57,7 @@ def _schema_faults(raw: dict[str, Any]) -> Iterator[str]:
 
 
 def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry[Any], Any]]:
+    """Yield every part of the options that names a registered class: its path, the registry and the part."""
     for path, registry in (("network", ARCHS), ("model", MODELS)):
         if raw.get(path) is not None:
             yield path, registry, raw[path]
@@ -69,9 +70,9 @@ def _components(raw: dict[str, Any]) -> Iterator[tuple[str, Registry[Any], Any]]
 
 
 def _component_faults(path: str, registry: Registry[Any], entry: Any) -> Iterator[str]:
-    """Faults of ``{type: ..., argument: ...}`` against the signature of the class it names."""
+    """Yield the faults of ``{type: ..., argument: ...}`` against the signature of the class that it names."""
     if not isinstance(entry, dict):
-        return  # the schema has said so
+        return  # a fault that the check of the schema finds
     arguments = dict(entry)
     name = arguments.pop("type", None)
     loader: dict[str, Any] = {}
@@ -94,14 +95,14 @@ def _component_faults(path: str, registry: Registry[Any], entry: Any) -> Iterato
 
 
 def _cross_faults(options: Options, needs_network: bool) -> Iterator[str]:
-    """Rules between sections."""
+    """Yield what is wrong between options of different sections."""
     for name, metric in options.val.metrics.items():
         try:
             build_metric(metric)
         except UserError as error:
             yield f"val.metrics.{name}: {error}"
     train = options.train
-    if train is not None and isinstance(train.scheduler, CosineAnnealing) and train.scheduler.eta_min > train.optim.lr:
+    if train is not None and isinstance(train.scheduler, CosineSchedule) and train.scheduler.eta_min > train.optim.lr:
         yield f"train.scheduler.eta_min: {train.scheduler.eta_min} exceeds train.optim.lr ({train.optim.lr}); lower it"
     if train is not None and train.scheduler.warmup_iter > train.total_iter:
         warmup, total = train.scheduler.warmup_iter, train.total_iter
@@ -124,7 +125,7 @@ def _cross_faults(options: Options, needs_network: bool) -> Iterator[str]:
 
 
 def _hole_faults(options: Options, network: Any) -> Iterator[str]:
-    """Blind spots that the network does not take, if it has any to choose."""
+    """Yield the blind spots that the network does not take, if it has any to choose from."""
     named = [("test.k", options.test.k), *(("val.k", k) for k in options.val.k or ())]
     for path, k in named if hasattr(network, "check_choice") else ():
         try:
@@ -135,7 +136,7 @@ def _hole_faults(options: Options, network: Any) -> Iterator[str]:
 
 
 def _method_faults(options: Options, network: str, model: dict[str, Any]) -> Iterator[str]:
-    """Whether the method can train the network, and with patches of this size."""
+    """Yield why the method cannot train the network, or not with patches of this size."""
     method, net_class = MODELS.get(model["type"]), ARCHS.get(network)
     arguments = with_defaults(method, {key: value for key, value in model.items() if key != "type"})
     try:

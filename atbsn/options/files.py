@@ -1,4 +1,4 @@
-"""Where option files are: those that come with the package, and one's own."""
+"""Find option files: those that come with the package, and the user's own."""
 
 from pathlib import Path
 
@@ -10,7 +10,10 @@ _CHECKOUT = Path(__file__).resolve().parents[2] / "options"
 
 
 def shipped_folder() -> Path:
-    """The folder of the option files that come with the package: an installed one has a copy, a checkout has not."""
+    """The folder of the option files that come with the package.
+
+    An installed package has a copy of them; in a checkout they are in ``options/``.
+    """
     return _INSTALLED if _INSTALLED.is_dir() else _CHECKOUT
 
 
@@ -20,13 +23,14 @@ def option_files() -> list[Path]:
 
 
 def find_option_file(name: str, shipped: Path | None = None) -> Path:
-    """The option file ``name``: a path, also below ``shipped``, or a bare file name somewhere under ``options/``.
+    """Find the option file ``name``: a path, also below ``shipped``, or a file name somewhere under ``options/``.
 
     Args:
-        shipped: the folder of the option files that come with the package; those in ``options/`` here come first.
+        shipped: the folder of the option files that come with the package. Those in ``options/`` in the current folder
+            come first.
 
     Raises:
-        UserError: there is none; it names the nearest.
+        UserError: there is none; the message suggests the nearest name.
     """
     shipped = shipped or shipped_folder()
     path = Path(name.replace("\\", "/"))  # options\\train\\x.yml, as Windows writes it
@@ -43,9 +47,9 @@ def find_option_file(name: str, shipped: Path | None = None) -> Path:
 
 
 def find_base(name: str, source: Path) -> Path:
-    """The file that ``source`` names as its ``base``: a path from ``source``, or found as ``-opt`` finds it.
+    """Find the file that ``source`` names as its ``base``: a path relative to ``source``, or a name as for ``-opt``.
 
-    What comes with the package is laid over what comes with it, whatever lies in ``options/`` here.
+    Files that come with the package find their base there, whatever lies in ``options/`` in the current folder.
 
     Raises:
         UserError: there is none.
@@ -65,5 +69,5 @@ def find_base(name: str, source: Path) -> Path:
 
 
 def _by_name(*folders: Path) -> dict[str, Path]:
-    """Option files below the folders by their bare names; a later folder's come first."""
+    """List the option files below ``folders`` by their file names. Those of later folders replace earlier ones."""
     return {file.name: file for folder in folders if folder.is_dir() for file in sorted(folder.rglob("*.yml"))}

@@ -1,4 +1,4 @@
-"""Option files: YAML with inheritance and overrides, as plain dictionaries."""
+"""Read option files, YAML with inheritance and overrides, as plain dictionaries."""
 
 import re
 from collections.abc import Hashable, Iterable
@@ -12,16 +12,17 @@ from atbsn.options.schema import TrainLoader
 from atbsn.utils.errors import UserError
 
 _TAG = "tag:yaml.org,2002:"
+"""What the tags of YAML's own types begin with."""
 _MAX_VALUES, _MAX_DEPTH, _MAX_LENGTH = 10_000, 20, 4096
 """Most values of an option file, levels of nesting, and characters of a value. Chosen by hand: far more than any file
-has, and little enough that a hostile one is refused at once."""
+has, but few enough that a hostile one is refused at once."""
 
 NAMED = (("datasets",), ("val", "metrics"))
-"""Paths of mappings whose keys are names that the user gives, so that there is no default to go back to."""
+"""Paths of mappings whose keys are names that the user gives, so that null cannot mean a default."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which ``3e-4`` is a number, ``010`` and dates are text, and a key is text and stands once."""
+    """Safe YAML in which ``3e-4`` is a number, ``010`` and dates are text, and keys are texts that stand only once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -56,7 +57,11 @@ _Loader.add_implicit_resolver(
 
 
 def parse_yaml(text: str, source: str) -> Any:
-    """Parse YAML text into plain values; a ``UserError`` naming ``source`` and the line where it is malformed."""
+    """Parse YAML text into plain values.
+
+    Raises:
+        UserError: it is malformed; the message names ``source`` and the line.
+    """
     if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
         raise UserError(f"{source}: holds bytes that are not UTF-8; rename the file, or save the text as UTF-8")
     try:
@@ -72,7 +77,7 @@ def parse_yaml(text: str, source: str) -> Any:
 
 
 def _check_plain(values: Any) -> None:
-    """Refuse what YAML can say but options never do: aliases without end, and texts that no file name can be."""
+    """Refuse what options never have: endless aliases, deep nesting, and texts that cannot be a file name."""
     left, waiting = _MAX_VALUES, [(values, 0)]
     while waiting:
         value, depth = waiting.pop()
@@ -90,13 +95,16 @@ def _check_plain(values: Any) -> None:
 
 
 def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The options in ``path``, laid over those of its ``base``, and so on.
+    """Read the options in ``path`` and lay them over those of its ``base``, which may have a base too.
 
-    ``base`` is a file or a list of them, each laid over those before it; each is a path from ``path``, or a name that
-    ``-opt`` finds. Top-level keys ``x-...`` are left out: a place for YAML's anchors.
+    ``base`` is a file or a list of files, each laid over those before it. Each is a path relative to ``path``, or a
+    name that ``-opt`` finds. Top-level keys ``x-...`` are left out, so that they can hold YAML's anchors.
+
+    Args:
+        seen: the files that led here, to find a base that leads back to itself.
 
     Raises:
-        UserError: a file is missing, no mapping, or its own base; it says which and where.
+        UserError: a file is missing, is not a mapping, or is its own base; the message says which.
     """
     path = path.resolve()
     if path in seen:
@@ -114,14 +122,14 @@ def read_options(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     names = [] if base is None else base if isinstance(base, list) else [base]
     if not all(isinstance(name, str) and name for name in names):
         raise UserError(f"{path}: base: {base!r} is not a file name, nor a list of them; give a path or a name")
-    return lay([*(read_options(find_base(name, path), (*seen, path)) for name in names), options])
+    return merge_layers([*(read_options(find_base(name, path), (*seen, path)) for name in names), options])
 
 
-def lay(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """``layers`` laid over one another, the first at the bottom.
+def merge_layers(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Lay ``layers`` over one another, the first at the bottom.
 
-    What a method says of data by their name (``on_data``) lies over the method, and under the layer that brings data of
-    that name.
+    A method may have other options for data with a certain name (``on_data``). These are laid over the method, and the
+    layer that brings data with this name is laid over them.
     """
     laid: dict[str, Any] = {}
     for layer in layers:
@@ -135,7 +143,7 @@ def lay(layers: Iterable[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _special(options: dict[str, Any]) -> dict[str, Any] | None:
-    """What ``on_data`` says of the data that are named; None where there are no data yet, or where it has been laid."""
+    """The options in ``on_data`` for the data that are named; None if there is no ``on_data``, or no data yet."""
     on_data, data = options.get("on_data"), options.get("data")
     if on_data is None or data is None:
         return None
@@ -148,10 +156,11 @@ def _special(options: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
-    """``over`` laid over ``base``: mappings merge, everything else replaces.
+    """Lay ``over`` over ``base``: mappings are merged, everything else is replaced.
 
-    So does a mapping of another ``type``: the arguments of one class mean nothing to another. What belongs to the
-    loader of ``datasets.train``, and to no class, stays. ``None`` over an entry of a ``NAMED`` mapping takes it out.
+    A mapping with another ``type`` also replaces, because the arguments of one class mean nothing to another. Only
+    the keys of ``TrainLoader`` stay, which belong to no class. ``None`` over an entry of a ``NAMED`` mapping removes
+    the entry.
 
     Args:
         path: the keys that lead to both from the top of the options.
@@ -171,7 +180,7 @@ def merge(base: dict[str, Any], over: dict[str, Any], path: tuple[str, ...] = ()
 
 
 def apply_override(options: dict[str, Any], assignment: str) -> dict[str, Any]:
-    """Lay ``a.b=value`` (value as in YAML) over ``options``."""
+    """Lay an assignment ``a.b=value``, with a value as in YAML, over ``options``."""
     key, separator, text = assignment.partition("=")
     steps = key.strip().split(".")
     if not separator or not all(steps):

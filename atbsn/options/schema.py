@@ -1,7 +1,7 @@
-"""Every option that is not a constructor argument: typed, described and ranged where it is declared.
+"""Every option that is not a constructor argument, declared with its type, range and description.
 
-The entries ``network``, ``model`` and ``datasets.*`` name a registered class; their other keys are checked
-against the signature of that class (``atbsn.options.check``).
+The entries ``network``, ``model`` and ``datasets.*`` name a registered class. Their other keys are checked against the
+signature of that class (``atbsn.options.check``).
 """
 
 import math
@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from atbsn.utils.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Precision
 
-S = TypeVar("S", bound="Scheduler")
+S = TypeVar("S", bound="RateSchedule")
 
 Component = dict[str, Any]
 """``{"type": registered name, argument: value, ...}``"""
@@ -26,11 +26,10 @@ def _is_there(entry: object) -> object:
 
 
 Entry = Annotated[Component, BeforeValidator(_is_there)]
-"""A component under a name that the user gives it. ``load.merge`` takes it out where null is laid over it."""
+"""A component under a name that the user gives it. ``load.merge`` removes it if null is laid over it."""
 
 Decay = Annotated[float, Field(ge=0, lt=1)]
-"""How much of a running mean stays at each step."""
-
+"""Share of a running mean that stays at each step."""
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 """A share of the iterations ``train.total_iter``."""
@@ -51,17 +50,17 @@ class TrainLoader(Section):
     use_rot: bool = True
     """Rotate patches by multiples of 90 degrees; with ``use_flip``, all eight orientations of the square."""
     batch_size_per_gpu: Annotated[int, Field(gt=0, le=2**16)] = 8
-    """Patches a process takes at once; the global batch is this x processes x train.accum_iter."""
+    """Patches in a batch of one process; the global batch is this x processes x train.accum_iter."""
     num_worker_per_gpu: Annotated[int, Field(ge=0, le=2**10)] = 4
-    """Loader processes a training process; 0 loads in the training process itself. Changes no result."""
+    """Loader processes of each training process; 0 loads in the training process itself. It changes no result."""
 
 
 class Optim(Section):
-    """What every optimizer has. Another one is a subclass that names a class of ``torch.optim``, and an entry of
+    """The options of every optimizer. A new one is a subclass that names a class of ``torch.optim``, and an entry of
     ``Train.optim``."""
 
     FUSED_ON: ClassVar[tuple[str, ...]] = ("cuda",)
-    """Types of devices on which PyTorch has a fused form of it."""
+    """Types of devices on which PyTorch has a fused form of the optimizer."""
 
     type: str
     lr: PositiveFloat
@@ -81,7 +80,7 @@ class Adam(Optim):
     weight_decay: NonNegativeFloat = 0.0
 
     def arguments(self, device: str) -> dict[str, Any]:
-        capturable = {"capturable": True} if device == "cuda" else {}  # as part of a CUDA graph; the sums are the same
+        capturable = {"capturable": True} if device == "cuda" else {}  # for a CUDA graph; the results are the same
         return {**super().arguments(device), **capturable}
 
 
@@ -92,29 +91,30 @@ class SGD(Optim):
     weight_decay: NonNegativeFloat = 0.0
 
 
-class Scheduler(Section):
-    """What every schedule of the learning rate has. Another one is a subclass with ``part``, and an entry of
+class RateSchedule(Section):
+    """The options of every schedule of the learning rate. A new one is a subclass with ``part``, and an entry of
     ``Train.scheduler``."""
 
     LENGTHS: ClassVar[tuple[str, ...]] = ()
-    """Fields that are iterations or shares of the training, or lists of them; ``warmup_iter`` is one everywhere."""
+    """Fields that are numbers of iterations, or shares of the training, or lists of them. ``warmup_iter`` is always
+    one."""
 
     type: str
     warmup_iter: NonNegativeInt | Share = 0
-    """Iterations, or their share of the training, over which the learning rate first rises, linearly from
-    lr / warmup_iter, to what it would be without; the rest of the schedule stays where it is."""
+    """Iterations, or their share of the training, during which the learning rate rises linearly from lr / warmup_iter
+    to what it would be without the warm-up. The rest of the schedule does not move."""
 
     @abstractmethod
     def part(self, done: int, total_iter: int, lr: float) -> float:
-        """The part of ``lr`` that is left after ``done`` of ``total_iter`` iterations, lengths being iterations."""
+        """The factor on ``lr`` after ``done`` of ``total_iter`` iterations. All lengths are iterations here."""
 
     def rate(self, done: int, total_iter: int, lr: float) -> float:
-        """``part``, less what the warm-up takes off it."""
+        """The factor on ``lr`` with the warm-up."""
         warmup = min(1.0, (done + 1) / self.warmup_iter) if self.warmup_iter else 1.0
         return self.part(done, total_iter, lr) * warmup
 
     def with_lengths(self: S, change: Callable[[float], float]) -> S:
-        """The same schedule with ``change`` applied to all of its lengths."""
+        """Make the same schedule with ``change`` applied to all of its lengths."""
         lengths = {name: getattr(self, name) for name in ("warmup_iter", *self.LENGTHS)}
         return self.model_copy(
             update={
@@ -124,8 +124,8 @@ class Scheduler(Section):
         )
 
 
-class CosineAnnealing(Scheduler):
-    """The learning rate falls from lr to eta_min along half a cosine over total_iter, or what hold leaves of it."""
+class CosineSchedule(RateSchedule):
+    """The learning rate falls from lr to eta_min along half a cosine, over all iterations after hold."""
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("hold",)
 
@@ -139,8 +139,8 @@ class CosineAnnealing(Scheduler):
         return low + (1 - low) * (1 + math.cos(math.pi * min(max(0, done - self.hold), steps) / steps)) / 2
 
 
-class Step(Scheduler):
-    """lr x gamma every step_size iterations, or shares of the training."""
+class StepSchedule(RateSchedule):
+    """The learning rate is multiplied by gamma every step_size iterations, or every such share of the training."""
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("step_size",)
 
@@ -152,8 +152,8 @@ class Step(Scheduler):
         return self.gamma ** (done // self.step_size)
 
 
-class MultiStep(Scheduler):
-    """lr x gamma at each milestone: iterations, or shares of the training."""
+class MultiStepSchedule(RateSchedule):
+    """The learning rate is multiplied by gamma at each milestone: after so many iterations, or this share of them."""
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("milestones",)
 
@@ -165,7 +165,9 @@ class MultiStep(Scheduler):
         return self.gamma ** sum(milestone <= done for milestone in self.milestones)
 
 
-class Constant(Scheduler):
+class ConstantSchedule(RateSchedule):
+    """The learning rate stays at lr."""
+
     type: Literal["Constant"]
 
     def part(self, done: int, total_iter: int, lr: float) -> float:
@@ -174,32 +176,33 @@ class Constant(Scheduler):
 
 class Train(Section):
     total_iter: PositiveInt
-    """Optimizer steps in all; exactly so many are made."""
+    """Number of optimizer steps of the whole training."""
     optim: Annotated[Adam | SGD, Field(discriminator="type")]
-    scheduler: Annotated[CosineAnnealing | Step | MultiStep | Constant, Field(discriminator="type")] = CosineAnnealing(
-        type="CosineAnnealing"
-    )
+    scheduler: Annotated[
+        CosineSchedule | StepSchedule | MultiStepSchedule | ConstantSchedule, Field(discriminator="type")
+    ] = CosineSchedule(type="CosineAnnealing")
     ema_decay: Decay = 0.0
-    """Decay of the exponential moving average of the weights; 0 keeps none. It is validated and saved too."""
+    """Decay of the exponential moving average of the weights, which is validated and saved too; 0 keeps no average."""
     clip_grad_norm: PositiveFloat | None = None
+    """Largest norm of the gradient of all weights; larger ones are scaled down. Without it they are not."""
     accum_iter: PositiveInt = 1
-    """Batches summed up to one optimizer step. Means of their losses are logged."""
+    """Batches whose gradients are averaged for one optimizer step. The means of their losses are logged."""
     precision: Precision = "fp32"
     """Autocast type of the forward pass; weights stay float32."""
     channels_last: bool | Literal["auto"] = "auto"
-    """Layout of weights and batches. auto is true but for dilated convolutions in fp32 on a CPU (C-BSN, AP-BSN and the
-    like), whose backward pass is faster otherwise."""
+    """Whether channels are last in memory, in weights and batches. auto is true, except for dilated convolutions in
+    fp32 on a CPU (C-BSN, AP-BSN and the like), whose backward pass is faster without."""
     compile: bool | Literal["auto"] = False
-    """torch.compile the losses; auto does so on a GPU (on a CPU it did not pay). With cuda_graph, the first iterations
-    compile, and what was compiled is captured."""
+    """Compile the losses by torch.compile. auto does so on a GPU; on a CPU it is not worth its time. With cuda_graph,
+    the first iterations compile, and the compiled code is captured."""
     cuda_graph: bool | Literal["auto"] = "auto"
-    """Capture a whole iteration and launch it as one CUDA graph; auto does so on a GPU, in one process, unless
+    """Capture a whole iteration and launch it as one CUDA graph. auto does so on a GPU, in one process, unless
     skip_nonfinite has to look at every iteration. The results are the same."""
     skip_nonfinite: NonNegativeInt = 0
-    """How many steps in a row may be skipped because loss or gradient is not finite; 0 stops at the first."""
+    """How many steps in a row may be skipped because the loss or the gradient is not finite; 0 stops at the first."""
 
     def in_iterations(self) -> "Train":
-        """The same with the lengths of its schedule in iterations, where they are shares of the training."""
+        """Make the same options with the lengths of the schedule in iterations, not in shares of the training."""
         return self.model_copy(update={"scheduler": self.scheduler.with_lengths(self._iterations)})
 
     def _iterations(self, length: float) -> int:
@@ -208,54 +211,58 @@ class Train(Section):
 
 class Val(Section):
     val_freq: PositiveInt | None = None
-    """Iterations between validations during training; none without it."""
+    """Iterations between two validations during training; without it there is no validation."""
     save_img: NonNegativeInt = 0
-    """How many panels (noisy | denoised | reference, or what was taken off) to save a data set."""
+    """Number of panels (noisy | denoised | reference, or what was taken off) to save for each data set."""
     limit: PositiveInt | None = None
-    """How many pictures of each set to measure, spread over it; all without it."""
+    """Number of pictures to measure of each set, spread over it; all without it."""
     metrics: dict[str, Entry] = {"psnr": {"type": "psnr"}, "ssim": {"type": "ssim"}}
     """Metrics for sets with references, under names of your own; type is the class's name in small letters. Each states
     its protocol. Sets without references are measured by what is taken off (docs/without_references.md)."""
     best_metric: str | None = None
-    """The metric whose best value on the first set chooses models/net_best.pth; none is kept without it. Where that set
-    has no references: estimated_psnr."""
+    """The metric whose best value on the first set chooses models/net_best.pth; without it no such file is kept. For a
+    set without references: estimated_psnr."""
     k: list[NonNegativeInt | Literal["mean"]] | None = None
-    """Blind spots that validation compares, in one feature pass (mean: of the network's family); without it, the one
-    that atbsn test takes."""
+    """Blind spots that validation compares, in one feature pass; mean is the mean over the network's family. Without
+    it, the blind spot that atbsn test uses."""
     tile: PositiveInt | Literal["auto", "none"] | None = None
+    """As ``test.tile``, if it is to be another one for validation."""
     overlap: NonNegativeInt | Literal["auto"] | None = None
+    """As ``test.overlap``, if it is to be another one for validation."""
     precision: Precision | Literal["auto"] | None = None
-    """How validation differs from ``test``, whose settings hold without these."""
+    """As ``test.precision``, if it is to be another one for validation."""
     denoise: dict[str, Any] = {}
-    """Laid over ``test.denoise`` for validation."""
+    """Settings that are laid over ``test.denoise`` for validation."""
 
 
 class Test(Section):
-    """How pictures are denoised, by atbsn test, atbsn valid, atbsn compare and the validation in training alike."""
+    """How pictures are denoised by atbsn test, atbsn valid, atbsn compare and the validation in training."""
 
     denoise: dict[str, Any] = {}
-    """Keywords of the network's ``denoise``, such as k or strength, laid over what the weights were trained for."""
+    """Keywords of the network's ``denoise``, such as k or strength, laid over those that the weights were trained
+    for."""
     k: NonNegativeInt | Literal["mean"] | None = None
-    """Short for denoise.k, the blind spot to denoise with; mean is the mean over the network's family."""
+    """The same as denoise.k, the blind spot to denoise with; mean is the mean over the network's family."""
     tile: PositiveInt | Literal["auto", "none"] = "auto"
-    """Side of the tiles, pixels; none is the whole picture. auto: on a GPU the largest that its free memory holds, the
-    whole picture if it can; elsewhere as many pixels as 512 x 512, or the training patch (256 if unknown) of a network
-    in which every pixel depends on the whole tile, but at least four overlaps."""
+    """Side of the tiles, pixels; none is the whole picture. auto: on a GPU the largest tile that its free memory holds,
+    or the whole picture if that fits. On a CPU as many pixels as 512 x 512; for a network in which every pixel depends
+    on the whole tile, the size of the training patch (256 if it is not known). It is at least four overlaps."""
     overlap: NonNegativeInt | Literal["auto"] = "auto"
-    """Pixels two neighbouring tiles share and blend over; auto is what suits the network."""
+    """Pixels that two neighbouring tiles share and are blended over; auto is what suits the network."""
     tile_batch: PositiveInt | Literal["auto"] = "auto"
-    """Tiles denoised at once; auto is as many as the free memory of a GPU holds, and 1 elsewhere."""
+    """Tiles that are denoised at once; auto is as many as the free memory of a GPU holds, and 1 on a CPU."""
     self_ensemble: bool = False
-    """Average over the eight orientations: 8 times slower, usually a little better."""
+    """Average over the eight orientations of the picture: 8 times slower, usually a little better."""
     precision: Precision | Literal["auto"] = "auto"
-    """auto is bf16 where the GPU or CPU has instructions for it, fp32 elsewhere."""
+    """Number type that the network computes with. auto is bf16 if the GPU or CPU has instructions for it, else fp32."""
     compile: bool = False
-    """torch.compile the network: takes a minute, pays for many pictures of one size or larger than a tile."""
+    """Compile the network by torch.compile. That takes a minute and is worth it for many pictures of one size, or for
+    pictures that are larger than a tile."""
 
 
 class Paths(Section):
     root: str = "."
-    """The folder in which experiments/, tb_logger/ and results/ are made."""
+    """Folder in which experiments/, tb_logger/ and results/ are made."""
     pretrain_network: str | None = None
     """Weights to start from (train) or to use (valid, test)."""
     resume_state: str | None = None
@@ -266,37 +273,39 @@ class Logger(Section):
     print_freq: PositiveInt = 100
     save_checkpoint_freq: PositiveInt = 2000
     keep_last: PositiveInt | None = None
-    """How many numbered checkpoints to keep; all without it. net_latest and net_best always stay."""
+    """Number of numbered checkpoints to keep; all without it. net_latest and net_best always stay."""
     use_tb_logger: bool = True
     """Write curves, panels and options for TensorBoard, to tb_logger/<name>."""
     wandb: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)?$")] | None = None
-    """Send the same to this project at Weights & Biases, or ENTITY/PROJECT; needs the extra [wandb]. WANDB_MODE=offline
-    keeps it on this machine."""
+    """Send the same to this project, or ENTITY/PROJECT, at Weights & Biases; needs the extra [wandb].
+    WANDB_MODE=offline keeps it on this machine."""
 
 
 class Options(Section):
     """The options of a run, checked. See ``options/train/*.yml`` for examples."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")]
-    """Names the folder of the run; letters, digits, '_', '-' and '.', and '/' for a folder in a folder."""
+    """Name of the run and of its folder: letters, digits, '_', '-' and '.', and '/' for a folder in a folder."""
     num_gpu: NonNegativeInt | Literal["auto"] = "auto"
-    """GPUs a machine must have and use: auto takes what is there, 0 the CPU."""
+    """Number of GPUs that a machine must have and use; auto uses all there are, 0 the CPU."""
     dist_timeout: PositiveInt | None = None
-    """Seconds a process waits for the others of its run before it gives up; without it torch's 1800."""
+    """Seconds that a process waits for the others of its run before it gives up; without it torch's 1800."""
     manual_seed: NonNegativeInt | None = None
-    """Seed of everything random; drawn and logged without it."""
+    """Seed of everything random; without it one is drawn and logged."""
     data: Annotated[str, Field(pattern=r"^\w[\w.-]*$")] | None = None
-    """What the data are called, such as sidd. {data} stands for it in the other options: in the name of a run, the path
-    of a teacher."""
+    """Name of the data, such as sidd. {data} stands for it in other options, such as the name of a run or the path of a
+    teacher."""
     on_data: dict[str, dict[str, Any]] | None = None
-    """What a method does otherwise on data of a name: options that are laid over the method and under the file that
-    brings the data. Reading the files does it: options.yml has what came of it."""
+    """Other options of a method for data with a certain name. They are laid over the method, and the file that brings
+    the data is laid over them. This is done when the files are read; options.yml has the result."""
     plugins: list[str] = []
-    """Python files, from the current folder, that register networks, data sets or methods of your own. They are run."""
+    """Python files, relative to the current folder, that register your own networks, data sets or methods. They are
+    run."""
     datasets: dict[Annotated[str, Field(pattern=r"^(train|val|test)(_\w+)?$")], Entry] = {}
-    """'train' is trained on; names beginning with 'val' are validated on, with 'test' denoised by atbsn test."""
+    """Data sets. 'train' is for training, names that begin with 'val' are for validation, and those with 'test' are
+    denoised by atbsn test."""
     network: Component | None = None
-    """The architecture; without it, the one the weights of path.pretrain_network belong to."""
+    """The architecture; without it, the one that the weights of path.pretrain_network belong to."""
     model: Component | None = None
     """The training method; only training needs it."""
     path: Paths = Paths()
@@ -305,21 +314,21 @@ class Options(Section):
     test: Test = Test()
     logger: Logger = Logger()
     on_cpu: dict[str, Any] | None = None
-    """Options that are laid over the others, but under --set, where there is no GPU: a training of minutes instead of
-    weeks. Reading the file does it: options.yml has what came of it."""
+    """Options that are laid over the others, but under --set, if there is no GPU, for a training of minutes instead of
+    weeks. This is done when the files are read; options.yml has the result."""
 
     def loader(self) -> TrainLoader:
-        """The loader part of ``datasets.train``."""
+        """The keys of ``datasets.train`` that belong to the loader."""
         known = TrainLoader.model_fields
         return TrainLoader(**{key: value for key, value in self.datasets["train"].items() if key in known})
 
     def dataset(self, name: str) -> Component:
-        """The data set part of ``datasets.<name>``: its type and constructor arguments."""
+        """The keys of ``datasets.<name>`` that belong to the data set: its type and its constructor arguments."""
         loader = TrainLoader.model_fields if name == "train" else ()
         return {key: value for key, value in self.datasets[name].items() if key not in loader}
 
     def inference(self, kind: Literal["val", "test"]) -> Test:
-        """How pictures are denoised for atbsn test or for validation: ``test``, with what ``val`` says laid over it."""
+        """How pictures are denoised for atbsn test or for validation: ``test``, with ``val`` laid over it."""
         if kind == "test":
             return self.test
         changes: dict[str, Any] = {"denoise": {**self.test.denoise, **self.val.denoise}}

@@ -1,4 +1,4 @@
-"""Registries: names in option files to classes in this package.
+"""Registries, which map names in option files to classes.
 
 A registry belongs to a package folder (``atbsn.archs``, ``atbsn.data``, ``atbsn.models``, ``atbsn.metrics``). Its
 modules are imported at the first look-up, not before, so ``import atbsn`` stays cheap, and a new file in the folder
@@ -21,9 +21,9 @@ class Registry(Generic[T]):
     """Maps names to classes of one kind.
 
     Args:
-        kind: what the entries are, in the words of an error message: ``"architecture"``.
+        kind: what the entries are, for error messages: ``"architecture"``.
         package: dotted name of the folder whose modules register entries.
-        name_of: what a class is called in option files, from its own name.
+        name_of: gives the name in option files for the name of a class.
     """
 
     def __init__(self, kind: str, package: str, name_of: Callable[[str], str] = str) -> None:
@@ -33,7 +33,11 @@ class Registry(Generic[T]):
         self._scanned = False
 
     def register(self, cls: C) -> C:
-        """Class decorator: enter ``cls`` under its own name. Two classes of one name are an error."""
+        """Class decorator that registers ``cls`` under its name.
+
+        Raises:
+            TypeError: another module has registered a class with this name.
+        """
         name = self._name_of(cls.__name__)
         known = self._entries.get(name)
         if known is not None and known.__module__ != cls.__module__:
@@ -42,7 +46,11 @@ class Registry(Generic[T]):
         return cls
 
     def get(self, name: object) -> type[T]:
-        """The class registered as ``name``; a ``UserError`` that suggests the nearest name otherwise."""
+        """Return the class that is registered as ``name``.
+
+        Raises:
+            UserError: there is none; the message suggests the nearest name.
+        """
         self._scan()
         if not isinstance(name, str) or name not in self._entries:
             raise UserError(f"'{name}' is not a registered {self.kind}; {did_you_mean(str(name), self._entries)}")
@@ -64,7 +72,7 @@ class Registry(Generic[T]):
         self._scanned = True
 
 
-# Of which class the entries are is known on higher floors alone; the builders there say it.
+# Only higher floors know the class of the entries; the builders there, such as ``build_arch``, declare it.
 ARCHS: Registry[Any] = Registry("architecture", "atbsn.archs")
 DATASETS: Registry[Any] = Registry("data set", "atbsn.data")
 MODELS: Registry[Any] = Registry("model (training method)", "atbsn.models")

@@ -1,4 +1,4 @@
-"""From ``{"type": name, argument: value, ...}`` to an object, with the arguments checked first."""
+"""Build an object from ``{"type": name, argument: value, ...}``, after a check of the arguments."""
 
 import inspect
 import json
@@ -22,7 +22,7 @@ _PATTERNS = {
     r"^\w[\w.-]*$": "not a name; use letters, digits, '_', '-' and '.'",
     r"^(train|val|test)(_\w+)?$": "not a name of a data set; use train, val or test, and _ with a word after it",
 }
-"""What patterns of the options ask for."""
+"""What the regular expressions of the options ask for, in words."""
 
 
 def build(registry: Registry[T], options: Mapping[str, Any], **given: Any) -> T:
@@ -49,12 +49,15 @@ def build(registry: Registry[T], options: Mapping[str, Any], **given: Any) -> T:
 def check_arguments(
     function: Callable[..., Any], arguments: Mapping[str, Any], exclude: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """``arguments`` converted to the types ``function`` (a class: its constructor) declares; only those given.
+    """Convert ``arguments`` to the types that ``function``, or the constructor of a class, declares.
 
-    Types are strict, as in JSON: ``"8"`` and ``true`` are no numbers, a list may stand for a tuple.
+    Types are strict, as in JSON: ``"8"`` and ``true`` are not numbers. A list is taken for a tuple.
 
     Args:
-        exclude: parameters of ``function`` that are not for the user to give.
+        exclude: parameters of ``function`` that a user may not give.
+
+    Returns:
+        The converted arguments, without defaults.
 
     Raises:
         UserError: one line for every fault.
@@ -70,23 +73,23 @@ def check_arguments(
 
 
 def check_text(text: str) -> None:
-    """Refuse JSON in which a name has bytes that are no text, as file names of other systems may."""
+    """Refuse JSON with a text that has bytes which are not UTF-8, as file names of other systems may."""
     if half := re.search(r'"[^"]*\\ud[89a-f][0-9a-f]{2}[^"]*"', _whole_characters(text)):
         raise UserError(f"{half[0]}: holds bytes that are not UTF-8; rename the file")
 
 
 def _whole_characters(text: str) -> str:
-    """``text`` without pairs of surrogates, which are one character each."""
+    """Remove pairs of surrogates from ``text``; each pair is one character."""
     return re.sub(r"\\ud[89ab][0-9a-f]{2}\\ud[c-f][0-9a-f]{2}", "", text)
 
 
 def parameter_names(function: Callable[..., Any], exclude: tuple[str, ...] = ()) -> list[str]:
-    """The names that ``check_arguments`` knows of ``function``, in its order."""
+    """The names of the arguments that ``check_arguments`` accepts for ``function``, in its order."""
     return list(_arguments_schema(function, exclude).model_fields)
 
 
 def with_defaults(function: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """``arguments`` beside the defaults of the parameters of ``function`` (a class: its constructor) not among them."""
+    """Complete ``arguments`` by the defaults of the other parameters of ``function``, or of a class's constructor."""
     defaults = {
         name: parameter.default
         for name, parameter in inspect.signature(function).parameters.items()
@@ -98,17 +101,18 @@ def with_defaults(function: Callable[..., Any], arguments: Mapping[str, Any]) ->
 def describe_faults(
     error: ValidationError, schema: type[BaseModel], data: Mapping[str, Any], prefix: str = ""
 ) -> list[str]:
-    """One line a fault: path, value, rule and remedy.
+    """Describe each fault in a line with path, value, rule and remedy.
 
     Args:
-        schema: what ``data`` was validated against.
-        prefix: put before each path.
+        schema: the schema that ``data`` was validated against.
+        prefix: what each path begins with.
     """
     faults: dict[str, dict[str, None]] = {}
     for fault in error.errors():
         subject, rule = _describe(fault, schema, data, prefix)
         faults.setdefault(subject, {})[rule] = None
-    return sorted(f"{subject}: {', or '.join(rules)}" for subject, rules in faults.items())  # a union has several rules
+    # A union gives several rules for one value.
+    return sorted(f"{subject}: {', or '.join(rules)}" for subject, rules in faults.items())
 
 
 @lru_cache(maxsize=256)
@@ -124,12 +128,12 @@ def _arguments_schema(function: Callable[..., Any], exclude: tuple[str, ...]) ->
 
 
 def _plain(value: Any) -> Any:
-    """A number of NumPy as one of Python's; anything else that JSON does not have as its text."""
+    """Convert a number of NumPy to one of Python, and anything else that JSON does not have to its text."""
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", None) == 0 else str(value)
 
 
 def _describe(fault: Any, schema: type[BaseModel], data: Mapping[str, Any], prefix: str) -> tuple[str, str]:
-    """What is wrong (path, and value if there is one), and which rule it breaks."""
+    """Give the path of a fault, with the value if there is one, and the rule that it breaks."""
     location = _without_tags(fault["loc"], data, keep_last=fault["type"] == "missing")
     path = prefix + ".".join(str(part) for part in location)
     if fault["type"] == "extra_forbidden":
@@ -147,7 +151,7 @@ def _describe(fault: Any, schema: type[BaseModel], data: Mapping[str, Any], pref
 
 
 def _without_tags(location: tuple[Any, ...], data: Any, keep_last: bool) -> list[Any]:
-    """``location`` without the steps that pydantic adds for unions, which are no keys of ``data``."""
+    """Remove the steps that pydantic adds to ``location`` for unions; they are not keys of ``data``."""
     path = []
     for position, step in enumerate(location):
         try:

@@ -1,4 +1,4 @@
-"""Networks, data sets and methods of one's own, in Python files outside of the package."""
+"""Plug-ins: the user's own networks, data sets and methods, in Python files outside of the package."""
 
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
@@ -9,9 +9,9 @@ from atbsn.utils.errors import UserError
 
 
 def load_plugin(path: str | Path) -> None:
-    """Run a Python file that registers classes (``@ARCHS.register`` and so on); once a process.
+    """Run a Python file that registers classes (``@ARCHS.register`` and so on). It is run once in a process.
 
-    It is run as it is, with all that it may do: name only files that you trust. What it raises is raised.
+    The file may do anything that a program may, so name only files that you trust. Its exceptions are passed on.
 
     Raises:
         UserError: there is no such Python file.

@@ -1,1 +1,1 @@
-"""Floor 0: errors, files, images, processes, seeds and logging. Knows nothing of the rest of the package."""
+"""Floor 0: errors, files, processes, seeds, times and the log. Nothing here imports the rest of the package."""

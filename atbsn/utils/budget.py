@@ -1,4 +1,4 @@
-"""A limited time for work of several stages: one object that all of them look at."""
+"""A limited time for work in several stages, which share one object."""
 
 import time
 from collections.abc import Callable
@@ -8,9 +8,9 @@ class TimeBudget:
     """A number of seconds from now on, cut short when somebody asks to stop.
 
     Args:
-        seconds: from now on.
-        should_stop: whether somebody asked to stop; asked each time that the budget is.
-        clock: seconds from any fixed moment; without it, this machine's clock.
+        seconds: seconds from now on.
+        should_stop: whether somebody asked to stop; called each time that the budget is read.
+        clock: gives seconds since any fixed moment; by default the machine's monotonic clock.
     """
 
     def __init__(
@@ -30,9 +30,9 @@ class TimeBudget:
 
     @property
     def is_spent(self) -> bool:
-        """Whether to stop, and give what there is."""
+        """Whether to stop and return what has been found."""
         return self.left == 0
 
     def part(self, seconds: float) -> "TimeBudget":
-        """The next ``seconds`` of it, at most what is left; stops when it stops."""
+        """Make a budget of the next ``seconds``, at most of what is left. It stops when this one is stopped."""
         return TimeBudget(min(seconds, self.left), self._should_stop, self._clock)

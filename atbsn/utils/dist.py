@@ -1,6 +1,6 @@
-"""Processes: which one this is, how many there are, and which device it computes on.
+"""The processes of a run: which one this is, how many there are, and which device it computes on.
 
-Everything works without ``torch.distributed`` too: then there is one process, of rank 0.
+Everything also works without ``torch.distributed``; then there is one process, of rank 0.
 """
 
 import gc
@@ -21,18 +21,18 @@ Launcher = Literal["none", "pytorch", "slurm"]
 
 
 def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: int | None = None) -> torch.device:
-    """Join the group of processes ``launcher`` made and return this process's device.
+    """Join the group of processes that ``launcher`` started, and return this process's device.
+
+    A process that ``torchrun`` started joins the others even if ``launcher`` is ``none``. Otherwise it would train the
+    same run as they do, and each would archive the other's folder.
 
     Args:
-        num_gpu: GPUs this machine must have; ``"auto"`` takes what is there, 0 computes on the CPU.
-        timeout: seconds that a collective may wait for the other processes; torch's default without it.
-
-    A process that ``torchrun`` started joins the others without being told: on its own it would train the same run
-    as they do, one archiving the folder of the other.
+        num_gpu: number of GPUs that this machine must have; ``"auto"`` takes all there are, 0 computes on the CPU.
+        timeout: seconds that a collective may wait for the other processes; by default torch's.
 
     Raises:
-        UserError: fewer GPUs than asked for, the launcher's environment is missing or wrong, or the processes do not
-            find each other.
+        UserError: there are fewer GPUs than asked for, the launcher's environment is missing or wrong, or the processes
+            do not find each other.
     """
     if launcher == "none" and "TORCHELASTIC_RUN_ID" in os.environ:
         launcher = "pytorch"
@@ -45,10 +45,10 @@ def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: 
             raise UserError(
                 f"--launcher {launcher}: {', '.join(missing)} not set; start through torchrun, or leave --launcher out"
             )
-        # DistributedDataParallel imports it anyway. Imported while there is a group, it keeps that group in the default
-        # values of its functions, whose threads then outlive close() and can abort the process as Python ends.
+        # DistributedDataParallel imports it anyway. If it is imported while there is a group, the default values of its
+        # functions keep that group. Its threads then outlive close() and can abort the process when Python ends.
         importlib.import_module("torch._dynamo")
-        # What is said between processes about tensors on the CPU, objects above all, never waits for a GPU.
+        # Gloo exchanges objects and tensors on the CPU, so that they never wait for a GPU.
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         try:
             _join(backend, default_pg_timeout if timeout is None else timedelta(seconds=timeout))
@@ -62,10 +62,10 @@ def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: 
 
 
 def _join(backend: str, timeout: timedelta) -> None:
-    """As ``init_process_group(backend)``, but safe when ``torchrun`` starts processes in place of dead ones.
+    """Call ``init_process_group(backend)`` so that it also works when ``torchrun`` replaces processes that died.
 
-    It serves them the same store, in which the dead ones have left their addresses. So each generation has a part of
-    the store to itself, and the next one begins when all of this one have met.
+    It gives the new processes the same store, in which the dead ones have left their addresses. So each generation uses
+    its own part of the store, and the next generation begins when all processes of this one have met.
     """
     store, own_rank, size = next(iter(distributed.rendezvous("env://", timeout=timeout)))  # type: ignore[attr-defined]
     generation = store.add("generation", 0)
@@ -85,7 +85,7 @@ def close() -> None:
     """Leave the group of processes, and end its threads."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
-        gc.collect()  # what still refers to the group, in cycles
+        gc.collect()  # removes cycles that still refer to the group
 
 
 def rank() -> int:
@@ -97,7 +97,7 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this process writes files and speaks on the console."""
+    """Whether this process, of rank 0, writes files and prints on the console."""
     return rank() == 0
 
 
@@ -107,7 +107,7 @@ def barrier() -> None:
 
 
 def gather(value: Any, group: distributed.ProcessGroup | None = None) -> list[Any]:
-    """The ``value`` of every process, in the order of ranks, on every process."""
+    """Give every process the ``value`` of all processes, in the order of ranks."""
     if not distributed.is_initialized():
         return [value]
     values: list[Any] = [None] * world_size()
@@ -116,7 +116,7 @@ def gather(value: Any, group: distributed.ProcessGroup | None = None) -> list[An
 
 
 def patient_group() -> distributed.ProcessGroup | None:
-    """All processes, for a ``gather`` to which some come hours later than others. Called by all of them."""
+    """Make a group of all processes for a ``gather`` that some reach hours later than others. All must call it."""
     if not distributed.is_initialized():
         return None
     group = distributed.new_group(backend="gloo", timeout=timedelta(days=365))
@@ -125,7 +125,7 @@ def patient_group() -> distributed.ProcessGroup | None:
 
 
 def broadcast(value: Any) -> Any:
-    """The ``value`` of rank 0."""
+    """Give every process the ``value`` of rank 0."""
     if not distributed.is_initialized():
         return value
     values = [value]
@@ -134,7 +134,7 @@ def broadcast(value: Any) -> Any:
 
 
 def on_main(action: Callable[[], object]) -> None:
-    """Call ``action`` on rank 0, while the others wait; if a ``UserError`` ends it, every process ends."""
+    """Call ``action`` on rank 0 while the others wait. If it raises a ``UserError``, every process ends."""
     fault = None
     if is_main():
         try:
@@ -147,7 +147,7 @@ def on_main(action: Callable[[], object]) -> None:
 
 
 def fail_together(message: str) -> NoReturn:
-    """Called by every process in the same place: rank 0 says ``message``, the others leave with the same status."""
+    """End all processes, which all call this: rank 0 with ``message``, the others with the same exit status."""
     raise UserError(message) if is_main() else SystemExit(2)
 
 
@@ -171,7 +171,7 @@ def _device(launcher: Launcher, num_gpu: int | Literal["auto"]) -> torch.device:
     if num_gpu == 0 or available == 0:
         return torch.device("cpu")
     local = _local_rank() if launcher != "none" else 0
-    if launcher == "slurm" and available == 1:  # --gpus-per-task=1 shows every task its own GPU alone, as number 0
+    if launcher == "slurm" and available == 1:  # with --gpus-per-task=1 every task sees only its own GPU, as number 0
         local = 0
     usable = available if num_gpu == "auto" else num_gpu
     if local >= usable:
@@ -188,7 +188,7 @@ def _local_rank() -> int:
 
 
 def _adopt_slurm_environment() -> None:
-    """Translate SLURM's variables to those of ``torchrun``; the first node of the job is the master."""
+    """Set ``torchrun``'s variables from SLURM's; the first node of the job is the master."""
     needed = ["SLURM_PROCID", "SLURM_NTASKS"] + ([] if "MASTER_ADDR" in os.environ else ["SLURM_NODELIST"])
     missing = [key for key in needed if key not in os.environ]
     if missing:

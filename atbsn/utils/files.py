@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written aside, flushed to disk, renamed. And reading files of others."""
+"""Write files atomically, so that they are whole or not there; and read files of tensors that others made."""
 
 import contextlib
 import errno
@@ -21,13 +21,13 @@ _REMEDIES: dict[int | None, str] = {
 
 
 class FileVersion(NamedTuple):
-    """What a file is kept in memory by: one that was changed, or has its name in another folder, is another.
+    """The key of a file's content in a cache. A file that was changed, or lies in another folder, has another key.
 
     Attributes:
-        path: as it was given.
-        place: the same from the root.
-        size: bytes; -1 if it is not there, which reading it then tells.
-        changed: when it was written, nanoseconds.
+        path: the path as it was given.
+        place: the absolute path.
+        size: bytes; -1 if there is no such file, so that reading it reports that.
+        changed: time of the last change, nanoseconds.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class FileVersion(NamedTuple):
 
 
 def version_of(path: Path) -> FileVersion:
-    """Which file, and which version of it, lies at ``path`` now."""
+    """Give the key of the file that lies at ``path`` now."""
     try:
         facts = path.stat()
     except OSError:
@@ -46,7 +46,7 @@ def version_of(path: Path) -> FileVersion:
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The system's refusal to write ``path``, as a message with a remedy."""
+    """Make a message with a remedy of the system's refusal to write ``path``."""
     remedy = _REMEDIES.get(error.errno, "choose a writable folder")
     return UserError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
@@ -95,16 +95,17 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def read_tensors(path: Path) -> Any:
-    """What ``torch.save`` wrote to ``path``: tensors and plain values, on the CPU. Nothing in it is executed.
+    """Read what ``torch.save`` wrote to ``path``: tensors and plain values, on the CPU. Nothing in it is executed.
 
-    Stricter than ``torch.load``, which checks no checksum and unpacks what a few compressed bytes claim to be.
+    It is stricter than ``torch.load``, which checks no checksums, and unpacks compressed files, of which a few bytes
+    may claim any size.
 
     Raises:
-        Exception: of nearly any kind, when the file is damaged or holds anything else.
+        Exception: nearly any, if the file is damaged or holds something else.
     """
     import torch
 
-    if zipfile.is_zipfile(path):  # files of torch before 1.6 are not
+    if zipfile.is_zipfile(path):  # files of torch before 1.6 are no ZIP files
         with zipfile.ZipFile(path) as archive:
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
                 raise ValueError("it is compressed, as torch never writes it")
@@ -115,7 +116,7 @@ def read_tensors(path: Path) -> Any:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable. Not every platform and file system can, so a refusal is no fault."""
+    """Write a rename in ``folder`` to disk. Not every platform and file system can, so errors are ignored."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with contextlib.suppress(OSError):

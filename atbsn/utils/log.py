@@ -1,4 +1,4 @@
-"""The log: rank 0 speaks on the console and in the run's file, other processes only warn."""
+"""The log and progress bars. Rank 0 writes to the console and to the run's file; other processes only warn."""
 
 import contextlib
 import io
@@ -31,19 +31,19 @@ class _Plain(logging.Formatter):
 
 
 class _TqdmHandler(logging.Handler):
-    """Writes above a running progress bar instead of through it. A run outlives the console it was started from."""
+    """Writes above a running progress bar, not into it. A run goes on if its console is closed."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             tqdm.write(self.format(record))
-        except BrokenPipeError:  # nobody reads any more: what is still buffered must not fail at the end either
+        except BrokenPipeError:  # nobody reads any more; what is still buffered must not fail at the end either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except OSError:  # the console is a file on a full disk, of which other files will tell
+        except OSError:  # the console is a file on a full disk; writing other files will report that
             pass
 
 
 class _FileHandler(logging.FileHandler):
-    """Says once on the console that the log cannot be written, instead of a traceback for every line."""
+    """Warns once on the console if the log file cannot be written, instead of a traceback for every line."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         del record
@@ -59,7 +59,7 @@ def set_up_log(file: Path | None = None, plain: bool = False) -> None:
         plain: lines without a time, and without a level unless something is wrong.
     """
     close_log()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold what the console has no letter for
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names may have characters that the console cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -73,10 +73,10 @@ def set_up_log(file: Path | None = None, plain: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def quiet(least: int = logging.WARNING) -> Iterator[None]:
-    """Log only messages of level ``least`` or above inside."""
+def quiet(min_level: int = logging.WARNING) -> Iterator[None]:
+    """Log only messages of level ``min_level`` or above inside of the ``with`` block."""
     level = logger.level
-    logger.setLevel(least)
+    logger.setLevel(min_level)
     try:
         yield
     finally:
@@ -84,37 +84,37 @@ def quiet(least: int = logging.WARNING) -> Iterator[None]:
 
 
 def close_log() -> None:
-    """Close the log's files."""
+    """Close the log's files and remove all handlers."""
     for handler in list(logger.handlers):
         logger.removeHandler(handler)
-        with contextlib.suppress(OSError):  # a full disk: said when the line was written
+        with contextlib.suppress(OSError):  # a full disk, which was reported when the line was written
             handler.close()
 
 
 def progress_bar(items: Iterable[T], description: str, total: int | None = None, unit: str = "it") -> "tqdm[T]":
-    """A progress bar on rank 0's terminal; nothing elsewhere."""
+    """Show a progress bar over ``items`` on the terminal of rank 0, and nothing elsewhere."""
     quiet = None if dist.is_main() else True  # None: no bar where the console is not a terminal
     return tqdm(items, desc=description, total=total, unit=unit, disable=quiet, leave=False, dynamic_ncols=True)
 
 
 class Heartbeat:
-    """Tells once a minute how far a loop is, where there is no terminal for a progress bar.
+    """Logs once a minute how far a loop is, if there is no terminal for a progress bar.
 
     Args:
-        description: of what is done.
-        total: how many there are.
-        unit: what they are, in the plural.
+        description: what is done.
+        total: number of items.
+        unit: name of the items, in the plural.
     """
 
     _EVERY = 60.0
-    """Seconds."""
+    """Seconds between two messages. Chosen by hand."""
 
     def __init__(self, description: str, total: int, unit: str) -> None:
         self._text, self._total, self._done = f"{description}: %d of %d {unit}, about %s left", total, 0
         self._start = self._said = time.monotonic()
 
     def one_more(self) -> None:
-        """One of them is done."""
+        """Count one more item as done."""
         self._done += 1
         now = time.monotonic()
         if now - self._said >= self._EVERY and self._done < self._total and not sys.stderr.isatty():
@@ -125,7 +125,11 @@ class Heartbeat:
 
 @contextlib.contextmanager
 def share_bar(description: str, total: int = 1) -> Iterator[Callable[..., None]]:
-    """A progress bar for things done in parts: gives ``show(done, what="")``, told how many are done, such as 0.4."""
+    """Show a progress bar for work that is not counted in items.
+
+    It gives a function ``show(done, what="")``. ``done`` is the part of ``total`` that is done, such as 0.4, and
+    ``what`` a new description.
+    """
     with progress_bar([], description, total=total) as bar:
         bar.bar_format = "{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
 

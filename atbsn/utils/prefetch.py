@@ -1,4 +1,4 @@
-"""Doing the next piece of input or output while the current one is computed."""
+"""Compute the next results in threads while the current one is used."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 def prefetch(function: Callable[[S], T], items: Iterable[S], depth: int = 2) -> Iterator[T]:
-    """``map(function, items)`` with up to ``depth`` results computed ahead in threads, in order.
+    """Yield ``map(function, items)``, in order, with up to ``depth`` results computed ahead in threads.
 
-    An exception of ``function`` is raised when its result is due.
+    An exception of ``function`` is raised in place of its result.
     """
     with ThreadPoolExecutor(max_workers=depth) as pool:
         pending: deque[Future[T]] = deque()

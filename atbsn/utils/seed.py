@@ -1,4 +1,4 @@
-"""Seeds, and the state of every random generator, in plain values that load without executing anything."""
+"""Seeds, and the states of all random generators in plain values, which load without executing anything."""
 
 import random
 import secrets
@@ -9,7 +9,7 @@ import torch
 
 
 def draw_seed() -> int:
-    """A fresh seed from the operating system."""
+    """Draw a seed, 0 to 2^31 - 1, from the operating system."""
     return secrets.randbelow(2**31)
 
 
@@ -21,7 +21,7 @@ def seed_everything(seed: int) -> None:
 
 
 def rng_state(device: torch.device) -> dict[str, Any]:
-    """The state of every generator of this process."""
+    """The states of all generators of this process: Python's, NumPy's, torch's, and that of a GPU ``device``."""
     version, internal, gauss = random.getstate()
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     state = {
@@ -35,7 +35,7 @@ def rng_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any], device: torch.device) -> None:
-    """Continue every generator where ``rng_state`` was taken."""
+    """Set all generators to the ``state`` that ``rng_state`` gave."""
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
     name, keys, *rest = state["numpy"]

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that names the nearest known name, or else lists all of them."""
+    """Make a sentence that suggests the nearest of the ``known`` names, or lists all of them if none is near."""
     known = sorted(known)
     by_lower = {candidate.lower(): candidate for candidate in known}
     nearest = get_close_matches(name.lower(), by_lower, n=1)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def format_csv(columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> str:
-    """Rows as CSV text with a header line."""
+    """Write rows as CSV text with a header line."""
     text = io.StringIO()
     writer = csv.DictWriter(text, tuple(columns), lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""Types whose range is checked where options name them."""
+"""Types of options, whose ranges are checked when an option file is read."""
 
 from typing import Annotated, Literal
 
@@ -14,4 +14,4 @@ Hole = int | Literal["mean"]
 """A blind spot to denoise with; ``mean`` is the mean over the network's published family."""
 
 Precision = Literal["fp32", "bf16", "fp16"]
-"""Type of the numbers a network computes with; its weights stay float32."""
+"""Number type that a network computes with; its weights stay float32."""

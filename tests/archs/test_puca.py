@@ -7,7 +7,7 @@ from helpers.networks import assert_draws_are_those_of_the_generator, gradient_n
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from atbsn.archs.puca import PUCA, GatedBlock
+from atbsn.archs.puca import PUCA, PUCABlock
 
 
 def build(width: int = 4) -> PUCA:
@@ -93,7 +93,7 @@ def test_blind_to_the_pixel_itself_but_for_its_channel_attention(which: str) -> 
         seen = influence(output, x, row, column)
         assert 0 < seen[row, column] < 1e-2 * seen.max()
     for module in net.modules():
-        if isinstance(module, GatedBlock):
+        if isinstance(module, PUCABlock):
             module.sca = Frozen()
     output = PASSES[which](net, x)
     for row, column in places:

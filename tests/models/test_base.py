@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from atbsn.archs import build_arch
-from atbsn.models.base import Model, check_channels, check_stds, cleaned_by, epoch_of
+from atbsn.models.base import Model, check_stds, check_teacher_channels, cleaned_by, epoch_of
 from atbsn.utils.errors import UserError
 
 
@@ -79,9 +79,9 @@ def test_shared_checks() -> None:
     with pytest.raises(UserError, match=r"model\.flat_std: 5 exceeds texture_std = 1"):
         check_stds(5, 1)
     net = build_arch({"type": "StudentC", "width": 2})
-    check_channels(net, "teacher.pth", 3)
+    check_teacher_channels(net, "teacher.pth", 3)
     with pytest.raises(UserError, match=r"teacher\.pth: is for 3 channels, the network for 1"):
-        check_channels(net, "teacher.pth", 1)
+        check_teacher_channels(net, "teacher.pth", 1)
 
 
 def test_epochs_are_counted_from_one_to_the_last() -> None:

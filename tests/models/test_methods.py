@@ -102,3 +102,13 @@ def test_a_hole_that_leaves_a_patch_nothing_to_see_is_refused(
 def test_a_network_that_it_cannot_train_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"network\.type"):
         build_model({"type": name}, build_arch({"type": "StudentC", "width": 2}))
+
+
+@pytest.mark.parametrize(("network", "reason"), [("CBSN", "needs blind"), ("NSP", "changes the size")])
+@pytest.mark.parametrize(
+    "name", ["DistillModel", "Neighbor2NeighborModel", "Noise2VoidModel", "RecorruptModel", "RenoiseModel"]
+)
+def test_methods_for_ordinary_networks_refuse_others(name: str, network: str, reason: str, tmp_path: Path) -> None:
+    cls = MODELS.get(name)
+    with pytest.raises(UserError, match=f"network.type: {network} {reason}.*; use "):
+        cls.check_network(ARCHS.get(network), with_defaults(cls, cls.example(tmp_path)))

@@ -4,10 +4,19 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from atbsn.options.schema import SGD, Adam, Constant, CosineAnnealing, MultiStep, Scheduler, Step, Train
+from atbsn.options.schema import (
+    SGD,
+    Adam,
+    ConstantSchedule,
+    CosineSchedule,
+    MultiStepSchedule,
+    RateSchedule,
+    StepSchedule,
+    Train,
+)
 
 
-class Linear(Scheduler):
+class Linear(RateSchedule):
     """One that nobody else knows: from lr to 0 over what ``rest`` leaves."""
 
     LENGTHS: ClassVar[tuple[str, ...]] = ("rest",)
@@ -29,11 +38,11 @@ def test_a_new_schedule_is_one_class() -> None:
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
-        (Constant(type="Constant"), [1, 1, 1, 1, 1]),
-        (Step(type="Step", step_size=4, gamma=0.5), [1, 1, 0.5, 0.5, 0.25]),
-        (MultiStep(type="MultiStep", milestones=[6, 2], gamma=0.1), [1, 0.1, 0.1, 0.01, 0.01]),
-        (CosineAnnealing(type="CosineAnnealing", eta_min=0.2), [1, 0.853553, 0.5, 0.146447, 0]),
-        (CosineAnnealing(type="CosineAnnealing", hold=4), [1, 1, 1, 0.5, 0]),
+        (ConstantSchedule(type="Constant"), [1, 1, 1, 1, 1]),
+        (StepSchedule(type="Step", step_size=4, gamma=0.5), [1, 1, 0.5, 0.5, 0.25]),
+        (MultiStepSchedule(type="MultiStep", milestones=[6, 2], gamma=0.1), [1, 0.1, 0.1, 0.01, 0.01]),
+        (CosineSchedule(type="CosineAnnealing", eta_min=0.2), [1, 0.853553, 0.5, 0.146447, 0]),
+        (CosineSchedule(type="CosineAnnealing", hold=4), [1, 1, 1, 0.5, 0]),
     ],
 )
 def test_parts_of_the_learning_rate(
@@ -50,7 +59,7 @@ def test_shares_become_iterations_and_iterations_stay() -> None:
     train = Train(
         total_iter=200,
         optim=Adam(type="Adam", lr=1e-3),
-        scheduler=MultiStep(type="MultiStep", milestones=[0.5, 150], warmup_iter=0.1),
+        scheduler=MultiStepSchedule(type="MultiStep", milestones=[0.5, 150], warmup_iter=0.1),
     )
     scheduler = train.in_iterations().scheduler
     assert scheduler.milestones == [100, 150] and scheduler.warmup_iter == 20
