@@ -1,4 +1,4 @@
-"""Floor 2: data sets (one a file), patches and the training loader. ``build_dataset`` makes a set by name."""
+"""Floor 2: data sets, one in each file; patches and the training loader. ``build_dataset`` makes a set by name."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every data set is: a list of named pictures, some with references."""
+"""The base class of data sets: a list of named pictures, with or without references."""
 
 import inspect
 import os
@@ -20,106 +20,114 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveFloat
 
 White = PositiveFloat | Literal["auto"]
-"""The value that is white in files of 16 bits or floating point, as ``read_picture`` takes it."""
+"""The value of white in files of 16 bits or floating point, as for ``read_picture``."""
 
 _MEMORY_SHARE = 0.8
-"""Decoded pictures may take this part of the memory that is available."""
+"""Largest share of the available memory that decoded pictures may take. Chosen by hand."""
+_MAX_LISTED = 5
+"""Most files of a folder that a message names. Chosen by hand."""
 
 
 class ImageSet(ABC):
     """A list of named noisy pictures, with or without clean references.
 
-    A subclass says where pictures are (``__len__``, ``key``, ``size``) and reads one (``read``, and
-    ``read_clean`` if ``has_clean``). Patches, orders, workers and devices are not its business: see
-    ``atbsn.data.patches`` and ``atbsn.data.loader``.
+    A subclass finds the pictures (``__len__``, ``key``, ``size``) and reads them (``read``, and ``read_clean`` if
+    ``has_clean``). Patches, their order, workers and devices are in ``atbsn.data.patches`` and ``atbsn.data.loader``.
     """
 
     has_clean: bool = False
+    """Whether there are references."""
     submission: str | None = None
-    """The benchmark that ``test.py`` writes a submission for, by its name in ``atbsn.engine.inference.submission``."""
+    """The benchmark that ``atbsn test`` writes a submission for, by its name in ``engine.inference.submission``."""
 
     _decoded: list[np.ndarray] | None = None
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """The number of pictures."""
 
     @abstractmethod
     def key(self, index: int) -> str:
-        """The unique name of picture ``index``: a relative path with '/', without extension unless two differ in it."""
+        """The unique name of picture ``index``: a relative path with '/'.
+
+        It has no extension, unless two pictures differ only in that.
+        """
 
     @abstractmethod
     def read(self, index: int) -> Picture:
-        """Read noisy picture ``index`` from its file, with all that is needed to write a picture of the same kind."""
+        """Read noisy picture ``index``, with all that is needed to write a picture of the same kind."""
 
     @abstractmethod
     def size(self, index: int) -> tuple[int, int]:
-        """Height and width of picture ``index``, without decoding it where the format allows."""
+        """Height and width of picture ``index``, without decoding it if the format allows."""
 
     def clean_size(self, index: int) -> tuple[int, int]:
-        """Height and width of the reference of picture ``index``, which must be those of the picture."""
+        """Height and width of the reference of picture ``index``, which must be the same as those of the picture."""
         return self.size(index)
 
     def read_clean(self, index: int) -> Picture:
-        """Read the reference of picture ``index``; only where ``has_clean``."""
+        """Read the reference of picture ``index``; only if ``has_clean``."""
         raise TypeError(f"{type(self).__name__} has no references (asked for {self.key(index)})")
 
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any] | None:
-        """Constructor arguments of a tiny set, written to ``folder``, which the tests of all sets use.
+        """Write a tiny set to ``folder`` for the tests of all sets, and return the constructor arguments for it.
 
-        None where a set cannot be made in a few lines; it then has a test of its own.
+        None if such a set cannot be made in a few lines; it then has tests of its own.
         """
         needs = [each for each in inspect.signature(cls).parameters.values() if each.default is each.empty]
         return None if needs else {}
 
     def pick(self, seed: int, number: int) -> int:
-        """Which picture sample ``number`` of a training with this seed is cut from, whatever was drawn before."""
+        """Choose the picture that sample ``number`` of a training with this seed is cut from.
+
+        The result does not depend on what was chosen before.
+        """
         return in_turn(seed, number, len(self))
 
     def nearly_clean(self, index: int) -> bool:
-        """Whether picture ``index`` is clean enough to put noise on and to learn from."""
+        """Whether picture ``index`` is clean enough to be a target, with noise added to it as the input."""
         del index
         return False
 
     def source(self, index: int) -> Path | None:
-        """The file that picture ``index`` is read from; None where it is a part of one."""
+        """The file that picture ``index`` is read from; None if it is a part of a file."""
         del index
         return None
 
     def suffix(self, index: int) -> str:
-        """Suffix of the file that the denoised picture ``index`` is written to; PNG, where it was a part of a file."""
+        """Suffix of the file that the denoised picture ``index`` is written to; ``.png`` if it is a part of a file."""
         source = self.source(index)
         return ".png" if source is None else written_suffix(source)
 
     def window(self, index: int) -> tuple[slice, slice]:
-        """Rows and columns of picture ``index`` to keep once it is denoised; what is around them is only context."""
+        """Rows and columns of picture ``index`` that are kept when it is denoised; the rest is context."""
         del index
         return slice(None), slice(None)
 
     def groups(self, index: int) -> dict[str, str]:
-        """Labels to average over, such as ``{"iso": "800"}``; none by default."""
+        """Labels of picture ``index``, such as ``{"iso": "800"}``; results are also averaged over pictures by label."""
         del index
         return {}
 
-    def keep_usable(self, least: int) -> None:
-        """Leave out, saying so, what cannot be read or has a side of fewer than ``least`` pixels, where a set may be of
-        fewer pictures; called before training.
+    def keep_usable(self, min_side: int) -> None:
+        """Leave out pictures that cannot be read or have a side of fewer than ``min_side`` pixels, and log them.
+
+        It is called before a training. Only sets that may have fewer pictures, such as a folder, do this.
         """
-        return  # most sets mean something as a whole
+        return  # most sets are only meaningful as a whole
 
     def samples(self, index: int) -> np.ndarray:
-        """Picture ``index`` as training keeps it: (H, W, C), uint8, uint16 or float32 in [0, 255], as its file has it.
+        """Read picture ``index`` as training keeps it: (H, W, C), of the type of its file.
 
-        C is 1 where the picture is grey, 3 where it is RGB, or as many as it has.
+        The type is uint8, uint16, or float32 in [0, 255]. C is 1 for a grey picture, 3 for RGB, or another number.
         """
         return kept_samples(self.read(index))
 
     def preload(self) -> None:
-        """Make ``crop`` cheap: decode every picture once, in parallel, and keep its ``samples``.
+        """Make ``crop`` fast: decode every picture once, in parallel, and keep its ``samples``.
 
-        Sets whose records can be cropped without decoding (raw LMDB, arrays in memory) override this with
-        nothing.
+        Sets that can be cropped without decoding (a raw LMDB, arrays in memory) override this by doing nothing.
 
         Raises:
             UserError: the decoded pictures would not fit in memory, or one cannot be read.
@@ -129,40 +137,40 @@ class ImageSet(ABC):
         memory = self._memory()
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
             pictures = pool.map(lambda index: memory.hold(self.samples(index)), range(len(self)))
-            quiet = None if is_main() else True  # None: where the output is no terminal
+            quiet = None if is_main() else True  # None: no bar if the output is not a terminal
             bar = tqdm(pictures, total=len(self), desc="decode", unit="image", leave=False, disable=quiet)
             self._decoded = list(bar)
 
     def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
-        """A (size, size, 3) RGB crop of picture ``index``, a view or a copy, of the type of its ``samples``.
+        """Crop picture ``index``: (size, size, 3), RGB, a view or a copy, of the type of its ``samples``.
 
-        Fast once preloaded. Of a grey picture the three channels may be one in memory; one of more than three has its
-        own.
+        It is fast after ``preload``. The three channels of a grey picture may be the same memory. A picture with more
+        than three channels keeps them all.
         """
         samples = self.samples(index) if self._decoded is None else self._decoded[index]
         return as_rgb(samples[top : top + size, left : left + size])
 
     def depth(self) -> np.dtype:
-        """The deepest type of all crops: uint8, uint16 or float32. Fast once preloaded."""
+        """The type that holds all crops: uint8, uint16 or float32. It is fast after ``preload``."""
         return deepest(self.crop(index, 0, 0, 1).dtype for index in range(len(self)))
 
     def channels(self) -> frozenset[int]:
-        """How many channels there are in the ``samples`` of the pictures. Fast once preloaded."""
+        """The numbers of channels of the ``samples`` of all pictures. It is fast after ``preload``."""
         return frozenset({3} if self._decoded is None else (samples.shape[2] for samples in self._decoded))
 
     def _memory(self) -> "Memory":
-        """What there is for the decoded pictures; a ``UserError`` if it cannot be enough."""
+        """Make a count of the memory for decoded pictures; raise a ``UserError`` if it cannot suffice."""
         memory = Memory(len(self))
         sizes = (self.size(index) for index in range(len(self)))
-        memory.check(sum(height * width for height, width in sizes))  # one byte a pixel at least
+        memory.check(sum(height * width for height, width in sizes))  # at least one byte for each pixel
         return memory
 
 
 class Memory:
-    """Keeps decoded pictures from taking more than their share of the memory.
+    """Counts the memory of decoded pictures, and refuses more than their share of what is available.
 
     Args:
-        pictures: how many there are, for the message.
+        pictures: number of pictures, for the message.
     """
 
     def __init__(self, pictures: int) -> None:
@@ -171,14 +179,14 @@ class Memory:
         self._lock = Lock()
 
     def hold(self, samples: np.ndarray) -> np.ndarray:
-        """``samples``, once they are counted; a ``MemoryShortError`` if they are too much."""
+        """Count ``samples`` and return them; raise a ``MemoryShortError`` if they are too much."""
         with self._lock:
             self._held += samples.nbytes
             self.check(self._held)
         return samples
 
     def check(self, needed: int) -> None:
-        """Raise a ``MemoryShortError`` where ``needed`` bytes are too much."""
+        """Raise a ``MemoryShortError`` if ``needed`` bytes are too much."""
         if self._available is not None and needed > _MEMORY_SHARE * self._available:
             raise MemoryShortError(
                 f"{self._pictures} pictures: decoded they take {needed / 1e9:.1f} GB or more, which is over "
@@ -192,36 +200,36 @@ class MemoryShortError(UserError):
 
 
 def kept_samples(picture: Picture) -> np.ndarray:
-    """What training keeps of ``picture``: (H, W, 1) of a grey one, else all its channels; of the type of its file."""
+    """Give what training keeps of ``picture``: (H, W, 1) if it is grey, else all channels; of the type of its file."""
     return picture.rgb[..., :1].copy() if picture.grey else picture.rgb
 
 
 def picture_of(samples: np.ndarray) -> Picture:
-    """The picture whose ``kept_samples`` are ``samples``."""
+    """Make the picture whose ``kept_samples`` are ``samples``."""
     return Picture(np.ascontiguousarray(as_rgb(samples)), grey=samples.shape[2] == 1)
 
 
 def as_rgb(samples: np.ndarray) -> np.ndarray:
-    """(H, W, 3) of (H, W, 1), without a copy: the channels of a grey picture are one in memory. Others stay."""
+    """Repeat the channel of (H, W, 1) to (H, W, 3) without a copy; the three share memory. Others are not changed."""
     return samples if samples.shape[2] != 1 else np.broadcast_to(samples, (*samples.shape[:2], 3))
 
 
 def deepest(types: Iterable[np.dtype]) -> np.dtype:
-    """The one of uint8, uint16 and float32 that holds all of ``types``."""
+    """Give the one of uint8, uint16 and float32 that holds all of ``types``."""
     return max(set(types), key=lambda kind: kind.itemsize)
 
 
 def listing(folder: Path) -> str:
-    """What is in ``folder``, for a message about what is not."""
+    """Say what is in ``folder``, for a message about something that is missing."""
     if not folder.is_dir():
         return f"no folder {folder}"
     names = sorted(path.name for path in folder.iterdir())
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(names[:5]) + more or "nothing"
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(names[:_MAX_LISTED]) + more or "nothing"
 
 
 def available_memory() -> int | None:
-    """Bytes of memory this process may still take, in its container too; None where it cannot be told."""
+    """Bytes of memory that this process may still take, also in a container; None if the system does not tell."""
     limits = []
     try:
         fields = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())

@@ -1,4 +1,4 @@
-"""A bounded number of crops of any number of pictures."""
+"""Random crops: a bounded number of them, of any number of pictures."""
 
 import time
 from collections.abc import Sequence
@@ -16,30 +16,30 @@ from atbsn.utils.log import logger
 from atbsn.utils.types import NonNegativeInt, PositiveFloat, PositiveInt
 
 _MIN_EACH = 4
-"""Crops of each picture, where it is large enough, when the time may end the reading early: with one of each, the few
-large files that are read in time would give a few crops."""
+"""Least number of crops of each picture that is large enough, if the time may end the reading. With one crop each, the
+few large files that are read in time would give only a few crops. Chosen by hand."""
 
 
 @DATASETS.register
 class PictureCrops(ImageSet):
-    """Random crops of noisy pictures, without references, in memory: so many, however large the pictures are.
+    """Random crops of noisy pictures, without references, in memory, which is bounded by ``num_crops``.
 
-    Every picture is read once, here; what cannot be read, or is smaller than ``least``, is named in the log and left
-    out.
+    Every picture is read once, when the set is made. Pictures that cannot be read, or are smaller than ``min_side``,
+    are left out and named in the log.
 
     Args:
         paths: pictures, and folders of pictures.
-        num_crops: at most so many, shared out among the pictures; at least one each, until there are so many.
-        side: of a crop, pixels; smaller pictures are taken whole.
-        least: shortest side that a picture may have.
-        seed: of the places.
-        white: as ``NoisyFolder`` takes it.
-        seconds: stop reading after so long, once a picture can be used. Pictures are then read in a random order, so
-            that those that are read are a sample of all.
+        num_crops: most crops of all pictures together. Each picture gives about as many, and at least one.
+        side: side of a crop, pixels; smaller pictures are taken whole.
+        min_side: shortest side that a picture may have, pixels.
+        seed: seed of the places of the crops.
+        white: as for ``NoisyFolder``.
+        seconds: stop reading after this time if there is a picture that can be used. Pictures are then read in a random
+            order, so that those that are read are a random sample of all.
 
     Attributes:
-        cameras: for each picture that is used, make and model of its camera; None where its file does not say.
-        skipped: what is left out, with the reason.
+        cameras: make and model of the camera of each picture that is used; None if its file does not tell.
+        skipped: the pictures that are left out, with the reason.
 
     Raises:
         UserError: no picture can be used.
@@ -50,7 +50,7 @@ class PictureCrops(ImageSet):
         paths: Sequence[str],
         num_crops: PositiveInt = 256,
         side: PositiveInt = 512,
-        least: PositiveInt = 64,
+        min_side: PositiveInt = 64,
         seed: NonNegativeInt = 0,
         white: White = "auto",
         seconds: PositiveFloat | None = None,
@@ -80,8 +80,8 @@ class PictureCrops(ImageSet):
                 self.skipped.append((found.paths[number], "cannot be read"))
                 continue
             height, width = picture.rgb.shape[:2]
-            if min(height, width) < least:
-                reason = f"{height}x{width} pixels, smaller than {least}x{least}"
+            if min(height, width) < min_side:
+                reason = f"{height}x{width} pixels, smaller than {min_side}x{min_side}"
                 logger.warning("%s: %s", found.paths[number], reason)
                 self.skipped.append((found.paths[number], reason))
                 continue
@@ -94,7 +94,7 @@ class PictureCrops(ImageSet):
     @classmethod
     def example(cls, folder: Path) -> dict[str, Any]:
         write_examples(folder, "one", "two")
-        return {"paths": [str(folder)], "side": 32, "least": 20}
+        return {"paths": [str(folder)], "side": 32, "min_side": 20}
 
     def __len__(self) -> int:
         return len(self._crops)
@@ -103,7 +103,7 @@ class PictureCrops(ImageSet):
         return self._keys[index]
 
     def owner(self, index: int) -> int:
-        """The number, in ``cameras``, of the picture that crop ``index`` is of."""
+        """The index in ``cameras`` of the picture that crop ``index`` is cut from."""
         return self._owners[index]
 
     def size(self, index: int) -> tuple[int, int]:
@@ -117,7 +117,7 @@ class PictureCrops(ImageSet):
         return frozenset(crop.shape[2] for crop in self._crops)
 
     def preload(self) -> None:
-        """Nothing is left to decode."""
+        """Do nothing: the crops are in memory."""
 
     def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
         return as_rgb(self._crops[index][top : top + size, left : left + size])

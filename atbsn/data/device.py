@@ -1,4 +1,4 @@
-"""Batches on their way to the device, the next one while the current one is computed on."""
+"""Move batches to the device, the next one while the current one is used."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,13 +9,13 @@ from atbsn.data.patches import to_batch
 
 
 def on_device(raws: Iterable[dict[str, Tensor]], device: torch.device) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-    """The batches of a loader as a method takes them (``to_batch``), each with the indices of its pictures.
+    """Yield the batches of a loader as a method needs them (``to_batch``), each with the indices of its pictures.
 
-    A GPU copies, turns and converts a batch on a stream of its own, one batch ahead. For the copy to overlap, the
-    loader has to pin its memory.
+    On a GPU a batch is copied, turned and converted on a stream of its own, one batch ahead. The copy only overlaps
+    with the computation if the loader pins its memory.
 
-    Returns:
-        Pairs of ``{"noisy": (B, 3, P, P)}`` on ``device`` and (B,) indices on the CPU.
+    Yields:
+        The batch of ``to_batch`` on ``device``, and (B,) indices on the CPU.
     """
     if device.type != "cuda":
         for raw in raws:
@@ -35,7 +35,7 @@ def on_device(raws: Iterable[dict[str, Tensor]], device: torch.device) -> Iterat
 
 
 def _arrived(batch: dict[str, Tensor], index: Tensor, arrival: torch.cuda.Event) -> tuple[dict[str, Tensor], Tensor]:
-    """Let the current stream wait for the batch, and keep its memory until that stream has used it."""
+    """Make the current stream wait for the batch, and keep the batch's memory until that stream has used it."""
     stream = torch.cuda.current_stream(batch["noisy"].device)
     stream.wait_event(arrival)
     for tensor in batch.values():

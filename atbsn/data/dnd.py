@@ -1,4 +1,4 @@
-"""DND, sRGB: 50 photographs, of which 1000 boxes are scored by its server (Plötz and Roth, CVPR 2017)."""
+"""DND, sRGB: 50 photographs with 1000 boxes that its server scores (Plötz and Roth, CVPR 2017)."""
 
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -14,12 +14,13 @@ from atbsn.utils.log import logger
 from atbsn.utils.types import NonNegativeInt
 
 PUBLISHED = (50, 20)
-"""Images, boxes an image."""
+"""Number of images in the published set, and of boxes in each."""
 _VARIABLE = "InoisySRGB"
+"""Name of the image in a file."""
 
 
-class Box(NamedTuple):
-    """A part of an image: rows and columns from 0, the last ones not included."""
+class DNDBox(NamedTuple):
+    """A part of an image: rows and columns, counted from 0, without the last ones, ``bottom`` and ``right``."""
 
     top: int
     left: int
@@ -29,19 +30,18 @@ class Box(NamedTuple):
 
 @DATASETS.register
 class DND(ImageSet):
-    """DND's noisy sRGB images, float in the files, (H, W, 3) float32 in [0, 255] here; no references.
+    """DND's noisy sRGB images, without references. Its files hold floats in [0, 1]; pictures are float32 in [0, 255].
 
-    ``test.py`` denoises the boxes and writes the submission. Training takes the whole images, decoded once to
-    16 bits (about 4 GB of memory).
+    ``atbsn test`` denoises the boxes and writes the submission. Training takes the whole images, decoded once to 16
+    bits (about 4 GB of memory).
 
     Args:
         dataroot: folder with ``info.mat`` and ``images_srgb/0001.mat`` ... ``0050.mat``.
-        split: the 1000 boxes of 512x512 that are scored, or the 50 whole images.
-        context: pixels around a box that the network may see, where the image has them; only the box itself is
-            kept. 0: the box alone.
+        split: the 1000 boxes of 512x512 pixels that are scored, or the 50 whole images.
+        context: pixels around a box that the network may see, as far as the image goes. Only the box itself is kept.
 
     Raises:
-        UserError: a file is missing, damaged or of another kind; a box lies outside of its image.
+        UserError: a file is missing, damaged or of another kind; or a box lies outside of its image.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class DND(ImageSet):
         self._parts = [
             (image, None if whole else number + 1, box)
             for image, inside in enumerate(boxes)
-            for number, box in enumerate([Box(0, 0, *self._sizes[image])] if whole else inside)
+            for number, box in enumerate([DNDBox(0, 0, *self._sizes[image])] if whole else inside)
         ]
 
     def __len__(self) -> int:
         return len(self._parts)
 
     def key(self, index: int) -> str:
-        """``0001``, or ``0001_01`` for its first box."""
+        """The name of a picture: ``0001`` for an image, ``0001_01`` for its first box."""
         image, number, _ = self._parts[index]
         return f"{image + 1:04d}" if number is None else f"{image + 1:04d}_{number:02d}"
 
@@ -91,7 +91,7 @@ class DND(ImageSet):
         return Picture(rgb)
 
     def samples(self, index: int) -> np.ndarray:
-        """(H, W, 3) uint16: half the memory of the floats, and 1/514 of a grey level from them at most."""
+        """Read picture ``index`` as (H, W, 3) uint16, in half the memory of floats, right to 1/514 of a grey value."""
         return to_depth(self.read(index).rgb, np.uint16)
 
     def window(self, index: int) -> tuple[slice, slice]:
@@ -99,18 +99,18 @@ class DND(ImageSet):
         seen = self._seen(index)
         return slice(box.top - seen.top, box.bottom - seen.top), slice(box.left - seen.left, box.right - seen.left)
 
-    def _seen(self, index: int) -> Box:
-        """The box with its context."""
+    def _seen(self, index: int) -> DNDBox:
+        """The box of picture ``index`` with its context."""
         image, _, (top, left, bottom, right) = self._parts[index]
         height, width = self._sizes[image]
         margin = self._context
-        return Box(
+        return DNDBox(
             max(0, top - margin), max(0, left - margin), min(height, bottom + margin), min(width, right + margin)
         )
 
 
-def _read_boxes(path: Path) -> list[list[Box]]:
-    """The boxes of every image; in the file they are [row0, col0, row1, col1], from 1, the last ones included."""
+def _read_boxes(path: Path) -> list[list[DNDBox]]:
+    """Read the boxes of every image. In the file they are [row0, col0, row1, col1], from 1, with the last ones."""
     with open_v73(path) as file:
         info = file["info"]
         tables = [np.array(info[reference]) for reference in info["boundingboxes"][()].ravel()]
@@ -121,7 +121,7 @@ def _read_boxes(path: Path) -> list[list[Box]]:
                 f"{PUBLISHED[1]} whole numbers; take the publisher's own file"
             )
     rows = (table.T.astype(int).tolist() for table in tables)
-    return [[Box(row0 - 1, col0 - 1, row1, col1) for row0, col0, row1, col1 in boxes] for boxes in rows]
+    return [[DNDBox(row0 - 1, col0 - 1, row1, col1) for row0, col0, row1, col1 in boxes] for boxes in rows]
 
 
 def _check_files(root: Path, paths: list[Path]) -> None:
@@ -145,7 +145,7 @@ def _image_size(path: Path) -> tuple[int, int]:
     return shape[2], shape[1]
 
 
-def _check_boxes(path: Path, size: tuple[int, int], boxes: list[Box]) -> None:
+def _check_boxes(path: Path, size: tuple[int, int], boxes: list[DNDBox]) -> None:
     for number, (top, left, bottom, right) in enumerate(boxes, 1):
         if not (0 <= top < bottom <= size[0] and 0 <= left < right <= size[1]):
             raise UserError(

@@ -1,4 +1,4 @@
-"""Any folder of noisy pictures."""
+"""Data sets of the noisy pictures in a folder."""
 
 import os
 from collections import Counter
@@ -17,16 +17,17 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 IoBackend = Literal["disk", "lmdb"]
-"""Picture files, or the LMDB that ``atbsn prepare`` made of them."""
+"""Whether a set is in picture files, or in the LMDB that ``atbsn prepare`` made of them."""
 
 
 class StoredSet(ImageSet):
     """Noisy pictures without references, in files or in an LMDB.
 
     Args:
-        dataroot: where the files are, or the folder of the LMDB.
+        dataroot: the folder of the files, or that of the LMDB.
+        io_backend: ``disk`` for files, ``lmdb`` for an LMDB.
         find: lists the files in ``dataroot``; not called for an LMDB.
-        white: as ``read_picture`` takes it; not for an LMDB.
+        white: as for ``read_picture``; not for an LMDB.
     """
 
     def __init__(
@@ -91,16 +92,16 @@ class StoredSet(ImageSet):
 
 @DATASETS.register
 class NoisyFolder(StoredSet):
-    """One noisy picture, or all of a folder and the folders below it, without references.
+    """One noisy picture, or all pictures in a folder and the folders below it, without references.
 
     Args:
         dataroot: a folder, searched recursively for PNG, JPEG, TIFF, BMP and WebP; or one such file; or an LMDB.
         io_backend: ``lmdb`` if ``dataroot`` is one that ``atbsn prepare`` made.
-        white: the value that is white in files of 16 bits or floating point, such as 1023 of 10 bits in 16; all are
-            taken by the same. ``auto``: 65535, and of floating point 1, or a picture's largest value above that.
+        white: the value of white in all files of 16 bits or floating point, such as 1023 for 10 bits in 16. ``auto``:
+            65535 for 16 bits; for floating point 1, or the largest value of the picture if that is larger.
 
     Raises:
-        UserError: nothing there, or no picture in it.
+        UserError: there is no such file or folder, or no picture in it.
     """
 
     def __init__(self, dataroot: str | Path, io_backend: IoBackend = "disk", white: White = "auto") -> None:
@@ -109,12 +110,12 @@ class NoisyFolder(StoredSet):
         if self._passed_over:
             logger.warning("%s: %s", dataroot, Found(self.paths, [], self._passed_over).summary())
 
-    def keep_usable(self, least: int) -> None:
+    def keep_usable(self, min_side: int) -> None:
         if self._store is not None or self._decoded is not None:
             return
         skipped = self._drop_failing(lambda index: self.size(index))
-        if any(min(self.size(index)) >= least for index in range(len(self))):
-            skipped += self._drop_failing(lambda index: self._check_size(index, least))
+        if any(min(self.size(index)) >= min_side for index in range(len(self))):
+            skipped += self._drop_failing(lambda index: self._check_size(index, min_side))
         memory = self._memory()
         decoded: dict[Path, np.ndarray] = {}
 
@@ -129,13 +130,13 @@ class NoisyFolder(StoredSet):
             logger.warning("%s", said)
         self._decoded = [decoded[path] for path in self.paths]
 
-    def _check_size(self, index: int, least: int) -> None:
+    def _check_size(self, index: int, min_side: int) -> None:
         height, width = self.size(index)
-        if min(height, width) < least:
-            raise UserError(f"{height}x{width} pixels, smaller than the {least}x{least} patch")
+        if min(height, width) < min_side:
+            raise UserError(f"{height}x{width} pixels, smaller than the {min_side}x{min_side} patch")
 
     def _drop_failing(self, function: Callable[[int], object]) -> list[tuple[Path, str]]:
-        """Leave out the pictures for which ``function`` raises a ``UserError``; which they are, and why."""
+        """Leave out the pictures for which ``function`` raises a ``UserError``, and return them with the reasons."""
 
         def fault(index: int) -> str | None:
             try:
@@ -160,20 +161,20 @@ class NoisyFolder(StoredSet):
 
 
 def _passed_over(root: Path, used: list[Path]) -> list[tuple[Path, str]]:
-    """What lies in ``root`` and is not used, with the reason; hidden files are no one's pictures."""
+    """List the files in ``root`` that are not used, with the reason; without hidden files."""
     taken = set(used)
     return [(path, reason) for path, reason in find_pictures(root).skipped if reason != "hidden" and path not in taken]
 
 
 def write_examples(folder: Path, *names: str) -> None:
-    """Small pictures of noise, no two alike, for the tests of all data sets."""
+    """Write small pictures of noise, all different, for the tests of all data sets."""
     rng = np.random.default_rng(0)
     for name in names:
         write_picture(folder / f"{name}.png", Picture(rng.integers(0, 256, (40, 52, 3), np.uint8)))
 
 
 def relative_keys(paths: list[Path], root: Path) -> list[str]:
-    """Unique keys: paths below ``root`` without extension; files that differ only in it keep it."""
+    """Make unique keys of ``paths``: relative to ``root``, without extension unless two files differ only in that."""
     names = [path.relative_to(root) for path in paths]
     stems = [name.with_suffix("").as_posix() for name in names]
     count = Counter(stems)

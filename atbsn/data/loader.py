@@ -1,4 +1,4 @@
-"""Batches of patches in worker processes, the same for any number of them."""
+"""Load batches of patches in worker processes. The batches do not depend on the number of processes."""
 
 import os
 import signal
@@ -17,14 +17,17 @@ from atbsn.data.patches import PatchDataset
 
 
 class SampleNumbers(Sampler[list[int]]):
-    """The sample numbers of each micro-batch of one rank, from iteration ``start_iter`` to ``total_iter``.
+    """Yields the sample numbers of each micro-batch of one rank, from iteration ``start_iter`` to ``total_iter``.
 
-    Micro-batch m of all ranks together takes the samples [mG, (m + 1)G), G = ``batch_size * world_size``;
-    each rank takes its contiguous part. An iteration is ``accumulate`` micro-batches.
+    Micro-batch m of all ranks together has the samples [mG, (m + 1)G), with G = ``batch_size * world_size``. Each rank
+    takes a contiguous part of them. An iteration has ``accumulate`` micro-batches.
 
     Args:
-        batch_size: patches a rank and micro-batch.
-        start_iter: iterations already done; a resumed run continues the very same samples.
+        batch_size: number of patches in a micro-batch of one rank.
+        total_iter: number of iterations of the whole training.
+        start_iter: iterations already done; a resumed run continues with exactly the same samples.
+        accumulate: number of micro-batches in an iteration.
+        rank, world_size: this process, and the number of processes.
     """
 
     def __init__(
@@ -54,18 +57,18 @@ class SampleNumbers(Sampler[list[int]]):
 def train_loader(
     patches: PatchDataset, numbers: SampleNumbers, *, num_workers: int, pin_memory: bool = False
 ) -> DataLoader[dict[str, Tensor]]:
-    """A loader of one batch for each entry of ``numbers``, for one pass over it.
+    """Make a loader that yields one batch for each entry of ``numbers``, once.
 
-    Batches are ``{"noisy": (B, P, P, 3), "orientation": (B,), "index": (B,)}``, for ``to_batch``. They
-    do not depend on the number of workers; their union over an iteration does not depend on how ranks, batch
-    size and accumulation share the same number of samples.
+    Batches are ``{"noisy": (B, P, P, 3), "orientation": (B,), "index": (B,)}``, for ``to_batch``. They do not depend on
+    the number of workers. The samples of an iteration do not depend on how they are divided into ranks, batches and
+    accumulation.
 
     Args:
-        num_workers: processes a rank; 0 loads in this process.
-        pin_memory: for copies to a GPU that overlap with work on it.
+        num_workers: number of processes of each rank; 0 loads in this process.
+        pin_memory: pin the memory of the batches, so that copies to a GPU overlap with the computation.
     """
-    num_workers = min(num_workers, os.cpu_count() or 1)  # more would only take turns; batches are the same
-    # Forked workers share the decoded pictures; elsewhere each worker gets a copy.
+    num_workers = min(num_workers, os.cpu_count() or 1)  # more would only wait for each other
+    # Forked workers share the decoded pictures. On other systems each worker gets a copy.
     context = "fork" if num_workers > 0 and sys.platform == "linux" else None
     return DataLoader(
         cast(Dataset[dict[str, Tensor]], patches),  # numbers become tensors where samples are collated
@@ -75,12 +78,12 @@ def train_loader(
         worker_init_fn=_start_worker,
         multiprocessing_context=context,
         prefetch_factor=4 if num_workers > 0 else None,
-        generator=torch.Generator(),  # its worker seed must not draw from, and so shift, the global generator
+        generator=torch.Generator(),  # so that the seeds of workers are not drawn from the global generator
     )
 
 
 def _start_worker(worker: int) -> None:
-    """One thread a worker; signals are the main process's to handle, which then leaves transfers half done."""
+    """Set up a worker: one thread, and no reaction to signals, which the main process handles."""
     del worker
     for name in ("SIGINT", "SIGHUP"):
         if hasattr(signal, name):  # Windows has no SIGHUP
@@ -94,9 +97,9 @@ def _start_worker(worker: int) -> None:
 
 
 def _end_with_the_main_process() -> None:
-    """Leave at the main process's own SIGTERM only: schedulers send theirs to every process, torchrun once more.
+    """End this worker at a SIGTERM from the main process only; schedulers and torchrun send theirs to every process.
 
-    A worker that obeyed them would end the main process, which still has a step to finish and a state to save.
+    If a worker ended at those, the main process would fail, which still has a step to finish and a state to save.
     """
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
         pass
@@ -104,5 +107,6 @@ def _end_with_the_main_process() -> None:
 
 
 def _report_all_but_hang_ups(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Print a traceback unless the main process has ended while a worker sent it something."""
     if not issubclass(kind, (EOFError, ConnectionError)):
         sys.__excepthook__(kind, error, trace)

@@ -1,4 +1,4 @@
-"""MATLAB files, of the two kinds that benchmarks are published in: v5, and v7.3, which is HDF5."""
+"""Read MATLAB files of the two kinds in which benchmarks are published: v5, and v7.3, which is HDF5."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     import h5py
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+"""How an HDF5 file begins."""
 _USER_BLOCK = 512
-"""MATLAB puts so many bytes of its own before the HDF5 part."""
+"""Bytes that MATLAB writes before the HDF5 part."""
 
 
 def v5_shape(path: Path, variable: str, dtype: str) -> tuple[int, ...]:
-    """The shape of ``variable`` in a v5 file, without reading its values.
+    """Read the shape of ``variable`` in a v5 file, without its values.
 
     Raises:
-        UserError: no such file, not of this kind, or no such variable of type ``dtype``.
+        UserError: there is no such file, it is of another kind, or has no such variable of type ``dtype``.
     """
     _check_kind(path, "v5")
     with _reading(path):
@@ -36,17 +37,18 @@ def v5_shape(path: Path, variable: str, dtype: str) -> tuple[int, ...]:
 
 
 def read_v5(path: Path, variable: str) -> np.ndarray:
-    """``variable`` of a v5 file, in MATLAB's order (the first axis is contiguous): in memory once, not twice."""
+    """Read ``variable`` of a v5 file, in MATLAB's order, where the first axis is contiguous, so without a copy."""
     with _reading(path):
         return scipy.io.loadmat(path, variable_names=[variable])[variable]
 
 
 @contextmanager
 def open_v73(path: Path) -> Iterator["h5py.File"]:
-    """A v7.3 file, open for reading; whatever goes wrong with it inside is a ``UserError``. MATLAB's axes are reversed.
+    """Open a v7.3 file for reading. Errors in the ``with`` block become a ``UserError``. MATLAB's axes are reversed.
 
     Raises:
-        UserError: no such file, not of this kind, damaged, without what is asked of it; or h5py is not installed.
+        UserError: there is no such file, it is of another kind, damaged, or has not what is asked for; or h5py is not
+            installed.
     """
     _check_kind(path, "v7.3")
     try:
@@ -71,7 +73,7 @@ def _check_kind(path: Path, expected: str) -> None:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn whatever a reader raises into one message that names the file."""
+    """Turn any exception of a reader into a message that names the file."""
     try:
         yield
     except UserError:

@@ -19,23 +19,24 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import PositiveFloat
 
 _BLOCK = 1000
-"""Samples in which the shares are exact."""
+"""Number of samples in which the shares are exact. Chosen by hand."""
 
 
 @DATASETS.register
 class Mixed(ImageSet):
-    """Several sets as one. Of every 1000 samples of a training, each set has its share, in an order drawn anew.
+    """Several sets as one. Each set has its share of every 1000 samples of a training, in a random order.
 
-    Each set takes its own pictures in turn, however many it has: a small one with a large weight comes round more
-    often. Which picture a sample is of follows from the seed and its number alone, as with a single set. A picture's
-    name is the number of its set, from 1, and its name there. Validation and ``test.py`` take every picture once.
+    Each set takes its own pictures in turn, so the pictures of a small set with a large weight come more often. Which
+    picture a sample is cut from depends only on the seed and the number of the sample, as with a single set. The name
+    of a picture is the number of its set, from 1, and its name there. Validation and ``atbsn test`` take every picture
+    once.
 
     Args:
-        sets: ``{type: ..., dataroot: ..., ...}`` of each, as it would stand alone.
-        weights: their shares, of any sum; without them every picture counts alike.
+        sets: the options of each set, ``{type: ..., dataroot: ..., ...}``.
+        weights: the shares of the sets; they need not sum to 1. Without them every picture counts equally.
 
     Raises:
-        UserError: a set cannot be built, or there is not one weight for each, or one is too small a share.
+        UserError: a set cannot be built, the number of weights is not that of the sets, or a share is too small.
     """
 
     def __init__(
@@ -113,9 +114,9 @@ class Mixed(ImageSet):
         images, own = self._at(index)
         return images.groups(own)
 
-    def keep_usable(self, least: int) -> None:
+    def keep_usable(self, min_side: int) -> None:
         for images in self.sets:
-            images.keep_usable(least)
+            images.keep_usable(min_side)
 
     def preload(self) -> None:
         for images in self.sets:
@@ -136,7 +137,7 @@ class Mixed(ImageSet):
         return self.sets[place], own
 
     def _find(self, index: int) -> tuple[int, int]:
-        """The set that picture ``index`` is in, and its number there."""
+        """Find the number of the set of picture ``index``, and its index there."""
         ends = list(accumulate(map(len, self.sets)))
         place = next(place for place, end in enumerate(ends) if index < end)
         return place, index - ends[place] + len(self.sets[place])
@@ -144,9 +145,12 @@ class Mixed(ImageSet):
 
 @lru_cache(maxsize=8)
 def _block(shares: tuple[float, ...], seed: int, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every sample of a block, its set and how many of that set are before it in the block; and how many each has.
+    """Draw the order of the sets in a block of samples.
 
-    The counts are the shares of ``_BLOCK`` rounded down, and one more for the largest remainders.
+    Returns:
+        For every sample its set, and how many samples of that set come before it in the block; and for every set the
+        number of its samples. These numbers are the shares of ``_BLOCK``, rounded down, and one more for the sets with
+        the largest remainders.
     """
     exact = np.array(shares) / sum(shares) * _BLOCK
     counts = np.floor(exact).astype(int)

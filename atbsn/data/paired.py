@@ -1,4 +1,4 @@
-"""Noisy pictures with clean references, in the layouts people keep them in."""
+"""Data sets of noisy pictures with clean references, in the layouts that are common for them."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,8 @@ from atbsn.pictures import Picture, picture_size, read_picture
 from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 
+_MAX_LISTED = 6
+"""Most names in a folder that a message lists. Chosen by hand."""
 _LAYOUTS = (
     "Noisy/ and GT/ (below each, train/ and valid/ if a split is asked for), or files named *_real.* and "
     "*_mean.* in one folder, or two folders, dataroot and dataroot_clean, with the same names in both, or templates of "
@@ -22,7 +24,7 @@ class PairSet(ImageSet):
 
     Args:
         pairs: key, noisy file and clean file of each.
-        white: as ``read_picture`` takes it, of both.
+        white: as for ``read_picture``, for both files.
     """
 
     has_clean = True
@@ -40,7 +42,7 @@ class PairSet(ImageSet):
         return read_picture(self.pairs[index][1], white=self.white)
 
     def read_clean(self, index: int) -> Picture:
-        """Read the reference; a ``UserError`` if it is not of the noisy picture's size."""
+        """Read the reference; raise a ``UserError`` if it has another size than the noisy picture."""
         _, noisy_path, clean_path = self.pairs[index]
         clean, size = read_picture(clean_path, white=self.white), picture_size(noisy_path)
         if clean.rgb.shape[:2] != size:
@@ -59,27 +61,27 @@ class PairSet(ImageSet):
 
 @DATASETS.register
 class PairedFolder(PairSet):
-    """Noisy pictures with references, in one of four layouts, recognised in this order:
+    """Noisy pictures with references, in one of four layouts, which are tried in this order:
 
-    - names by template, where ``noisy`` and ``clean`` are given: ``noisy: "{scene}_NOISY_{n}"`` and
+    - names by template, if ``noisy`` and ``clean`` are given: ``noisy: "{scene}_NOISY_{n}"`` and
       ``clean: "{scene}_GT_{n}"``; ``noisy: "{scene}/shot_{n}.png"`` and ``clean: "{scene}/mean.tif"``;
     - ``dataroot`` and ``dataroot_clean``: two folders, paired by relative name, whatever the extension;
-    - ``dataroot/Noisy`` and ``dataroot/GT``, paired the same way; a split is a folder below both (AT-BSN's);
+    - ``dataroot/Noisy`` and ``dataroot/GT``, paired in the same way; a split is a folder below both (AT-BSN's);
     - ``*_real.*`` and ``*_mean.*`` side by side (CC15, Nam et al., CVPR 2016).
 
     Args:
         dataroot: the folder of one of these layouts.
-        dataroot_clean: the folder of references, if they are apart from the noisy pictures.
-        split: only pictures below this folder of ``Noisy`` and ``GT``.
+        dataroot_clean: the folder of the references, if they are in a folder of their own.
+        split: take only pictures below this folder of ``Noisy`` and ``GT``.
         noisy: template of the noisy pictures' names; other files are ignored. A ``{word}`` stands for any text without
-            a ``/``. With a ``/`` it is the path below ``dataroot``, without one the name in any folder; the extension
-            may be left out.
-        clean: template of their references' names, of the same words or fewer.
-        white: the value that is white in noisy and clean files of 16 bits or floating point, such
-            as 1023 of 10 bits in 16. ``auto``: 65535, and of floating point 1, or a picture's largest value above that.
+            a ``/``. A template with a ``/`` is a path below ``dataroot``, one without is a name in any folder. The
+            extension may be left out.
+        clean: template of the references' names, with the same words or fewer.
+        white: the value of white in noisy and clean files of 16 bits or floating point, such as 1023 for 10 bits in 16.
+            ``auto``: 65535 for 16 bits; for floating point 1, or the largest value of the picture if that is larger.
 
     Raises:
-        UserError: no layout matches, a noisy picture has no reference, or several to choose from.
+        UserError: no layout matches, or a noisy picture has no reference, or more than one.
     """
 
     def __init__(
@@ -108,7 +110,8 @@ class PairedFolder(PairSet):
         pairs = pairs_by_ending(root) if split is None else []
         if not pairs:
             names = sorted(path.name for path in root.iterdir())
-            found = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+            more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+            found = ", ".join(names[:_MAX_LISTED]) + more
             raise UserError(f"{root}: no pairs in it; it needs {_LAYOUTS}; found: {found or 'nothing'}")
         super().__init__(pairs, white)
 

@@ -1,4 +1,4 @@
-"""Which files are a noisy picture and its reference, told by their names."""
+"""Find pairs of a noisy picture and its reference by the names of the files."""
 
 import re
 from pathlib import Path
@@ -12,13 +12,14 @@ Pair = tuple[str, Path, Path]
 """Key, noisy file, clean file."""
 
 _FIELD = re.compile(r"\{([A-Za-z]\w*)\}")
+"""A word of a template, such as ``{scene}``."""
 
 
 def pairs_by_name(noisy_root: Path, clean_root: Path) -> list[Pair]:
-    """Pairs of two trees with the same relative names: the whole name first, then without its extension.
+    """Pair the files of two trees by their relative names: by the whole name first, then by the name without extension.
 
     Raises:
-        UserError: a noisy picture has no reference of its own, or several without its extension.
+        UserError: a noisy picture has no reference of its own, or several that differ only in their extension.
     """
     noisy = image_paths(noisy_root)
     clean = _Files(clean_root)
@@ -42,7 +43,11 @@ def pairs_by_name(noisy_root: Path, clean_root: Path) -> list[Pair]:
 
 
 def pairs_by_ending(root: Path) -> list[Pair]:
-    """Pairs named ``*_real.*`` (noisy) and ``*_mean.*`` (reference), in any case; other files are ignored."""
+    """Pair files named ``*_real.*`` (noisy) and ``*_mean.*`` (reference), in any case. Other files are ignored.
+
+    Raises:
+        UserError: a noisy picture has no reference.
+    """
     paths = image_paths(root)
     by_key = dict(zip((key.lower() for key in relative_keys(paths, root)), paths, strict=True))
     noisy = {key: path for key, path in by_key.items() if key.endswith("_real")}
@@ -60,10 +65,11 @@ def pairs_by_ending(root: Path) -> list[Pair]:
 
 
 def pairs_by_template(noisy_root: Path, clean_root: Path, noisy: str, clean: str) -> list[Pair]:
-    """Pairs whose names follow two templates; see ``PairedFolder``.
+    """Pair files whose names follow two templates; see ``PairedFolder``.
 
     Raises:
-        UserError: a template that is none, no picture has such a name, or one has no reference, or several.
+        UserError: a template has no words or is malformed, no picture has such a name, or one has no reference, or
+            several.
     """
     words = _FIELD.findall(noisy)
     for name, template in (("noisy", noisy), ("clean", clean)):
@@ -91,7 +97,7 @@ def pairs_by_template(noisy_root: Path, clean_root: Path, noisy: str, clean: str
         else:
             pairs.append((key, path, reference))
     references = {reference for _, _, reference in pairs}
-    missing = [(path, name) for path, name in missing if path not in references]  # "{name}" fits them, too
+    missing = [(path, name) for path, name in missing if path not in references]  # a template may fit references too
     if missing:
         raise _no_reference([path for path, _ in missing], f"{clean_root / missing[0][1]}")
     if not pairs:
@@ -112,7 +118,7 @@ class _Files:
             self._by_stem.setdefault(relative.with_suffix("").as_posix(), []).append(path)
 
     def find(self, stem: str, noisy: Path) -> Path | None:
-        """The picture of this name without extension; a ``UserError`` if there are several for ``noisy``."""
+        """Find the picture with this name without extension; raise a ``UserError`` if there are several."""
         found = self._by_stem.get(stem, [])
         if len(found) > 1:
             raise UserError(
@@ -123,7 +129,7 @@ class _Files:
 
 
 def _pattern(template: str) -> str:
-    """The regular expression of a template; a word that stands there twice is the same text twice."""
+    """Make the regular expression of a template. A word that stands in it twice matches the same text twice."""
     parts: list[str] = []
     known: set[str] = set()
     for place, part in enumerate(_FIELD.split(template)):

@@ -1,4 +1,4 @@
-"""Training patches: which picture, where, which way up. A pure function of (seed, sample number)."""
+"""Training patches. Picture, place and orientation of a patch depend only on the seed and the sample number."""
 
 from typing import Any
 
@@ -17,21 +17,22 @@ from atbsn.utils.types import NonNegativeInt, PositiveInt
 class PatchDataset(Dataset[Any]):
     """Random noisy patches, numbered without end.
 
-    Each run of ``len(self)`` sample numbers (an epoch) visits every picture once, in a fresh order, unless the set
-    picks otherwise. Nothing depends on what was drawn before, so any number of workers, ranks or interruptions gives
-    the same patches.
+    In each run of ``len(self)`` sample numbers (an epoch) every picture comes once, in a new order, unless the set has
+    another rule (``pick``). Nothing depends on what was drawn before, so the patches are the same with any number of
+    workers, ranks and interruptions.
 
     Args:
-        images: where patches are cut; decoded once, here. A folder does without pictures that are too small.
-        patch_size: side in pixels.
+        images: the pictures that patches are cut from. They are decoded once, when this object is made. A folder leaves
+            out pictures that are too small.
+        patch_size: side of a patch, pixels.
         use_flip: flip patches left-right and up-down.
         use_rot: rotate patches by multiples of 90 degrees; with ``use_flip``, all 8 orientations.
-        seed: of everything that is drawn, 0 to 2**64 - 1.
-        size_multiple: what ``patch_size`` is a multiple of, for the remedy where pictures are smaller.
-        channels: of the network. To one for 3, grey pictures are RGB.
+        seed: seed of everything that is drawn, 0 to 2**64 - 1.
+        size_multiple: the number that ``patch_size`` must be a multiple of, for the message if pictures are too small.
+        channels: number of channels of the network. A network for 3 gets grey pictures as RGB.
 
     Raises:
-        UserError: pictures smaller than the patch, of other channels, unreadable, or too many for the memory.
+        UserError: pictures are smaller than the patch, have other channels, cannot be read, or do not fit in memory.
     """
 
     def __init__(
@@ -63,15 +64,15 @@ class PatchDataset(Dataset[Any]):
         self._check_channels()
 
     def __len__(self) -> int:
-        """Samples an epoch; sample numbers go on beyond it."""
+        """The number of samples of an epoch; sample numbers may be larger."""
         return len(self.images)
 
     def __getitem__(self, number: int) -> dict[str, Tensor | int]:
-        """Sample ``number`` of the whole training.
+        """Cut sample ``number`` of the whole training.
 
         Returns:
-            ``noisy``: (P, P, C), not yet turned, uint8, uint16 or float32 in [0, 255]: the type that holds every
-            picture of the set; ``orientation``: for ``dihedral``; ``index``: which picture.
+            ``noisy``: (P, P, C), not yet turned, uint8, uint16 or float32 in [0, 255], the type that holds every
+            picture of the set; ``orientation``: for ``dihedral``; ``index``: that of the picture.
         """
         index = self.images.pick(self.seed, number)
         height, width = self._sizes[index]
@@ -118,16 +119,16 @@ class PatchDataset(Dataset[Any]):
 
 
 def to_batch(raw: dict[str, Tensor], device: torch.device | str) -> dict[str, Tensor]:
-    """What the loader yields to what a method takes: moved as it is, turned and converted on ``device``.
+    """Make the batch for a method from what the loader yields: move it to ``device``, and turn and convert it there.
 
     Returns:
-        ``noisy``: (B, C, P, P), RGB or grey, float32 in [0, 255], channels last in memory; ``index``: (B,), of their
-        pictures, on the CPU.
+        ``noisy``: (B, C, P, P), RGB or grey, float32 in [0, 255], channels last in memory; ``index``: (B,), the indices
+        of the pictures, on the CPU.
     """
     noisy = raw["noisy"].to(device, non_blocking=True).permute(0, 3, 1, 2)
     orientation = raw["orientation"].to(device, non_blocking=True)
     deep = noisy.dtype == torch.uint16
-    if deep:  # which PyTorch converts, but hardly computes with
+    if deep:  # PyTorch converts uint16, but has hardly any other operator for it
         noisy = noisy.view(torch.int16)
     noisy = dihedral(noisy, orientation)
     noisy = noisy.view(torch.uint16).float() / 257 if deep else noisy.float()

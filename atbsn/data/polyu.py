@@ -10,8 +10,9 @@ from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 
 _FOLDERS = {"original": "OriginalImages", "cropped": "CroppedImages"}
+"""The folder of each split."""
 MISALIGNED = frozenset({"SonyA7II_compu"})
-"""Originals whose reference shows something shifted: fine to train on, meaningless to score."""
+"""Originals whose reference is shifted, so that their scores mean nothing; training can use them."""
 
 
 @DATASETS.register
@@ -20,8 +21,8 @@ class PolyU(PairSet):
 
     Args:
         dataroot: the folder that holds ``OriginalImages`` and ``CroppedImages``.
-        split: the 35 whole photographs, or the 100 test pairs of 512x512.
-        misaligned: keep originals whose reference is misaligned; for training, never for scores.
+        split: the 35 whole photographs, or the 100 test pairs of 512x512 pixels.
+        misaligned: keep originals whose reference is misaligned; for training only, not for scores.
 
     Raises:
         UserError: the folder of the split is missing or holds no pairs.
@@ -51,6 +52,6 @@ class PolyU(PairSet):
         return {"dataroot": str(folder)}
 
     def groups(self, index: int) -> dict[str, str]:
-        """Camera, and ISO of crops: ``Canon5D2_5_160_3200_chair_11`` has aperture, shutter, ISO, scene."""
+        """The camera, and for crops the ISO: ``Canon5D2_5_160_3200_chair_11`` has aperture, shutter, ISO, scene."""
         camera, *settings = self.key(index).replace("Nikon_800", "Nikon800").split("_")
         return {"camera": camera, "iso": settings[2]} if len(settings) >= 4 else {"camera": camera}

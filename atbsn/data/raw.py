@@ -1,4 +1,4 @@
-"""Raw files of cameras, undeveloped."""
+"""Data sets of the raw files of cameras, which are not developed."""
 
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,34 @@ from atbsn.registry import DATASETS
 from atbsn.utils.errors import UserError
 
 _MAT, _VARIABLE = ".mat", "x"
+"""Suffix of SIDD's raw files, and the name of the mosaic in them."""
 _SIDD = {"GP": (1, 1), "IP": (0, 0), "S6": (0, 1), "N6": (1, 1), "G4": (1, 1)}
-"""Row and column of the first red pixel of SIDD's phones: Pixel, iPhone 7, Galaxy S6, Nexus 6, G4. In its
-metadata files BGGR, RGGB, GRBG, BGGR, BGGR."""
+"""Row and column of the first red pixel for SIDD's phones: Pixel, iPhone 7, Galaxy S6, Nexus 6, G4. SIDD's metadata
+files say BGGR, RGGB, GRBG, BGGR, BGGR."""
 _SIDD_WHITE = 65535
-"""The level that 1.0 becomes in a DNG of SIDD's numbers."""
+"""The white level of a DNG of SIDD's data, which are floats with white at 1: the largest of 16 bits."""
 
 
 @DATASETS.register
 class RawFolder(NoisyFolder):
-    """The Bayer mosaics of camera raw files, or of one, linear and undeveloped, for networks with ``channels: 4``.
+    """The Bayer mosaics of one or more camera raw files, linear, not developed, for networks with ``channels: 4``.
 
-    A picture has half the height and width of its mosaic, and 4 channels: R, G, G, B of every 2 x 2 pixels, whichever
-    of them the sensor begins with; (raw - black) / (white - black) x 255, float32. Nothing is cut off: noise goes below
-    black. Only the pixels that see light are there. Train with ``use_flip: false, use_rot: false``: a mirrored cell has
-    its colours in other places.
+    A picture has half the height and width of its mosaic and 4 channels: R, G, G, B of every 2 x 2 pixels, whatever
+    colour the sensor begins with. Its values are (raw - black) / (white - black) x 255, float32. They are not clipped,
+    so noise goes below black. Masked border pixels of the sensor are left out. Train with ``use_flip: false, use_rot:
+    false``, because the colours of a mirrored cell are in other places.
 
-    DNG and the raw files of cameras need the extra ``[photos]``. ``.MAT`` is as SIDD publishes its raw data: MATLAB
-    v7.3 (with h5py), black 0 and white 1, in folders whose names tell the phone, ``0001_001_S6_...``; of its pairs the
-    noisy one.
+    DNG and the raw files of cameras need the extra ``[photos]``. ``.MAT`` files are SIDD's raw data: MATLAB v7.3 (with
+    h5py), black 0 and white 1, in folders whose names tell the phone, ``0001_001_S6_...``. Of SIDD's pairs, the noisy
+    file is taken.
 
     Args:
         dataroot: a folder, searched recursively, or one file.
 
     Raises:
-        UserError: nothing there, or no raw file in it. Reading raises it for a sensor without a Bayer mosaic (X-Trans,
-            Foveon, monochrome) and for raw files that are developed to colours already; a training leaves them out.
+        UserError: there is no such file or folder, or no raw file in it. Reading a picture raises it for a sensor
+            without a Bayer mosaic (X-Trans, Foveon, monochrome) and for raw files that are already developed to
+            colours; a training leaves these out.
     """
 
     def __init__(self, dataroot: str | Path) -> None:
@@ -81,18 +83,18 @@ class RawFolder(NoisyFolder):
 class SIDDRawValidation(PublishedBlocks):
     """SIDD's validation blocks as raw data, with references: 40 images x 32 blocks of 256x256, for ``channels: 4``.
 
-    As ``RawFolder`` reads SIDD's raw data: R, G, G, B, black 0 and white 255. Of phones whose mosaics do not begin with
-    red, cells at the edge are whole by reflection, so the pixels of the outermost rows and columns count twice.
+    Pictures are as those of ``RawFolder``: R, G, G, B, black 0 and white 255. If the mosaic of a phone does not begin
+    with red, cells at the edge are completed by reflection, so pixels of the outermost rows and columns count twice.
 
     Args:
         dataroot: folder with ``ValidationNoisyBlocksRaw.mat`` and ``ValidationGtBlocksRaw.mat`` as SIDD publishes them:
             MATLAB v5, one variable named as the file, single (images, blocks, H, W), black 0 and white 1.
-        scenes: a text file that names the scene instance of each image, one a line, in the order of the images: the
-            files do not say which phone took them, and so where red is.
+        scenes: a text file with the name of the scene instance of each image, one in each line, in the order of the
+            images. The MATLAB files do not tell which phone took them, and so where red is.
 
     Raises:
-        UserError: a file is missing, damaged, of another kind or shape; scenes are missing, twice or malformed, or of a
-            phone that is not SIDD's.
+        UserError: a file is missing, damaged, of another kind or shape; or scenes are missing, named twice, malformed,
+            or of a phone that is not one of SIDD's.
     """
 
     has_clean = True
@@ -137,10 +139,10 @@ class SIDDRawValidation(PublishedBlocks):
 
 
 def raw_paths(root: Path) -> list[Path]:
-    """The raw file ``root`` itself, or all below the folder ``root``, sorted, but for SIDD's references.
+    """List the raw file ``root`` itself, or all raw files below the folder ``root``, sorted, without SIDD's references.
 
     Raises:
-        UserError: nothing there, or no raw file in it.
+        UserError: there is no such file or folder, or no raw file in it.
     """
     if not root.exists():
         raise UserError(f"{root}: no such file or folder; check the path")
@@ -180,7 +182,7 @@ def _raw_block_shape(path: Path) -> tuple[int, ...]:
 
 
 def _sidd_phase(path: Path) -> tuple[int, int]:
-    """By the phone in the name of a folder above: ``<instance>_<scene>_<phone>_<ISO>_...``."""
+    """Find the phase of a mosaic by the phone in the name of a folder above: ``<instance>_<scene>_<phone>_...``."""
     for name in reversed(path.parent.parts):
         phase = _phase_of_instance(name)
         if phase is not None:
@@ -192,5 +194,5 @@ def _sidd_phase(path: Path) -> tuple[int, int]:
 
 
 def _phase_of_instance(name: str) -> tuple[int, int] | None:
-    """The phase of the mosaic of a scene instance; None if its name has none of SIDD's phones."""
+    """Find the phase of the mosaic of a scene instance; None if its name has none of SIDD's phones."""
     return _SIDD.get((name.split("_")[2:3] or [""])[0])

@@ -1,4 +1,4 @@
-"""Nearly clean pictures out of noisy ones: reduced in size, which averages the noise away."""
+"""Nearly clean pictures, made of noisy ones by reducing their size, which averages the noise away."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -19,36 +19,39 @@ from atbsn.utils.files import FileVersion, version_of
 from atbsn.utils.types import NonNegativeFloat, PositiveInt
 
 _ONE_AT_A_TIME = Lock()
+"""OpenCV uses all cores for one picture, so threads wait for each other."""
 _NLM_SIDES = (5, 15)
-"""Sides of the neighbourhoods that are compared and of the window they are looked for in, pixels."""
+"""Pixels: sides of the neighbourhoods that are compared, and of the window in which they are searched. Chosen by
+hand."""
 _MEAN_OVER_ROOT = (2 / np.pi) ** 0.5
-"""Mean absolute over root mean square of Gaussian differences."""
+"""Mean absolute value of Gaussian numbers divided by their root mean square."""
 _LAB_SCALE, _LAB_OFFSET = np.array([2.55, 1, 1], np.float32), np.array([0, 128, 128], np.float32)
-"""L, a and b as OpenCV keeps them in 8 bits, here with fractions."""
+"""Scale and offset of L, a and b as OpenCV stores them in 8 bits."""
 Factor = Annotated[float, Ge(1), Le(16)]
+"""Factor by which a picture is reduced."""
 
 
 @DATASETS.register
 class ReducedFolder(ImageSet):
-    """Every picture of a folder, made smaller by each of ``factors`` (area averaging).
+    """Every picture of a folder, reduced by each of ``factors`` (area averaging).
 
-    Averaging f x f pixels divides the standard deviation of independent noise by f, and of a camera's correlated
-    noise by less, while the detail a pixel grows: what is left is clean enough to put noise on and to learn from
-    (``RenoiseModel``). Where it is not, non-local means before it (Buades et al., CVPR 2005) take off most of the rest,
-    with some of the finest texture, of which the smaller picture shows little. What noise is left teaches a network to
-    leave as much in the pictures it is given. A file is one picture of the set a factor; a factor of 1 is the noisy
-    picture as it is (``RecorruptModel`` learns from both).
+    Averaging f x f pixels divides the standard deviation of independent noise by f, and that of a camera's correlated
+    noise by less. Detail becomes finer. So the result is clean enough to be a target, with noise added to it as the
+    input (``RenoiseModel``). If it is not, non-local means before the reduction (Buades et al., CVPR 2005) take off
+    most of the rest, together with some of the finest texture, of which the reduced picture shows little. Noise that is
+    left teaches a network to leave as much in the pictures that it denoises. Each file gives a picture for each factor.
+    A factor of 1 is the noisy picture itself (``RecorruptModel`` learns from both).
 
     Args:
         dataroot: a folder, searched recursively, or one picture file.
-        factors: by which height and width are divided, 1 to 16.
-        nlm: strength h of OpenCV's non-local means on the picture as it is, grey levels; twice that for colour; 0:
-            none.
-        min_side: pictures that would have a shorter side than this are left out, pixels.
-        white: as ``NoisyFolder`` takes it.
+        factors: factors by which height and width are divided, 1 to 16.
+        nlm: strength h of OpenCV's non-local means before the reduction, grey values; for colour it is twice as large.
+            0: none.
+        min_side: pictures that would have a shorter side than this, pixels, are left out.
+        white: as for ``NoisyFolder``.
 
     Raises:
-        UserError: nothing there, or no picture is large enough.
+        UserError: there is no such file or folder, or no picture is large enough.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class ReducedFolder(ImageSet):
 
     def read(self, index: int) -> Picture:
         path, _, factor = self._entries[index]
-        with _ONE_AT_A_TIME:  # OpenCV uses all cores for one picture; the next factor finds it done
+        with _ONE_AT_A_TIME:  # the next factor of the same picture finds it in the cache
             samples = _smoothed(version_of(path), self.nlm if factor > 1 else 0.0, self.white)
             height, width = _reduced(samples.shape[:2], factor)
             reduced = cv2.resize(samples, (width, height), interpolation=cv2.INTER_AREA)
@@ -105,13 +108,14 @@ def _smoothed(file: FileVersion, strength: float, white: White) -> np.ndarray:
 
 
 def non_local_means(samples: np.ndarray, strength: float) -> np.ndarray:
-    """OpenCV's non-local means of (H, W, 1) or (H, W, 3) samples, as deep as they are; floats get 16 bits.
+    """Smooth (H, W, 1) or (H, W, 3) samples by OpenCV's non-local means. The depth stays; floats become 16 bits.
 
-    Of more than 8 bits OpenCV takes the mean absolute difference between neighbourhoods, where it takes the root mean
-    square of 8 bits, and no colours: L, a and b of CIELAB are smoothed here as it does with those of 8 bits.
+    For 8 bits OpenCV takes the root mean square difference between neighbourhoods. For more bits it only has the mean
+    absolute difference, and no colours. So L, a and b of CIELAB are smoothed here in the way in which it does that for
+    8 bits.
 
     Args:
-        strength: h, in grey levels of 255; twice that for colour.
+        strength: h, grey values of [0, 255]; for colour it is twice as large.
     """
     if samples.dtype == np.uint8 and samples.shape[2] == 3:
         return cv2.fastNlMeansDenoisingColored(samples, None, strength, 2 * strength, *_NLM_SIDES)
@@ -128,7 +132,7 @@ def non_local_means(samples: np.ndarray, strength: float) -> np.ndarray:
 
 
 def _deep_means(samples: np.ndarray, strength: float) -> np.ndarray:
-    """Denoise (H, W, C) uint16; h is in grey values of 255."""
+    """Smooth (H, W, C) uint16 by non-local means of strength h, grey values of [0, 255]."""
     smooth = cv2.fastNlMeansDenoising(samples, [257 * _MEAN_OVER_ROOT * strength], None, *_NLM_SIDES, cv2.NORM_L1)
     return smooth.reshape(samples.shape)
 

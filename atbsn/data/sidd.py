@@ -1,4 +1,4 @@
-"""SIDD, sRGB: smartphone photographs with references averaged from many shots (Abdelhamed et al., CVPR 2018)."""
+"""SIDD, sRGB: photographs of smartphones, with averages of many shots as references (Abdelhamed et al., CVPR 2018)."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -14,7 +14,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 PUBLISHED_BLOCKS = (40, 32, 256, 256, 3)
-"""Shape of the validation and benchmark blocks: images, blocks an image, height, width, RGB."""
+"""Shape of the validation and benchmark blocks: images, blocks of each image, height, width, RGB."""
 _INSTANCE = re.compile(
     r"(?P<instance>\d{4})_(?P<scene>\d{3})_(?P<phone>[A-Z0-9]+)_(?P<iso>\d{5})_(?P<shutter>\d{5})_\d{4}_[A-Z]"
 )
@@ -22,24 +22,24 @@ _NAMED = "<instance>_<scene>_<phone>_<ISO>_<shutter>_<temperature>_<brightness>,
 
 
 def scene_groups(instance: str) -> dict[str, str]:
-    """Scene, phone and ISO in the name of a scene instance; nothing if it is no such name."""
+    """Find scene, phone and ISO in the name of a scene instance; empty if it is no such name."""
     match = _INSTANCE.fullmatch(instance)
     return {} if match is None else {"scene": match["scene"], "phone": match["phone"], "iso": str(int(match["iso"]))}
 
 
 @DATASETS.register
 class SIDDMedium(StoredSet):
-    """The noisy pictures of SIDD-Medium sRGB (or of SIDD-Small, of the same layout): 160 scenes, 320 pictures.
+    """The noisy pictures of SIDD-Medium sRGB (or of SIDD-Small, which has the same layout): 160 scenes, 320 pictures.
 
-    The folder of a scene is named after scene, phone and ISO, which ``groups`` gives. Where every picture has
-    its reference beside it, the set can be scored too; training never reads them.
+    The name of a scene's folder has scene, phone and ISO, which ``groups`` gives. If every picture has its reference
+    beside it, the set can also be scored. Training never reads the references.
 
     Args:
         dataroot: the unpacked ``SIDD_Medium_Srgb``, or its ``Data``, or what ``atbsn prepare sidd`` made.
         io_backend: ``lmdb`` if ``dataroot`` is an LMDB that ``atbsn prepare`` made.
 
     Raises:
-        UserError: another layout, a scene twice, or a scene without noisy pictures.
+        UserError: the layout is another one, a scene is there twice, or a scene has no noisy pictures.
     """
 
     def __init__(self, dataroot: str | Path, io_backend: IoBackend = "disk") -> None:
@@ -55,7 +55,7 @@ class SIDDMedium(StoredSet):
 
 
 class PublishedBlocks(ImageSet):
-    """Blocks of images, as SIDD publishes them: ``shape`` begins with the numbers of images and of blocks of each."""
+    """Blocks of images, as SIDD publishes them: ``shape`` begins with the number of images and that of blocks each."""
 
     shape: tuple[int, ...]
 
@@ -68,10 +68,10 @@ class PublishedBlocks(ImageSet):
 
 
 class BlockSet(PublishedBlocks):
-    """Blocks of a SIDD .mat file, read once and kept as they are.
+    """Blocks of a .mat file of SIDD, which is read once and kept in memory.
 
     Args:
-        path: ``<variable>.mat`` with uint8 (images, blocks, H, W, 3).
+        path: ``<variable>.mat`` with (images, blocks, H, W, 3) uint8.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,7 +90,7 @@ class BlockSet(PublishedBlocks):
         return self._picture(self._noisy, index)
 
     def preload(self) -> None:
-        """Nothing: the blocks are in memory."""
+        """Do nothing: the blocks are in memory."""
 
     def crop(self, index: int, top: int, left: int, size: int) -> np.ndarray:
         block = self._noisy[divmod(index, self.shape[1])]
@@ -104,15 +104,17 @@ class BlockSet(PublishedBlocks):
 class SIDDValidation(BlockSet):
     """The 1280 validation blocks with references: 40 images x 32 blocks of 256x256.
 
-    The files do not say which scene an image is of. Without ``scenes``, ``groups`` gives the number of the
-    image; with it, also scene, phone and ISO.
+    The files do not tell which scene an image shows. Without ``scenes``, ``groups`` gives the number of the image; with
+    it, also scene, phone and ISO.
 
     Args:
         dataroot: folder with ``ValidationNoisyBlocksSrgb.mat`` and ``ValidationGtBlocksSrgb.mat``.
-        scenes: a text file that names the scene instance of each image, one a line, in the order of the images.
+        scenes: a text file with the name of the scene instance of each image, one in each line, in the order of the
+            images.
 
     Raises:
-        UserError: a file is missing, damaged, of another kind or shape; scenes are missing, twice or malformed.
+        UserError: a file is missing, damaged, of another kind or shape; or scenes are missing, named twice or
+            malformed.
     """
 
     has_clean = True
@@ -137,7 +139,7 @@ class SIDDValidation(BlockSet):
 
 @DATASETS.register
 class SIDDBenchmark(BlockSet):
-    """The 1280 benchmark blocks, whose references the benchmark keeps; ``test.py`` writes its submission.
+    """The 1280 benchmark blocks, whose references are not published; ``atbsn test`` writes the submission.
 
     Args:
         dataroot: folder with ``BenchmarkNoisyBlocksSrgb.mat``.
@@ -153,7 +155,7 @@ class SIDDBenchmark(BlockSet):
 
 
 def _noisy_paths(data: Path) -> list[Path]:
-    """The noisy pictures below ``data``, after a check of the layout."""
+    """List the noisy pictures below ``data``, and check the layout."""
     paths = [path for path in image_paths(data) if "_NOISY_SRGB" in path.name] if data.is_dir() else []
     if not paths:
         raise UserError(
@@ -188,10 +190,10 @@ def _block_shape(path: Path) -> tuple[int, ...]:
 
 
 def read_scenes(path: Path, images: int) -> list[str]:
-    """The names of scene instances in a text file, one for each image.
+    """Read the names of scene instances, one for each of ``images`` images, from a text file.
 
     Raises:
-        UserError: not so many, or something else.
+        UserError: the file cannot be read, or has another number of names, the same name twice, or anything else.
     """
     try:
         names = path.read_text(encoding="utf-8").split()
@@ -208,5 +210,5 @@ def read_scenes(path: Path, images: int) -> list[str]:
 
 
 def times(shape: tuple[int, ...]) -> str:
-    """``40 x 32 x 256 x 256 x 3``."""
+    """Print a shape: ``40 x 32 x 256 x 256 x 3``."""
     return " x ".join(map(str, shape))

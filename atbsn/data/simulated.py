@@ -1,4 +1,4 @@
-"""Realistic noisy pictures of clean photographs: a simulated camera. Nothing to download."""
+"""A simulated camera that makes realistic noisy pictures of clean photographs. Nothing has to be downloaded."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +18,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.types import NonNegativeInt
 
 Variance = Annotated[float, Ge(1e-12), Le(1)]
+"""Variance of noise on raw values in [0, 1], or its factor on the raw value."""
 
 SOURCES = {
     "train": (
@@ -29,43 +30,45 @@ SOURCES = {
     ),
     "val": ("chelsea.png", "coffee.png"),
 }
-"""Colour photographs inside scikit-image's wheel; the two motorcycles are one scene and stay together."""
+"""Colour photographs in scikit-image's wheel. The two motorcycles are one scene, so they are in one split."""
 
 _WHITE_BALANCE = np.array([2.0, 1.0, 1.6], np.float32)
-"""Gains that daylight asks of a usual sensor."""
+"""Gains of red, green and blue for daylight. Chosen by hand, as usual sensors need them."""
 _CAMERA_TO_SRGB = np.array([[1.4, -0.35, -0.05], [-0.15, 1.3, -0.15], [0, -0.3, 1.3]], np.float32)
-"""A usual colour correction matrix: rows sum to 1, so white stays white."""
+"""Colour correction matrix. Chosen by hand, as usual sensors have it; rows sum to 1, so white stays white."""
 _LENS_BLUR = 0.6
-"""Pixels (standard deviation) that lens and anti-aliasing filter blur; less would alias in the mosaic."""
+"""Pixels: standard deviation of the blur of lens and anti-aliasing filter. Chosen by hand: less would alias in the
+mosaic."""
 _BLACK, _WHITE = 4096, 65535
-"""Raw levels; the black level keeps the negative half of the noise in the dark, as in real sensors."""
+"""Raw levels. The black level, chosen by hand, keeps the negative half of the noise in the dark, as in real sensors."""
 _MARGIN = 4
-"""Mirrored pixels around the mosaic for demosaicing; an even number continues the pattern."""
+"""Pixels of reflection around the mosaic for demosaicing; an even number continues the pattern. Chosen by hand."""
 
 
 @DATASETS.register
 class SimulatedCamera(ImageSet):
-    """Clean photographs taken again by a simulated camera.
+    """Clean photographs, taken again by a simulated camera.
 
-    Inverse gamma -> lens blur -> inverse colour matrix and white balance -> Bayer mosaic (RGGB) -> noise ->
-    bilinear demosaic -> white balance, colour matrix, gamma -> 8 bits, or 16 if the photograph has more than 8 -> JPEG,
+    The steps are: inverse gamma; lens blur; inverse colour matrix and white balance; Bayer mosaic (RGGB); noise;
+    bilinear demosaicing; white balance, colour matrix and gamma; 8 bits, or 16 if the photograph has more than 8; JPEG
     of 8 bits, if asked for. The noise of a raw value x in [0, 1] is Poisson-Gaussian, of variance a x + b (Foi et al.,
-    IEEE TIP 2008), with a and b drawn log-uniformly for each picture. Demosaicing spreads it, so it is spatially
+    IEEE TIP 2008). a and b are drawn log-uniformly for each picture. Demosaicing spreads the noise, so it is spatially
     correlated as in SIDD and PolyU (lag-1 correlation about 0.6). By default the noisy pictures have about 27 dB.
 
-    The reference is the same photograph through the same camera without noise and JPEG: what lens and mosaic
-    cost does not count as noise. The noise is drawn from ``seed`` and the name of the picture alone.
+    The reference is the same photograph from the same camera without noise and JPEG, so that the loss by lens and
+    mosaic does not count as noise. The noise depends only on ``seed`` and the name of the picture.
 
     Args:
         dataroot: a folder of clean photographs; by default those in scikit-image's wheel.
-        split: of the photographs in scikit-image, those to train on or those to score; not for a folder.
+        split: which of scikit-image's photographs: those for training or those for scores; not for a folder.
         shot_noise: range of a.
         read_noise: range of b.
-        jpeg_quality: compress the noisy picture, 1 to 100.
-        seed: of the noise.
+        jpeg_quality: quality of the JPEG of the noisy picture, 1 to 100; without it there is no JPEG.
+        seed: seed of the noise.
 
     Raises:
-        UserError: ``dataroot`` is missing or empty, or given with a split.
+        UserError: ``dataroot`` is missing or empty, or given together with a split; a range ends below its beginning;
+            or scikit-image is not installed.
     """
 
     has_clean = True
@@ -114,7 +117,7 @@ class SimulatedCamera(ImageSet):
         raw = bayer_mosaic(clean)
         rng = np.random.Generator(np.random.Philox(key=[self.seed, crc32(self.key(index).encode())]))
         shot, read = (np.exp(rng.uniform(*np.log(bounds))) for bounds in (self.shot_noise, self.read_noise))
-        rgb = develop(add_noise(raw, shot, read, rng), np.uint8 if self.jpeg_quality else _depth(clean))
+        rgb = develop(add_sensor_noise(raw, shot, read, rng), np.uint8 if self.jpeg_quality else _depth(clean))
         if self.jpeg_quality is not None:
             _, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, self.jpeg_quality])
             bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -128,7 +131,7 @@ class SimulatedCamera(ImageSet):
 
 
 def bayer_mosaic(rgb: np.ndarray) -> np.ndarray:
-    """(H, W, 3) sRGB, of any depth, to the noise-free (H, W) float32 raw values in [0, 1] of an RGGB sensor."""
+    """Convert (H, W, 3) sRGB, of any depth, to noise-free raw values of an RGGB sensor, (H, W) float32 in [0, 1]."""
     srgb = to_depth(rgb, np.float32) / 255
     linear = cv2.GaussianBlur(srgb_to_linear(srgb), (0, 0), _LENS_BLUR, borderType=cv2.BORDER_REFLECT_101)
     camera = np.clip(linear @ np.linalg.inv(_CAMERA_TO_SRGB).T, 0, 1) / _WHITE_BALANCE
@@ -138,14 +141,17 @@ def bayer_mosaic(rgb: np.ndarray) -> np.ndarray:
     return raw
 
 
-def add_noise(raw: np.ndarray, shot: float, read: float, rng: np.random.Generator) -> np.ndarray:
-    """Photon counts of gain ``shot`` and Gaussian noise of variance ``read``: variance shot * raw + read."""
+def add_sensor_noise(raw: np.ndarray, shot: float, read: float, rng: np.random.Generator) -> np.ndarray:
+    """Add the noise of photon counts with gain ``shot`` and Gaussian noise of variance ``read`` to ``raw`` (H, W).
+
+    The variance of the noise is shot * raw + read.
+    """
     photons = rng.poisson(raw / shot) * shot
     return (photons + rng.normal(0, np.sqrt(read), raw.shape)).astype(np.float32)
 
 
 def develop(raw: np.ndarray, depth: type = np.uint8) -> np.ndarray:
-    """(H, W) raw values of an RGGB sensor to (H, W, 3) sRGB, uint8 or uint16."""
+    """Convert (H, W) raw values of an RGGB sensor to (H, W, 3) sRGB, uint8 or uint16."""
     levels = np.clip(raw * (_WHITE - _BLACK) + _BLACK + 0.5, 0, _WHITE).astype(np.uint16)
     padded = cv2.copyMakeBorder(levels, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_REFLECT_101)
     demosaiced = cv2.cvtColor(padded, cv2.COLOR_BayerRGGB2RGB)[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN]
@@ -155,7 +161,7 @@ def develop(raw: np.ndarray, depth: type = np.uint8) -> np.ndarray:
 
 
 def _depth(clean: np.ndarray) -> type:
-    """The type of the samples that the camera makes of ``clean``."""
+    """The type of the picture that the camera makes of ``clean``."""
     return np.uint8 if clean.dtype == np.uint8 else np.uint16
 
 

@@ -1,4 +1,4 @@
-"""Image stacks of microscopes and other instruments, plane by plane."""
+"""Data sets of image stacks from microscopes and other instruments, plane by plane."""
 
 from dataclasses import replace
 from math import prod
@@ -20,8 +20,8 @@ class Plane(NamedTuple):
     """One picture of a stack.
 
     Attributes:
-        path: of the file.
-        place: index along each axis of the file that is no side of the picture and no channel of it.
+        path: the file.
+        place: index along each axis of the file that is neither a side nor a channel of the picture.
         key: name of the picture.
     """
 
@@ -32,25 +32,26 @@ class Plane(NamedTuple):
 
 @DATASETS.register
 class Stack(ImageSet):
-    """The planes of TIFF, OME-TIFF, ImageJ and Zarr stacks: of every time, depth and channel, each a picture.
+    """The planes of TIFF, OME-TIFF, ImageJ and Zarr stacks. The plane of each time, depth and channel is a picture.
 
-    Of OME-Zarr it is the first image, at full resolution. Zarr, of version 2 or 3, needs the extra ``[zarr]``.
-    Uncompressed files and Zarr are not read before they are needed, nor more of them. All planes of a set have one
+    Of an OME-Zarr, the first image is taken, at full resolution. Zarr, of version 2 or 3, needs the extra ``[zarr]``.
+    Of uncompressed files and of Zarr, only the planes that are needed are read. All planes of a set have the same
     scale, so a network sees a dark plane as dark.
 
     Args:
-        dataroot: a stack, or a folder of stacks, searched recursively. Of a Zarr group that is no OME-Zarr, the array.
-        dataroot_clean: the references: a stack, or a folder of stacks of the same names, with the same axes.
-        axes: a letter for each axis, such as ``ZCYX``, where the files do not say it or say it wrong; Y and X are the
-            sides of a picture, C and S its channels, all others number pictures.
-        channels: ``apart``: every channel is a picture of its own, in grey, for a network with ``channels: 1``;
-            ``together``: the channels of a place are one picture, for a network with as many.
-        white: the value that is white, 255 in the network. ``auto``: the largest that 8 or 16 bits hold; floating point
-            needs a value. Nothing is cut off there.
+        dataroot: a stack, or a folder of stacks, searched recursively. If a Zarr group is not an OME-Zarr, name the
+            array in it.
+        dataroot_clean: the references: a stack, or a folder of stacks with the same names and axes.
+        axes: a letter for each axis, such as ``ZCYX``, if the files do not tell them or tell them wrongly. Y and X are
+            the sides of a picture, and C and S its channels. Each index along the others is a picture of its own.
+        channels: ``apart``: every channel is a grey picture of its own, for a network with ``channels: 1``.
+            ``together``: all channels are one picture, for a network with as many channels.
+        white: the value of white, which is 255 in the network. ``auto``: the largest value of 8 or 16 bits; floating
+            point needs a value. Values above it are not clipped.
 
     Raises:
-        UserError: nothing there, a file that is no stack, other samples than 8- or 16-bit unsigned integers and
-            floating point, floating point without a white, axes that do not fit, or references that do not.
+        UserError: there is no such file or folder; a file is no stack; samples are neither unsigned integers of 8 or 16
+            bits nor floating point; floating point without ``white``; or axes or references do not fit.
     """
 
     def __init__(
@@ -107,18 +108,18 @@ class Stack(ImageSet):
         return self._picture(self._clean[plane.path], plane.place) if self._clean else super().read_clean(index)
 
     def suffix(self, index: int) -> str:
-        """TIFF holds any number of channels, and floating point."""
+        """``.tif``, since TIFF holds any number of channels, and floating point."""
         del index
         return ".tif"
 
     def groups(self, index: int) -> dict[str, str]:
-        """The channel of a plane, where each is a picture."""
+        """The channel of a plane, if each channel is a picture of its own."""
         plane = self._planes[index]
         letters = self._numbering(self._layouts[plane.path])
         return {"channel": str(plane.place[letters.index("C")])} if "C" in letters else {}
 
     def _numbering(self, layout: Layout) -> str:
-        """The axes along which there are pictures."""
+        """The letters of the axes along which there are different pictures."""
         return "".join(letter for letter in layout.axes if letter not in ("YXCS" if self.together else "YX"))
 
     def _planes_of(self, path: Path, name: str) -> list[Plane]:
@@ -144,7 +145,7 @@ class Stack(ImageSet):
         values = planes_of(path, chosen)
         values = values.transpose([left.index(letter) for letter in sorted(left, key="YXCS".index)])
         samples = self._scaled(np.ascontiguousarray(values.reshape(*values.shape[:2], -1)), path)
-        level = None if self.white == "auto" else float(self.white)  # so that results are written in its scale
+        level = None if self.white == "auto" else float(self.white)  # results are written with this white
         return replace(picture_of(samples), suffix=".tif", white=level)
 
     def _scaled(self, samples: np.ndarray, path: Path) -> np.ndarray:

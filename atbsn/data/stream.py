@@ -1,22 +1,25 @@
-"""What is drawn for a sample, as a pure function of (seed, number): nothing depends on what was drawn before."""
+"""Random numbers for samples, which depend only on (seed, number) and not on what was drawn before."""
 
 from functools import lru_cache
 
 import numpy as np
 
 SAMPLES, EPOCHS, MIXES = 0, 1, 2
-"""Streams of the generator: crops are keyed by sample number, orders by epoch, mixtures by block."""
+"""Streams of the generator: crops are drawn by sample number, orders by epoch, mixtures by block."""
 
 
 def generator(seed: int, number: int, stream: int) -> np.random.Generator:
-    """A counter-based generator (Salmon et al., SC 2011): any number's stream at once, none overlapping."""
+    """Make the counter-based generator (Salmon et al., SC 2011) of this ``number`` and ``stream``.
+
+    Generators of different numbers or streams never overlap.
+    """
     key = np.array([seed, number], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, stream]))
 
 
 def in_turn(seed: int, number: int, length: int) -> int:
-    """Which of ``length`` things is number ``number``: each run of ``length`` numbers (an epoch) has each once, in a
-    fresh order.
+    """Give the index, 0 to ``length`` - 1, for ``number``. Each run of ``length`` numbers (an epoch) has every index
+    once, in a new order.
     """
     epoch, position = divmod(number, length)
     return int(_order(seed, epoch, length)[position])

@@ -1,4 +1,4 @@
-"""Files that hold many planes, TIFF and Zarr: which there are, how they are laid out, and their samples."""
+"""Find and read files that hold many planes: TIFF and Zarr."""
 
 import os
 from collections.abc import Iterator
@@ -15,11 +15,13 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.files import FileVersion, version_of
 
 _SUFFIXES = frozenset({".tif", ".tiff", ".btf", ".lsm"})
+"""Suffixes of TIFF files."""
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
-"""Files that say that a folder is a Zarr store, of version 3 and of version 2."""
+"""Files that a folder has if it is a Zarr store, of version 3 or of version 2."""
 DEPTHS = {np.dtype(kind): 2 ** (8 * np.dtype(kind).itemsize) - 1 for kind in (np.uint8, np.uint16)}
-"""Whole numbers that are read, with the largest value of each."""
+"""The integer types that are read, with the largest value of each."""
 _ONE_AT_A_TIME = Lock()
+"""If several threads need planes of one compressed file, one of them decodes it."""
 
 
 class Layout(NamedTuple):
@@ -27,8 +29,8 @@ class Layout(NamedTuple):
 
     Attributes:
         axes: a letter for each axis, as in OME: T time, Z depth, C channel, S sample of a colour, Y, X.
-        shape: along each.
-        dtype: of the samples.
+        shape: length along each axis.
+        dtype: type of the samples.
     """
 
     axes: str
@@ -37,12 +39,12 @@ class Layout(NamedTuple):
 
 
 def is_volume(path: Path) -> bool:
-    """Whether there is a file or a Zarr store."""
+    """Whether ``path`` is a file or a Zarr store."""
     return path.is_file() or _is_store(path)
 
 
 def find_volumes(root: Path) -> list[Path]:
-    """``root`` itself, or the TIFF files and Zarr stores in it, searched recursively but for the insides of stores.
+    """List ``root`` itself, or the TIFF files and Zarr stores below it; stores are not searched.
 
     Raises:
         UserError: there are none.
@@ -56,7 +58,7 @@ def find_volumes(root: Path) -> list[Path]:
 
 
 def layout_of(path: Path, axes: str | None) -> Layout:
-    """The layout of the volume ``path``, with the user's ``axes`` in place of its own.
+    """Read the layout of the volume ``path``. The user's ``axes``, if given, replace those in the file.
 
     Raises:
         UserError: it cannot be read, its samples are of another kind, or the axes do not fit.
@@ -76,12 +78,18 @@ def layout_of(path: Path, axes: str | None) -> Layout:
 
 
 def planes_of(path: Path, chosen: tuple[int | slice, ...]) -> np.ndarray:
-    """The samples of the volume ``path`` at ``chosen``, an index or a slice for each axis, in the machine's byte order.
+    """Read the samples of the volume ``path`` at ``chosen``, in the machine's byte order.
 
-    Of a Zarr store and of a TIFF that is not compressed only what is asked for is read.
+    Of a Zarr store and of an uncompressed TIFF, only these samples are read.
+
+    Args:
+        chosen: an index or a slice for each axis.
+
+    Raises:
+        UserError: it cannot be read.
     """
     try:
-        with _ONE_AT_A_TIME:  # of several threads that want planes of one compressed file, one decodes it
+        with _ONE_AT_A_TIME:
             volume = _opened(version_of(path))
         values = np.asarray(volume[chosen])
     except UserError:
@@ -105,7 +113,7 @@ def _is_store(path: Path) -> bool:
 
 @lru_cache(maxsize=2)
 def _opened(file: FileVersion) -> Any:
-    """The samples of a file, mapped into memory unless compressed; of a store, an array that reads by itself."""
+    """Open a volume: a TIFF, mapped into memory unless it is compressed, or the array of a store, read when used."""
     path = file.path
     if _is_store(path):
         return _array_of(path)[0]
@@ -131,10 +139,12 @@ def _layout_of_store(path: Path) -> tuple[str | None, tuple[int, ...], np.dtype]
 
 
 def _array_of(path: Path) -> tuple[Any, list[str] | None]:
-    """The array of a store, or the finest of its first multiscales (OME-Zarr 0.4 and 0.5), and the names of its axes.
+    """Open the array of a store and find the names of its axes.
+
+    Of an OME-Zarr, 0.4 or 0.5, it is the first image at full resolution.
 
     Raises:
-        UserError: the extra is missing, or there is no such array.
+        UserError: the extra is missing, the store cannot be read, or there is no such array.
     """
     try:
         import zarr
@@ -144,7 +154,7 @@ def _array_of(path: Path) -> tuple[Any, list[str] | None]:
         found = zarr.open(str(path), mode="r")
         group = found
         if not hasattr(found, "shape") and _multiscales(found) is None and "0" in found:
-            group = found["0"]  # bioformats2raw puts every image of a file into a group, by its number
+            group = found["0"]  # bioformats2raw puts every image into a group, which has its number as the name
         if hasattr(group, "shape"):
             return group, _names_of(group)
         scales = _multiscales(group)
@@ -153,7 +163,7 @@ def _array_of(path: Path) -> tuple[Any, list[str] | None]:
             array = group[scales["datasets"][0]["path"]]
             return array, axes or _names_of(array)
         inside = sorted(name for name, _ in group.arrays())
-    except Exception as error:  # of a store that is damaged or of a newer version, anything
+    except Exception as error:  # a damaged or newer store may raise anything
         raise UserError(
             f"{path}: cannot be read as Zarr by zarr {zarr.__version__} ({type(error).__name__}: {error}); repair it, "
             "or install a newer zarr (version 3 of the format needs zarr 3)"
@@ -166,14 +176,14 @@ def _array_of(path: Path) -> tuple[Any, list[str] | None]:
 
 
 def _multiscales(group: Any) -> dict[str, Any] | None:
-    """What OME-Zarr says of the first image: 0.4 at the top of the attributes, 0.5 below ``ome``."""
+    """Read OME-Zarr's description of the first image: 0.4 has it at the top of the attributes, 0.5 below ``ome``."""
     attributes = dict(group.attrs)
     found = attributes.get("ome", attributes).get("multiscales")
     return found[0] if found else None
 
 
 def _names_of(array: Any) -> list[str] | None:
-    """The names of the axes: Zarr 3 has them, and xarray writes them into version 2."""
+    """Read the names of the axes. Zarr 3 has them, and xarray writes them into version 2."""
     names = getattr(array.metadata, "dimension_names", None) if hasattr(array, "metadata") else None
     names = names or dict(array.attrs).get("_ARRAY_DIMENSIONS")
     return list(names) if names and all(names) else None

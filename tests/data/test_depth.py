@@ -258,7 +258,7 @@ def test_white_of_the_other_sets_of_files(tmp_path: Path) -> None:
     ten_bits(tmp_path / "ref" / "a.png", 40, 40)
     for images in (
         PairedFolder(tmp_path / "in", tmp_path / "ref", white=1023),
-        PictureCrops([str(tmp_path / "in")], side=40, least=20, white=1023),
+        PictureCrops([str(tmp_path / "in")], side=40, min_side=20, white=1023),
         ReducedFolder(tmp_path / "in", factors=[1], min_side=20, white=1023),
     ):
         assert np.abs(images.read(0).rgb[..., 0] - samples[..., 0] * (65535 / 1023)).max() <= 0.5

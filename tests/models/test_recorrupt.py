@@ -132,7 +132,7 @@ def test_alpha_is_16_at_most() -> None:
 
 
 def test_a_blind_spot_network_is_refused() -> None:
-    with pytest.raises(UserError, match="has a blind spot, which is not needed"):
+    with pytest.raises(UserError, match="has a blind spot; use PhotoNet"):
         RecorruptModel(build_arch({"type": "ATBSN", "width": 2}))
 
 

@@ -3,13 +3,13 @@
 from argparse import Namespace
 
 from atbsn.data.store.free import build_free
-from atbsn.data.store.known import check, prepare_set, reading_speed
+from atbsn.data.store.known import check_known_set, prepare_set, reading_speed
 from atbsn.utils.log import logger
 
 
 def main(arguments: Namespace) -> None:
     if arguments.action == "check":
-        logger.info("OK: %s", check(arguments.kind, arguments.dataroot, arguments.workers))
+        logger.info("OK: %s", check_known_set(arguments.kind, arguments.dataroot, arguments.workers))
     elif arguments.action == "speed":
         size = arguments.patch_size
         speed = reading_speed(arguments.dataroot, size)

@@ -1,1 +1,1 @@
-"""Pictures prepared for fast random crops: what they were made from, in an LMDB or in a folder of tiles."""
+"""Pictures that are prepared for fast random crops, in an LMDB or in a folder of patches."""

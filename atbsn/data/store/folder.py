@@ -1,4 +1,4 @@
-"""Patches as PNG files in a folder with a manifest: what ``lmdb_store`` does, for people who want to see files."""
+"""Patches as PNG files in a folder with a manifest: the same as ``store.lmdb``, for people who want to see files."""
 
 import json
 import os
@@ -10,16 +10,17 @@ from atbsn.data.store.manifest import Kept, PatchManifest, Tile, png_fits, targe
 from atbsn.utils.errors import UserError
 
 MANIFEST, JOURNAL = "manifest.json", "journal"
+"""Names of the files with what the set holds, and with the pictures that are done."""
 
 
 class FolderReader:
-    """A prepared folder.
+    """Reads a prepared folder.
 
     Args:
-        folder: with ``manifest.json``.
+        folder: a folder with ``manifest.json``.
 
     Raises:
-        UserError: no manifest there, or one that cannot be trusted.
+        UserError: there is no manifest, or it is not sound.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -39,10 +40,10 @@ class FolderReader:
 
 
 class FolderWriter:
-    """Fills a folder picture by picture, with a note of each that is done.
+    """Fills a folder picture by picture, and notes each picture that is done.
 
     Args:
-        folder: made if it is not there; continued if it is.
+        folder: it is made if it does not exist, and continued if it does.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -52,7 +53,7 @@ class FolderWriter:
         self.folder = folder
 
     def done(self) -> dict[int, Kept]:
-        """The pictures done so far."""
+        """Read which pictures are done."""
         path, found = self.folder / JOURNAL, {}
         for line in path.read_text().splitlines() if path.is_file() else []:
             try:
@@ -63,7 +64,7 @@ class FolderWriter:
         return found
 
     def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], kept: Kept) -> None:
-        """Write the patches of one picture, and then the note."""
+        """Write the patches of one picture, and then note that it is done."""
         try:
             for tile, record in zip(tiles, records, strict=True):
                 path = self.folder / f"{tile.key}.png"
@@ -75,10 +76,10 @@ class FolderWriter:
             raise target_fault(self.folder, error) from error
 
     def finish(self, manifest: PatchManifest) -> None:
-        """Bring all files to disk; one by one as they come would take many times longer."""
+        """Flush all files to disk. Flushing each file when it is written would take many times longer."""
         del manifest
         if hasattr(os, "sync"):
             os.sync()
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing: no file is open."""

@@ -1,4 +1,4 @@
-"""Free photographs, clean and noisy ones, out of clones of the public repositories that they lie in."""
+"""Free photographs, clean and noisy ones, from clones of the public repositories that hold them."""
 
 import csv
 import io
@@ -19,19 +19,27 @@ from atbsn.utils.files import write_atomically
 from atbsn.utils.log import progress_bar
 
 Kind = Literal["clean", "noisy"]
-_CLEAN = 0.6
-"""Grey values of noise up to which a picture is clean enough at its size: rounding to 8 bits alone is 0.3."""
-_LESS_CLEAN, _SLIGHTLY, _MORE = 1.0, 1.5, 2.0
-"""Grey values: noise level up to which a picture is reduced by a further 1.5. Beyond it, or where the level could not
-be measured, it is reduced by 2."""
+_MAX_CLEAN = 0.6
+"""Grey values: noise level up to which a picture is clean enough at its size. Chosen by hand; rounding to 8 bits alone
+is 0.3."""
+_MAX_NEARLY_CLEAN = 1.0
+"""Grey values: noise level up to which a picture is reduced by ``_SLIGHTLY``. Chosen by hand."""
+_SLIGHTLY, _MORE = 1.5, 2.0
+"""Factors by which pictures are reduced further: those up to ``_MAX_NEARLY_CLEAN``, and those with more noise or whose
+noise could not be measured. Chosen by hand."""
 
 
-class Entry(NamedTuple):
+class FreePhotograph(NamedTuple):
     """A line of a list: the file to write, and where it comes from.
 
     Attributes:
-        reduced_by: every so many x so many pixels are averaged.
-        noise: grey values that are left after that, measured where the picture is flat; negative: not measured.
+        file: name of the file to write, without suffix.
+        repository: ``owner/name`` on GitHub.
+        blob: the git object of the file, or a commit that has it at ``path``.
+        path: path of the file in the repository.
+        terms: its licence.
+        reduced_by: the picture is reduced by averaging this many x this many pixels.
+        noise: noise level after that, grey values, measured where the picture is flat; negative: not measured.
     """
 
     file: str
@@ -43,12 +51,12 @@ class Entry(NamedTuple):
     noise: float = 0.0
 
 
-def entries(kind: Kind) -> list[Entry]:
-    """The list that comes with the package: 141 clean photographs, or 39 noisy ones."""
+def entries(kind: Kind) -> list[FreePhotograph]:
+    """Read the list that comes with the package: 141 clean photographs, or 39 noisy ones."""
     text = files("atbsn").joinpath("data", "store", "lists", f"free_{kind}.tsv").read_text(encoding="utf-8")
     found = []
     for row in csv.DictReader(io.StringIO(text), delimiter="\t", quoting=csv.QUOTE_NONE):
-        entry = Entry(row["file"], row["repository"], row["object"], row["path"], row["licence"])
+        entry = FreePhotograph(row["file"], row["repository"], row["object"], row["path"], row["licence"])
         if kind == "clean":
             entry = entry._replace(reduced_by=int(row["reduced_by"]), noise=float(row["noise"]))
         found.append(entry)
@@ -58,18 +66,19 @@ def entries(kind: Kind) -> list[Entry]:
 def build_free(clones: Path, target: Path) -> str:
     """Write ``target/clean`` (PNG, sRGB, upright, reduced until clean) and ``target/noisy`` (JPEGs byte for byte).
 
-    What is there already is left alone, so that the command continues where it was stopped.
+    Files that exist are not changed, so that the command continues where it was stopped.
 
     Args:
-        clones: a folder with clones, bare or not, each named ``<owner>+<name>``, since two share a name.
+        clones: a folder with clones, bare or not, each named ``<owner>+<name>``, because two have the same name.
+        target: the folder to write to.
 
     Returns:
         What was written and what is missing, in words.
 
     Raises:
-        UserError: git is missing, no clone is there, or the target cannot be written.
+        UserError: git is missing, there is no clone, or the target cannot be written.
     """
-    every: list[tuple[Kind, Entry]] = [("clean", entry) for entry in entries("clean")]
+    every: list[tuple[Kind, FreePhotograph]] = [("clean", entry) for entry in entries("clean")]
     every += [("noisy", entry) for entry in entries("noisy")]
     homes = {name: git_folder(clones, name) for name in sorted({entry.repository for _, entry in every})}
     if not any(homes.values()):
@@ -89,13 +98,13 @@ def build_free(clones: Path, target: Path) -> str:
         elif kind == "noisy":
             write_atomically(path, partial(_copy, data))
         else:
-            write_picture(path, Picture(clean_picture(data, entry)))
+            write_picture(path, Picture(reduced_photograph(data, entry)))
     said = f"{target}: {len(every) - len(missing)} of {len(every)} photographs"
     return said + "".join(f"\n  missing: {name}" for name in missing)
 
 
 def git_folder(clones: Path, repository: str) -> Path | None:
-    """The folder of a clone of ``repository`` (``owner/name``) below ``clones``."""
+    """Find the git folder of the clone of ``repository`` (``owner/name``) below ``clones``; None if there is none."""
     folder = clones / repository.replace("/", "+")
     for git in (folder / ".git", folder):
         if (git / "HEAD").is_file() and (git / "objects").is_dir():
@@ -103,8 +112,11 @@ def git_folder(clones: Path, repository: str) -> Path | None:
     return None
 
 
-def blob(home: Path, entry: Entry) -> bytes | None:
-    """The bytes of the file: git's object itself, or the file of that path in the commit it names; None: not there."""
+def blob(home: Path, entry: FreePhotograph) -> bytes | None:
+    """Read the file of ``entry`` from the git folder ``home``; None if it is not there.
+
+    ``entry.blob`` names the git object itself, or a commit that has the file at ``entry.path``.
+    """
     for name in (entry.blob, f"{entry.blob}:{entry.path}"):
         command = ["git", f"--git-dir={home}", "cat-file", "blob", name]
         try:
@@ -116,16 +128,16 @@ def blob(home: Path, entry: Entry) -> bytes | None:
     return None
 
 
-def clean_picture(data: bytes, entry: Entry) -> np.ndarray:
-    """(H, W, 3) uint8 sRGB, reduced as the list says, and again until its noise is below ``_CLEAN``."""
+def reduced_photograph(data: bytes, entry: FreePhotograph) -> np.ndarray:
+    """Decode a photograph, (H, W, 3) uint8 sRGB, and reduce it as the list says, and once more if it is still noisy."""
     with TemporaryDirectory() as folder:
         path = Path(folder, Path(entry.path).name)
         path.write_bytes(data)
         picture = read_picture(path)
     rgb = _averaged(_srgb(picture), entry.reduced_by)
-    if 0 <= entry.noise <= _CLEAN:
+    if 0 <= entry.noise <= _MAX_CLEAN:
         return rgb
-    factor = _SLIGHTLY if 0 <= entry.noise <= _LESS_CLEAN else _MORE
+    factor = _SLIGHTLY if 0 <= entry.noise <= _MAX_NEARLY_CLEAN else _MORE
     size = (int(rgb.shape[1] / factor), int(rgb.shape[0] / factor))
     return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
 
@@ -135,6 +147,7 @@ def _copy(data: bytes, file: BinaryIO) -> None:
 
 
 def _srgb(picture: Picture) -> np.ndarray:
+    """Convert ``picture`` to 8-bit sRGB by its ICC profile."""
     rgb = picture.rgb8()
     if picture.icc is None or picture.grey:
         return rgb
@@ -146,6 +159,7 @@ def _srgb(picture: Picture) -> np.ndarray:
 
 
 def _averaged(rgb: np.ndarray, factor: int) -> np.ndarray:
+    """Average ``factor`` x ``factor`` pixels of (H, W, 3) uint8."""
     height, width = (side // factor for side in rgb.shape[:2])
     blocks = rgb[: height * factor, : width * factor].reshape(height, factor, width, factor, 3)
     return (blocks.mean((1, 3), dtype=np.float32) + 0.5).astype(np.uint8)

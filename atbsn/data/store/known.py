@@ -1,4 +1,4 @@
-"""The sets that ``atbsn prepare`` knows by name: cut into patches, checked against what is published, timed."""
+"""What ``atbsn prepare`` does with the sets that it knows by name: cut them into patches, check them, time reading."""
 
 import time
 from collections.abc import Callable
@@ -23,7 +23,7 @@ SOURCES: dict[str, Callable[[Path], ImageSet]] = {
     "dnd": lambda root: DND(root, split="images"),
     "folder": NoisyFolder,
 }
-"""What can be cut into patches."""
+"""The sets that can be cut into patches."""
 SETS: dict[str, tuple[Callable[[Path], ImageSet], int | None]] = {
     "sidd-medium": (SIDDMedium, 320),
     "sidd-validation": (SIDDValidation, 1280),
@@ -34,14 +34,16 @@ SETS: dict[str, tuple[Callable[[Path], ImageSet], int | None]] = {
     "paired": (PairedFolder, None),
     "folder": (NoisyFolder, None),
 }
-"""What can be checked, and how many pictures the published set has."""
+"""The sets that can be checked, with the number of pictures of the published set."""
 PREPARED = "prepared"
-_WARM, _WATCHED = 2.0, 5.0
-"""Seconds of reading: before the page cache has some of the set, and those that are measured."""
+"""The name under which anything that was prepared can be checked."""
+_WARM_UP, _MEASURED = 2.0, 5.0
+"""Seconds of reading that are not measured, so that the page cache has some of the set, and seconds that are measured.
+Chosen by hand."""
 
 
 class Speed(NamedTuple):
-    """Patches read in a second of the clock, and of the process's CPU time."""
+    """The number of patches that are read in a second of the clock, and in a second of the process's CPU time."""
 
     a_second: float
     a_cpu_second: float
@@ -50,16 +52,21 @@ class Speed(NamedTuple):
 def prepare_set(
     source: str, root: Path, target: Path, size: int | None, stride: int | None, codec: Codec | None, num_workers: int
 ) -> tuple[int, int]:
-    """Cut the set in ``root`` into patches of ``size`` x ``size`` pixels; the number of patches, and of pictures.
+    """Cut the set in ``root`` into patches of ``size`` x ``size`` pixels.
 
     Args:
         source: a name of ``SOURCES``.
+        root: the folder of the set.
         target: an LMDB if the name ends with .lmdb, else a folder of PNG files.
-        size, stride: None does not cut.
-        codec: of the records; without it raw in an LMDB and png in a folder.
+        size, stride: side of the patches, and distance between their corners, pixels; None keeps whole pictures.
+        codec: how records are kept; None: raw in an LMDB and png in a folder.
+        num_workers: number of threads.
+
+    Returns:
+        The numbers of patches and of pictures.
 
     Raises:
-        UserError: the set cannot be read, or the target not be written.
+        UserError: the set cannot be read, or the target cannot be written.
     """
     images = SOURCES[source](root)
     codec = codec or ("raw" if target.suffix == ".lmdb" else "png")
@@ -67,11 +74,11 @@ def prepare_set(
     return len(manifest.patches), len(images)
 
 
-def check(kind: str, dataroot: Path, num_workers: int) -> str:
-    """What is there, in words: the set ``kind`` of ``SETS``, or whatever was prepared.
+def check_known_set(kind: str, dataroot: Path, num_workers: int) -> str:
+    """Check the set ``kind`` of ``SETS``, or ``PREPARED`` patches, and say what it holds.
 
     Raises:
-        UserError: what is missing.
+        UserError: something is missing or cannot be used.
     """
     if kind == PREPARED:
         manifest = verify(dataroot, num_workers)
@@ -95,7 +102,7 @@ def check(kind: str, dataroot: Path, num_workers: int) -> str:
 
 
 def reading_speed(dataroot: Path, patch_size: int) -> Speed:
-    """How many random patches one process reads, without keeping decoded pictures.
+    """Measure how many random patches one process reads, without keeping decoded pictures.
 
     Raises:
         UserError: the set cannot be read, or a picture is smaller than a patch.
@@ -115,5 +122,5 @@ def reading_speed(dataroot: Path, patch_size: int) -> Speed:
 
     if min(min(images.size(index)) for index in range(len(images))) < patch_size:
         raise UserError(f"--patch_size: {patch_size}: a picture is smaller; choose a smaller patch")
-    read_patches(_WARM)
-    return read_patches(_WATCHED)
+    read_patches(_WARM_UP)
+    return read_patches(_MEASURED)

@@ -1,4 +1,4 @@
-"""Patches in an LMDB: reading them from any number of processes, and writing them so that a torn one cannot pass."""
+"""Patches in an LMDB: read by any number of processes, and written so that an incomplete set is never taken for one."""
 
 import json
 import os
@@ -21,34 +21,39 @@ if TYPE_CHECKING:
     import lmdb
 
 _MANIFEST = b"manifest"
+"""Key of the manifest."""
 _JOURNAL = b"done/"
+"""What the keys of the notes begin with, one for each picture that is done."""
 _FIRST_MAP_SIZE = 2**30
 """Bytes: size of the map of a new database. Chosen by hand; it is doubled when it is full."""
 _STRIP = 64
-"""Rows of a raw record. py-lmdb reads all of a record that it hands out, so a raw patch is several of them."""
+"""Rows of a raw record. py-lmdb reads the whole of a record that it returns, so a raw patch is cut into several. Chosen
+by hand; prepared sets depend on it."""
 _TYPES = {name: np.dtype(name) for name in get_args(Depth)}
+"""The types of samples by name."""
 _PREPARE = "make it with atbsn prepare"
 
 _environments: "WeakValueDictionary[tuple[int, str], lmdb.Environment]" = WeakValueDictionary()
+"""The open environments, by process and path."""
 _opening = threading.Lock()
 
 
 def record_key(number: int, strip: int = 0) -> bytes:
-    """The LMDB key of a strip of patch ``number``; the order of keys is the order of numbers."""
+    """Make the LMDB key of a strip of patch ``number``. The keys have the order of the numbers."""
     return b"%08d/%05d" % (number, strip)
 
 
 class LmdbReader:
-    """Patches of an LMDB that ``atbsn prepare`` made.
+    """Reads the patches of an LMDB that ``atbsn prepare`` made.
 
-    Safe with threads, after a fork and after pickling: each process opens the file itself, at its first read.
-    Nothing is locked or written, so the folder may be read-only.
+    It can be used by several threads, after a fork and after pickling: each process opens the file itself, at its first
+    read. Nothing is locked or written, so the folder may be read-only.
 
     Args:
         path: folder with ``data.mdb``.
 
     Raises:
-        UserError: no LMDB there, truncated, unfinished, or made by another tool.
+        UserError: there is no LMDB, or it is truncated, unfinished, or made by another tool.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -67,12 +72,12 @@ class LmdbReader:
         return self.__dict__ | {"_opened": None}
 
     def read(self, number: int) -> np.ndarray:
-        """Patch ``number``, (H, W, C), as it was kept: uint8, uint16 or float32; C = 1 grey, 3 RGB."""
+        """Read patch ``number``: (H, W, C), uint8, uint16 or float32; C is 1 for grey, 3 for RGB, or another number."""
         patch = self.manifest.patches[number]
         return self._samples(number, 0, 0, patch.height, patch.width)
 
     def crop(self, number: int, top: int, left: int, size: int) -> np.ndarray:
-        """A (size, size, C) crop of patch ``number``; of a raw one, only the strips it meets are read."""
+        """Read a (size, size, C) crop of patch ``number``. Of a raw patch, only the strips that it needs are read."""
         return self._samples(number, top, left, size, size)
 
     def is_sound(self, number: int) -> bool:
@@ -112,7 +117,7 @@ class LmdbReader:
         return cv2.cvtColor(samples, cv2.COLOR_BGR2RGB, dst=samples) if patch.channels == 3 else samples
 
     def _strip(self, transaction: "lmdb.Transaction[Any]", number: int, strip: int) -> np.ndarray:
-        """A view of (rows, W, C) samples, valid within the transaction."""
+        """View the samples of a strip, (rows, W, C). The view is valid only in the transaction."""
         _, height, width, _, depth, channels = self.manifest.patches[number]
         kind, rows = _TYPES[depth], min(_STRIP, height - strip * _STRIP)
         record = self._record(transaction, number, strip)
@@ -140,11 +145,11 @@ class LmdbReader:
 
 
 class LmdbWriter:
-    """Fills an LMDB picture by picture; what a picture brings is committed as a whole, with a note that it is done.
+    """Fills an LMDB picture by picture. The patches of a picture and a note that it is done are committed together.
 
     Args:
-        folder: made if it is not there; continued if it is.
-        codec: of the records that come.
+        folder: it is made if it does not exist, and continued if it does.
+        codec: how records are kept.
 
     Raises:
         UserError: the disk is full or cannot be written.
@@ -160,7 +165,7 @@ class LmdbWriter:
         _check_whole(folder, self._env)
 
     def done(self) -> dict[int, Kept]:
-        """The pictures done so far."""
+        """Read which pictures are done."""
         with self._env.begin() as transaction, transaction.cursor() as cursor:
             found = {}
             cursor.set_range(_JOURNAL)
@@ -171,7 +176,7 @@ class LmdbWriter:
             return found
 
     def put(self, picture: int, tiles: Sequence[Tile], records: Sequence[bytes], kept: Kept) -> None:
-        """Add the patches of one picture, durably: all of them and the note or, if this fails, nothing."""
+        """Write the patches of one picture and the note to disk; if this fails, nothing is written."""
 
         def write(transaction: "lmdb.Transaction[Any]") -> None:
             for tile, record in zip(tiles, records, strict=True):
@@ -183,7 +188,7 @@ class LmdbWriter:
         self._commit(write)
 
     def finish(self, manifest: PatchManifest) -> None:
-        """Write the manifest, without which no reader takes the file."""
+        """Write the manifest. Readers refuse a file without one."""
         self._commit(lambda transaction: transaction.put(_MANIFEST, manifest.to_json().encode()))
 
     def close(self) -> None:
@@ -209,7 +214,7 @@ class LmdbWriter:
 
 
 def _environment(path: Path) -> "lmdb.Environment":
-    """This process's environment of ``path``. LMDB allows one, and not the use of one inherited through a fork."""
+    """Return this process's environment of ``path``. LMDB allows only one, and none that was inherited by a fork."""
     key = (os.getpid(), str(path))
     with _opening:
         environment = _environments.get(key)
@@ -234,7 +239,7 @@ def _open(path: Path) -> "lmdb.Environment":
 
 
 def _check_whole(path: Path, environment: "lmdb.Environment") -> None:
-    """Reading beyond the end of the file would kill the process."""
+    """Raise a ``UserError`` if the file is truncated: reading beyond its end would kill the process."""
     size, needed = (
         (path / "data.mdb").stat().st_size,
         (environment.info()["last_pgno"] + 1) * environment.stat()["psize"],

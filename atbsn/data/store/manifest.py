@@ -1,4 +1,4 @@
-"""What a prepared set of patches holds: written last, so that a set with a manifest is complete."""
+"""The manifest of a prepared set of patches. It is written last, so that a set with a manifest is complete."""
 
 import hashlib
 import json
@@ -14,14 +14,16 @@ from atbsn.data.base import deepest
 from atbsn.utils.errors import UserError
 
 Codec = Literal["raw", "png"]
-"""How a record is kept: the bytes of its (H, W, C) samples themselves, little-endian, or as a PNG file."""
+"""How a record is kept: ``raw``: the bytes of its (H, W, C) samples, little-endian; ``png``: a PNG file."""
 
 Depth = Literal["uint8", "uint16", "float32"]
 """Type of the samples; floats are in [0, 255]."""
 
 FORMAT = "atbsn-patches"
+"""Name of the format in a manifest."""
 _PLAIN, _VERSION = 1, 2
-"""Version 2 adds depth and channels; a set of 8-bit RGB alone is still of version 1, which earlier programs read."""
+"""Versions of the format. Version 2 adds depth and channels. A set of only 8-bit RGB still has version 1, which earlier
+programs read."""
 
 
 class Patch(NamedTuple):
@@ -29,11 +31,10 @@ class Patch(NamedTuple):
 
     Attributes:
         key: relative path with '/' and without extension.
-        height: pixels.
-        width: pixels.
-        crc32: of the record as it is kept.
+        height, width: pixels.
+        crc32: checksum of the record as it is kept.
         depth: type of its samples.
-        channels: 1 grey, 3 RGB, or another number.
+        channels: 1 for grey, 3 for RGB, or another number.
     """
 
     key: str
@@ -44,16 +45,16 @@ class Patch(NamedTuple):
     channels: int = 3
 
     def row(self) -> tuple[str | int, ...]:
-        """The row of a manifest, with depth and channels only where they are not 8-bit RGB."""
+        """The row in a manifest, with depth and channels only if it is not 8-bit RGB."""
         return self[: 4 if self[4:] == ("uint8", 3) else 6]
 
 
 class Kept(NamedTuple):
-    """The patches of one picture as they are kept.
+    """How the patches of one picture are kept.
 
     Attributes:
-        crc32s: of its records.
-        depth, channels: of all of them.
+        crc32s: checksums of the records.
+        depth, channels: type and number of channels of all of them.
     """
 
     crc32s: list[int]
@@ -62,7 +63,7 @@ class Kept(NamedTuple):
 
 
 class Tile(NamedTuple):
-    """Where a patch is cut from its picture, with its number and key in the set."""
+    """Where a patch is cut from its picture, pixels, with its number and key in the set."""
 
     number: int
     key: str
@@ -80,8 +81,8 @@ class PatchManifest:
         codec: how records are kept.
         size: side of the patches, pixels; None: whole pictures.
         stride: pixels between the corners of neighbouring patches; None: whole pictures.
-        plan: digest of the source pictures and of the above: the same plan gives the same set.
-        patches: in the order of their numbers.
+        plan: digest of the source pictures and of the options above. The same plan gives the same set.
+        patches: all patches, in the order of their numbers.
     """
 
     codec: Codec
@@ -92,16 +93,16 @@ class PatchManifest:
 
     @property
     def depth(self) -> np.dtype:
-        """The deepest type of all patches."""
+        """The type that holds all patches."""
         return deepest(np.dtype(kind) for kind in {patch.depth for patch in self.patches})
 
     @property
     def channels(self) -> frozenset[int]:
-        """How many channels the patches have."""
+        """The numbers of channels of the patches."""
         return frozenset(patch.channels for patch in self.patches)
 
     def to_json(self) -> str:
-        """One line a patch, with count and checksum before them."""
+        """Write the manifest as JSON, with a line for each patch, and their number and checksum before them."""
         version = _PLAIN if all(len(patch.row()) == 4 for patch in self.patches) else _VERSION
         facts = {
             "format": FORMAT, "version": version, "codec": self.codec, "size": self.size, "stride": self.stride,
@@ -112,10 +113,10 @@ class PatchManifest:
 
     @classmethod
     def from_json(cls, text: str | bytes, source: str) -> "PatchManifest":
-        """The manifest in ``text``.
+        """Read the manifest in ``text``.
 
         Raises:
-            UserError: not one of ours or of this version, altered, or it names a path outside of the set.
+            UserError: it is not a manifest, of another version, altered, or names a path outside of the set.
         """
         facts = _parse(text, source)
         if facts["version"] not in (_PLAIN, _VERSION):
@@ -137,12 +138,12 @@ class PatchManifest:
 
 
 def png_fits(data: memoryview | bytes, patch: Patch) -> bool:
-    """Whether ``data`` begins as a PNG of the size of ``patch``."""
+    """Whether ``data`` begins as a PNG file with the size of ``patch``."""
     return bytes(data[1:4]) == b"PNG" and bytes(data[16:24]) == struct.pack(">II", patch.width, patch.height)
 
 
 def target_fault(folder: Path, error: Exception) -> UserError:
-    """What to say where a set cannot be written; an LMDB does not tell a full disk from a broken one."""
+    """Make the message if a set cannot be written, with the free space: an LMDB does not say that the disk is full."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     reason, free = getattr(error, "strerror", None) or error, shutil.disk_usage(there).free / 1e6
     return UserError(

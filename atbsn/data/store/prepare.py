@@ -1,7 +1,7 @@
-"""From big noisy pictures to patches in a folder or an LMDB: in parallel, resumable, verified.
+"""Cut large noisy pictures into patches in a folder or an LMDB: in parallel, resumable, verified.
 
-Everything is built in ``.<name>.partial`` beside the target, picture by picture, each noted as done once its
-patches are written. Only a complete and verified set gets the target's name.
+The set is built in ``.<name>.partial`` beside the target, picture by picture. A picture is noted as done when its
+patches are written. Only a complete and verified set gets the name of the target.
 """
 
 import hashlib
@@ -29,8 +29,9 @@ from atbsn.utils.log import logger, progress_bar
 from atbsn.utils.prefetch import prefetch
 
 _PLAN = "plan"
+"""Name of the file with the digest of the plan, in a set that is not complete."""
 _JOURNAL_VERSION = 2
-"""Version of what is noted for a picture that is done."""
+"""Version of the notes about pictures that are done."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class PatchPlan:
     Attributes:
         codec: how records are kept.
         size: side of the patches, pixels; None: whole pictures. A smaller picture is one patch.
-        stride: pixels between the corners of neighbouring patches; the last ones are shifted inwards, so that
-            every pixel is in a patch.
-        tiles: of every picture.
+        stride: pixels between the corners of neighbouring patches. The last patches are shifted inwards, so that every
+            pixel is in a patch.
+        tiles: the tiles of every picture.
     """
 
     codec: Codec
@@ -52,7 +53,7 @@ class PatchPlan:
 
     @classmethod
     def make(cls, images: ImageSet, size: int | None, stride: int | None, codec: Codec) -> "PatchPlan":
-        """The plan for ``images``.
+        """Make the plan for ``images``.
 
         Raises:
             UserError: size or stride is out of range.
@@ -69,11 +70,11 @@ class PatchPlan:
         return cls(codec, size, stride, tiles)
 
     def digest(self) -> str:
-        """Sources of other names or sizes, or other options, give another digest."""
+        """Compute a digest of the names and sizes of the pictures and of the options."""
         return hashlib.sha256(json.dumps([self.codec, self.size, self.stride, self.tiles]).encode()).hexdigest()
 
     def manifest(self, done: dict[int, Kept]) -> PatchManifest:
-        """What the set holds, given how every picture's patches are kept."""
+        """Make the manifest of the set when all pictures are ``done``."""
         patches = [
             Patch(tile.key, tile.height, tile.width, crc32, done[picture].depth, done[picture].channels)
             for picture, tiles in enumerate(self.tiles)
@@ -83,14 +84,14 @@ class PatchPlan:
 
 
 def prepare(images: ImageSet, target: Path, plan: PatchPlan, num_workers: int) -> PatchManifest:
-    """Make ``target`` of ``images``: an LMDB if its name ends with ``.lmdb``, else a folder of PNG files.
+    """Prepare ``images`` as ``target``: an LMDB if its name ends with ``.lmdb``, else a folder of PNG files.
 
-    Continues what an interrupted call with the same plan has left. ``num_workers`` threads decode and encode:
-    the codecs release the interpreter's lock, so they run side by side.
+    It continues what an interrupted call with the same plan has left. ``num_workers`` threads decode and encode. The
+    codecs release the interpreter's lock, so the threads run in parallel.
 
     Raises:
-        UserError: a picture cannot be read, the disk is full, ``target`` is something else already, or what was
-            written does not read back as it was.
+        UserError: a picture cannot be read, the disk is full, ``target`` exists and is another set, or the files do not
+            hold what was written.
     """
     is_lmdb = target.suffix == ".lmdb"
     if plan.codec == "raw" and not is_lmdb:
@@ -110,7 +111,7 @@ def prepare(images: ImageSet, target: Path, plan: PatchPlan, num_workers: int) -
         try:
             verify(partial, num_workers)
         except UserError:
-            shutil.rmtree(partial)  # what is noted as done is not what is on disk: there is nothing to continue
+            shutil.rmtree(partial)  # the notes do not agree with the files, so it cannot be continued
             raise
         for name in (_PLAN, JOURNAL):
             (partial / name).unlink(missing_ok=True)
@@ -119,10 +120,10 @@ def prepare(images: ImageSet, target: Path, plan: PatchPlan, num_workers: int) -
 
 
 def verify(target: Path, num_workers: int) -> PatchManifest:
-    """Read a prepared set back completely: every patch is there, of its size, with its checksum.
+    """Read a prepared set completely and check that every patch is there, with its size and checksum.
 
     Raises:
-        UserError: something is missing or altered, or ``target`` is no prepared set.
+        UserError: something is missing or altered, or ``target`` is not a prepared set.
     """
     reader = _open(target)
     manifest = reader.manifest
@@ -189,14 +190,14 @@ def _check_same(target: Path, images: ImageSet, plan: PatchPlan, num_workers: in
     if manifest.plan != plan.digest():
         raise UserError(f"{target}: made from other pictures or with other options; remove it, or choose another name")
     kept, found = np.dtype(manifest.patches[0].depth), images.samples(0).dtype
-    if deepest([kept, found]) != kept:  # by a version of this program that kept 8 bits of everything
+    if deepest([kept, found]) != kept:  # an early version of this program kept only 8 bits of all pictures
         raise UserError(f"{target}: its samples are {kept}, those of {images.key(0)} are {found}; remove it")
     logger.info("%s: is there already; verifying it", target)
     return verify(target, num_workers)
 
 
 def _open_partial(partial: Path, plan: PatchPlan) -> None:
-    """Keep what is there if it is of the same plan."""
+    """Make the folder of an incomplete set, or keep what is in it if that has the same plan."""
     begun = f"{plan.digest()} {_JOURNAL_VERSION}"
     try:
         note = partial / _PLAN
@@ -211,7 +212,7 @@ def _open_partial(partial: Path, plan: PatchPlan) -> None:
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Two runs must not fill one target; the system frees the lock when its holder ends, however it ends."""
+    """Lock ``target`` against other runs. The system frees the lock when its holder ends, in whatever way."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):

@@ -137,9 +137,9 @@ def adapt(
     plan = make_plan(60 * minutes, seconds_to_denoise(denoiser), seconds_to_fit(), seconds_to_try())
     kept = {"network": start.options, "denoise": start.denoise_settings} if metadata is None else metadata
     with quiet():
-        patch, least = patch_side(pictures, start)
+        patch, min_side = patch_side(pictures, start)
         paths = [str(path) for path in pictures]
-        images = PictureCrops(paths, side=CLEANED_SIDE, least=least, seed=seed, seconds=plan.reading_seconds)
+        images = PictureCrops(paths, side=CLEANED_SIDE, min_side=min_side, seed=seed, seconds=plan.reading_seconds)
         on_progress(0, "estimating the noise")
         crops = random_crops(images, range(len(images)), plan.noise_crops, CROP_SIDE, seed)
         noise, is_strong = estimate_any(lambda crop: denoiser(crop[None])[0].float().cpu(), crops, _STRONG, seed)
