@@ -1,16 +1,17 @@
-"""How fast training and denoising are, against the same networks written plainly (scripts/naive*.py).
+"""Measure how fast training and denoising are, against the same networks written plainly (scripts/naive*.py).
 
-``python scripts/benchmark.py`` measures every method and network in turns, ours, naive, ours, naive, ..., the most
-telling first, and writes benchmark.md and benchmark.json to results/benchmark/ after each. A case that fails says why,
-the next one is measured, and the exit status is 2. ``--seconds 300`` begins no case after that time; ``--profile`` also
-writes a trace and a table of operators of each. ``--full`` takes the published batch sizes, pictures of 12 megapixels,
-further baselines, and also measures how long a training waits for its data.
+``python scripts/benchmark.py`` measures every method and network in turns: ours, naive, ours, naive, and so on. The
+cases that tell most come first. benchmark.md and benchmark.json in results/benchmark/ are written after each case. If a
+case fails, the tables say why, the others are measured, and the exit status is 2. ``--seconds 300`` begins no case
+after that time. ``--profile`` also writes a trace and a table of operators for each case. ``--full`` takes the
+published batch sizes, pictures of 12 megapixels and further baselines, and also measures how long a training waits for
+its data.
 
-Naive: float32, channels first, eager, half-plane convolutions by padding and cropping, a pass for every blind spot,
-float32 from the CPU to the device at every step. Ours: as ``train.py`` and ``test.py`` run, in bfloat16 where the
-device has it, on a GPU with ``train.compile`` and ``test.compile`` (docs/performance.md says why not on a CPU).
-Shipped weights: ours is what ``atbsn.denoise`` and ``atbsn denoise`` do, naive their network over the whole picture, in
-float32. Operators and bytes are those of a run before it is compiled.
+Naive means: float32, channels first, eager, half-plane convolutions by padding and cropping, a pass for every blind
+spot, and float32 copied from the CPU to the device in every step. Ours runs as ``train.py`` and ``test.py`` do: in
+bfloat16 if the device has it, and on a GPU with ``train.compile`` and ``test.compile`` (docs/performance.md says why
+not on a CPU). For shipped weights, ours is what ``atbsn.denoise`` and ``atbsn denoise`` do, and naive is their network
+on the whole picture, in float32. Operators and bytes are counted in a run before it is compiled.
 """
 
 import argparse
@@ -46,6 +47,7 @@ from cases import FULL, QUICK, Bench
 from measurement import in_turns, measure, peak_tflops, profile, table
 
 WAITING = "waiting for data"
+"""Name of the measurement of ``waiting``, for ``--only`` and in the report."""
 T = TypeVar("T")
 
 
@@ -55,7 +57,13 @@ def _steps(trainer: Trainer, number: int) -> None:
 
 
 def waiting(bench: Bench, size: tuple[int, int], folder: Path, steps: int) -> dict[str, float]:
-    """The share of AT-BSN's training time that is spent waiting for data, from RAM and from an LMDB."""
+    """Measure the share of AT-BSN's training time that is spent waiting for data, from RAM and from an LMDB.
+
+    Args:
+        size: batch size, and side of the patches, pixels.
+        folder: an empty folder for the data.
+        steps: number of training steps of a run.
+    """
     batch, side = size
     rng = np.random.default_rng(0)
     (folder / "pictures").mkdir()
@@ -95,7 +103,7 @@ def write(folder: Path, report: dict[str, Any]) -> None:
 
 
 def attempt(name: str, action: Callable[[], T], device: torch.device) -> tuple[T | None, str | None]:
-    """What ``action`` gives; or why it failed, and the other cases go on. Memory is given back either way."""
+    """Return the result of ``action`` and None, or None and the reason why it failed. Its memory is freed."""
     try:
         return action(), None
     except Exception as error:
@@ -137,7 +145,7 @@ def main() -> int:
             raise UserError(
                 f"--only: {', '.join(options.only)}: no case is named so; try 'training', 'student' or 'C-BSN'"
             )
-        write(options.output, report)  # a folder that cannot be written to is told of before minutes are spent
+        write(options.output, report)  # so that a folder that cannot be written is reported before minutes are spent
         for case in progress_bar(cases, "benchmark"):
             if not in_time():
                 report["not reached"].append(case.name)
@@ -167,12 +175,12 @@ def main() -> int:
 
 
 def machine_name(device: torch.device) -> str:
-    """Of the GPU, or of the CPU as far as the system tells."""
+    """The name of the GPU, or that of the CPU as far as the system tells."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )

@@ -48,12 +48,18 @@ from measurement import Case, Run, Variant
 
 KS = naive.KS
 Plain = Callable[[], tuple[Any, Callable[[Any, Tensor], Tensor]]]
-"""Builds a network that is written plainly, and the loss of it on a noisy batch."""
+"""Builds a network that is written plainly, and the function of its loss on a noisy batch."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much work a run of each case is: patches as (batch, side), pictures as (height, width)."""
+    """The work in a run of the cases.
+
+    Attributes:
+        train_atbsn, distill, train_cbsn, shipped: (batch, side) of the patches of trainings.
+        teachers, light, heavy, cbsn, refined, slow: (height, width) of pictures that are denoised, the larger the
+            faster the network is.
+    """
 
     train_atbsn: tuple[int, int]
     distill: tuple[int, int]
@@ -68,20 +74,31 @@ class Sizes:
 
 
 QUICK = Sizes(
-    (2, 128), (2, 128), (1, 120), (2, 128), (256, 256), (704, 928), (480, 480), (256, 256), (192, 192), (120, 120)
+    train_atbsn=(2, 128),
+    distill=(2, 128),
+    train_cbsn=(1, 120),
+    shipped=(2, 128),
+    teachers=(256, 256),
+    light=(704, 928),
+    heavy=(480, 480),
+    cbsn=(256, 256),
+    refined=(192, 192),
+    slow=(120, 120),
 )
+"""Sizes for a CPU. Chosen by hand, so that all cases take minutes."""
 FULL = Sizes(
-    (8, 256),
-    (8, 128),
-    (4, 120),
-    (64, 128),
-    (512, 512),
-    (3000, 4000),
-    (1376, 1376),
-    (1024, 1024),
-    (480, 480),
-    (480, 480),
+    train_atbsn=(8, 256),
+    distill=(8, 128),
+    train_cbsn=(4, 120),
+    shipped=(64, 128),
+    teachers=(512, 512),
+    light=(3000, 4000),
+    heavy=(1376, 1376),
+    cbsn=(1024, 1024),
+    refined=(480, 480),
+    slow=(480, 480),
 )
+"""The published batch and patch sizes, and pictures for a GPU, which are chosen by hand."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +106,11 @@ class Bench:
     """Builds the cases for one device.
 
     Attributes:
-        precision: of our variants.
-        width: channels of the UNets and of TM-BSN, 48 as published; ``wide`` of C-BSN and of AP-BSN and its
-            descendants, 128 as published.
-        teacher: weight file of an ATBSN of this width, for the distillation.
+        device: the device that is measured.
+        precision: number type of our variants.
+        width: channels of the U-Nets and of TM-BSN; 48 is published.
+        wide: channels of C-BSN, and of AP-BSN and its descendants; 128 is published.
+        teacher: weight file of an ATBSN with this ``width``, for the distillation.
     """
 
     device: torch.device
@@ -102,7 +120,7 @@ class Bench:
     teacher: Path
 
     def cases(self, sizes: Sizes, full: bool) -> list[Case]:
-        """All of them if ``full``. What tells most in little time first: pictures, training steps, then the rest."""
+        """Build the cases, all of them if ``full``. Those that tell most in little time come first."""
         w, net = self.width, naive.ATBSN
         distill = f"distillation step, {len(KS)} teachers into C"
         cases = [
@@ -129,7 +147,7 @@ class Bench:
         return cases + self._further(sizes) if full else cases
 
     def _further(self, sizes: Sizes) -> list[Case]:
-        """The other baselines."""
+        """Build the cases of the other baselines."""
         w, wide, plain = self.width, self.wide, naive_baselines
         visible, sampled = plain.UNet("b2u", w), lgbpn.LGBPN(wide)
         return [
@@ -152,10 +170,11 @@ class Bench:
         ]  # fmt: skip
 
     def bsn_model(self) -> Model:
+        """Build AT-BSN's training."""
         return BSNModel(atbsn.ATBSN(self.width))
 
     def trainer(self, model: Model, batches: Iterable[dict[str, Tensor]]) -> tuple[Trainer, Run | None]:
-        """The training loop over ``batches`` without its files, and what compiles it."""
+        """Build the training loop over ``batches``, without its files, and the function that compiles it."""
         model.to(self.device).to(memory_format=torch.channels_last)
         train = Train(total_iter=10**6, optim=Adam(type="Adam", lr=1e-4), precision=self.precision)
         optimizer = build_optimizer(train, model.net)
@@ -163,12 +182,12 @@ class Bench:
         guard = FiniteGuard(0, str, lambda: None, scaler)
         learner = Learner(model, None, optimizer, build_scheduler(train, optimizer), scaler, LossMeter())
         schedule = Schedule(train.total_iter, precision=train.precision, cuda_graph=captures(train, self.device))
-        nothing: Any = None  # steps alone need no files, no log and no validation
+        nothing: Any = None  # single steps need no files, no log and no validation
         trainer = Trainer(learner, iter(batches), guard, nothing, nothing, nothing, schedule, self.device)
         return trainer, self._compiler(model)
 
     def _compiler(self, module: nn.Module) -> Run | None:
-        """As test.py and train.py compile, but only where it pays."""
+        """Make the function that compiles ``module`` as train.py does; None on a CPU, where it does not pay."""
         return partial(module.compile, dynamic=False) if self.device.type == "cuda" else None
 
     def _training(
@@ -211,7 +230,7 @@ class Bench:
         return Case(name, "it", 1, batch * side**2, ours, None if plain is None else partial(baseline, plain))
 
     def _shipped(self, name: str, size: tuple[int, int]) -> Case:
-        """``atbsn.denoise`` with weights that ship, from uint8 to uint8, against their network in float32 at once."""
+        """Compare ``atbsn.denoise`` with shipped weights, on uint8, with one float32 pass of their network."""
         image = np.random.default_rng(0).integers(256, size=(*size, 3), dtype=np.uint8)
 
         def ours() -> Variant:
@@ -225,7 +244,7 @@ class Bench:
         return Case(f"atbsn.denoise({name}), {size[0]} x {size[1]}", "MP", pixels / 1e6, pixels, ours, baseline)
 
     def _folder(self, name: str, size: tuple[int, int], pictures: int = 4) -> Case:
-        """``atbsn denoise`` of a folder of JPEGs once it has started, against one after another."""
+        """Compare ``atbsn denoise`` for a folder of JPEGs, without its start, with a loop over the files."""
         folder, clean = self.teacher.parent / "noisy", self.teacher.parent / "clean"
 
         def ours() -> Variant:
@@ -263,7 +282,7 @@ class Bench:
         return lambda net, noisy: naive.distill_loss(net, teacher, noisy)
 
     def _teachers(self, name: str, size: tuple[int, int], net: BlindSpotNetwork, plain: Any) -> Case:
-        """All holes of the published family."""
+        """Compare one pass for all holes of a network's family with a pass for each hole."""
         noisy = torch.rand(1, 3, *size, device=self.device) * 255
 
         def ours() -> Variant:
@@ -292,7 +311,7 @@ class Bench:
         settings: Mapping[str, Any] | None = None,
         plain_denoise: Callable[[Tensor], Tensor] | None = None,
     ) -> Case:
-        noisy = torch.rand(1, 3, *size) * 255  # on the CPU, where pictures come from and go to
+        noisy = torch.rand(1, 3, *size) * 255  # on the CPU, where pictures are read and written
 
         def ours() -> Variant:
             ours = net.eval().to(self.device).to(memory_format=torch.channels_last)
@@ -314,13 +333,13 @@ def _step(trainer: Trainer, numbers: Iterator[int]) -> None:
 
 @torch.no_grad()
 def _denoise_plainly(net: Network, image: np.ndarray) -> np.ndarray:
-    """The whole picture at once in float32; (H, W, 3) uint8."""
+    """Denoise the whole picture, (H, W, 3) uint8, at once in float32."""
     noisy = torch.from_numpy(image).to(next(net.parameters()).device).permute(2, 0, 1)[None].float()
     return net(noisy)[0].clamp(0, 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 def _write_photographs(folder: Path, size: tuple[int, int], number: int) -> None:
-    """JPEGs with soft shapes and noise, which makes them as large as those of cameras."""
+    """Write JPEGs with soft shapes, and noise that makes the files as large as those of cameras."""
     folder.mkdir(exist_ok=True)
     rng = np.random.default_rng(0)
     for each in range(number):
@@ -330,17 +349,13 @@ def _write_photographs(folder: Path, size: tuple[int, int], number: int) -> None
 
 
 def _check(result: TaskResult) -> None:
-    """A folder of which a picture failed was not denoised.
-
-    Raises:
-        RuntimeError: it failed.
-    """
+    """Raise a ``RuntimeError`` if a picture failed, so that the time of a folder is that of all pictures."""
     if result.reason is not None:
         raise RuntimeError(f"{result.task.label}: {result.reason}")
 
 
 class _Family(nn.Module):
-    """All holes of a network's family as a module, to be compiled."""
+    """A module that computes all holes of a network's family, so that it can be compiled."""
 
     def __init__(self, net: BlindSpotNetwork) -> None:
         super().__init__()

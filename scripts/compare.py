@@ -1,4 +1,4 @@
-"""Compare weight files: ``atbsn compare``, which this is another name of."""
+"""Compare weight files: ``atbsn compare``. This script is another name for it."""
 
 from atbsn.app.main import run
 

@@ -1,4 +1,4 @@
-"""Convert weight files: ``atbsn convert``, which this is another name of."""
+"""Convert weight files: ``atbsn convert``. This script is another name for it."""
 
 from atbsn.app.main import run
 

@@ -1,4 +1,4 @@
-"""Write docs/options.md from what the code declares: every option, and every class an option file can name.
+"""Write docs/options.md from the code: every option, and every class that an option file can name.
 
 python scripts/document_options.py
 """
@@ -25,6 +25,7 @@ from atbsn.registry.build import parameter_names
 from atbsn.utils.files import write_text
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "options.md"
+"""The file that is written."""
 _HEAD = """\
 # Options
 
@@ -47,14 +48,17 @@ _SECTIONS = {
     "test": schema.Test,
     "logger": schema.Logger,
 }
+"""The classes of the options by their path; several where ``type`` chooses one."""
 _RANGE: dict[type, tuple[str, str]] = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
+"""Attribute and sign of each kind of limit."""
 _WORDS = {bool: "true or false", int: "integer", float: "number", str: "text", type(None): "none", Path: "path"}
+"""Types in words."""
 _HUGE = 2**30
-"""A limit beyond this is there for the machine, and tells nobody anything."""
+"""Limits beyond this are not printed, because they only protect the machine. Chosen by hand."""
 
 
 def page() -> str:
-    """The text of docs/options.md."""
+    """Write the text of docs/options.md."""
     parts = [_HEAD]
     for path, found in _SECTIONS.items():
         parts.append(f"## {f'`{path}`' if path else 'Top level'}\n")
@@ -69,7 +73,7 @@ def page() -> str:
 
 
 def spell(annotation: Any, limits: Sequence[Any] = ()) -> str:
-    """A type, with its range, in words: ``Annotated[int, Gt(0)] | None`` is ``integer > 0, or none``."""
+    """Write a type with its range in words: ``Annotated[int, Gt(0)] | None`` becomes ``integer > 0, or none``."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return spell(inner[0], [*limits, *inner[1:]])
@@ -140,7 +144,7 @@ def _function(name: str, function: Callable[..., Any], exclude: tuple[str, ...])
 
 
 def _arguments(function: Callable[..., Any], exclude: tuple[str, ...]) -> list[tuple[str, str, str, str]]:
-    """(name, type, default, description) of what ``function``, or the constructor of a class, takes."""
+    """List name, type, default and description of the arguments of ``function``, or of a class's constructor."""
     own = function.__init__ if inspect.isclass(function) else function
     hints = get_type_hints(own, include_extras=True)
     signature = inspect.signature(function)
@@ -156,7 +160,7 @@ def _arguments(function: Callable[..., Any], exclude: tuple[str, ...]) -> list[t
 
 
 def _argument_docs(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
-    """(name, text) of the section Args of the docstring; of a class, also those that its parents describe."""
+    """Yield name and text of each argument in the docstring's section Args; for a class also those of its parents."""
     for source in reversed(inspect.getmro(function)) if inspect.isclass(function) else (function,):
         found = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)+)", inspect.cleandoc(source.__doc__ or ""), re.MULTILINE)
         for entry in re.split(r"\n(?=\S)", textwrap.dedent(found[1]).strip()) if found else ():
@@ -166,7 +170,7 @@ def _argument_docs(function: Callable[..., Any]) -> Iterator[tuple[str, str]]:
 
 
 def _attribute_docs(section: type[BaseModel]) -> dict[str, str]:
-    """The text below each field, of its parents too."""
+    """Read the text below each field of ``section`` and of its parents."""
     found: dict[str, str] = {}
     for cls in reversed(section.__mro__):
         if cls.__module__ != schema.__name__:
@@ -184,7 +188,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _value(value: Any) -> str:
-    """A default as an option file says it."""
+    """Write a default value as in an option file."""
     if isinstance(value, BaseModel):
         return f"`{{type: {value.type}}}`" if hasattr(value, "type") else ""
     if isinstance(value, bool):
@@ -200,7 +204,7 @@ def _value(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """A docstring as one line of Markdown."""
+    """Convert a docstring to one line of Markdown."""
     return " ".join(text.replace("``", "`").split())
 
 

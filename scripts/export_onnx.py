@@ -1,4 +1,4 @@
-"""Export a network to ONNX: ``atbsn export``, which this is another name of."""
+"""Export a network to ONNX: ``atbsn export``. This script is another name for it."""
 
 from atbsn.app.main import run
 

@@ -1,4 +1,4 @@
-"""Time, memory and arithmetic of two ways to do the same work, in turns within one run."""
+"""Measure time, memory and arithmetic of two variants of the same work, in turns within one run."""
 
 import ctypes
 import gc
@@ -25,10 +25,12 @@ Run = Callable[[], object]
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do the work: ``run``, and what, if anything, compiles it once its arithmetic has been counted.
+    """One way to do the work.
 
     Attributes:
-        warm_up: runs before it is as fast as it gets: compiled, and captured as a graph.
+        run: does the work once.
+        compile: compiles it, after its arithmetic has been counted; None: it is not compiled.
+        warm_up: number of runs until it is compiled, captured as a graph, and as fast as it gets.
     """
 
     run: Run
@@ -41,11 +43,11 @@ class Case:
     """Work that can be done in two ways.
 
     Attributes:
-        name: of the row.
+        name: name of the row in the table.
         unit: what is counted: ``it`` (training iterations), ``MP`` (megapixels of pictures) or ``pictures``.
-        amount: units a run.
-        pixels: pixels a run, for MACs a pixel.
-        ours, naive: build the two variants; None: it is not written plainly.
+        amount: number of units in a run.
+        pixels: number of pixels in a run, for multiply-adds (MACs) a pixel.
+        ours, naive: build the two variants; None: there is no plain form.
     """
 
     name: str
@@ -57,11 +59,12 @@ class Case:
 
 
 def measure(case: Case, device: torch.device, rounds: int, peaks: dict[str, float], precision: str) -> dict[str, Any]:
-    """Both variants of ``case``: speed (medians of ``rounds`` turns), working memory, arithmetic, operators and bytes.
+    """Measure both variants of ``case``: speed, working memory, arithmetic, operators and bytes.
 
     Args:
+        rounds: number of runs of each variant; the speed is that of the median.
         peaks: TFLOP/s of matrix products by precision, for the share that is reached.
-        precision: of our variant; the naive one is fp32.
+        precision: number type of our variant; the naive one is fp32.
     """
     names = {"ours": precision, "naive": "fp32"} if case.naive is not None else {"ours": precision}
     figures: dict[str, Any] = {}
@@ -100,9 +103,9 @@ def measure(case: Case, device: torch.device, rounds: int, peaks: dict[str, floa
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the operators of eager work that a device is told to do, and the bytes that they read and write.
+    """Counts the operators that run on the device in eager work, and the bytes that they read and write.
 
-    Views are none. An operator reads all of what it is given, which for a look-up is too much.
+    Views are not counted. An operator is taken to read all of its inputs, which is too much for a look-up.
     """
 
     def __init__(self) -> None:
@@ -124,7 +127,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def profile(case: Case, folder: Path, device: torch.device) -> None:
-    """Write our variant's trace (for chrome://tracing or Perfetto) and its table of operators to ``folder``."""
+    """Write our variant's trace (for chrome://tracing or Perfetto) and a table of its operators to ``folder``."""
     variant = case.ours()
     if variant.compile is not None:
         variant.compile()
@@ -142,7 +145,7 @@ def profile(case: Case, folder: Path, device: torch.device) -> None:
 
 
 def in_turns(runs: dict[str, Run], device: torch.device, rounds: int) -> dict[str, float]:
-    """Median seconds of each of ``runs``, which take turns so that a machine's moods meet all of them."""
+    """Measure the median seconds of each of ``runs``. They take turns, so that a change of speed meets all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -155,7 +158,7 @@ def in_turns(runs: dict[str, Run], device: torch.device, rounds: int) -> dict[st
 
 
 def working_memory(run: Run, device: torch.device) -> float | None:
-    """Megabytes that ``run`` needs at its peak beyond what is there before it; None where nothing tells."""
+    """Measure the megabytes that ``run`` needs at its peak beyond those in use before it; None if it is not known."""
     gc.collect()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
@@ -176,9 +179,9 @@ def working_memory(run: Run, device: torch.device) -> float | None:
 
 
 def peak_tflops(device: torch.device, dtype: torch.dtype) -> float:
-    """What ``device`` reaches in large matrix products of ``dtype``: the best of a few, plain or as 1x1 convolutions.
+    """Measure the TFLOP/s of ``device`` in large matrix products of ``dtype``: the best of some runs.
 
-    The two come from different libraries on a CPU.
+    The products are computed plainly and as 1x1 convolutions, which come from different libraries on a CPU.
     """
     side = 8192 if device.type == "cuda" else 1024
     a, b = (torch.randn(rows, side, device=device).to(dtype) for rows in (4 * side, side))
@@ -193,7 +196,7 @@ def peak_tflops(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows of ``measure`` in Markdown; a case that failed says why."""
+    """Write the rows of ``measure`` as a table in Markdown; the row of a case that failed says why."""
     header = (
         "| | ours | naive | ratio | memory ours | naive | ratio | kMAC/pixel ours | naive | TFLOP/s ours | of peak "
         "| operators ours | naive | GB ours | naive |"
@@ -226,6 +229,6 @@ def _synchronise(device: torch.device) -> None:
 
 
 def _status(key: str) -> float:
-    """A line of Linux's account of this process, kilobytes."""
+    """Read a value, kilobytes, of Linux's status of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return float(next(line.split()[1] for line in lines if line.startswith(f"{key}:")))

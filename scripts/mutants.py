@@ -1,14 +1,14 @@
-"""How much of a module its tests notice: it is changed in one place at a time, and they are run on each change.
+"""Mutation testing: change a module in one place at a time, and see which changes its tests notice.
 
     python scripts/mutants.py atbsn/ops/luma.py                    # every place once
     python scripts/mutants.py atbsn/noise --sample 150 --seed 1    # 150 places of a folder, drawn at random
     python scripts/mutants.py atbsn/ops/luma.py tests/ops          # with these tests
 
-cosmic-ray makes the changes: numbers, operators, comparisons, conditions, decorators, loops. Each is made in a process
-of its own that is forked after torch is imported (so Linux and macOS only), and no file is touched. A module is tried
-with the tests of its mirrored folder that name it, the fastest first, and without those that take longer than
-``--longest`` seconds of a core, so that a busy machine leaves out no more than an idle one. Tests that start other
-processes see the module as it is.
+cosmic-ray makes the changes: numbers, operators, comparisons, conditions, decorators, loops. Each change is tried in a
+process of its own that is forked after torch is imported (so Linux and macOS only), and no file is changed. A module is
+tried with the tests of its mirrored folder that name it, the fastest first. Tests that take longer than ``--longest``
+seconds of a core are left out; it is time of a core, so that a busy machine leaves out no more than an idle one. Tests
+that start other processes see the unchanged module there.
 """
 
 import argparse
@@ -41,18 +41,19 @@ _PRELOADED = (
     "torch", "torchvision", "numpy", "scipy.ndimage", "scipy.io", "scipy.special", "skimage.metrics", "cv2", "h5py",
     "pydantic", "pytest", "hypothesis", "yaml", "PIL.Image", "safetensors.torch", "tqdm",
 )  # fmt: skip
-"""What every process would import anew, at a cost of seconds."""
+"""Modules that are imported before the forks; importing them takes seconds."""
 _PYTEST = (
     "-o", "addopts=", "--import-mode=importlib", "-m", "not long and not gpu",
     "-x", "-q", "-p", "no:cacheprovider", "--assert=plain",
 )  # fmt: skip
 """Arguments of pytest, in place of the usual ones: the first failure is enough, and nobody reads how it failed."""
-_PATIENCE = 10.0
-"""Seconds of a core that a change may take beyond three times what the tests take without it. One that takes longer,
-such as a loop without end, counts as noticed. Chosen by hand: more than importing the package takes."""
-_WAIT = 20.0
-"""Seconds that may pass for each second of a core that is allowed, before a change counts as one that waits without
-end. Chosen by hand for machines where others have most of each core."""
+_MORE_SECONDS = 10.0
+"""Seconds of a core that the tests of a change may take in addition to three times their time without it. A change with
+which they take longer, such as an endless loop, counts as noticed. Chosen by hand: more than importing the package
+takes."""
+_MAX_WAIT = 20.0
+"""Most seconds that may pass for each second of a core that is allowed; a change with which more pass waits endlessly
+and counts as noticed. Chosen by hand for machines where others use most of each core."""
 
 _NO_TESTS = 5
 """Exit status of pytest where all tests of a file are deselected, such as those that need a GPU."""
@@ -71,6 +72,7 @@ class Change:
     place: Place
 
     def code(self) -> str:
+        """The source of the changed module."""
         from cosmic_ray.mutating import mutate_code
         from cosmic_ray.plugins import get_operator
 
@@ -79,6 +81,7 @@ class Change:
         return str(changed)
 
     def difference(self) -> str:
+        """The place of the change, and the lines before and after it."""
         old, new = self.path.read_text(encoding="utf-8").splitlines(), self.code().splitlines()
         lines = [line for line in difflib.unified_diff(old, new, n=0, lineterm="") if line[:1] in "+-"][2:]
         return f"{self.path.as_posix()}:{self.place[0]}\n" + "\n".join(f"    {line}" for line in lines)
@@ -110,7 +113,7 @@ def main() -> None:
     for path in sorted(drawn):
         tests = options.tests or own_tests(path)
         seconds = passing(tests, options.longest)
-        limit = _PATIENCE + 3 * sum(seconds.values())
+        limit = _MORE_SECONDS + 3 * sum(seconds.values())
         survivors = [change for change in drawn[path] if not is_noticed(change, tests, seconds, limit)]
         tried, noticed = tried + len(drawn[path]), noticed + len(drawn[path]) - len(survivors)
         print(f"{path.as_posix()}: {len(drawn[path]) - len(survivors)} of {len(drawn[path])}", flush=True)
@@ -120,7 +123,7 @@ def main() -> None:
 
 
 def changes_of(path: Path) -> Iterator[Change]:
-    """Every change of the module ``path`` but those of annotations, which are not for tests."""
+    """Yield every change of the module ``path``, except those of annotations, which no test can notice."""
     from cosmic_ray.ast import ast_nodes, get_ast
     from cosmic_ray.plugins import get_operator, operator_names
 
@@ -128,7 +131,7 @@ def changes_of(path: Path) -> Iterator[Change]:
     tree, ignored = get_ast(source), list(_annotations(ast.parse(source)))
     for name in operator_names():
         kind = get_operator(name)
-        if kind.arguments():  # such as the name of a variable, which somebody has to give
+        if kind.arguments():  # it needs an argument, such as the name of a variable
             continue
         places = (start for node in ast_nodes(tree) for start, _ in kind().mutation_positions(node))
         for occurrence, place in enumerate(places):
@@ -137,7 +140,7 @@ def changes_of(path: Path) -> Iterator[Change]:
 
 
 def _annotations(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
-    """Beginning and end of what is said of types."""
+    """Yield beginning and end of every annotation."""
     for node in ast.walk(tree):
         for said in (getattr(node, "annotation", None), getattr(node, "returns", None)):
             if isinstance(said, ast.expr):
@@ -145,7 +148,11 @@ def _annotations(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
 
 
 def draw(changes: Sequence[Change], number: int | None, seed: int) -> dict[Path, list[Change]]:
-    """One change at each of ``number`` places, by module: an operator that has many replacements counts once."""
+    """Draw one change at each of ``number`` places, or at all, so that a place with many changes counts once.
+
+    Returns:
+        The changes by module.
+    """
     rng = random.Random(seed)
     by_place: dict[tuple[Path, Place], list[Change]] = defaultdict(list)
     for change in changes:
@@ -159,10 +166,10 @@ def draw(changes: Sequence[Change], number: int | None, seed: int) -> dict[Path,
 
 
 def own_tests(path: Path) -> list[str]:
-    """The test files of the mirrored folder that name the module, or something public that it defines.
+    """List the test files in the mirrored folder that name the module, or something public that it defines.
 
-    Those of the whole folder if there are none. A folder that no folder of tests mirrors, such as one of picture
-    formats, has its tests in the one above.
+    If there are none, all test files of the folder are listed. A folder without a mirrored one, such as that of the
+    picture formats, has its tests in the folder above.
     """
     mirrored = Path("tests", *path.parts[1:-1])
     folder = next(each for each in (mirrored, *mirrored.parents) if each.is_dir())
@@ -176,10 +183,12 @@ def own_tests(path: Path) -> list[str]:
 
 
 def passing(tests: Sequence[str], longest: float) -> Mapping[str, float]:
-    """Seconds of a core of each test of the files ``tests`` without a change, by its id, up to ``longest`` each.
+    """Measure how many seconds of a core each test of the files ``tests`` takes without a change, by its id.
+
+    Tests that take more than ``longest`` are left out.
 
     Raises:
-        SystemExit: one fails, or there are none.
+        SystemExit: a test fails, or there are no tests.
     """
     seconds = {test: spent for file in tests for test, spent in _seconds(file).items()}
     if not seconds:
@@ -189,7 +198,7 @@ def passing(tests: Sequence[str], longest: float) -> Mapping[str, float]:
 
 @cache
 def _seconds(file: str) -> Mapping[str, float]:
-    """Seconds of a core that each test of ``file`` takes; each file is timed once, however many modules it tests."""
+    """Measure how many seconds of a core each test of ``file`` takes; a file for several modules is timed once."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, "seconds.json")
         status = _forked(lambda: _timed(file, written), limit=None)
@@ -200,7 +209,7 @@ def _seconds(file: str) -> Mapping[str, float]:
 
 
 def is_noticed(change: Change, tests: Sequence[str], seconds: Mapping[str, float], limit: float) -> bool:
-    """Whether one of ``tests`` that ``seconds`` names fails, or they need more than ``limit`` seconds of a core."""
+    """Whether a test in ``tests`` that ``seconds`` names fails, or all need more than ``limit`` seconds of a core."""
 
     def run() -> int:
         import resource
@@ -211,10 +220,11 @@ def is_noticed(change: Change, tests: Sequence[str], seconds: Mapping[str, float
         sys.meta_path.insert(0, _Changed(change))
         return int(pytest.main([*_PYTEST, *tests], plugins=[_Fastest(seconds)]))
 
-    return _forked(run, _WAIT * limit) != 0
+    return _forked(run, _MAX_WAIT * limit) != 0
 
 
 def _timed(file: str, written: Path) -> int:
+    """Run the tests of ``file``, write the seconds of each to ``written``, and return pytest's exit status."""
     import pytest
 
     recorder = _Recorder()
@@ -224,10 +234,13 @@ def _timed(file: str, written: Path) -> int:
 
 
 def _forked(run: Any, limit: float | None) -> int | None:
-    """The exit status of ``run`` in a process of its own that says nothing; None if it was ended at ``limit``."""
+    """Call ``run`` in a process of its own without output, and return its exit status.
+
+    None if it was ended after ``limit`` seconds.
+    """
     child = os.fork()
     if child == 0:
-        os.setsid()  # what it starts ends with it
+        os.setsid()  # so that processes that it starts can be ended with it
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, 1)
         os.dup2(nothing, 2)
@@ -248,7 +261,7 @@ def _forked(run: Any, limit: float | None) -> int | None:
 
 
 class _Changed(PathFinder):
-    """Finds one module, changed."""
+    """Finds the changed module in place of the file."""
 
     def __init__(self, change: Change) -> None:
         self.change, self.name = change, ".".join(change.path.with_suffix("").parts).removesuffix(".__init__")
@@ -261,6 +274,8 @@ class _Changed(PathFinder):
 
 
 class _Loader(SourceFileLoader):
+    """Loads the changed source in place of the file's."""
+
     def __init__(self, name: str, path: str, changed: str) -> None:
         super().__init__(name, path)
         self.changed = changed
@@ -270,7 +285,7 @@ class _Loader(SourceFileLoader):
 
 
 class _Recorder:
-    """Keeps how many seconds of a core each test takes, with its fixtures and with the processes that it waits for."""
+    """Records how many seconds of a core each test takes, with its fixtures and the processes that it waits for."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -284,7 +299,7 @@ class _Recorder:
 
 
 class _Fastest:
-    """Runs the tests that are named, the fastest first."""
+    """Runs only the tests that are named, the fastest first."""
 
     def __init__(self, seconds: Mapping[str, float]) -> None:
         self.seconds = seconds

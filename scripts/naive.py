@@ -1,8 +1,8 @@
 """The networks and losses of this project written plainly: the baseline that speed is measured against.
 
-From the papers (arXiv 2303.16783, 2304.09507), one operation after the other: a half-plane convolution pads a row,
-convolves and crops; the four rotations run on a picture padded to a square; every blind spot is a pass of its own;
-C-BSN runs three passes. Float32, NCHW, eager. State dicts are those of ``atbsn.archs``.
+They follow the papers (arXiv 2303.16783, 2304.09507) operation by operation: a half-plane convolution pads a row,
+convolves and crops; the four rotations run on a picture that is padded to a square; every blind spot is a pass of its
+own; C-BSN runs three passes. They compute in float32, NCHW, eager. Their state dicts are those of ``atbsn.archs``.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 KS = (0, 1, 3, 5, 7, 9, 11)
+"""The published family of blind spots."""
 
 
 class Conv(nn.Module):
-    """3x3 convolution and LeakyReLU; half-plane: a zero row comes in on top, the last output row is dropped."""
+    """3x3 convolution and LeakyReLU. If half-plane, a row of zeros is added on top and the last output row dropped."""
 
     def __init__(self, in_channels: int, out_channels: int, half_plane: bool) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class StudentC(nn.Module):
 
 
 class Stage(nn.Module):
-    """Convolutions without bias, replicate padding, each with a LeakyReLU."""
+    """Convolutions without bias, with replicate padding, each followed by a LeakyReLU."""
 
     def __init__(self, *channels: int) -> None:
         super().__init__()
@@ -184,7 +185,7 @@ class Branch(nn.Module):
 
 
 class CBSN(nn.Module):
-    """Of standardised patches; ``denoise`` takes and gives [0, 255]."""
+    """C-BSN on standardised patches; ``denoise`` takes and returns [0, 255]."""
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
@@ -221,7 +222,7 @@ def distill_loss(student: nn.Module, teacher: ATBSN, noisy: Tensor) -> Tensor:
 
 
 def cbsn_loss(net: CBSN, noisy: Tensor) -> Tensor:
-    """At full weight w of the terms that are ramped up."""
+    """C-BSN's loss with the full weight w of the terms that are ramped up."""
     x, _, _ = _standardise(noisy)
     phases = [x[:, :, row::5, column::5] for row in range(5) for column in range(5)]
     outputs = net(torch.cat(phases), blind=True).chunk(25)

@@ -1,8 +1,9 @@
-"""AP-BSN, SDAP, Neighbor2Neighbor, Blind2Unblind and SASS written plainly: what their speed is measured against.
+"""AP-BSN, SDAP, Neighbor2Neighbor, Blind2Unblind and SASS's U-Net written plainly: the baseline of their speed.
 
-As their papers go about it (arXiv 2203.11799, 2307.16825, 2101.02824, 2203.06967, 2303.14934): masks written into the
-weights at every pass, phases one after the other, the terms of R3 and the masked copies in a loop, SDAP's permutations
-drawn cell by cell. Float32, NCHW, eager. State dicts are those of ``atbsn.archs``.
+They follow the papers (arXiv 2203.11799, 2307.16825, 2101.02824, 2203.06967, 2303.14934): masks are written into the
+weights in every pass, phases are computed one after the other, the terms of R3 and the masked copies in a loop, and
+SDAP's permutations are drawn cell by cell. They compute in float32, NCHW, eager. Their state dicts are those of
+``atbsn.archs``.
 """
 
 from itertools import pairwise
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 
 
 class MaskedConv(nn.Conv2d):
-    """Its centre tap is set to zero in the weight itself."""
+    """Convolution whose centre tap is set to zero in the weight itself."""
 
     def forward(self, x: Tensor) -> Tensor:
         mask = torch.ones_like(self.weight)
@@ -47,7 +48,7 @@ class Branch(nn.Module):
 
 
 class DBSNl(nn.Module):
-    """Of any scale."""
+    """The blind-spot network of AP-BSN, for pictures of any scale."""
 
     def __init__(self, width: int = 128, num_modules: int = 9) -> None:
         super().__init__()
@@ -83,7 +84,7 @@ class APBSN(nn.Module):
         return output
 
     def denoise(self, noisy: Tensor, times: int = 8, p: float = 0.16) -> Tensor:
-        """Sides must be even."""
+        """Denoise with R3; sides must be even."""
         estimate = self(noisy)
         terms = []
         for _ in range(times):
@@ -93,10 +94,10 @@ class APBSN(nn.Module):
 
 
 class SDAP(DBSNl):
-    """Of 0 to 1; ``denoise`` takes and gives [0, 255]."""
+    """SDAP's network for [0, 1]; ``denoise`` takes and returns [0, 255]."""
 
     def denoise(self, noisy: Tensor) -> Tensor:
-        """SDAP (E); sides must be even."""
+        """Denoise by SDAP (E); sides must be even."""
         output = torch.empty_like(noisy)
         for row in range(2):
             for column in range(2):
@@ -116,7 +117,10 @@ class Decoder(nn.Module):
 
 
 class UNet(nn.Module):
-    """Of 0 to 1, or of [0, 255] as SASS's; ``denoise`` takes and gives [0, 255]. Sides must be multiples of 32."""
+    """A U-Net for [0, 1], or for [0, 255] if ``sass``; ``denoise`` takes and returns [0, 255].
+
+    Sides are multiples of 32.
+    """
 
     def __init__(self, variant: str = "n2n", width: int = 48) -> None:
         super().__init__()
@@ -153,7 +157,7 @@ class UNet(nn.Module):
         return self(noisy / self.scale) * self.scale
 
     def denoise_visible(self, noisy: Tensor, beta: float = 20.0) -> Tensor:
-        """Blind2Unblind's mix."""
+        """Mix the blind pass and the plain one as Blind2Unblind does."""
         y = noisy / self.scale
         return (blind_pass(self, y) + beta * self(y)) / (1 + beta) * self.scale
 
@@ -209,12 +213,3 @@ def blind2unblind_loss(net: UNet, noisy: Tensor, beta: float = 2.0) -> Tensor:
         plain = net(y) - y
     blind = blind_pass(net, y) - y
     return blind.square().mean() + (blind + beta * plain).square().mean()
-
-
-def sass_loss(net: UNet, noisy: Tensor, flat: Tensor, texture: Tensor) -> Tensor:
-    """Stage 3, given what the helpers make of ``noisy``."""
-    windows = F.unfold(F.pad(flat.mean(dim=1, keepdim=True), (3, 3, 3, 3), mode="reflect"), 7)
-    std = windows.std(dim=1, correction=0).view(len(flat), 1, *flat.shape[2:])
-    weight = torch.where(std < 1, torch.sigmoid(std - 1), torch.where(std > 5, torch.sigmoid(std - 5), 0.5))
-    output = net(noisy)
-    return ((1 - weight) * (output - flat)).abs().mean() + (weight * (output - texture)).abs().mean()

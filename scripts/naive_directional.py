@@ -1,8 +1,9 @@
-"""TM-BSN and LG-BPN written as they are published: the baseline that their speed is measured against.
+"""TM-BSN and LG-BPN written plainly: the baseline that their speed is measured against.
 
-TM-BSN (CVPR 2026): masks written over the weights, a square picture in four rotations, both shifts concatenated, every
-hole a pass of its own. LG-BPN (arXiv 2304.00534): at test every tap of a masked kernel is sampled by itself, between
-pixels, and the phases of PD run one after the other. Float32, NCHW, eager. State dicts are those of ``atbsn.archs``.
+They follow the papers. TM-BSN (CVPR 2026): masks are written over the weights, a square picture runs in four rotations,
+both shifts are concatenated, and every hole is a pass of its own. LG-BPN (arXiv 2304.00534): while denoising, every tap
+of a masked kernel is sampled by itself, between pixels, and the phases of PD run one after the other. They compute in
+float32, NCHW, eager. Their state dicts are those of ``atbsn.archs``.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 from atbsn.archs.lgbpn import LGBPN
 
 KS = (2, 3, 4, 5, 6)
+"""The published family of holes."""
 
 
 class Conv(nn.Conv2d):
@@ -60,7 +62,7 @@ class Features(nn.Module):
 
 
 class TMBSN(nn.Module):
-    """(B, 3, H, W), [0, 255] -> the same shape."""
+    """TM-BSN: (B, 3, H, W), [0, 255] -> the same shape."""
 
     def __init__(self, width: int = 48, num_blocks: int = 5) -> None:
         super().__init__()
@@ -90,7 +92,10 @@ def tmbsn_loss(net: TMBSN, noisy: Tensor) -> Tensor:
 
 
 def sampled_conv(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Every open tap (i, j) reads ``x`` (B, C, H, W) at (scale i, scale j), bilinearly, reflected at the border."""
+    """Convolve ``x`` (B, C, H, W), reading it for every tap (i, j) of the mask at (scale i, scale j), bilinearly.
+
+    The picture is reflected beyond its border.
+    """
     height, width = x.shape[-2:]
     reach = weight.shape[-1] // 2
     rows = torch.arange(height, dtype=x.dtype, device=x.device)
@@ -106,7 +111,7 @@ def sampled_conv(x: Tensor, weight: Tensor, bias: Tensor, mask: Tensor, scale: f
 
 
 def lgbpn_pass(net: LGBPN, noisy: Tensor, strides: tuple[int, int], scales: tuple[float, float]) -> Tensor:
-    """A test pass of ``net``, of ``atbsn.archs``; H and W multiples of both strides."""
+    """Compute the test pass of ``net``, which is that of ``atbsn.archs``; H and W are multiples of both strides."""
     x = net.head(noisy)
     branches = []
     for branch, stride, scale, pad in zip((net.branch1, net.branch2), strides, scales, (2, 7), strict=True):

@@ -1,4 +1,4 @@
-"""The noise of pictures: ``atbsn noise``, which this is another name of."""
+"""The noise of pictures: ``atbsn noise``. This script is another name for it."""
 
 from atbsn.app.main import run
 

@@ -1,4 +1,4 @@
-"""Prepare and check data sets: ``atbsn prepare``, which this is another name of."""
+"""Prepare and check data sets: ``atbsn prepare``. This script is another name for it."""
 
 from atbsn.app.main import run
 

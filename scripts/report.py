@@ -1,4 +1,4 @@
-"""Tables and figures of runs and sweeps: ``atbsn report``, which this is another name of."""
+"""Tables and figures of runs and sweeps: ``atbsn report``. This script is another name for it."""
 
 from atbsn.app.main import run
 

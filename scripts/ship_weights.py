@@ -1,11 +1,11 @@
-"""Make shipped weights out of trained ones: half the size, one file, all that is known about them within.
+"""Make shipped weights of trained ones: one file of half the size that holds all that is known about them.
 
     python scripts/ship_weights.py experiments/train_real/models/net_latest.pth real \
         --data "free photographs; cameras drawn at random" --terms "Apache-2.0; the pictures may be used by anybody" \
         --trained_for "100 minutes of a core"
 
-writes atbsn/weights/real.safetensors: the averaged weights where there are any, as numbers of 16 bits. Its model
-card, atbsn/weights/real.md, is written by hand.
+writes atbsn/weights/real.safetensors with numbers of 16 bits: the averaged weights if there are any. The model card,
+atbsn/weights/real.md, is written by hand.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
 _KEPT = ("network", "denoise", "noise", "patch_size", "iteration", "seed", "batch_size", "dataset")
+"""The metadata of the training that are kept."""
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
 
 
 def ship(source: Path, name: str, data: str, terms: str, trained_for: str, folder: Path) -> Path:
-    """Write ``folder/<name>.safetensors`` from ``source``.
+    """Write ``folder/<name>.safetensors`` from the weight file ``source``, and return its path.
 
     Raises:
         UserError: ``source`` cannot be read, or a weight is too large for 16 bits.

@@ -1,4 +1,4 @@
-"""Train and measure a grid of options: ``atbsn sweep``, which this is another name of."""
+"""Train and measure a grid of options: ``atbsn sweep``. This script is another name for it."""
 
 from atbsn.app.main import run
 

@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from atbsn.data.simulated import SOURCES, SimulatedCamera, add_noise, bayer_mosaic, develop
+from atbsn.data.simulated import SOURCES, SimulatedCamera, add_sensor_noise, bayer_mosaic, develop
 from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 
@@ -74,7 +74,7 @@ def test_colours_and_places_go_through_the_camera() -> None:
 def test_noise_variance_is_shot_times_signal_plus_read() -> None:
     rng = np.random.default_rng(0)
     for signal in (0.0, 0.1, 0.6):
-        noisy = add_noise(np.full((500, 500), signal, np.float32), 0.01, 1e-4, rng)
+        noisy = add_sensor_noise(np.full((500, 500), signal, np.float32), 0.01, 1e-4, rng)
         assert noisy.mean() == pytest.approx(signal, abs=5e-4)
         assert noisy.var() == pytest.approx(0.01 * signal + 1e-4, rel=0.03)
 
