@@ -46,7 +46,7 @@ def test_a_new_schedule_is_one_class() -> None:
     ],
 )
 def test_parts_of_the_learning_rate(
-    schedule: Constant | CosineAnnealing | MultiStep | Step, expected: list[float]
+    schedule: ConstantSchedule | CosineSchedule | MultiStepSchedule | StepSchedule, expected: list[float]
 ) -> None:
     """After 0, 2, 4, 6 and 8 of 8 iterations, at lr = 1; the cosine's between eta_min and lr."""
     low = getattr(schedule, "eta_min", 0)
