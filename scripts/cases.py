@@ -47,6 +47,7 @@ from atbsn.utils.types import Precision
 from measurement import Case, Run, Variant
 
 KS = naive.KS
+"""The published blind spots of the teachers."""
 Plain = Callable[[], tuple[Any, Callable[[Any, Tensor], Tensor]]]
 """Builds a network that is written plainly, and the function of its loss on a noisy batch."""
 

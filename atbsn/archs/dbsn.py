@@ -17,6 +17,7 @@ RADIUS = 29
 Activation = Callable[[], nn.Module]
 """Makes an activation."""
 RELU = partial(nn.ReLU, inplace=True)
+"""The published activation."""
 NumModules = Annotated[int, Ge(1), Le(100)]
 """Number of dilated modules of a branch."""
 

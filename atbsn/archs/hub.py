@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from atbsn.utils.errors import UserError, in_a_phrase
 
 SCHEME = "hf:"
+"""What the names of weights on the hub begin with."""
 WEIGHTS, DESCRIPTION = "model.safetensors", "config.json"
 """Files that ``atbsn export --to hub`` writes to a repository. The description has the checksum of the weights."""
 _NAME = re.compile(

@@ -49,6 +49,7 @@ class Scales:
 
 Preset = Literal["sidd", "dnd", "training"]
 TRAINING = Scales(LOCAL_STRIDE, GLOBAL_STRIDE, None, None)
+"""The published settings of the training."""
 TEST = {"sidd": Scales(3, 4, 0.72, 0.8), "dnd": Scales(2, 4, 0.5, 0.65), "training": TRAINING}
 REFINE = {"sidd": Scales(2, 4, 0.46, 0.43), "dnd": Scales(2, 2, 0.4, 0.35), "training": TRAINING}
 """Published settings of the test pass and of the refinement. Noise with a shorter correlation allows smaller ones."""

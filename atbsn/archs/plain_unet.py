@@ -49,6 +49,7 @@ class Variant:
 
 
 _STAGES = range(NUM_POOLINGS, 0, -1)
+"""Stages of the decoder, from the lowest resolution on, as the authors count them."""
 _N2N_NAMES = (
     *(f"enc_conv{i}" for i in range(7)),
     *(f"up{i}.deconv" for i in _STAGES),
@@ -70,6 +71,7 @@ VARIANTS = {
     "b2u": Variant(0.1, False, lambda width: 2 * width, 3, 255.0, _B2U_NAMES),
     "sass": Variant(0.1, False, lambda width: 2 * width, 1, 1.0, _SASS_NAMES),
 }
+"""The published networks."""
 
 
 class PlainDecoder(nn.Module):

@@ -11,6 +11,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "weights"
 """The folder of the shipped weights, ``<name>.safetensors``, and their model cards, ``<name>.md``."""
 
 _RUN_NAME = re.compile(r"^name:\s*['\"]?([^\s'\"#]+)", re.MULTILINE)
+"""The name of a run in an option file."""
 _MAX_LISTED = 5
 """Most files of a folder, the last ones, that a message names. Chosen by hand."""
 

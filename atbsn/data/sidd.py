@@ -18,6 +18,7 @@ PUBLISHED_BLOCKS = (40, 32, 256, 256, 3)
 _INSTANCE = re.compile(
     r"(?P<instance>\d{4})_(?P<scene>\d{3})_(?P<phone>[A-Z0-9]+)_(?P<iso>\d{5})_(?P<shutter>\d{5})_\d{4}_[A-Z]"
 )
+"""The name of a scene instance, which is that of its folder."""
 _NAMED = "<instance>_<scene>_<phone>_<ISO>_<shutter>_<temperature>_<brightness>, as 0001_001_S6_00100_00060_3200_L"
 
 

@@ -13,8 +13,7 @@ from atbsn.utils.suggest import did_you_mean
 
 SsimProtocol = Literal["y", "rgb", "uniform7", "volume", "channels"]
 
-_C1 = (0.01 * PEAK) ** 2
-_C2 = (0.03 * PEAK) ** 2
+_C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 """Grey values squared: the constants (K1 L)^2 and (K2 L)^2 of Wang et al., IEEE TIP 2004, equation 13."""
 
 
@@ -132,6 +131,7 @@ def _replicated(kernel: np.ndarray, length: int) -> np.ndarray:
 
 _GAUSSIAN = _gaussian(11, 1.5)
 """Window of Wang et al.: 11 taps, standard deviation 1.5 pixels."""
+# The windows of each protocol, as ``ssim`` describes them.
 _WINDOWS = {
     "y": _Window("Gaussian 11x11, BT.601 luma", _GAUSSIAN, luma=True),
     "rgb": _Window("Gaussian 11x11, RGB", _GAUSSIAN),
@@ -139,7 +139,6 @@ _WINDOWS = {
     "volume": _Window("Gaussian 11x11x11, RGB volume", _GAUSSIAN, depth=_replicated(_GAUSSIAN, 3)),
 }
 _WINDOWS["channels"] = replace(_WINDOWS["rgb"], text="Gaussian 11x11, each channel")
-"""The local means of each protocol."""
 _OF_RGB = ("y", "volume")
 """Protocols that need RGB."""
 _LUMA = np.array([[65.481, 128.553, 24.966, 16 * 255]]) / 255

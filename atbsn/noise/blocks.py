@@ -13,6 +13,7 @@ from atbsn.ops.cosines import dct_matrix
 SIDE = 16
 """Pixels: side of a block. Chosen by hand."""
 _PIXELS = SIDE * SIDE
+"""Number of pixels of a block."""
 _STRATA = 16
 """Number of equal intervals of [0, 255] over which the kept blocks of a picture are spread evenly. Chosen by hand."""
 

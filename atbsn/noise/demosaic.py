@@ -11,6 +11,7 @@ _SQUARE_KERNEL = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]) / 4
 _CROSS, _SQUARE = Constant(_CROSS_KERNEL[None, None]), Constant(_SQUARE_KERNEL[None, None])
 """Kernels of bilinear interpolation from the pixels of a mosaic: of green, and of red or blue."""
 _BILINEAR = Constant(torch.stack((_SQUARE_KERNEL, _CROSS_KERNEL, _SQUARE_KERNEL))[:, None])
+"""The same kernels for red, green and blue."""
 _ALONG = torch.tensor([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0, -1, 0, -1, 0], [0, 0, 0.5, 0, 0]])
 _MALVAR = Constant(
     torch.stack(

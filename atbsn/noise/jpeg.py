@@ -11,6 +11,7 @@ from atbsn.ops.luma import BT601
 _TO_YCBCR = torch.tensor([[*BT601], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=torch.float64)
 """From RGB to luma, the difference of blue to luma and that of red to luma (JFIF, ITU-T T.871, clause 7)."""
 _YCBCR, _RGB = Constant(_TO_YCBCR), Constant(torch.linalg.inv(_TO_YCBCR))
+"""The same, and its inverse."""
 
 _LUMA = Constant(
     torch.tensor(

@@ -145,3 +145,4 @@ _RANGES = tuple(
     for name, field in CameraPrior.model_fields.items()
     if name not in ("matrix_mean", "matrix_std", "demosaicing") and isinstance(field.default, tuple)
 )
+"""Names of the fields that are ranges [low, high]."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SHOWN = (16.0, 128.0, 240.0)
 """Grey values at which ``describe`` gives the level: dark, middle and bright."""
 _COLOURS = {"R": "tab:red", "G": "tab:green", "B": "tab:blue"}
+"""Matplotlib's colours for the channels of RGB."""
 
 
 def describe(model: NoiseModel) -> str:

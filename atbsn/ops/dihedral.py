@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 FLIPS = (0, 1, 2, 3)
+"""The orientations that flips give."""
 ROTATIONS = (0, 6, 3, 5)
+"""The orientations that rotations give, by 0, 90, 180 and 270 degrees counter-clockwise."""
 ORIENTATIONS = tuple(range(8))
+"""All eight orientations."""
 
 
 def dihedral(x: Tensor, orientation: int | Tensor) -> Tensor:

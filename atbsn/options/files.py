@@ -6,7 +6,9 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.suggest import did_you_mean
 
 _INSTALLED = Path(__file__).resolve().parent / "files"
+"""Folder of the option files in an installed package."""
 _CHECKOUT = Path(__file__).resolve().parents[2] / "options"
+"""Folder of the option files in a checkout."""
 
 
 def shipped_folder() -> Path:

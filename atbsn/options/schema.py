@@ -71,6 +71,8 @@ class Optim(Section):
 
 
 class Adam(Optim):
+    """Adam (Kingma and Ba, arXiv 1412.6980), or AdamW, whose weight decay is decoupled (arXiv 1711.05101)."""
+
     FUSED_ON: ClassVar[tuple[str, ...]] = ("cuda", "cpu")
 
     type: Literal["Adam", "AdamW"]
@@ -85,6 +87,8 @@ class Adam(Optim):
 
 
 class SGD(Optim):
+    """Stochastic gradient descent with momentum."""
+
     type: Literal["SGD"]
     lr: PositiveFloat
     momentum: Fraction = 0.0
@@ -175,6 +179,8 @@ class ConstantSchedule(RateSchedule):
 
 
 class Train(Section):
+    """How the network is trained."""
+
     total_iter: PositiveInt
     """Number of optimizer steps of the whole training."""
     optim: Annotated[Adam | SGD, Field(discriminator="type")]
@@ -210,6 +216,8 @@ class Train(Section):
 
 
 class Val(Section):
+    """How pictures are denoised and measured in training and by atbsn valid."""
+
     val_freq: PositiveInt | None = None
     """Iterations between two validations during training; without it there is no validation."""
     save_img: NonNegativeInt = 0
@@ -261,6 +269,8 @@ class Test(Section):
 
 
 class Paths(Section):
+    """Where weights and states are read from, and results are written to."""
+
     root: str = "."
     """Folder in which experiments/, tb_logger/ and results/ are made."""
     pretrain_network: str | None = None
@@ -270,6 +280,8 @@ class Paths(Section):
 
 
 class Logger(Section):
+    """What a training writes, and how often, in iterations."""
+
     print_freq: PositiveInt = 100
     save_checkpoint_freq: PositiveInt = 2000
     keep_last: PositiveInt | None = None

@@ -77,3 +77,4 @@ ARCHS: Registry[Any] = Registry("architecture", "atbsn.archs")
 DATASETS: Registry[Any] = Registry("data set", "atbsn.data")
 MODELS: Registry[Any] = Registry("model (training method)", "atbsn.models")
 METRICS: Registry[Any] = Registry("metric", "atbsn.metrics", name_of=str.lower)
+"""The four registries."""

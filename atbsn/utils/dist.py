@@ -89,10 +89,12 @@ def close() -> None:
 
 
 def rank() -> int:
+    """The number of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def world_size() -> int:
+    """The number of processes."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
@@ -102,6 +104,7 @@ def is_main() -> bool:
 
 
 def barrier() -> None:
+    """Wait until all processes call this."""
     if distributed.is_initialized():
         distributed.barrier()
 

@@ -13,11 +13,14 @@ from typing import Any, BinaryIO, NamedTuple
 from atbsn.utils.errors import UserError
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+"""Names of temporary files."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a full disk."""
 _REMEDIES: dict[int | None, str] = {
     **dict.fromkeys(_FULL, "free some space or choose a writable folder"),
     errno.ENAMETOOLONG: "choose a shorter name",
 }
+"""What to do about errors."""
 
 
 class FileVersion(NamedTuple):

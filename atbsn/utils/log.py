@@ -20,6 +20,7 @@ T = TypeVar("T")
 logger = logging.getLogger("atbsn")
 
 _WITH_TIME = "%(asctime)s %(levelname)s: %(message)s"
+"""Format of the lines of a log."""
 
 
 class _Plain(logging.Formatter):
