@@ -50,7 +50,7 @@ def plot(model: NoiseModel) -> "Figure":
     except ImportError:
         raise UserError("the picture of a noise model needs matplotlib; pip install matplotlib") from None
     figure = Figure(figsize=(11, 4.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.1, 1))[0]
     axes = left.subplots()
     colours = _COLOURS if model.channels == 3 else {str(number): f"C{number}" for number in range(model.channels)}
     after, before = (_levels(model, torch.arange(256.0), clipped) for clipped in (True, False))
