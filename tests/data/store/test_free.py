@@ -31,7 +31,7 @@ def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     git(folder, "add", ".")
     git(folder, "commit", "-qm", "pictures")
     blob, commit = git(folder, "rev-parse", "HEAD:a.png"), git(folder, "rev-parse", "HEAD")
-    entry = free.Entry("one", "someone/photographs", blob, "a.png", "CC0", 2, 0.3)
+    entry = free.FreePhotograph("one", "someone/photographs", blob, "a.png", "CC0", 2, 0.3)
     lists = {
         "clean": [entry, entry._replace(file="two", blob=commit, noise=0.8), entry._replace(file="three", noise=-1.0)],
         "noisy": [entry._replace(file="four", blob=commit, path="b.jpg"), entry._replace(file="five", blob="0" * 40)],
