@@ -14,23 +14,10 @@ _VIDEO = {".mp4", ".mov", ".m4v", ".avi", ".mkv", ".mts", ".webm", ".3gp"}
 _SIDE = {".xmp", ".aae", ".thm", ".pp3", ".dop", ".cos", ".lrv"}
 """Suffixes of files that programs and cameras write beside a picture."""
 _OTHER = {
-    ".gif",
-    ".psd",
-    ".psb",
-    ".jp2",
-    ".j2k",
-    ".jxl",
-    ".exr",
-    ".hdr",
-    ".svg",
-    ".pdf",
-    ".ppm",
-    ".pgm",
-    ".tga",
-    ".ico",
-}
-_OTHER |= {".x3f", ".3fr", ".iiq", ".crw", ".erf", ".mrw", ".rwl", ".srf", ".gpr", ".xcf", ".mpo", ".apng", ".jxr"}
-"""Suffixes of picture formats that are not read."""
+    ".gif", ".psd", ".psb", ".jp2", ".j2k", ".jxl", ".exr", ".hdr", ".svg", ".pdf", ".tga", ".ico", ".x3f", ".3fr",
+    ".iiq", ".crw", ".erf", ".mrw", ".rwl", ".srf", ".gpr", ".xcf", ".mpo", ".apng", ".jxr",
+}  # fmt: skip
+"""Suffixes of picture formats that are not read. Those of the formats that are read are looked at first."""
 _SPECIAL = "not a regular file"
 _UNKNOWN = "not a picture by its name"
 _INSTALL = 'needs more libraries; pip install "atbsn[photos]"'

@@ -37,14 +37,13 @@ _NOTHING_THERE = (FileNotFoundError, NotADirectoryError)
 def read_picture(path: str | os.PathLike[str], *, white: White = "auto", page: int | None = None) -> Picture:
     """Decode a picture file completely.
 
-    Formats are PNG, JPEG, TIFF, BMP, WebP and PPM; with the extra ``[photos]`` also HEIC, AVIF (8 bits) and camera RAW,
-    which is developed to sRGB of 16 bits with the camera's white balance. CMYK is converted to sRGB by its profile;
-    without one, the log warns. Parts that are left out (gain map, depth map, video of a motion photo, other pages) or
-    cut off are reported in the log, too.
+    Formats are those of ``atbsn.pictures.formats`` (docs/pictures.md). Camera RAW is developed to sRGB of 16 bits with
+    the camera's white balance. CMYK is converted to sRGB by its profile; without one, the log warns. Parts that are
+    left out (gain map, depth map, video of a motion photo, other pages) or cut off are reported in the log, too.
 
     Args:
         path: the file.
-        white: value of white, for TIFF, PNG and PPM of 16 bits and floating-point TIFF.
+        white: value of white in files of 16 bits or floating point, of formats that leave it open (``states_white``).
         page: number of the picture in a TIFF or HEIF of several, from 1; None: the primary one.
 
     Raises:

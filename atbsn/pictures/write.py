@@ -31,12 +31,12 @@ def write_picture(
 ) -> None:
     """Write ``picture`` in the format that the suffix of ``path`` names, completely or not at all.
 
-    PNG, TIFF and PPM keep 16 bits, and HEIC 10 of them; other formats get 8, rounded. Floating point stays in a TIFF
-    whose source had it. In other formats it becomes 16 bits, and 8 if the source had neither floating point nor 16
-    bits. PNG, TIFF, BMP and PPM are without loss, and so is WebP, unless its source was a lossy WebP; then it gets
-    quality 95. A JPEG from a JPEG keeps the source's quantisation tables, chroma subsampling and progression, but not
-    below quality 90. A JPEG from another format gets quality 98 and full chroma; HEIC and AVIF get quality 90. Metadata
-    that a format cannot hold are left out; the log says so.
+    Of 16 bits each format keeps as many as it holds, rounded (docs/pictures.md). Floating point stays in a TIFF whose
+    source had it. In other formats it becomes 16 bits, and 8 if the source had neither floating point nor 16 bits.
+    WebP is without loss, unless its source was a lossy WebP; then it gets quality 95. A JPEG from a JPEG keeps the
+    source's quantisation tables, chroma subsampling and progression, but not below quality 90. A JPEG from another
+    format gets quality 98 and full chroma; HEIC and AVIF get quality 90. Metadata that a format cannot hold are left
+    out; the log says so.
 
     Args:
         path: the file.

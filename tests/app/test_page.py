@@ -160,6 +160,7 @@ def test_the_view_is_the_networks_output(serve, student, tmp_path: Path) -> None
 def test_one_view_has_all_blind_spots(serve, tmp_path: Path) -> None:
     path, net = write_photo(tmp_path / "a.png"), blind_network()
     visitor = Visitor(serve(net))
+    assert {"JPEG", "PNG", "TIFF"} <= set(visitor.about["formats"])
     assert visitor.about["holes"] == [0, 1, 3, 5, 7, 9, 11, "mean"]
     assert visitor.about["settings"] == {"strength": 1.0, "luma": None, "colour": None, "detail": 0.0, "k": 3}
     picture = visitor.opened(path)

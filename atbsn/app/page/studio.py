@@ -20,6 +20,7 @@ from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.samples import watched
 from atbsn.pictures import picture_size, read_picture, to_tensor
+from atbsn.pictures.formats import kinds_here
 from atbsn.utils.errors import UserError
 
 STRONGEST = 1.5
@@ -89,6 +90,7 @@ class Studio:
             "holes": self.holes,
             "adapt": self._adapt is not None,
             "noise": self._noise_curve is not None,
+            "formats": kinds_here(),
             "megabytes": self.limits.megabytes,
             "megapixels": self.limits.megapixels,
             "loupe": LOUPE,

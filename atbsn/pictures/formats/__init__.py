@@ -10,7 +10,7 @@ from atbsn.pictures.formats.codec import Codec, Holds
 
 __all__ = [
     "CODECS", "KINDS", "RAW", "SUFFIXES", "WRITTEN", "Codec", "Holds", "by_content", "by_suffix", "is_missing",
-    "written_suffix",
+    "kinds_here", "written_suffix",
 ]  # fmt: skip
 
 
@@ -33,6 +33,12 @@ RAW = SUFFIXES - WRITTEN
 _PLAIN = sorted(codec.name for codec in CODECS if codec.library is None)
 KINDS = f"{', '.join(_PLAIN[:-1])} or {_PLAIN[-1]}"
 """Names of the formats that are read without an extra, as a text."""
+
+
+def kinds_here() -> list[str]:
+    """The names of the formats that are read with the libraries that are installed, in alphabetical order."""
+    here = (codec.name for codec in CODECS if not is_missing(codec.suffixes[0]))
+    return sorted(here, key=str.lower)
 
 
 def by_suffix(suffix: str) -> Codec | None:

@@ -205,7 +205,7 @@ async function begin() {
     state.about ??= await api.start();
     settings.settle(isBack ? before.sliders : null);
     $("adapt").hidden = !state.about.adapt;
-    $("kinds").textContent += `. Up to ${state.about.megapixels} megapixels.`;
+    $("kinds").textContent = `${state.about.formats.join(", ")}. Up to ${state.about.megapixels} megapixels.`;
     remember();
     if (isBack) await restore(before);
   } catch (error) {
