@@ -25,7 +25,8 @@ def test_every_package_has_a_licence_there() -> None:
         if extra not in OUR_TOOLS:
             needed |= names(packages)
     assert {"torch", "starlette"} <= needed
-    assert not {name for name in needed if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", PAGE)}
+    unnamed = {name for name in needed if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", PAGE)}
+    assert not unnamed, f"docs/licences.md does not say under which terms they are: {', '.join(sorted(unnamed))}"
 
 
 @pytest.mark.parametrize("card", sorted((REPOSITORY / "atbsn" / "weights").glob("*.md")), ids=lambda path: path.stem)

@@ -109,9 +109,10 @@ def test_choices_are_those_of_the_engine() -> None:
     from atbsn.data.store import known
     from atbsn.engine.reports import figures, tables
 
-    assert (
-        set(project_arguments.FORMATS) == set(tables.FORMAT_SUFFIXES)
-        and tuple(figures.PAINTERS) == project_arguments.FIGURES
-    )
-    assert set(project_arguments.SOURCES) == set(known.SOURCES)
-    assert (*known.SETS, known.PREPARED) == project_arguments.CHECKED
+    for name, written, known_there in (
+        ("FORMATS", set(project_arguments.FORMATS), set(tables.FORMAT_SUFFIXES)),
+        ("FIGURES", project_arguments.FIGURES, tuple(figures.PAINTERS)),
+        ("SOURCES", set(project_arguments.SOURCES), set(known.SOURCES)),
+        ("CHECKED", project_arguments.CHECKED, (*known.SETS, known.PREPARED)),
+    ):
+        assert written == known_there, f"{name} of atbsn/app/project_arguments.py has to name {known_there}"

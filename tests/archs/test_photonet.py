@@ -58,12 +58,13 @@ def test_shipped_weights_give_what_they_gave(name: str) -> None:
     net = atbsn.load(name).eval()
     output = denoised(net, scene(net.channels))
     found = [output[0, :, row, column].tolist() for row, column in PLACES]
+    assert name in GOLDEN, f"{name}: its output has not been looked at; if it is right, write {found} into GOLDEN"
     for pixel, golden in zip(found, GOLDEN[name], strict=True):
         assert pixel == pytest.approx(golden, abs=0.05)
 
 
-def test_every_shipped_file_has_golden_values_and_a_card() -> None:
-    assert set(GOLDEN) == set(shipped_weights())
+def test_every_shipped_file_has_a_card() -> None:
+    assert GOLDEN.keys() <= shipped_weights().keys()
     for path in shipped_weights().values():
         assert path.with_suffix(".md").read_text(encoding="utf-8").startswith(f"# {path.stem}\n")
 
