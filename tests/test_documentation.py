@@ -16,14 +16,19 @@ from unittest import mock
 
 import pytest
 
+import atbsn
 from atbsn.app import main
 from atbsn.app.arguments import COMMANDS as ATBSN
 from atbsn.app.arguments import atbsn_parser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [
-    *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "datasets/README.md")),
+    *(
+        REPOSITORY / name
+        for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md", "datasets/README.md")
+    ),
     *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "docs" / "tutorials").glob("*.md")),
 ]
 KNOWN = {"options.yml", "about.yml"} | {path.name for path in (REPOSITORY / "options").rglob("*.yml")}
 """Option files that bare names may stand for, and the files that every training and validation writes."""
@@ -77,6 +82,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         linked = page.parent / name if name else page
         assert linked.exists(), f"{target}: leads nowhere"
         assert not anchor or anchor in anchors(linked.read_text()), f"{target}: no such heading"
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    text = (REPOSITORY / "docs" / "api.md").read_text()
+    shown = {line.rpartition(".")[2] for line in text.splitlines() if line.startswith("::: ")}
+    missing = {name for name in atbsn.__all__ if name not in shown and f"`atbsn.{name}`" not in text}
+    assert {"denoise", "Network", "Model"} <= shown and not missing, missing
 
 
 def test_nothing_is_left_to_fill_in(page: Path) -> None:
