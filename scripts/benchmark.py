@@ -121,7 +121,7 @@ def main() -> int:
     options = parse()
     device = torch.device(options.device)
     precision = resolve_precision(options.precision, device)
-    autocast(precision, device)  # a precision the device lacks is said here
+    autocast(precision, device)  # raises a UserError if the device lacks this precision
     torch.manual_seed(0)
     sizes = FULL if options.full else QUICK
     peaks = {name: peak_tflops(device, dtype) for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))}
@@ -188,7 +188,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda") if gpu else ("cpu",), default="cuda" if gpu else "cpu")
     parser.add_argument("--full", action="store_true", help="published sizes; tens of minutes on a CPU")
     parser.add_argument("--only", nargs="+", default=[""], metavar="WORDS", help="cases whose name holds one of these")
-    parser.add_argument("--seconds", type=positive(float), metavar="S", help="begin no case after so many")
+    parser.add_argument("--seconds", type=positive(float), metavar="S", help="begin no case after this many seconds")
     parser.add_argument("--profile", action="store_true", help="write traces and tables of operators, too")
     parser.add_argument("--rounds", type=positive(int), default=3, help="turns of each variant (default: 3)")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="of our variants")

@@ -55,7 +55,7 @@ class APRBSN(BlindSpotNetwork):
         return surrounded(lambda x: tiled(lambda tile: self.at(tile, k), x), noisy, PADDING)
 
     def denoise_family(self, noisy: Tensor, ks: Sequence[int], tiled: Tiled = untiled, **how: Any) -> Tensor:
-        """As ``denoise``, for every blind spot of ``ks``: (K, B, 3, H, W)."""
+        """Denoise as ``denoise`` does, with every blind spot of ``ks``: (K, B, 3, H, W)."""
         return surrounded(lambda x: tiled(lambda tile: self.forward_teachers(tile, ks), x), noisy, PADDING)
 
     @classmethod

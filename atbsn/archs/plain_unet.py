@@ -28,7 +28,7 @@ VariantName = Literal["n2n", "b2u", "sass"]
 
 @dataclass(frozen=True)
 class Variant:
-    """In what the three networks differ.
+    """What differs between the three networks.
 
     Attributes:
         slope: negative slope of every LeakyReLU.

@@ -127,7 +127,7 @@ def check_fit(net: Network, params: Params, path: str | Path) -> None:
         )
 
 
-def check_arguments(net: Network, claimed: Any, path: str | Path) -> None:
+def check_same_arguments(net: Network, claimed: Any, path: str | Path) -> None:
     """Refuse weights that were made with other arguments which do not change the shapes, such as another ``mean``."""
     if net.options is None or not isinstance(claimed, dict):
         return

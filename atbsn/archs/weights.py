@@ -16,9 +16,9 @@ from atbsn.archs import build_arch
 from atbsn.archs.base import FINISHING, Network
 from atbsn.archs.recognition import (
     arguments_from,
-    check_arguments,
     check_claim,
     check_fit,
+    check_same_arguments,
     identify,
     say_if_another_is_likelier,
     say_what_is_left_out,
@@ -81,7 +81,7 @@ def load_weights(net: Network, path: str | Path) -> dict[str, Any]:
     parts = [(part, type(net).convert_state(part) or part) for part in parts_of(weights.params)]
     part, params = max(parts, key=lambda each: len(own & each[1].keys()))  # the first of those that fit alike
     check_fit(net, params, path)
-    check_arguments(net, weights.metadata.get("network"), path)
+    check_same_arguments(net, weights.metadata.get("network"), path)
     say_what_is_left_out(part, weights.params, path)
     if not weights.metadata.get("network"):
         say_if_another_is_likelier(net, params, path)

@@ -47,7 +47,7 @@ def open_v73(path: Path) -> Iterator["h5py.File"]:
     """Open a v7.3 file for reading. Errors in the ``with`` block become a ``UserError``. MATLAB's axes are reversed.
 
     Raises:
-        UserError: there is no such file, it is of another kind, damaged, or has not what is asked for; or h5py is not
+        UserError: there is no such file, it is of another kind, damaged, or lacks what is asked for; or h5py is not
             installed.
     """
     _check_kind(path, "v7.3")

@@ -16,7 +16,7 @@ def psnr(image: np.ndarray, reference: np.ndarray, round: Rounding = True, clip:
 
     Args:
         image: the prediction, (H, W, C), [0, 255].
-        reference: of the same shape.
+        reference: a picture of the same shape.
         round: round both half up, floor(x + 0.5), or ``"down"``.
         clip: clip both to [0, 255].
 

@@ -39,7 +39,7 @@ def ssim(
 
     Args:
         image: the prediction, (H, W, 3), RGB, [0, 255]; for ``rgb``, ``uniform7`` and ``channels`` also (H, W, C).
-        reference: of the same shape.
+        reference: a picture of the same shape.
         protocol: one of the above.
         round: round both half up, floor(x + 0.5), or ``"down"``.
         clip: clip both to [0, 255].

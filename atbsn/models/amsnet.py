@@ -27,7 +27,7 @@ class AMSNetModel(Model):
         pd: stride while denoising; smaller, so that detail survives.
 
     Raises:
-        UserError: ``net`` is no ``AMSNet``.
+        UserError: ``net`` is not an ``AMSNet``.
     """
 
     net: AMSNet

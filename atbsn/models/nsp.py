@@ -23,7 +23,7 @@ class NSPModel(Model):
         net: an ``NSP``.
 
     Raises:
-        UserError: ``net`` is no ``NSP``.
+        UserError: ``net`` is not an ``NSP``.
     """
 
     def __init__(self, net: Network) -> None:

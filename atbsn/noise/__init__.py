@@ -12,6 +12,15 @@ Which estimate is for what (all leave out what ``usable`` says has no noise, and
 from atbsn.noise.calibration import bounded, estimate_any, estimate_with
 from atbsn.noise.estimation import estimate, from_residual
 from atbsn.noise.model import NoiseModel
-from atbsn.noise.summary import describe, plot
+from atbsn.noise.summary import describe_noise, plot
 
-__all__ = ["NoiseModel", "bounded", "describe", "estimate", "estimate_any", "estimate_with", "from_residual", "plot"]
+__all__ = [
+    "NoiseModel",
+    "bounded",
+    "describe_noise",
+    "estimate",
+    "estimate_any",
+    "estimate_with",
+    "from_residual",
+    "plot",
+]

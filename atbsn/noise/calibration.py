@@ -32,8 +32,8 @@ def estimate_with(
     differs from M1 as M1 differs from the truth. So the levels are M1 M1 / M2, and the correlation is M1 + M1 - M2.
 
     It is meant for strong noise, which ``estimate`` sees only where pictures are flat. It is within 10 % on SIDD's
-    scenes and on most pictures full of texture. It is not for weak noise, half of which denoisers leave in: on PolyU
-    its levels are half too low and those of ``estimate`` a quarter.
+    scenes and on most pictures full of texture. It is not for weak noise, of which denoisers leave in about half: on
+    PolyU its levels are half too low and those of ``estimate`` a quarter.
 
     Args:
         denoise: a denoiser of (C, H, W) tensors in [0, 255] on the CPU.

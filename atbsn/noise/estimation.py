@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from atbsn.noise.blocks import SIDE, BlockStore, fine_band, fine_share, lag_products, plane_response, without_plane
-from atbsn.noise.model import KNOTS, MAX_CHANNELS, NoiseModel
+from atbsn.noise.mixture import Mixture
+from atbsn.noise.model import MAX_CHANNELS, NoiseModel
 from atbsn.noise.sampling import REACH, spectrum
 from atbsn.pictures import to_tensor
 from atbsn.utils.errors import UserError
@@ -27,29 +27,8 @@ _RATIO_STD = 0.3
 SIDD's noise 0.35. It is fixed and not fitted, since a picture full of mild texture would be fitted with a large one."""
 _MIN_BLOCKS = 8
 """Fewest blocks that noise is estimated from. Chosen by hand: with fewer, the priors decide."""
-_CURVATURE_STD, _SLOPE_STD, _COLOUR_STD = 0.25, 1.0, 0.25
-"""Prior standard deviations of the log variances at the knots: of second and of first differences between neighbouring
-knots, and of first differences of a channel against the mean of the channels. Chosen by hand; they matter only where
-there are few blocks."""
-_USUAL_EXCESS, _EXCESS_STD = 1.5, 0.5
-"""Prior of the mean of what texture adds to the log variance of a block: its centre, and the standard deviation of its
-logarithm. Chosen by hand."""
-_USUAL_SAMPLING_STD, _SAMPLING_STD_STD = 0.2, 0.5
-"""Prior of the sampling standard deviation of a log energy: its centre, and the standard deviation of its logarithm.
-Chosen by hand; 0.2 is near that of white noise."""
-_SHARE_STD = 3.0
-"""Prior standard deviation of the log odds of the share of blocks without texture. Chosen by hand: nearly flat."""
-_GAIN_STD = 1.0
-"""Prior standard deviation of the log variance of a picture against all pictures. Chosen by hand."""
-_LOG_OUTLIER = math.log(1e-3 / 10)
-"""Log density of a channel's log energy in a block that the model does not explain: one block in a thousand, spread
-evenly over ten units of log energy. Chosen by hand."""
 _MAX_KURTOSIS = 12.0
 """Largest kurtosis of a noise model. Chosen by hand: more comes from texture that was taken for noise."""
-_MAX_STEPS, _MEMORY = 150, 20
-"""Most steps of L-BFGS, and how many of them it remembers. Chosen by hand."""
-_START_QUANTILE = 0.3
-"""Quantile of the log energies at which the fit begins: below most texture, above rare flat blocks. Chosen by hand."""
 
 
 def estimate(pictures: Iterable[np.ndarray | Tensor], seed: int = 0) -> NoiseModel:
@@ -109,25 +88,6 @@ def _as_tensor(picture: np.ndarray | Tensor) -> Tensor:
     return picture.detach().cpu() if isinstance(picture, Tensor) else to_tensor(picture)
 
 
-@dataclass(frozen=True)
-class _Fit:
-    """The parameters that maximise the likelihood, and what they say of the blocks.
-
-    Attributes:
-        knots: (C, KNOTS) median log energy of a block without texture.
-        gains: (pictures,) log energy of a picture against all pictures; their mean is 0.
-        sampling_std: standard deviation of the log energy of a block without texture.
-        expected: (N, C) median log energy that each block would have without texture.
-        flat: (N,) probability that a block has no texture.
-    """
-
-    knots: Tensor
-    gains: Tensor
-    sampling_std: float
-    expected: Tensor
-    flat: Tensor
-
-
 @torch.inference_mode(mode=False)  # it needs gradients, wherever it is called
 def _fit(store: BlockStore) -> NoiseModel:
     """Fit the noise model to the blocks in ``store``; see ``estimate``."""
@@ -142,15 +102,15 @@ def _fit(store: BlockStore) -> NoiseModel:
         )
     seen, owner = owner.unique(return_inverse=True)  # a picture without any usable block has no gain
     fine, coarse = _energies(blocks, _RADII[0])
-    fit = _Mixture(fine, means, owner, len(seen)).fit()
+    fit = Mixture(fine, means, owner, len(seen)).fit()
     # The ratio of coarse to fine energy does not depend on the intensity, so all blocks are fitted as if of mean 0.
-    ratio = _Mixture(coarse - fine, torch.zeros_like(means), owner, len(seen), _RATIO_STD, is_known=True).fit()
+    ratio = Mixture(coarse - fine, torch.zeros_like(means), owner, len(seen), _RATIO_STD, is_known=True).fit()
     correlation = _correlation(blocks, fit.expected, fit.flat * ratio.flat)
     for radius in _RADII:
         shares, gaussian_std = fine_share(correlation, radius)
         if shares.min() >= _MIN_SHARE:
             break
-    fit = _Mixture(_energies(blocks, radius)[0], means, owner, len(seen), gaussian_std).fit()
+    fit = Mixture(_energies(blocks, radius)[0], means, owner, len(seen), gaussian_std).fit()
     model = NoiseModel(means.shape[1])
     # The mean of a log-normal energy is its median times exp(std^2 / 2).
     model.levels.copy_((fit.knots + fit.sampling_std**2 / 2 - shares.log()[:, None]).div(2).exp())
@@ -167,110 +127,6 @@ def _energies(blocks: Tensor, radius: int) -> tuple[Tensor, Tensor]:
     whole = blocks.square().mean(2)
     fine = (blocks @ fine_band(radius).float()).square().sum(2) / SIDE**2
     return fine.clamp(min=_MIN_VARIANCE).log().double(), (whole - fine).clamp(min=_MIN_VARIANCE).log().double()
-
-
-class _Mixture:
-    """The mixture model of ``estimate``: log energies of blocks with texture and of blocks without.
-
-    Args:
-        observed: (N, C) log energies, NaN where a channel is black or white.
-        means: (N, C) intensities.
-        owner: (N,) index of the picture of each block.
-        pictures: number of pictures, each with a block or more.
-        usual_std: centre of the prior of the sampling standard deviation.
-        is_known: whether ``usual_std`` is not only the centre but the value itself.
-    """
-
-    def __init__(
-        self,
-        observed: Tensor,
-        means: Tensor,
-        owner: Tensor,
-        pictures: int,
-        usual_std: float = _USUAL_SAMPLING_STD,
-        is_known: bool = False,
-    ) -> None:
-        self.owner, self.valid = owner, observed.isfinite()
-        self.observed = torch.where(self.valid, observed, 0.0)
-        self.log_usual_std, self.std_std = math.log(usual_std), 1e-3 if is_known else _SAMPLING_STD_STD
-        position = (means.double().clamp(0, 255) * ((KNOTS - 1) / 255)).clamp(max=KNOTS - 1.001)
-        self.left = position.long()
-        self.part = position - self.left
-        start = observed.nanquantile(_START_QUANTILE, dim=0)
-        above = (observed - start).nanmean(1)
-        starts = [above[owner == picture].nanquantile(_START_QUANTILE) for picture in range(pictures)]
-        first = torch.stack(starts)
-        self.knots = start[:, None].repeat(1, KNOTS).requires_grad_()
-        self.gains = (first - first.mean()).requires_grad_()
-        log_excess = math.log(_USUAL_EXCESS)
-        self.shape = torch.tensor([0.0, log_excess, self.log_usual_std], dtype=torch.float64).requires_grad_()
-        """Log odds of the share without texture, log of the mean excess of texture, log of the sampling deviation."""
-
-    def expected(self) -> Tensor:
-        """(N, C) median log energy of the blocks if they had no texture."""
-        curve = self.knots.T
-        level = curve.gather(0, self.left) * (1 - self.part) + curve.gather(0, self.left + 1) * self.part
-        return level + self.gains[self.owner, None]
-
-    def log_likelihoods(self) -> tuple[Tensor, Tensor]:
-        """(N,) joint log density of the energies of each block and of having no texture; and of having some.
-
-        Without texture: Gaussian. With texture: Gaussian plus exponential (exponentially modified Gaussian).
-        """
-        log_odds, log_excess, log_std = self.shape
-        share = torch.nn.functional.logsigmoid(torch.stack([log_odds, -log_odds]))
-        rate, std = torch.exp(-log_excess), log_std.exp()
-        off = self.observed - self.expected()
-        flat = -((off / std) ** 2) / 2 - log_std - math.log(math.sqrt(2 * math.pi))
-        textured = -log_excess - rate * off + (rate * std) ** 2 / 2
-        textured = textured + torch.special.log_ndtr(off / std - rate * std)
-        return share[0] + (flat * self.valid).sum(1), share[1] + (textured * self.valid).sum(1)
-
-    def objective(self) -> Tensor:
-        """The negative log posterior, up to a constant."""
-        both = torch.logaddexp(torch.logaddexp(*self.log_likelihoods()), _LOG_OUTLIER * self.valid.sum(1))
-        log_odds, log_excess, log_std = self.shape
-        slopes = self.knots.diff(dim=1)
-        deviations = (
-            (slopes.diff(dim=1) / _CURVATURE_STD),
-            (slopes / _SLOPE_STD),
-            ((slopes - slopes.mean(0)) / _COLOUR_STD),
-            (self.gains / _GAIN_STD),
-            ((log_excess - math.log(_USUAL_EXCESS)) / _EXCESS_STD),
-            ((log_std - self.log_usual_std) / self.std_std),
-            (log_odds / _SHARE_STD),
-        )
-        prior = sum((deviation.square().sum() for deviation in deviations), start=both.new_zeros(()))
-        return prior / 2 - both.sum()
-
-    def fit(self) -> _Fit:
-        """Maximise the posterior by L-BFGS."""
-        optimizer = torch.optim.LBFGS(
-            [self.knots, self.gains, self.shape],
-            max_iter=_MAX_STEPS,
-            history_size=_MEMORY,
-            line_search_fn="strong_wolfe",
-        )
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            loss = self.objective()
-            loss.backward()
-            return loss
-
-        with torch.enable_grad():
-            optimizer.step(closure)
-        with torch.no_grad():
-            flat, textured = self.log_likelihoods()
-            self.knots += self.gains.mean()
-            self.gains -= self.gains.mean()
-            return _Fit(
-                self.knots.detach(),
-                self.gains.detach(),
-                float(self.shape[2].exp()),
-                self.expected(),
-                torch.sigmoid(flat - textured),
-            )
 
 
 def _correlation(blocks: Tensor, expected: Tensor, flat: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN = (16.0, 128.0, 240.0)
-"""Grey values at which ``describe`` gives the level: dark, middle and bright."""
+"""Grey values at which ``describe_noise`` gives the level: dark, middle and bright."""
 _COLOURS = {"R": "tab:red", "G": "tab:green", "B": "tab:blue"}
 """Matplotlib's colours for the channels of RGB."""
 
 
-def describe(model: NoiseModel) -> str:
+def describe_noise(model: NoiseModel) -> str:
     """Describe ``model`` in one line: levels of the channels at three intensities, correlations, kurtosis, spread."""
     levels = _levels(model, torch.tensor(_SHOWN))
     shown = ", ".join(

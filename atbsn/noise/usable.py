@@ -1,4 +1,4 @@
-"""Which blocks of a picture show its noise. Clipped blocks do not, nor do blocks that were filled with one colour."""
+"""Find the blocks of a picture that show its noise. Clipped blocks do not, nor do blocks filled with one colour."""
 
 import torch
 from torch import Tensor

@@ -22,7 +22,7 @@ MAX_BLIND_SPOT = 1023
 
 
 def blind_spot_shift(k: int) -> int:
-    """Rows to shift for blind spot ``k``: s = (k + 1) / 2, and 0 for k = 0 (not blind).
+    """Give the number of rows to shift for blind spot ``k``: s = (k + 1) / 2, and 0 for k = 0 (not blind).
 
     Raises:
         UserError: ``k`` is negative, above 1023, or even, which would silently equal k - 1.

@@ -44,7 +44,7 @@ def undihedral(x: Tensor, orientation: int | Tensor) -> Tensor:
 
 
 def _inverse(orientation: int | Tensor) -> int | Tensor:
-    """Each orientation is its own inverse but for the rotations by 90 (6) and 270 degrees (5)."""
+    """Each orientation is its own inverse, except the rotations by 90 (6) and 270 degrees (5)."""
     if isinstance(orientation, int):
         return {5: 6, 6: 5}.get(orientation, orientation)
     return orientation + (orientation == 5).long() - (orientation == 6).long()

@@ -46,7 +46,7 @@ def draw_sources(x: Tensor, places: Tensor, radius: int, centre: bool) -> Tensor
 
 
 def mask_of(x: Tensor, places: Tensor) -> Tensor:
-    """Which pixels of ``x`` (B, C, H, W) are among ``places``: (B, 1, H, W) bool."""
+    """Mark the pixels of ``x`` (B, C, H, W) that are among ``places``: (B, 1, H, W) bool."""
     height, width = x.shape[-2:]
     mask = torch.zeros(len(x), height * width + 1, dtype=torch.bool, device=x.device)
     return mask.scatter(1, places, True)[:, :-1].view(-1, 1, height, width)

@@ -20,7 +20,7 @@ _REMEDIES: dict[int | None, str] = {
     **dict.fromkeys(_FULL, "free some space or choose a writable folder"),
     errno.ENAMETOOLONG: "choose a shorter name",
 }
-"""What to do about errors."""
+"""What to do about errors of the system."""
 
 
 class FileVersion(NamedTuple):
@@ -87,7 +87,7 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Remove the temporary files that writers left in ``folder`` and below when they were killed.
 
     Only for folders that nobody else writes to at the moment.

@@ -12,7 +12,7 @@ import torch
 
 import atbsn as package
 from atbsn.data.simulated import SimulatedCamera
-from atbsn.noise import NoiseModel, bounded, describe, estimate, estimate_with, from_residual, plot
+from atbsn.noise import NoiseModel, bounded, describe_noise, estimate, estimate_with, from_residual, plot
 from atbsn.noise.blocks import BlockStore, fine_share, plane_response
 from atbsn.noise.sampling import REACH
 from atbsn.pictures import read_picture, to_tensor
@@ -187,7 +187,9 @@ def close_to_the_reference(
 def test_describe_is_one_line_and_the_picture_draws() -> None:
     pytest.importorskip("matplotlib")
     model = made(10, True)
-    assert re.fullmatch(r"level at 16: 10\.0/10\.0/10\.0, 128: .*lag-1 correlation 0\.51 across.*", describe(model))
+    assert re.fullmatch(
+        r"level at 16: 10\.0/10\.0/10\.0, 128: .*lag-1 correlation 0\.51 across.*", describe_noise(model)
+    )
     axes = plot(model).subfigs[0].axes[0]
     seen = next(line for line in axes.lines if line.get_label() == "G")
     assert np.allclose(seen.get_ydata(), 10)

@@ -11,7 +11,8 @@ from scipy.stats import exponnorm, norm
 
 from atbsn.noise import estimation
 from atbsn.noise.blocks import BlockStore, without_plane
-from atbsn.noise.estimation import _as_tensor, _correlation, _energies, _Mixture, _valid, estimate, from_residual
+from atbsn.noise.estimation import _as_tensor, _correlation, _energies, _valid, estimate, from_residual
+from atbsn.noise.mixture import Mixture
 from atbsn.noise.sampling import spectrum
 from atbsn.utils.errors import UserError
 
@@ -20,7 +21,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def mixture(pictures: int = 2) -> tuple[_Mixture, np.ndarray, np.ndarray, np.ndarray]:
+def mixture(pictures: int = 2) -> tuple[Mixture, np.ndarray, np.ndarray, np.ndarray]:
     """60 blocks of two channels at all intensities, with texture in a third; every eleventh has a channel left out."""
     rng = np.random.default_rng(0)
     means = rng.uniform(-10, 265, (60, 2))
@@ -31,11 +32,11 @@ def mixture(pictures: int = 2) -> tuple[_Mixture, np.ndarray, np.ndarray, np.nda
         + rng.exponential(1, (60, 1)) * (np.arange(60) % 3 == 0)[:, None]
     )
     observed[::11, 1] = np.nan
-    made = _Mixture(torch.from_numpy(observed), torch.from_numpy(means), torch.from_numpy(owner), pictures, 0.3)
+    made = Mixture(torch.from_numpy(observed), torch.from_numpy(means), torch.from_numpy(owner), pictures, 0.3)
     return made, observed, means, owner
 
 
-def moved(made: _Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def moved(made: Mixture) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give it parameters of all sizes: knots, gains and shape."""
     rng = np.random.default_rng(1)
     knots, gains = rng.normal(2, 0.5, (2, 17)), rng.normal(0, 0.5, 2)
@@ -118,13 +119,13 @@ def test_a_known_deviation_hardly_moves_and_an_unknown_one_begins_at_a_fifth() -
     """By a thousandth of its logarithm, where another may move by a half."""
     made, observed, means, owner = mixture()
     data = torch.from_numpy(observed), torch.from_numpy(means), torch.from_numpy(owner), 2
-    known = _Mixture(*data, 0.3, is_known=True)
+    known = Mixture(*data, 0.3, is_known=True)
     with torch.no_grad():
         for each in (made, known):
             each.shape[2] += 0.004
         held = float(known.objective() - made.objective())
         assert held == pytest.approx(((0.004 / 1e-3) ** 2 - (0.004 / 0.5) ** 2) / 2, rel=1e-4)
-        assert float(_Mixture(*data).shape[2].exp()) == pytest.approx(0.2)
+        assert float(Mixture(*data).shape[2].exp()) == pytest.approx(0.2)
     fresh, *_ = mixture()
     assert fresh.shape.tolist() == pytest.approx([0, math.log(1.5), math.log(0.3)])
     assert fresh.fit().sampling_std == pytest.approx(0.2, abs=0.05)

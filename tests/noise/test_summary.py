@@ -8,7 +8,7 @@ import torch
 
 from atbsn.noise.model import NoiseModel
 from atbsn.noise.sampling import REACH
-from atbsn.noise.summary import describe, plot
+from atbsn.noise.summary import describe_noise, plot
 from atbsn.utils.errors import UserError
 
 
@@ -31,7 +31,7 @@ def test_one_line_has_all_channels_in_order() -> None:
         for place in ((4, 5), (5, 4))
     )
     between = sum(float(made.correlation[first, second, 4, 4]) for first, second in ((0, 1), (0, 2), (1, 2))) / 3
-    assert describe(made) == (
+    assert describe_noise(made) == (
         "level at 16: 2.1/3.1/4.1, 128: 9.5/10.5/11.5, 240: 17.0/18.0/19.0; "
         f"lag-1 correlation {across:.2f} across, {down:.2f} down; between colours {between:.2f}; "
         "kurtosis 4.3; spread 0.13"
@@ -39,7 +39,7 @@ def test_one_line_has_all_channels_in_order() -> None:
 
 
 def test_one_channel_has_no_colours() -> None:
-    assert describe(model(1)) == (
+    assert describe_noise(model(1)) == (
         "level at 16: 2.1, 128: 9.5, 240: 17.0; lag-1 correlation 0.04 across, 0.05 down; kurtosis 4.3; spread 0.13"
     )
 

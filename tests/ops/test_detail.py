@@ -14,17 +14,9 @@ from torch.nn import functional as F
 
 from atbsn.data.simulated import SimulatedCamera
 from atbsn.engine.inference.finish import finish
+from atbsn.ops.block_noise import BlockNoise, _flattest, _levels_and_spectrum, kept_frequencies
 from atbsn.ops.cosines import dct_blocks, from_opponent, overlap_add, pooled_energy, to_opponent
-from atbsn.ops.detail import (
-    MAX_LEFT_IN,
-    _flattest,
-    _kept,
-    _levels_and_spectrum,
-    _Noise,
-    _of_picture,
-    left_in,
-    return_detail,
-)
+from atbsn.ops.detail import MAX_LEFT_IN, _of_picture, left_in, return_detail
 from atbsn.pictures import read_picture
 
 SIGMA = 6.0
@@ -131,9 +123,9 @@ def pure_noise() -> tuple[Tensor, Tensor]:
 
 def test_the_bar_is_where_one_in_a_thousand_of_the_noise_is() -> None:
     """Against independent draws of what white noise has; two in a thousand are 10 % lower."""
-    noise = _Noise.estimate(*pure_noise(), _kept(1, torch.device("cpu")))
+    noise = BlockNoise.estimate(*pure_noise(), kept_frequencies(1, torch.device("cpu")))
     white = torch.randn(3, 64, 20_000, 1, generator=torch.Generator().manual_seed(3))
-    pooled = pooled_energy(white.square())[:, _kept(1, white.device)].flatten()
+    pooled = pooled_energy(white.square())[:, kept_frequencies(1, white.device)].flatten()
     expected = float(pooled.kthvalue(round(0.999 * len(pooled))).values)
     assert noise.threshold.tolist() == pytest.approx([expected] * 3, rel=0.05)
     assert noise.level.mean() == pytest.approx(SIGMA**2, rel=0.06)  # a median: 4 % less

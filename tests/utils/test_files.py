@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import read_tensors, remove_leftovers, write_atomically, write_text
+from atbsn.utils.files import read_tensors, remove_temporary_files, write_atomically, write_text
 
 
 def names(folder):
@@ -81,7 +81,7 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path: Path
     for path in (*(folder / name for name in temporary), tmp_path / ".hidden.tmp", folder / "notes.tmp"):
         path.touch()
     assert len(names(folder)) == 3
-    remove_leftovers(tmp_path)
+    remove_temporary_files(tmp_path)
     assert names(tmp_path) == [".hidden.tmp", "sub"]
     assert names(folder) == ["net.pth", "notes.tmp"]
 

@@ -15,7 +15,7 @@ from atbsn.engine.adaptation import Adapted, adapt
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.clean import clean_picture
 from atbsn.engine.training.interrupt import StopSignal
-from atbsn.noise import describe
+from atbsn.noise import describe_noise
 from atbsn.pictures import Picture, find_pictures, read_picture, write_picture
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger, share_bar
@@ -38,7 +38,7 @@ def main(arguments: Namespace) -> int:
     start.to(device(arguments.device))
     with StopSignal() as stop, share_bar("adapt") as show:
         result = adapt(arguments.inputs, arguments.minutes, start, show, lambda: stop.received is not None, metadata)
-        logger.info("noise: %s", describe(result.noise))
+        logger.info("noise: %s", describe_noise(result.noise))
         for warning in warnings(result):
             logger.warning("%s", warning)
         logger.info("%s", sentence(result))

@@ -9,7 +9,7 @@ import numpy as np
 
 from atbsn.engine.evaluation.camera_search import cameras_of_pictures
 from atbsn.engine.evaluation.fingerprints import of_model, of_pairs, of_prior, prior_of, table
-from atbsn.noise import NoiseModel, describe, estimate, plot
+from atbsn.noise import NoiseModel, describe_noise, estimate, plot
 from atbsn.pictures import image_paths, read_picture
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
@@ -73,7 +73,7 @@ def _estimated(root: Path) -> NoiseModel:
         for name, members in parts.items():
             logger.info("%s: %s", name, summary(members))
     model = estimate(pictures(paths))
-    logger.info("%s (%d): %s", root, len(paths), describe(model))
+    logger.info("%s (%d): %s", root, len(paths), describe_noise(model))
     return model
 
 
@@ -93,7 +93,7 @@ def pictures(paths: list[Path]) -> Iterable[np.ndarray]:
 def summary(paths: list[Path]) -> str:
     """The noise model of ``paths`` in one line, or why it cannot be estimated."""
     try:
-        return describe(estimate(pictures(paths)))
+        return describe_noise(estimate(pictures(paths)))
     except UserError as error:
         return f"no estimate: {error}"
 

@@ -13,7 +13,7 @@ from atbsn.engine.provenance import commit, versions
 from atbsn.options import Options
 from atbsn.utils import dist
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import cannot_write, remove_leftovers, write_text
+from atbsn.utils.files import cannot_write, remove_temporary_files, write_text
 from atbsn.utils.log import logger, set_up_log
 
 _PATIENCE = 10
@@ -67,7 +67,7 @@ class Experiment(RunFolders):
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(timeout=_PATIENCE)
             if continued:
-                remove_leftovers(self.folder)
+                remove_temporary_files(self.folder)
             else:
                 self._archive()
             for folder in (self.models, self.states):

@@ -14,7 +14,7 @@ from training_runs import At, Run, allow_small_files, assert_same, die, fill_dis
 from atbsn.engine.training.checkpoint import prune
 from atbsn.engine.training.state import STATE, load_state, numbered, set_aside
 from atbsn.utils.errors import UserError
-from atbsn.utils.files import remove_leftovers
+from atbsn.utils.files import remove_temporary_files
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file systems")
 
@@ -164,7 +164,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
     ours, theirs = ".0123456789abcdef.tmp", [".mine.tmp", "0123456789abcdef.tmp", ".0123456789abcdef.tmp.png", "a.tmp"]
     touch(tmp_path, ours, *theirs)
     touch(tmp_path / "deep", ours)
-    remove_leftovers(tmp_path)
+    remove_temporary_files(tmp_path)
     assert names(tmp_path) == sorted([*theirs, "deep"]) and names(tmp_path / "deep") == []
 
 
