@@ -1,4 +1,4 @@
-"""What is done often, each as one command: ``pip install nox``, ``nox --list``, ``nox -s lint``."""
+"""The tools of this project, each as one command: ``pip install nox``, ``nox --list``, ``nox -s lint``."""
 
 import shutil
 import sys
@@ -16,14 +16,14 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
 @nox.session(python=PYTHONS)
 def test(session: nox.Session) -> None:
-    """The tests; further words go to pytest: ``nox -s test-3.12 -- tests/ops -x``."""
+    """Run the tests. Arguments after ``--`` go to pytest: ``nox -s test-3.12 -- tests/ops -x``."""
     session.install("-e", ".[dev]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """The tests with the lowest versions that requirements.txt allows."""
+    """Run the tests with the lowest versions that requirements.txt allows."""
     session.install("uv")
     session.run("uv", "pip", "install", "--resolution", "lowest-direct", "-e", ".[dev]", external=True)
     session.run("python", "-m", "pytest", *session.posargs)
@@ -31,14 +31,14 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session
 def locked(session: nox.Session) -> None:
-    """The tests with the versions of constraints.txt, the newest that the tests have been run with."""
+    """Run the tests with the versions of constraints.txt, the newest that have passed them."""
     session.install("-c", "constraints.txt", "-e", ".[dev]")
     session.run("python", "-m", "pytest", *session.posargs)
 
 
 @nox.session
 def lock(session: nox.Session) -> None:
-    """The tests with the newest versions that there are; if they pass, constraints.txt names these."""
+    """Run the tests with the newest versions there are; if they pass, write these to constraints.txt."""
     session.install("-e", ".[dev]")
     session.run("python", "-m", "pytest", *session.posargs)
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
@@ -51,7 +51,7 @@ def lock(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style, format and spelling."""
+    """Check style, format and spelling."""
     session.install("ruff>=0.17,<0.18", "codespell>=2.4")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -60,30 +60,30 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Types, strictly."""
+    """Check types, strictly."""
     session.install("-e", ".[dev]")
     session.run("mypy")
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Branch coverage of the tests, as a table and in ``htmlcov/``; below ``fail_under`` of pyproject.toml it fails.
+    """Measure branch coverage: a table, and ``htmlcov/``. It fails below ``fail_under`` of pyproject.toml.
 
-    With further words, such as ``nox -s coverage -- tests/ops``, only these tests are run, and nothing fails.
+    With arguments, such as ``nox -s coverage -- tests/ops``, only these tests run, and it does not fail.
     """
     session.install("-e", ".[dev]", "coverage[toml]>=7.10")
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["-n", "2"]))
-    session.run("coverage", "combine", "-q")  # with what the processes that tests start have written
+    session.run("coverage", "combine", "-q")  # with the data of the processes that tests start
     session.run("coverage", "html")
     session.run("coverage", "report", *(["--fail-under=0"] if session.posargs else []))
 
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Change a module in one place at a time, and see which changes its tests do not notice (scripts/mutants.py).
+    """Change a module in one place at a time, and list the changes that its tests do not notice (scripts/mutants.py).
 
-    ``nox -s mutants -- atbsn/ops/luma.py``; of a folder, so many places: ``nox -s mutants -- atbsn/noise --sample 80``.
+    ``nox -s mutants -- atbsn/ops/luma.py``, or for 80 places of a folder ``nox -s mutants -- atbsn/noise --sample 80``.
     """
     session.install("-e", ".[dev,mutants]")
     session.run("python", "scripts/mutants.py", *(session.posargs or ["atbsn/ops/luma.py"]))
@@ -91,7 +91,7 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """The page of all options from the schema, and the site in ``site/``; a broken link is an error."""
+    """Write docs/options.md from the schema, and build the site in ``site/``. A warning is an error."""
     session.install("-e", ".[docs]")
     session.run("python", "scripts/document_options.py")
     session.run("mkdocs", "build", "--strict")
@@ -99,7 +99,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The benchmark against the plain forms: ``nox -s bench -- --seconds 60``."""
+    """Run the benchmark against the plain forms: ``nox -s bench -- --seconds 60``."""
     session.install("-e", ".[dev]")
     session.run("python", "scripts/benchmark.py", *session.posargs)
 
@@ -108,7 +108,7 @@ def bench(session: nox.Session) -> None:
 def release(session: nox.Session) -> None:
     """Build the wheel and the source archive, and run both from an empty environment. Nothing is uploaded.
 
-    Further words go to venv: with ``nox -s release -- --system-site-packages``, torch need not be installed again.
+    Arguments go to venv: with ``nox -s release -- --system-site-packages``, torch need not be installed again.
     """
     session.install("build>=1.2", "twine>=6")
     shutil.rmtree("dist", ignore_errors=True)

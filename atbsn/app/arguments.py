@@ -18,14 +18,14 @@ Take the noise out of photographs, and train denoisers on noisy pictures alone.
   atbsn adapt folder -o mine.pth     learns the noise of the camera that took these pictures, in minutes
   atbsn serve                        the same in the browser
 """
-_PLAIN_STATUS = "exit status: 0 done; 2 something could not be done, of which a message tells; 130 ended by Ctrl-C"
+_PLAIN_STATUS = "exit status: 0 done; 2 something failed, and a message says what; 130 ended by Ctrl-C"
 
 _WATCH = """\
   atbsn watch tethered -o clean --strength 0.8
 
-A file is done once it is whole, and again when it changes; the next start goes on where the last one ended.
+A file is denoised when it is complete, and again when it changes; the next start continues where the last one ended.
 """
-_WATCH_STATUS = "exit status: 0 ended by Ctrl-C or SIGTERM; 2 something could not be done, of which a message tells"
+_WATCH_STATUS = "exit status: 0 ended by Ctrl-C or SIGTERM; 2 something failed, and a message says what"
 
 _COMPARE = """\
   atbsn compare -opt test_quickstart.yml experiments/*/models/net_latest.pth --k 0 1 3 --nlm 5 10
@@ -102,23 +102,21 @@ def _add_denoise(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_watch(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="FOLDER", help="where pictures arrive, it or a folder below it")
+    parser.add_argument("folder", metavar="FOLDER", help="folder in which, or below which, pictures arrive")
     parser.add_argument(
         "-o", "--output", metavar="FOLDER", help="folder for the clean pictures (default: FOLDER_clean beside it)"
     )
     parser.add_argument(
         "--every", type=positive(float), default=2.0, metavar="SECONDS",
-        help="how often to look; a file that is the same at two looks is whole (default: 2)",
+        help="time between two looks; a file that is the same at two looks is complete (default: 2)",
     )  # fmt: skip
-    parser.add_argument("--only-new", action="store_true", help="leave alone what is there at the start")
+    parser.add_argument("--only-new", action="store_true", help="leave out pictures that are there at the start")
     _add_how(parser)
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace files of the same names that were not made by it"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="also replace files that this command did not make")
 
 
 def _add_adapt(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("inputs", nargs="+", metavar="FOLDER_OR_FILE", help="noisy pictures of one camera, from one up")
+    parser.add_argument("inputs", nargs="+", metavar="FOLDER_OR_FILE", help="one or more noisy pictures of one camera")
     parser.add_argument(
         "--minutes", type=positive(float), default=5.0, help="how long to learn; Ctrl-C ends it earlier (default: 5)"
     )
@@ -155,7 +153,7 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
 def _add_valid(parser: argparse.ArgumentParser) -> None:
     add_shared(parser)
     parser.add_argument(
-        "--k", nargs="+", metavar="K", help="blind spots to compare, in one feature pass; mean is that of the family"
+        "--k", nargs="+", metavar="K", help="blind spots to compare, in one feature pass; mean: over the family"
     )
 
 
@@ -167,19 +165,19 @@ def _add_test(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--output", metavar="FOLDER",
-        help="where the denoised pictures go; of several sets, each into a folder of its own; of one picture, its file "
+        help="folder of the denoised pictures, with a folder for each of several sets; for one picture, its file "
         "(default: results/<name>)",
     )  # fmt: skip
     _add_reading(parser)
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="leave out what is done already of these files with these settings",
+        help="leave out pictures that are done already with these settings",
     )
     parser.add_argument(
         "--shard",
         metavar="I/N",
-        help="do one of N parts, from 1/N to N/N (default: this task's of a Slurm array, or all)",
+        help="do one of N parts, from 1/N to N/N (default: the part of this Slurm array task, or all)",
     )
 
 
@@ -191,9 +189,9 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=_hole,
         default=[],
-        help="blind spots of blind-spot networks; mean is that of their family",
+        help="blind spots of blind-spot networks; mean: over their family",
     )
-    parser.add_argument("--mean", action="store_true", help="the mean over --k too")
+    parser.add_argument("--mean", action="store_true", help="also the mean over --k")
     parser.add_argument(
         "--nlm", nargs="+", type=positive(float), default=[], metavar="H", help="OpenCV non-local means"
     )
@@ -203,7 +201,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
         type=_level,
         default=[],
         metavar="SIGMA",
-        help="CBM3D, noise levels; auto is that which each picture seems to have",
+        help="CBM3D, noise levels; auto: estimated for each picture",
     )
     parser.add_argument("--output", help="folder of the results (default: results/<name>)")
 
@@ -213,7 +211,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     _add_weights(parser, "--weights", f"{WEIGHTS}; with --raw {RAW_WEIGHTS}")
     parser.add_argument(
         "--network", metavar="NAME",
-        help="of others' files that do not say it: StudentC, or '{type: StudentC, scale: 1}'",
+        help="network of a weight file that does not name it: StudentC, or '{type: StudentC, scale: 1}'",
     )  # fmt: skip
     parser.add_argument(
         "--raw", action="store_true",
@@ -221,24 +219,27 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--strength", type=float, metavar="S",
-        help="how much of the noise goes: 0 nothing, 1 what the network takes for noise, up to 2 that once more",
+        help="how much of the noise is removed: 0 nothing, 1 what the network takes for noise, up to 2 more",
     )  # fmt: skip
     parser.add_argument("--luma", type=float, metavar="S", help="the strength for brightness (default: --strength)")
     parser.add_argument("--colour", type=float, metavar="S", help="the strength for colour (default: --strength)")
-    parser.add_argument("--detail", type=_word_or(float), metavar="D", help="how much fine detail comes back, or auto")
+    parser.add_argument(
+        "--detail", type=_word_or(float), metavar="D", help="how much fine detail is given back, 0 to 1, or auto"
+    )
     parser.add_argument(
         "--hot-pixels", action="store_true", default=None, help="first replace single pixels that are far off"
     )
     parser.add_argument(
-        "--banding", action="store_true", default=None, help="first take the offsets of whole rows and columns off"
+        "--banding", action="store_true", default=None, help="first remove the offsets of whole rows and columns"
     )
     parser.add_argument(
-        "--enlarged", type=int, metavar="N", help="the picture was enlarged N times, noise and all, after it was taken"
+        "--enlarged", type=int, metavar="N", help="the picture was enlarged N times, with its noise, after it was taken"
     )
     parser.add_argument("--k", type=_word_or(int), metavar="K", help="blind spot, for networks that have one")
     parser.add_argument(
-        "--margin", type=int, metavar="PIXELS", help="reflected around the picture, for networks that have this setting"
-    )
+        "--margin", type=int, metavar="PIXELS",
+        help="pixels reflected around the picture, for networks that have this setting",
+    )  # fmt: skip
     parser.add_argument("--tile", type=_word_or(int), default="auto", metavar="T", help="side of the tiles, or none")
     _add_reading(parser)
     _add_device(parser)
@@ -247,13 +248,13 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--white", type=_word_or(float), default="auto", metavar="N",
-        help="the value that is white in files of 16 bits that use fewer (4095, 16383) or of floating point, or auto",
+        help="value of white in files of 16 bits that use fewer (4095, 16383) or of floating point, or auto",
     )  # fmt: skip
     parser.add_argument(
         "--page",
         type=int,
         metavar="N",
-        help="which picture of a TIFF or HEIF of several (default: the primary)",
+        help="number of the picture in a TIFF or HEIF of several (default: the primary one)",
     )
 
 
@@ -309,7 +310,7 @@ COMMANDS: dict[str, Command] = {
     "valid": Command("measure a method, against references where there are some", _add_valid),
     "test": Command("denoise sets of pictures, as an option file says", _add_test),
     "compare": Command(
-        "compare weight files, and what people use today: quality, parameters, MACs a pixel, speed",
+        "compare weight files, non-local means and BM3D: quality, parameters, MACs a pixel, speed",
         _add_compare, about=_COMPARE,
     ),
     "sweep": Command(
@@ -317,11 +318,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "report": Command("make tables and figures of runs and sweeps", project.add_report, about=project.REPORT),
     "prepare": Command(
-        "cut data sets into patches that are fast to read, and check what is there",
+        "cut data sets into patches that are fast to read, and check data sets",
         project.add_prepare, about=project.PREPARE,
     ),
     "noise": Command(
-        "tell the noise of pictures, and hold cameras drawn at random against it",
+        "measure the noise of pictures, and compare simulated cameras with it",
         project.add_noise, plain=True, about=project.NOISE,
     ),
     "convert": Command(

@@ -18,14 +18,14 @@ nothing that is finished, and tries what failed once more. The file is described
 SWEEP_STATUS = """\
 exit status:
   0      every point is done
-  2      wrong input, or points failed (each with its reason and log); the others are done
+  2      wrong input, or points failed (the log names each with its reason); the others are done
   128+n  ended by signal n; the same command continues
 """
 REPORT = """\
   atbsn report experiments/fig_s4 --figures heatmap k
 
-Takes sweeps (experiments/<sweep>), runs (experiments/<name>; told apart by the options in which they differ, seeds
-are averaged) and results (results/<name>). Writes a table for each data set, and the figures as PNG and PDF.
+Takes sweeps (experiments/<sweep>), runs (experiments/<name>; the table shows the options in which they differ, and
+seeds are averaged) and results (results/<name>). Writes a table for each data set, and the figures as PNG and PDF.
 """
 PREPARE = """\
   atbsn prepare sidd   datasets/SIDD/SIDD_Medium_Srgb datasets/SIDD/medium_512.lmdb
@@ -35,19 +35,19 @@ PREPARE = """\
   atbsn prepare speed  datasets/SIDD/medium_512.lmdb
   atbsn prepare free   clones datasets/free        free photographs, from clones of the repositories they are in
 
-An interrupted preparation continues when the same command is given again. A target that exists is complete, and has
-been read back and compared with what was written.
+Give the same command again to continue an interrupted preparation. A target that exists is complete, and has been read
+back and compared with what was written.
 """
 NOISE = """\
   atbsn noise photographs                        estimated from the noisy pictures alone, by folder
   atbsn noise photographs --output noise.png     drawn: level against intensity, and correlation
   atbsn noise noisy --clean clean                measured on pairs of the same names
   atbsn noise noisy --clean clean --prior default train_real_strong.yml
-  atbsn noise noisy --cameras mine.json          cameras like theirs, for RenoiseModel (model.cameras: mine.json)
+  atbsn noise noisy --cameras mine.json          similar cameras, for RenoiseModel (model.cameras: mine.json)
 
 The table is the fingerprint of the noise: levels in grey values, correlations with the next pixel and between colours,
-and where in the spectrum its power lies. A prior is a population of cameras (CameraPrior, docs/photographs.md) as
-RenoiseModel draws them: "default", or the model.camera of an option file. With --clean it is drawn on those pictures.
+and the distribution of its power over the spectrum. A prior is the distribution of cameras (CameraPrior) from which
+RenoiseModel draws: "default", or the model.camera of an option file. With --clean its noise is drawn on those pictures.
 --cameras draws 600 cameras a picture from the prior and keeps the 8 whose noise is nearest: half a minute a picture.
 """
 CONVERT = """\
@@ -55,23 +55,23 @@ CONVERT = """\
   atbsn convert variables.npz cbsn.safetensors   its variables; '/' may be written '__'
   atbsn convert weights.pth weights.safetensors  and back
 
-The network is found from the file. Wrappers ('module.', 'params', 'nbsn.') are taken off; where a file has
-averaged weights ('params_ema'), these are kept. Metadata stay; the network's type and arguments are added.
+The network is found from the file. Wrappers of names ('module.', 'params', 'nbsn.') are removed. If a file has
+averaged weights ('params_ema'), these are written. Metadata are kept; the network's type and arguments are added.
 """
 EXPORT = """\
   atbsn export experiments/distill_atbsn/models/net_latest.pth student_c.onnx
   atbsn export real --to darktable               denoise-atbsn-real.dtmodel, for darktable's neural restore
   atbsn export mine.pth --to hub                 atbsn-mine/, for the Hugging Face hub: weights and a model card
 
-As ONNX any network that takes one pass: students, PhotoNet, plain UNets, and C-BSN as it denoises (its statistics and
-padding included). Input 'noisy' and output 'denoised' are (B, 3, H, W), RGB, float32 in [0, 255], the output not
-clipped. The file is compared with the network in ONNX Runtime on several sizes before it gets its name. Needs the extra
-[onnx]. To the hub any network. docs/integrations.md says where each goes.
+ONNX takes networks that need one pass: students, PhotoNet, plain UNets, and C-BSN (with its statistics and padding).
+Input 'noisy' and output 'denoised' are (B, 3, H, W), RGB, float32 in [0, 255], the output not clipped. The file is
+compared with the network in ONNX Runtime on several sizes before it is written. Needs the extra [onnx]. The hub takes
+any network. docs/integrations.md says how to use the files.
 """
 OPTIONS = """\
   atbsn options list                          methods, data, trainings, sweeps
-  atbsn options show apbsn.yml polyu.yml      what comes of them, laid over one another
-  atbsn options copy train_folder.yml         a copy here, to change; what it is laid over is found by its name
+  atbsn options show apbsn.yml polyu.yml      all options that these files give together
+  atbsn options copy train_folder.yml         a copy here, to change; files that it is based on are found by name
 """
 FORMATS = ("md", "latex", "csv")
 """Formats of the tables of ``atbsn report``."""
@@ -90,7 +90,7 @@ CHECKED = ("sidd-medium", "sidd-validation", "sidd-benchmark", "dnd", "polyu", "
 def add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-opt", "--opt", nargs="+", action="extend", required=True, metavar="FILE.yml",
-        help="sweep file, or its name under options/sweeps/; further ones are laid over it",
+        help="sweep file, or its name under options/sweeps/; further ones replace values of it",
     )  # fmt: skip
     parser.add_argument(
         "--jobs", type=positive(int), default=1, help="points at a time; the cores are shared out (default 1)"
@@ -106,8 +106,8 @@ def add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="RUN_OR_SWEEP", help="folders of runs, sweeps, results"
     )
-    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["md"], help="of the tables (default: md)")
-    parser.add_argument("--figures", nargs="+", choices=FIGURES, default=[], help="figures to draw; none without it")
+    parser.add_argument("--format", nargs="+", choices=FORMATS, default=["md"], help="formats of tables (default: md)")
+    parser.add_argument("--figures", nargs="+", choices=FIGURES, default=[], help="figures to draw (default: none)")
     parser.add_argument("--output", type=Path, help="folder (default: results/<name of the first folder>/report)")
 
 
@@ -124,7 +124,7 @@ def add_prepare(parser: argparse.ArgumentParser) -> None:
             "--stride", type=positive(int), help="pixels between their corners (default: half of the size)"
         )
         action.add_argument("--whole", action="store_true", help="do not cut; raw crops read only their rows anyway")
-        action.add_argument("--codec", choices=("raw", "png"), help="of the records (default: raw in an LMDB)")
+        action.add_argument("--codec", choices=("raw", "png"), help="codec of the records (default: raw in an LMDB)")
         _add_workers(action)
     action = actions.add_parser("check", help="print OK, or what is missing", allow_abbrev=False)
     action.add_argument("kind", choices=CHECKED, help="what should be there")
@@ -152,7 +152,7 @@ def add_noise(parser: argparse.ArgumentParser) -> None:
         "--cameras",
         type=Path,
         metavar="FILE.json",
-        help="write the cameras of the prior whose noise is like theirs",
+        help="write the cameras of the prior whose noise is like that of the pictures",
     )
     parser.add_argument(
         "--most",
@@ -162,7 +162,7 @@ def add_noise(parser: argparse.ArgumentParser) -> None:
         help="pictures that --cameras looks at, spread evenly; each takes about 20 s of a core (default: %(default)s)",
     )
     parser.add_argument(
-        "--weights", help="what cleans the pictures for --cameras where there is no --clean (default: real)"
+        "--weights", help="weights that clean the pictures for --cameras without --clean (default: real)"
     )
 
 
@@ -172,7 +172,7 @@ def add_convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--network",
         metavar="NAME",
-        help="of others' files that do not say it: StudentC, or '{type: StudentC, scale: 1}'",
+        help="network of a weight file that does not name it: StudentC, or '{type: StudentC, scale: 1}'",
     )
 
 
@@ -185,23 +185,21 @@ def add_export(parser: argparse.ArgumentParser) -> None:
         "--to", choices=("onnx", "darktable", "hub"), default="onnx", help="what it is for (default: %(default)s)"
     )
     parser.add_argument(
-        "--half", action="store_true", help="a graph's weights as numbers of 16 bits: half the file, and the same speed"
+        "--half", action="store_true", help="store a graph's weights in 16 bits: half the file, and the same speed"
     )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
-    action = actions.add_parser("list", help="which there are", allow_abbrev=False)
-    action.add_argument("word", nargs="?", default="", help="only those with this in their name")
-    action = actions.add_parser(
-        "show", help="the options that come of files, laid over one another", allow_abbrev=False
-    )
+    action = actions.add_parser("list", help="list the option files", allow_abbrev=False)
+    action.add_argument("word", nargs="?", default="", help="only files with this word in their names")
+    action = actions.add_parser("show", help="show all options that files give together", allow_abbrev=False)
     action.add_argument("files", nargs="+", metavar="FILE.yml", help="option files, as for -opt")
-    action.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="laid over them")
-    action.add_argument("--as_written", action="store_true", help="the text of the files instead")
-    action = actions.add_parser("copy", help="copies to change", allow_abbrev=False)
+    action.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="replace values")
+    action.add_argument("--as_written", action="store_true", help="show the text of the files instead")
+    action = actions.add_parser("copy", help="copy option files, to change them", allow_abbrev=False)
     action.add_argument("files", nargs="+", metavar="FILE.yml", help="option files, as for -opt")
-    action.add_argument("--folder", default=".", help="where they go (default: here)")
+    action.add_argument("--folder", default=".", help="folder of the copies (default: here)")
 
 
 def _add_workers(action: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ local function slider(label, tooltip, maximum, default)
   return made
 end
 
-local strength = slider("strength", "how much of the noise goes: 0 nothing, 1 all, up to 2 once more", 2, 1)
+local strength = slider("strength", "how much of the noise is removed: 0 nothing, 1 all, up to 2 more", 2, 1)
 local detail = slider("detail", "how much fine detail comes back", 1, 0)
 
 -- One word for the shell, whatever is in it.
