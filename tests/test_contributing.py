@@ -56,12 +56,12 @@ def test_the_page_has_it_all() -> None:
     assert [command[1] for command in COMMANDS[:-1]] == ["train", "valid", "test", "compare", "train"]
 
 
-def test_weights_carry_their_settings(folder) -> None:
+def test_weights_carry_their_settings(folder: Path) -> None:
     metadata = read_weights(folder / "experiments/ringnet/models/net_latest.pth").metadata
     assert metadata["denoise"] == {"k": 1, "refine": 1} and metadata["model"] == "RingModel"
 
 
-def test_blind_spots_are_compared_with_the_refinement(folder) -> None:
+def test_blind_spots_are_compared_with_the_refinement(folder: Path) -> None:
     """valid.py --k and the validation in training agree on the k that the weights are meant for."""
     rows = read_csv(folder / "results/ringnet/val/metrics.csv")
     column = next(name for name in rows[0] if name.startswith("psnr"))
@@ -71,7 +71,7 @@ def test_blind_spots_are_compared_with_the_refinement(folder) -> None:
     assert float(trained["value"]) == pytest.approx(sum(measured) / len(measured), abs=1e-4)
 
 
-def test_test_py_gives_the_same_bytes_again(folder) -> None:
+def test_test_py_gives_the_same_bytes_again(folder: Path) -> None:
     pictures = {path.name: path.read_bytes() for path in (folder / "results/ringnet/test").glob("*.png")}
     assert len(pictures) > 1
     arguments = (*COMMANDS[2], "--output", "again")
@@ -81,17 +81,17 @@ def test_test_py_gives_the_same_bytes_again(folder) -> None:
     assert {path.name: path.read_bytes() for path in (folder / "again").glob("*.png")} != pictures
 
 
-def test_it_is_compared(folder) -> None:
+def test_it_is_compared(folder: Path) -> None:
     methods = {row["method"]: row for row in read_csv(folder / "results/ringnet/val/comparison.csv")}
     assert list(methods) == ["noisy", *(f"ringnet {each}" for each in ("k=0", "k=1", "k=3", "mean")), "OpenCV NLM h=10"]
     assert float(methods["ringnet k=1"]["kMAC/pixel"]) > 0
 
 
-def test_it_is_distilled(folder) -> None:
+def test_it_is_distilled(folder: Path) -> None:
     student = torch.load(folder / "experiments/student/models/net_latest.pth", weights_only=True)
     assert student["metadata"]["teacher"]["ks"] == [0, 1, 3] and len(student["metadata"]["frozen_sha256"]) == 1
 
 
-def test_the_green_test(folder) -> None:
+def test_the_green_test(folder: Path) -> None:
     command = COMMANDS[-1]
     assert "passed" in run(folder, *command, "-c", str(REPOSITORY / "pyproject.toml"), "-p", "no:cacheprovider")

@@ -373,7 +373,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     print(f"\nfuzz: {sum(TALLY.values())} inputs: {dict(sorted(TALLY.items()))}")
 
 
-def runs(default: int):
+def runs(default: int) -> Any:
     """So many examples, always the same ones; ``FUZZ`` multiplies them and draws others."""
     factor = int(os.environ.get("FUZZ", "1"))
     return settings(
@@ -384,7 +384,7 @@ def runs(default: int):
 
 @runs(250)
 @given(case=structures())
-def test_changed_entries(folder, case) -> None:
+def test_changed_entries(folder: Path, case: Any) -> None:
     name, options = case
     path = folder / "case" / name
     path.parent.mkdir(exist_ok=True)
@@ -394,7 +394,7 @@ def test_changed_entries(folder, case) -> None:
 
 @runs(250)
 @given(case=texts())
-def test_changed_texts(folder, case) -> None:
+def test_changed_texts(folder: Path, case: Any) -> None:
     name, data = case
     path = folder / "case" / name
     path.parent.mkdir(exist_ok=True)
@@ -404,7 +404,7 @@ def test_changed_texts(folder, case) -> None:
 
 @runs(150)
 @given(name=st.sampled_from(sorted(VALID)), overrides=assignments())
-def test_changed_assignments(folder, name, overrides) -> None:
+def test_changed_assignments(folder: Path, name: Any, overrides: Any) -> None:
     path = folder / "case" / name
     path.parent.mkdir(exist_ok=True)
     path.write_text(yaml.safe_dump(VALID[name], sort_keys=False))
@@ -443,7 +443,7 @@ TINY = {
 
 @runs(120)
 @given(options=plausible())
-def test_plausible_entries(inputs, options) -> None:
+def test_plausible_entries(inputs: Path, options: Any) -> None:
     path = inputs / "case.yml"
     path.write_text(yaml.safe_dump(options, sort_keys=False))
     load(path, [], "plausible entries")
@@ -453,7 +453,7 @@ def test_plausible_entries(inputs, options) -> None:
 @example(told=METADATA, suffix=".safetensors")
 @example(told={**METADATA, "k": 2**63 - 1}, suffix=".pth")
 @given(told=metadata(), suffix=st.sampled_from([".pth", ".safetensors"]))
-def test_changed_metadata(inputs, told, suffix) -> None:
+def test_changed_metadata(inputs: Path, told: Any, suffix: Any) -> None:
     params = build_arch(METADATA["network"]).state_dict()
     weights = inputs / f"told{suffix}"
     save_weights(weights, params, told)
@@ -472,7 +472,7 @@ def test_changed_metadata(inputs, told, suffix) -> None:
 @runs(150)
 @example(case=("prepare", ["folder", "noisy", "."]))
 @given(case=script_arguments())
-def test_changed_arguments_of_scripts(inputs, case) -> None:
+def test_changed_arguments_of_scripts(inputs: Path, case: Any) -> None:
     script, some = case
     own = inputs.parent / "own" / "copy"
     shutil.copytree(inputs, own)
@@ -504,7 +504,7 @@ FLAGS = st.one_of(
 
 @runs(150)
 @given(script=st.sampled_from(COMMANDS), arguments=st.lists(FLAGS, max_size=6))
-def test_changed_command_lines(folder, script, arguments) -> None:
+def test_changed_command_lines(folder: Path, script: Any, arguments: Any) -> None:
     status, output = run(script, arguments, CHECKED)
     assert status in (0, 2), (script, arguments, output)
     assert "Traceback" not in output and list(folder.glob("*")) in ([], [folder / "case"]), output
@@ -519,7 +519,7 @@ def test_changed_command_lines(folder, script, arguments) -> None:
         ("test.py", ["-opt", "quickstart.yml", "--set", "network.widht=3", "num_gpu=-1"], "2 faults"),
     ],
 )
-def test_as_a_process(folder, script: str, arguments: list[str], said: str) -> None:
+def test_as_a_process(folder: Path, script: str, arguments: list[str], said: str) -> None:
     (folder / "case").mkdir(exist_ok=True)
     broken = folder / "case" / "broken.yml"
     broken.write_text("name: x\nnetwork: {type: ATBSN\n")

@@ -39,14 +39,14 @@ def test_every_method_of_the_page_is_here() -> None:
     assert [command[3] for command in TRAININGS] == list(SMALLER)
 
 
-def test_the_noise_is_what_the_page_says(folder) -> None:
+def test_the_noise_is_what_the_page_says(folder: Path) -> None:
     """Shared along rows, not along columns."""
     planes = [tifffile.imread("cells.ome.tif", key=key).astype(np.float32)[..., None] / 4095 * 255 for key in range(4)]
     correlation = estimate(planes).correlation[0, 0]
     assert correlation[4, 5].item() > 0.15 and abs(correlation[5, 4].item()) < 0.1
 
 
-def test_from_the_stack_to_denoised_planes(folder, command: Command) -> None:
+def test_from_the_stack_to_denoised_planes(folder: Path, command: Command) -> None:
     small = ["train.total_iter=2", "train.precision=fp32", "train.compile=false", "val.limit=1", "logger.print_freq=1"]
     small += [
         "logger.save_checkpoint_freq=2",

@@ -68,7 +68,7 @@ def test_every_page_is_followed() -> None:
     assert all(blocks(path.stem) for path in FOLDER.glob("*.md"))
 
 
-def test_the_photographers(holiday, command: Command) -> None:
+def test_the_photographers(holiday: Path, command: Command) -> None:
     said = follow("photographer", command)
     assert re.search(r"noise \d+\.\d -> \d+\.\d", said) and "real-strong" in said
     noisy, clean, softer = (read_picture(holiday / f"{name}.jpg").rgb for name in ("photo", "photo_clean", "softer"))
@@ -77,7 +77,7 @@ def test_the_photographers(holiday, command: Command) -> None:
     assert sorted(path.name for path in (holiday / "clean").iterdir()) == ["one_clean.jpg", "two_clean.jpg"]
 
 
-def test_the_engineers(holiday, command: Command) -> None:
+def test_the_engineers(holiday: Path, command: Command) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     follow("engineer", command)
@@ -85,7 +85,7 @@ def test_the_engineers(holiday, command: Command) -> None:
 
 
 @pytest.mark.long
-def test_the_researchers(holiday, command: Command) -> None:
+def test_the_researchers(holiday: Path, command: Command) -> None:
     said = follow("researcher", command)
     assert "psnr" in said.lower() and "APBSN" in said
     assert (holiday / "experiments/holiday/models/net_latest.pth").is_file()

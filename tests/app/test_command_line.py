@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.kinds import Command
@@ -16,7 +17,7 @@ from atbsn.app.arguments import COMMANDS, atbsn_parser, command_parser
 START = "from atbsn.app import main; main()"
 
 
-def start(repository, *arguments, code=START, **options):
+def start(repository: Path, *arguments: str, code: str = START, **options: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", f"import sys; sys.argv[0] = 'atbsn'; {code}", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(repository)}
     return subprocess.Popen(

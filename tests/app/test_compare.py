@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from statistics import fmean
 from types import ModuleType
+from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from helpers.kinds import Command, WriteOptions
@@ -86,7 +88,7 @@ def test_a_stop_leaves_the_table_of_what_is_done(
     options = write_options(datasets={"val": {"type": "SimulatedCamera", "split": "val"}}, network=None, model=None)
     denoise, calls = cv2.fastNlMeansDenoisingColored, []
 
-    def interrupted(picture, *arguments):
+    def interrupted(picture: np.ndarray, *arguments: Any) -> Any:
         calls.append(picture.shape)
         if len(calls) > 5:  # four of the speed, one picture
             raise KeyboardInterrupt

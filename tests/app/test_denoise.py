@@ -148,7 +148,7 @@ def test_weights_that_give_no_numbers() -> None:
         clean_picture(photo_denoiser(net), Picture(noise(30, 40, 3)), "x")
 
 
-def colour_drift(noisy, clean):
+def colour_drift(noisy: np.ndarray, clean: np.ndarray) -> Any:
     return compare_before_after(noisy, clean).drift
 
 
@@ -279,7 +279,7 @@ def test_weights_that_bring_strength_and_detail(atbsn: Command, tmp_path: Path) 
 
 
 def test_weights_that_may_not_be_read(atbsn: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path) -> None:
+    def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     write_picture(tmp_path / "a.png", Picture(noise(40, 50, 3)))
@@ -355,7 +355,7 @@ def test_nothing_of_luma_and_colour_is_the_file_itself(atbsn: Command, tmp_path:
 
 
 @pytest.fixture
-def raw_folder(tmp_path: Path):
+def raw_folder(tmp_path: Path) -> Path:
     """A noisy raw file and a picture, and weights for 4 channels that change nothing."""
     pytest.importorskip("rawpy")
     rng = np.random.default_rng(0)
@@ -368,7 +368,7 @@ def raw_folder(tmp_path: Path):
     return folder
 
 
-def test_raw_becomes_a_dng(atbsn: Command, raw_folder, tmp_path: Path) -> None:
+def test_raw_becomes_a_dng(atbsn: Command, raw_folder: Path, tmp_path: Path) -> None:
     status, output = atbsn("denoise", raw_folder, "--raw", "--weights", tmp_path / "four.pth")
     assert status == 0, output
     assert "b.png (no camera RAW; it is denoised without --raw)" in output and "noise " in output
@@ -399,7 +399,7 @@ def test_raw_becomes_a_dng(atbsn: Command, raw_folder, tmp_path: Path) -> None:
     ],
 )
 def test_raw_that_cannot_be(
-    atbsn: Command, raw_folder, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    atbsn: Command, raw_folder: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
 ) -> None:
     monkeypatch.chdir(raw_folder)
     status, output = atbsn("denoise", *arguments)

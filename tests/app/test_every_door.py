@@ -1,6 +1,7 @@
 """One file by every door: Python, the command, test.py with a file, a folder and a set, the page. One result."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from helpers.page_support import Visitor, write_photo
 
 import atbsn
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.archs.weights import save_weights
 from atbsn.engine.build import build_sets
 from atbsn.engine.evaluation.evaluator import evaluate
@@ -29,7 +31,7 @@ NETWORKS = {
 
 
 @pytest.fixture(params=NETWORKS)
-def net(request: pytest.FixtureRequest, tmp_path: Path):
+def net(request: pytest.FixtureRequest, tmp_path: Path) -> Network:
     """A small network, whose weights are in ``net.pth``."""
     options, settings = NETWORKS[request.param]
     torch.manual_seed(0)
@@ -39,7 +41,7 @@ def net(request: pytest.FixtureRequest, tmp_path: Path):
     return atbsn.load(tmp_path / "net.pth")
 
 
-def by_commands(command, folder):
+def by_commands(command: Command, folder: Path) -> Iterator[tuple[str, Path]]:
     """What the commands make of ``noisy/a.png``, by name of the door."""
     (folder / "x.yml").write_text(
         f"name: x\nnum_gpu: 0\npath: {{pretrain_network: {folder / 'net.pth'}}}\n"
@@ -126,9 +128,9 @@ class Seen(Metric):
 
     protocol = "none"
 
-    def __init__(self, measured) -> None:
+    def __init__(self, measured: list[Any]) -> None:
         self.measured = measured
 
-    def __call__(self, output, reference):
+    def __call__(self, output: np.ndarray, reference: np.ndarray) -> float:
         self.measured.append(output)
         return 0.0

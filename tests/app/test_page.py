@@ -3,6 +3,7 @@
 import io
 import re
 import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from helpers.page_support import Visitor, blind_network, write_photo
 from PIL import Image, ImageCms
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.archs.weights import load
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.run import denoise_file
@@ -27,16 +29,22 @@ from atbsn.app.page.application import Page
 from atbsn.app.page.studio import Limits, Studio
 
 
-def straight_curve(rgb):
+def straight_curve(rgb: np.ndarray) -> dict[str, Any]:
     return {"intensity": [0, 255], "level": [[1, float(rgb.mean())]] * 3, "correlation": 0.0}
 
 
 @pytest.fixture
-def serve():
+def serve() -> Iterator[Callable[..., TestClient]]:
     """``serve(net, ...)``: a client of a page of its own."""
     clients = []
 
-    def start(net, limits=None, adapt=None, noise=straight_curve, **of_page):
+    def start(
+        net: Network,
+        limits: Limits | None = None,
+        adapt: Callable[..., Any] | None = None,
+        noise: Callable[..., Any] = straight_curve,
+        **of_page: Any,
+    ) -> TestClient:
         page = Page(Studio(net, "some", limits or Limits(), adapt, noise), **of_page)
         clients.append(TestClient(page.application(), base_url="http://127.0.0.1:7860"))
         clients[-1].page = page
@@ -48,11 +56,11 @@ def serve():
 
 
 @pytest.fixture
-def student(assets: Path):
+def student(assets: Path) -> Network:
     return load(assets / "student_a.weights.safetensors")
 
 
-def rgb_profile(gamma):
+def rgb_profile(gamma: float) -> bytes:
     """An ICC profile with sRGB's primaries and another tone curve."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     name = "sRGB".encode("utf-16-be")
@@ -68,7 +76,7 @@ def rgb_profile(gamma):
     return bytes(profile)
 
 
-def command_bytes(net, path, target, **settings):
+def command_bytes(net: Network, path: Path, target: Path, **settings: Any) -> bytes:
     """The file that the functions of the command make of the picture at ``path``."""
     denoiser = photo_denoiser(net, **settings)
     denoise_file(Task(path.name, target, path), denoiser)
@@ -88,7 +96,12 @@ def command_bytes(net, path, target, **settings):
 )
 @pytest.mark.parametrize("settings", [{}, {"strength": 0.6}, {"strength": 0.0}])
 def test_a_download_is_what_the_command_writes(
-    serve, student, tmp_path: Path, name: str, how: dict[str, Any], settings: dict[str, float]
+    serve: Callable[..., TestClient],
+    student: Network,
+    tmp_path: Path,
+    name: str,
+    how: dict[str, Any],
+    settings: dict[str, float],
 ) -> None:
     path = write_photo(tmp_path / name, **how)
     visitor = Visitor(serve(student))
@@ -103,7 +116,9 @@ def test_a_download_is_what_the_command_writes(
     assert f"a_clean{path.suffix}" in answer.headers["content-disposition"]
 
 
-def test_formats_that_hold_the_picture_are_offered(serve, student, tmp_path: Path) -> None:
+def test_formats_that_hold_the_picture_are_offered(
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+) -> None:
     path = write_photo(tmp_path / "a.png", alpha=True)
     visitor = Visitor(serve(student))
     picture = visitor.opened(path, "a.jpg")
@@ -121,7 +136,9 @@ def test_formats_that_hold_the_picture_are_offered(serve, student, tmp_path: Pat
 
 
 @pytest.mark.parametrize("grey", [False, True])
-def test_a_download_says_what_it_did_to_the_picture(serve, tmp_path: Path, grey: bool) -> None:
+def test_a_download_says_what_it_did_to_the_picture(
+    serve: Callable[..., TestClient], tmp_path: Path, grey: bool
+) -> None:
     torch.manual_seed(0)
     visitor = Visitor(serve(build_arch({"type": "PhotoNet", "widths": [8, 8, 8]}).eval()))  # untrained, it does nothing
     picture = visitor.opened(write_photo(tmp_path / "a.png", 200, 200, grey=grey))
@@ -130,7 +147,9 @@ def test_a_download_says_what_it_did_to_the_picture(serve, tmp_path: Path, grey:
     assert len(result["warnings"]) == grey and all("a grey picture" in text for text in result["warnings"])
 
 
-def test_a_download_with_a_blind_spot_is_what_the_command_writes(serve, tmp_path: Path) -> None:
+def test_a_download_with_a_blind_spot_is_what_the_command_writes(
+    serve: Callable[..., TestClient], tmp_path: Path
+) -> None:
     path, net = write_photo(tmp_path / "a.png"), blind_network()
     visitor = Visitor(serve(net))
     picture = visitor.opened(path)
@@ -142,7 +161,7 @@ def test_a_download_with_a_blind_spot_is_what_the_command_writes(serve, tmp_path
     assert files[0] != files[1]
 
 
-def test_the_view_is_the_networks_output(serve, student, tmp_path: Path) -> None:
+def test_the_view_is_the_networks_output(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.tif", dtype=np.uint16)
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -157,7 +176,7 @@ def test_the_view_is_the_networks_output(serve, student, tmp_path: Path) -> None
     assert np.abs(clean - shown).max() > 2
 
 
-def test_one_view_has_all_blind_spots(serve, tmp_path: Path) -> None:
+def test_one_view_has_all_blind_spots(serve: Callable[..., TestClient], tmp_path: Path) -> None:
     path, net = write_photo(tmp_path / "a.png"), blind_network()
     visitor = Visitor(serve(net))
     assert {"JPEG", "PNG", "TIFF"} <= set(visitor.about["formats"])
@@ -175,7 +194,9 @@ def test_one_view_has_all_blind_spots(serve, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("own", "k"), [({"k": "mean"}, "mean"), ({"k": 13, "detail": "auto"}, 13), ({"strength": 0.8}, 3)]
 )
-def test_the_page_begins_with_what_the_weights_are_meant_for(serve, own: dict[str, Any], k: int | str) -> None:
+def test_the_page_begins_with_what_the_weights_are_meant_for(
+    serve: Callable[..., TestClient], own: dict[str, Any], k: int | str
+) -> None:
     net = blind_network()
     net.denoise_settings = own
     about = Visitor(serve(net)).about
@@ -183,13 +204,17 @@ def test_the_page_begins_with_what_the_weights_are_meant_for(serve, own: dict[st
     assert k in about["holes"]
 
 
-def test_a_network_without_a_blind_spot_has_no_slider_for_it(serve, student) -> None:
+def test_a_network_without_a_blind_spot_has_no_slider_for_it(
+    serve: Callable[..., TestClient], student: Network
+) -> None:
     about = Visitor(serve(student)).about
     assert about["holes"] == []
     assert about["settings"] == {"strength": 1.0, "luma": None, "colour": None, "detail": 0.0}
 
 
-def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(serve, student, tmp_path: Path) -> None:
+def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+) -> None:
     path = write_photo(tmp_path / "a.png", height=300, width=2400)
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -210,7 +235,7 @@ def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(serve, studen
     assert np.abs(after - whole[110:210, 1001:1201]).mean() > 1
 
 
-def test_regions_are_moved_into_the_picture(serve, student, tmp_path: Path) -> None:
+def test_regions_are_moved_into_the_picture(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
     visitor = Visitor(serve(student))
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     result = visitor.computed(f"pictures/{picture['id']}/view", region=[-50, 10**9, 10**9, 20])
@@ -220,7 +245,9 @@ def test_regions_are_moved_into_the_picture(serve, student, tmp_path: Path) -> N
         assert answer.status_code == 400, region
 
 
-def test_colours_of_another_profile_are_shown_as_srgb(serve, student, tmp_path: Path) -> None:
+def test_colours_of_another_profile_are_shown_as_srgb(
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+) -> None:
     profile = rgb_profile(gamma=1.0)
     wide = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     samples = np.random.default_rng(0).integers(0, 256, (20, 20, 3)).astype(np.uint8)
@@ -237,7 +264,9 @@ def test_colours_of_another_profile_are_shown_as_srgb(serve, student, tmp_path: 
     assert read_picture(tmp_path / "b.png").icc == profile
 
 
-def test_a_profile_that_cannot_be_used_is_passed_over(serve, student, tmp_path: Path) -> None:
+def test_a_profile_that_cannot_be_used_is_passed_over(
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+) -> None:
     visitor = Visitor(serve(student))
     for number, icc in enumerate((b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())):
         path = tmp_path / f"{number}.png"
@@ -245,7 +274,7 @@ def test_a_profile_that_cannot_be_used_is_passed_over(serve, student, tmp_path: 
         assert np.all(visitor.view(visitor.opened(path)["before"], 20, 20) == 100)
 
 
-def test_only_what_is_shown_is_kept(serve, student, tmp_path: Path) -> None:
+def test_only_what_is_shown_is_kept(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
     client = serve(student)
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
@@ -263,7 +292,9 @@ def test_only_what_is_shown_is_kept(serve, student, tmp_path: Path) -> None:
     assert client.post(f"{visitor.base}/{address}/view", json={}).status_code == 404
 
 
-def test_a_networks_output_that_is_not_finite_is_said(serve, student, tmp_path: Path) -> None:
+def test_a_networks_output_that_is_not_finite_is_said(
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+) -> None:
     broken = load(Path(__file__).parents[1] / "assets" / "student_a.weights.safetensors")
     with torch.no_grad():
         next(broken.parameters()).fill_(float("nan"))
@@ -280,7 +311,7 @@ def test_a_networks_output_that_is_not_finite_is_said(serve, student, tmp_path: 
     ids=str,
 )
 def test_settings_that_the_network_does_not_take_are_refused(
-    serve, student, tmp_path: Path, settings: dict[str, Any]
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     import json
 
@@ -294,7 +325,9 @@ def test_settings_that_the_network_does_not_take_are_refused(
 
 
 @pytest.mark.parametrize("body", ['{"settings": {"net": 1}}', '{"settings": 3}', "[]", "{", "[" * 9000, "x" * 20_000])
-def test_requests_of_another_form_are_refused(serve, student, tmp_path: Path, body: str) -> None:
+def test_requests_of_another_form_are_refused(
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path, body: str
+) -> None:
     visitor = Visitor(serve(student))
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     answer = visitor.client.post(f"{visitor.base}/pictures/{picture['id']}/result", content=body)
@@ -302,7 +335,7 @@ def test_requests_of_another_form_are_refused(serve, student, tmp_path: Path, bo
     assert answer.json()["error"]
 
 
-def test_the_noise_curve(serve, student, tmp_path: Path) -> None:
+def test_the_noise_curve(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png")
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -329,14 +362,22 @@ def test_the_noise_curve_finds_the_noise() -> None:
     assert abs(curve["correlation"]) < 0.15
 
 
-def test_adaptation_reports_can_be_stopped_and_is_used(serve, student, tmp_path: Path) -> None:
+def test_adaptation_reports_can_be_stopped_and_is_used(
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+) -> None:
     begun, seen = threading.Event(), []
     other = load(Path(__file__).parents[1] / "assets" / "student_a.weights.safetensors")
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.mul_(0.9)
 
-    def adapt(pictures, minutes, start, on_progress, should_stop):
+    def adapt(
+        pictures: Sequence[Path],
+        minutes: float,
+        start: Network,
+        on_progress: Callable[[float, str], None],
+        should_stop: Callable[[], bool],
+    ) -> tuple[Network, str]:
         seen.extend([[path.read_bytes() for path in pictures], minutes, start])
         on_progress(0.4, "round 2 of 5")
         begun.set()
@@ -366,14 +407,16 @@ def test_adaptation_reports_can_be_stopped_and_is_used(serve, student, tmp_path:
     assert data != command_bytes(student, path, tmp_path / "expected.png")
 
 
-def test_an_adaptation_that_does_not_help_offers_nothing(serve, student, tmp_path: Path) -> None:
+def test_an_adaptation_that_does_not_help_offers_nothing(
+    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+) -> None:
     visitor = Visitor(serve(student, adapt=lambda *_: (None, "It did not help.")))
     visitor.opened(write_photo(tmp_path / "a.png"))
     assert visitor.computed("adapt", minutes=1) == {"message": "It did not help.", "helped": False}
     assert list(visitor.client.get(visitor.base).json()["weights"]) == ["start"]
 
 
-def test_two_visitors_do_not_see_each_other(serve, student, tmp_path: Path) -> None:
+def test_two_visitors_do_not_see_each_other(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
     client = serve(student, adapt=lambda *_: (student, "done"))
     one, two = Visitor(client), Visitor(client)
     picture = one.opened(write_photo(tmp_path / "a.png"))
@@ -396,7 +439,7 @@ def test_two_visitors_do_not_see_each_other(serve, student, tmp_path: Path) -> N
     assert list(client.get(one.base).json()["weights"]) == ["start"]
 
 
-def test_the_static_page_needs_nothing_from_outside(serve, student) -> None:
+def test_the_static_page_needs_nothing_from_outside(serve: Callable[..., TestClient], student: Network) -> None:
     client = serve(student)
     page = client.get("/")
     assert page.status_code == 200

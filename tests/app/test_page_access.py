@@ -1,5 +1,6 @@
 """The page for people who do not see it, or use no mouse: names, contrast, keys, what is said."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +14,23 @@ WIDE, NARROW = (1280, 800), (320, 700)
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[Any]:
     with served(blind_network(), adapt=lambda *_: (None, "It did not help.")) as found:
         yield found
 
 
 @pytest.fixture
-def opened(server, driver: Any, tmp_path: Path) -> None:
+def opened(server: Any, driver: Any, tmp_path: Path) -> None:
     """The page with two pictures in it."""
     open_page(driver, server[0], *(write_photo(tmp_path / name, 400, 1270) for name in ("a.png", "b.png")))
 
 
-def said(driver):
+def said(driver: Any) -> list[str]:
     """What was read out, the newest last."""
     return driver.execute_script("return [...document.querySelectorAll('#announcements p')].map((p) => p.textContent)")
 
 
-def look(driver, scheme, size) -> None:
+def look(driver: Any, scheme: str, size: tuple[int, int]) -> None:
     """Have the screen light or dark, and of this size."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
@@ -39,7 +40,7 @@ def look(driver, scheme, size) -> None:
 
 @pytest.mark.parametrize("size", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["dark", "light"])
-def test_axe_finds_nothing(server, driver: Any, tmp_path: Path, scheme: str, size: tuple[int, int]) -> None:
+def test_axe_finds_nothing(server: Any, driver: Any, tmp_path: Path, scheme: str, size: tuple[int, int]) -> None:
     source = axe()
     visit(driver, server[0])
     look(driver, scheme, size)
@@ -55,14 +56,14 @@ def test_axe_finds_nothing(server, driver: Any, tmp_path: Path, scheme: str, siz
     assert not violations(driver, source)
 
 
-def test_axe_would_find_what_is_wrong(driver: Any, opened) -> None:
+def test_axe_would_find_what_is_wrong(driver: Any, opened: None) -> None:
     source = axe()
     driver.execute_script("document.getElementById('after').removeAttribute('aria-label')")
     driver.execute_script("document.getElementById('facts').style.color = '#888'")
     assert set(violations(driver, source)) == {"role-img-alt", "color-contrast"}
 
 
-def test_canvases_are_named_after_their_picture(driver: Any, opened) -> None:
+def test_canvases_are_named_after_their_picture(driver: Any, opened: None) -> None:
     choose(driver, "b.png")
     named = {name: find(driver, f"#{name}").get_attribute("aria-label") for name in ("before", "after")}
     assert named == {"before": "b.png, before", "after": "b.png, after"}
@@ -70,7 +71,7 @@ def test_canvases_are_named_after_their_picture(driver: Any, opened) -> None:
         assert "b.png" in find(driver, f"#{canvas}").get_attribute("aria-label")
 
 
-def test_what_is_chosen_is_said(driver: Any, opened) -> None:
+def test_what_is_chosen_is_said(driver: Any, opened: None) -> None:
     choose(driver, "b.png")
     wait(driver, lambda: "b.png, 2 of 2, is shown." in said(driver))
     assert find(driver, "#pictures [aria-current='true']").text == "b.png"
@@ -86,10 +87,10 @@ def test_what_is_chosen_is_said(driver: Any, opened) -> None:
     assert driver.switch_to.active_element.get_attribute("title") == "a.png"  # the focus is not lost
 
 
-def test_the_loupe_by_keyboard(driver: Any, opened) -> None:
+def test_the_loupe_by_keyboard(driver: Any, opened: None) -> None:
     panes, place = find(driver, "#panes"), find(driver, "#place")
 
-    def position():
+    def position() -> dict[str, float]:
         style = place.get_attribute("style")
         return {part.split(":")[0].strip(): float(part.split(":")[1].strip(" %")) for part in style.split(";") if part}
 

@@ -4,6 +4,7 @@ import copy
 import json
 import time
 import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from atbsn.archs.base import Network
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.clean import clean_picture
 from atbsn.pictures import read_picture, write_picture
@@ -41,7 +43,13 @@ pytestmark = needs_browser
 CHOOSE = SLIDE.replace("input", "change")
 
 
-def learn(pictures, minutes, start, on_progress, should_stop):
+def learn(
+    pictures: Sequence[Path],
+    minutes: float,
+    start: Network,
+    on_progress: Callable[[float, str], None],
+    should_stop: Callable[[], bool],
+) -> tuple[Network, str]:
     """An adaptation that lasts until it is stopped, and gives another network."""
     on_progress(0.25, "round 1 of 4")
     while not should_stop():
@@ -49,7 +57,7 @@ def learn(pictures, minutes, start, on_progress, should_stop):
     return learned(start), "It has seen the picture."
 
 
-def learned(start):
+def learned(start: Network) -> Network:
     """Another network."""
     net = copy.deepcopy(start)
     with torch.no_grad():
@@ -59,25 +67,25 @@ def learned(start):
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[Any]:
     """The page at an address of its own, and its server."""
     with served(blind_network(), learn) as found:
         yield found
 
 
 @pytest.fixture
-def opened(server, driver: Any, tmp_path: Path):
+def opened(server: Any, driver: Any, tmp_path: Path) -> Path:
     """The page with a picture in it, and the picture's path."""
     path = write_photo(tmp_path / "night.png", height=90, width=140)
     open_page(driver, server[0], path)
     return path
 
 
-def test_upload_slide_look_download(server, driver: Any, opened) -> None:
+def test_upload_slide_look_download(server: Any, driver: Any, opened: Path) -> None:
     noisy = read_picture(opened).rgb.astype(np.int32)
     net, ks = server[1].studio.net, server[1].studio.holes
 
-    def expected(**settings):
+    def expected(**settings: Any) -> np.ndarray:
         return clean_picture(photo_denoiser(net, **settings), read_picture(opened), opened.name).rgb.astype(np.int32)
 
     assert np.array_equal(pixels(driver, "before"), noisy)
@@ -107,7 +115,7 @@ def test_upload_slide_look_download(server, driver: Any, opened) -> None:
     assert target.read_bytes() == file.read_bytes()
 
 
-def test_the_divider_is_dragged(driver: Any, opened) -> None:
+def test_the_divider_is_dragged(driver: Any, opened: Path) -> None:
     after, divider = driver.find_element(By.ID, "after"), driver.find_element(By.ID, "divider")
     assert "50%" in after.value_of_css_property("clip-path")
     frame = driver.find_element(By.ID, "frame").size
@@ -120,12 +128,12 @@ def test_the_divider_is_dragged(driver: Any, opened) -> None:
     assert "2%" in after.value_of_css_property("clip-path")
 
 
-def test_the_noise_curve_is_drawn(driver: Any, opened) -> None:
+def test_the_noise_curve_is_drawn(driver: Any, opened: Path) -> None:
     wait(driver, lambda: len(driver.find_elements(By.CSS_SELECTOR, "#curve polyline")) == 3)
     assert "5.7 at middle grey" in driver.find_element(By.ID, "noise-text").text
 
 
-def test_adaptation_is_watched_and_stopped(server, driver: Any, opened) -> None:
+def test_adaptation_is_watched_and_stopped(server: Any, driver: Any, opened: Path) -> None:
     driver.find_element(By.ID, "adapt-start").click()
     text = driver.find_element(By.ID, "adapt-text")
     wait(driver, lambda: "round 1 of 4 25 %" in text.text)
@@ -143,7 +151,7 @@ def test_adaptation_is_watched_and_stopped(server, driver: Any, opened) -> None:
     assert np.array_equal(pixels(driver, "after"), before)
 
 
-def test_what_is_no_picture_is_said_and_the_others_are_taken(server, driver: Any, tmp_path: Path) -> None:
+def test_what_is_no_picture_is_said_and_the_others_are_taken(server: Any, driver: Any, tmp_path: Path) -> None:
     bad, good = tmp_path / "letter.png", write_photo(tmp_path / "good.png")
     bad.write_text("Dear server,")
     visit(driver, server[0])
@@ -156,7 +164,7 @@ def test_what_is_no_picture_is_said_and_the_others_are_taken(server, driver: Any
 
 
 @pytest.mark.parametrize("width", [320, 390])
-def test_on_a_telephone_nothing_is_wider_than_the_screen(driver: Any, opened, width: int) -> None:
+def test_on_a_telephone_nothing_is_wider_than_the_screen(driver: Any, opened: Path, width: int) -> None:
     metrics = {"width": width, "height": 844, "deviceScaleFactor": 2, "mobile": True}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
@@ -174,7 +182,9 @@ def test_closing_the_page_deletes_what_it_had(driver: Any, tmp_path: Path) -> No
         wait(driver, lambda: not any(page.sessions.root.iterdir()))
 
 
-def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_own(server, driver: Any, opened) -> None:
+def test_the_page_asks_nobody_but_its_server_and_breaks_no_rule_of_its_own(
+    server: Any, driver: Any, opened: Path
+) -> None:
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     ours = "http://127.0.0.1:"  # of this test and those before it
@@ -204,7 +214,7 @@ def test_the_page_begins_with_the_settings_of_the_weights(
         driver.get("about:blank")
 
 
-def test_several_pictures_come_in_one_file_with_one_set_of_settings(server, driver: Any, tmp_path: Path) -> None:
+def test_several_pictures_come_in_one_file_with_one_set_of_settings(server: Any, driver: Any, tmp_path: Path) -> None:
     paths = [
         write_photo(tmp_path / name, height=60, width=90, seed=seed) for seed, name in enumerate(("a.png", "b.png"))
     ]
@@ -255,7 +265,7 @@ def test_removing_while_it_is_computed_says_what_happened(driver: Any, tmp_path:
         driver.get("about:blank")
 
 
-def test_a_reload_keeps_the_pictures_and_the_settings(server, driver: Any, tmp_path: Path) -> None:
+def test_a_reload_keeps_the_pictures_and_the_settings(server: Any, driver: Any, tmp_path: Path) -> None:
     paths = [write_photo(tmp_path / name, seed=seed) for seed, name in enumerate(("a.png", "b.png", "c.png"))]
     open_page(driver, server[0], *paths)
     choose(driver, "b.png")

@@ -1,6 +1,8 @@
 """The queue: one at a time, in order, with words for what goes wrong."""
 
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -9,7 +11,7 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def jobs():
+def jobs() -> Iterator[JobQueue]:
     jobs = JobQueue()
     yield jobs
     jobs.close()
@@ -21,14 +23,14 @@ class Gate:
     def __init__(self) -> None:
         self.begun, self.open = threading.Event(), threading.Event()
 
-    def __call__(self, job):
+    def __call__(self, job: Any) -> str:
         self.begun.set()
         assert self.open.wait(30)
         job.progress(0.5)
         return "through"
 
 
-def test_one_at_a_time_in_order(jobs) -> None:
+def test_one_at_a_time_in_order(jobs: JobQueue) -> None:
     gate, order = Gate(), []
     first = jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
@@ -42,7 +44,7 @@ def test_one_at_a_time_in_order(jobs) -> None:
     assert (first.state, first.result, jobs.position(third)) == ("done", "through", 0)
 
 
-def test_a_waiting_job_is_taken_out_and_a_running_one_ends_at_its_next_step(jobs) -> None:
+def test_a_waiting_job_is_taken_out_and_a_running_one_ends_at_its_next_step(jobs: JobQueue) -> None:
     gate = Gate()
     running = jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
@@ -56,7 +58,7 @@ def test_a_waiting_job_is_taken_out_and_a_running_one_ends_at_its_next_step(jobs
     assert (running.state, running.result) == ("stopped", None)
 
 
-def test_a_newer_one_of_the_same_kind_replaces_what_waits(jobs) -> None:
+def test_a_newer_one_of_the_same_kind_replaces_what_waits(jobs: JobQueue) -> None:
     gate = Gate()
     jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
@@ -69,14 +71,14 @@ def test_a_newer_one_of_the_same_kind_replaces_what_waits(jobs) -> None:
     assert (old.state, other.result, new.result) == ("stopped", "of b", "of a")
 
 
-def test_nobody_else_finds_it(jobs) -> None:
+def test_nobody_else_finds_it(jobs: JobQueue) -> None:
     job = jobs.add("a", "result", lambda job: None)
     assert jobs.get("a", job.id) is job
     assert jobs.get("b", job.id) is None
     assert jobs.get("a", "nosuch") is None
 
 
-def test_the_queue_has_an_end(jobs) -> None:
+def test_the_queue_has_an_end(jobs: JobQueue) -> None:
     gate = Gate()
     jobs.add("first", "result", gate)
     assert gate.begun.wait(30)
@@ -91,7 +93,7 @@ def test_the_queue_has_an_end(jobs) -> None:
     gate.open.set()
 
 
-def test_one_who_leaves_takes_his_jobs_along(jobs) -> None:
+def test_one_who_leaves_takes_his_jobs_along(jobs: JobQueue) -> None:
     gate = Gate()
     running = jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
@@ -105,7 +107,7 @@ def test_one_who_leaves_takes_his_jobs_along(jobs) -> None:
     assert other.result == "done"
 
 
-def test_what_is_about_a_picture_ends_with_it(jobs) -> None:
+def test_what_is_about_a_picture_ends_with_it(jobs: JobQueue) -> None:
     gate = Gate()
     running = jobs.add("a", "result", gate, picture="one")
     assert gate.begun.wait(30)
@@ -131,8 +133,8 @@ def test_what_is_about_a_picture_ends_with_it(jobs) -> None:
         (KeyError("/secret/path"), r"should not \(KeyError\). The terminal says more"),
     ],
 )
-def test_what_goes_wrong_is_said_in_words_and_the_next_one_runs(jobs, error: Exception, words: str) -> None:
-    def fail(job) -> None:
+def test_what_goes_wrong_is_said_in_words_and_the_next_one_runs(jobs: JobQueue, error: Exception, words: str) -> None:
+    def fail(job: Any) -> None:
         raise error
 
     failed = jobs.add("a", "result", fail)

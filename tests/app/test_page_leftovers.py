@@ -21,14 +21,14 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An own folder for temporary files."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path
 
 
-def test_a_killed_servers_folder_is_deleted_a_running_ones_is_not(temporary, repository: Path) -> None:
+def test_a_killed_servers_folder_is_deleted_a_running_ones_is_not(temporary: Path, repository: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", HANDED_IN], cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -44,7 +44,7 @@ def test_a_killed_servers_folder_is_deleted_a_running_ones_is_not(temporary, rep
     assert not list(temporary.iterdir())
 
 
-def test_own_folders_are_left_alone_until_they_are_removed(temporary) -> None:
+def test_own_folders_are_left_alone_until_they_are_removed(temporary: Path) -> None:
     one, two = OwnFolder(), OwnFolder()
     assert remove_leftovers() == 0
     assert one.visitors.is_dir() and two.visitors.is_dir()
@@ -53,7 +53,7 @@ def test_own_folders_are_left_alone_until_they_are_removed(temporary) -> None:
     assert not list(temporary.iterdir())
 
 
-def test_what_is_no_folder_of_ours_is_left_alone(temporary) -> None:
+def test_what_is_no_folder_of_ours_is_left_alone(temporary: Path) -> None:
     (temporary / "atbsn-page-file").touch()
     (temporary / "atbsn-page-being-made").mkdir()  # by a server that does not hold its lock yet
     (temporary / "elsewhere" / "visitors").mkdir(parents=True)

@@ -3,12 +3,15 @@
 import io
 import threading
 import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from helpers.page_support import Gate, Visitor, blind_network, write_photo
 
+from atbsn.archs.base import Network
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.run import denoise_file
 from atbsn.engine.inference.pipeline.task import Task
@@ -23,13 +26,19 @@ from atbsn.app.page.studio import Limits, Studio
 
 
 @pytest.fixture
-def net():
+def net() -> Network:
     return blind_network()
 
 
 @pytest.fixture
-def visitor(net):
-    def learn(pictures, minutes, start, on_progress, should_stop):
+def visitor(net: Network) -> Iterator[Visitor]:
+    def learn(
+        pictures: Sequence[Path],
+        minutes: float,
+        start: Network,
+        on_progress: Callable[[float, str], None],
+        should_stop: Callable[[], bool],
+    ) -> tuple[None, str]:
         on_progress(0.1, "learning")
         while not should_stop():
             threading.Event().wait(0.005)
@@ -42,18 +51,18 @@ def visitor(net):
         yield visitor
 
 
-def put_mask(visitor, picture, data):
+def put_mask(visitor: Visitor, picture: dict[str, Any], data: bytes) -> Any:
     return visitor.client.put(f"{visitor.base}/pictures/{picture['id']}/mask", content=data)
 
 
-def command_bytes(net, path, target, mask=None, **settings):
+def command_bytes(net: Network, path: Path, target: Path, mask: Path | None = None, **settings: Any) -> bytes:
     denoise_file(Task(path.name, target, path, mask=mask), photo_denoiser(net, **settings))
     return target.read_bytes()
 
 
 @pytest.mark.parametrize("size", [(60, 90), (150, 1400)])
 def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(
-    visitor, net, tmp_path: Path, size: tuple[int, int]
+    visitor: Visitor, net: Network, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     path = write_photo(tmp_path / "a.png", *size)
     picture = visitor.opened(path)
@@ -81,7 +90,7 @@ def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(
     assert visitor.fetch(result["file"]) == command_bytes(net, path, tmp_path / "whole.png")
 
 
-def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor, tmp_path: Path) -> None:
+def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor: Visitor, tmp_path: Path) -> None:
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     before = put_mask(visitor, picture, bytes(60 * 90)).json()["mask"]
     for data in (bytes(60 * 90 - 1), bytes(60 * 90 + 1)):
@@ -90,7 +99,7 @@ def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor, tmp
     visitor.fetch(before)
 
 
-def test_few_masks_are_kept(visitor, tmp_path: Path) -> None:
+def test_few_masks_are_kept(visitor: Visitor, tmp_path: Path) -> None:
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     for value in range(5):
         facts = put_mask(visitor, picture, bytes([value]) * (60 * 90)).json()
@@ -98,7 +107,7 @@ def test_few_masks_are_kept(visitor, tmp_path: Path) -> None:
     assert set(visitor.fetch(facts["mask"])) == {4}
 
 
-def test_all_pictures_come_in_one_file(visitor, net, tmp_path: Path) -> None:
+def test_all_pictures_come_in_one_file(visitor: Visitor, net: Network, tmp_path: Path) -> None:
     names = {"a.png": {}, "b.tif": {"dtype": np.uint16}, "a.jpg": {}, "c.png": {"seed": 3}}
     pictures = {name: visitor.opened(write_photo(tmp_path / name, **how)) for name, how in names.items()}
     again = visitor.opened(tmp_path / "c.png", "a.png")
@@ -121,7 +130,7 @@ def test_all_pictures_come_in_one_file(visitor, net, tmp_path: Path) -> None:
     assert len(kept) == 1
 
 
-def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor: Visitor, tmp_path: Path) -> None:
     first = visitor.opened(write_photo(tmp_path / "a.png"))
     visitor.opened(write_photo(tmp_path / "b.png"))
     result = visitor.computed("results", formats={first["id"]: ".gif"})
@@ -132,18 +141,18 @@ def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor, tmp_path
     assert len(list(visitor.page.sessions.root.rglob("*.zip"))) == 1
 
 
-def test_nothing_to_download(visitor) -> None:
+def test_nothing_to_download(visitor: Visitor) -> None:
     state = visitor.finished(visitor.ask("results"))
     assert (state["state"], "no picture" in state["message"]) == ("failed", True)
     for body in ({"formats": [1]}, {"formats": {"a": 1}}, {"settings": {"net": 1}}):
         assert visitor.client.post(f"{visitor.base}/results", json=body).status_code == 400
 
 
-def test_removing_while_it_is_computed_says_so(visitor, net, tmp_path: Path) -> None:
+def test_removing_while_it_is_computed_says_so(visitor: Visitor, net: Network, tmp_path: Path) -> None:
     one, two = (visitor.opened(write_photo(tmp_path / name)) for name in ("a.png", "b.png"))
     gate = Gate(net)
 
-    def removed(picture):
+    def removed(picture: dict[str, Any]) -> dict[str, Any]:
         answer = visitor.client.delete(f"{visitor.base}/pictures/{picture['id']}").json()
         assert not list(visitor.page.sessions.root.rglob(picture["id"]))
         return answer
@@ -179,7 +188,7 @@ def test_removing_while_it_is_computed_says_so(visitor, net, tmp_path: Path) -> 
     assert visitor.client.delete(f"{visitor.base}/pictures/{last['id']}").status_code == 404
 
 
-def test_settings_are_those_of_all(visitor, net, tmp_path: Path) -> None:
+def test_settings_are_those_of_all(visitor: Visitor, net: Network, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png")
     visitor.opened(path)
     result = visitor.computed("results", settings={"k": 9, "luma": 0.5, "colour": 1.2})

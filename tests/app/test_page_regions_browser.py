@@ -1,6 +1,7 @@
 """Regions on the page in a real browser: what is painted is what is left alone, in the loupe and in the file."""
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ SET = "document.getElementById(arguments[0]).value = arguments[1];"
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[Any]:
     with served(blind_network()) as found:
         yield found
 
@@ -42,20 +43,20 @@ def server():
 class Painter:
     """The page with a picture in it, and a hand that paints on it."""
 
-    def __init__(self, driver, page, path) -> None:
+    def __init__(self, driver: Any, page: Any, path: Path) -> None:
         self.driver, self.page, self.path = driver, page, path
 
-    def choose(self, tool, **sliders) -> None:
+    def choose(self, tool: str, **sliders: float) -> None:
         find(self.driver, f"[data-tool={tool}]").click()
         for name, value in sliders.items():
             self.driver.execute_script(SET, name, value)
 
-    def drag(self, start, *others, on="#frame") -> None:
+    def drag(self, start: tuple[float, float], *others: tuple[float, float], on: str = "#frame") -> None:
         """Along points in shares of an element's width and height."""
         element = find(self.driver, on)
         size = element.size
 
-        def offset(point):
+        def offset(point: tuple[float, float]) -> list[int]:
             return [round((share - 0.5) * size[side]) for share, side in zip(point, ("width", "height"), strict=True)]
 
         action = webdriver.ActionChains(self.driver, duration=20)
@@ -64,7 +65,7 @@ class Painter:
             action.move_to_element_with_offset(element, *offset(point))
         action.release().perform()
 
-    def mask(self):
+    def mask(self) -> np.ndarray | None:
         """(H, W) of the picture, as the server has it once it has what is painted; None where there is none."""
         wait(self.driver, lambda: self.driver.execute_async_script(SAVED))
         (session,) = (s for s in self.page.sessions._sessions.values() if not s.left)
@@ -72,7 +73,7 @@ class Painter:
         data = mask_file(upload)
         return None if data is None else np.asarray(Image.open(io.BytesIO(data)))
 
-    def expected(self, tmp_path: Path):
+    def expected(self, tmp_path: Path) -> Path:
         """What the command makes of the picture under this mask."""
         Image.fromarray(self.mask()).save(tmp_path / "mask.png")
         task = Task("a", tmp_path / "expected.png", self.path, mask=tmp_path / "mask.png")
@@ -93,13 +94,13 @@ import("/static/dom.js").then(({ state }) => done(Array.from(state.current.mask.
 
 
 @pytest.fixture
-def painter(server, driver: Any, tmp_path: Path):
+def painter(server: Any, driver: Any, tmp_path: Path) -> Painter:
     path = write_photo(tmp_path / "night.png", height=90, width=140)
     open_page(driver, server[0], path)
     return Painter(driver, server[1], path)
 
 
-def test_the_brush_leaves_alone_what_it_paints(driver: Any, painter, tmp_path: Path) -> None:
+def test_the_brush_leaves_alone_what_it_paints(driver: Any, painter: Painter, tmp_path: Path) -> None:
     painter.choose("brush", size=20, amount=0)
     painter.drag((0.2, 0.5), (0.3, 0.5), (0.4, 0.5))
     mask = painter.mask()
@@ -130,7 +131,7 @@ def test_the_brush_leaves_alone_what_it_paints(driver: Any, painter, tmp_path: P
     assert_shown(driver, expected)  # a reload keeps it
 
 
-def test_strokes_are_undone_and_turned_round(driver: Any, painter) -> None:
+def test_strokes_are_undone_and_turned_round(driver: Any, painter: Painter) -> None:
     painter.choose("brush", size=20, amount=0)
     undo, everywhere = find(driver, "#undo"), find(driver, "#everywhere")
     assert not undo.is_enabled() and not everywhere.is_enabled()
@@ -153,7 +154,7 @@ def test_strokes_are_undone_and_turned_round(driver: Any, painter) -> None:
     assert painter.mask() is None and not undo.is_enabled()
 
 
-def test_a_gradient_falls_off_along_the_drag(driver: Any, painter) -> None:
+def test_a_gradient_falls_off_along_the_drag(driver: Any, painter: Painter) -> None:
     painter.choose("gradient", amount=0)
     painter.drag((0.25, 0.5), (0.1, 0.9), (0.75, 0.5))  # only its ends count
     row = painter.mask()[45].astype(int)
@@ -162,7 +163,7 @@ def test_a_gradient_falls_off_along_the_drag(driver: Any, painter) -> None:
     assert np.array_equal(painter.mask()[10], painter.mask()[80])
 
 
-def test_what_a_stroke_paints_is_what_is_painted_anew(driver: Any, painter) -> None:
+def test_what_a_stroke_paints_is_what_is_painted_anew(driver: Any, painter: Painter) -> None:
     """Of a stroke only the part that it changes is painted."""
     painter.choose("brush", size=20, amount=0)
     painter.drag((0.2, 0.3), (0.3, 0.9))
@@ -179,7 +180,9 @@ def test_what_a_stroke_paints_is_what_is_painted_anew(driver: Any, painter) -> N
         assert np.array_equal(pixels(driver, canvas), painted), canvas
 
 
-def test_a_large_pictures_mask_is_the_same_in_the_loupe_and_in_the_file(server, driver: Any, tmp_path: Path) -> None:
+def test_a_large_pictures_mask_is_the_same_in_the_loupe_and_in_the_file(
+    server: Any, driver: Any, tmp_path: Path
+) -> None:
     path = write_photo(tmp_path / "large.png", height=200, width=2000)
     open_page(driver, server[0], path)
     painter = Painter(driver, server[1], path)
@@ -193,7 +196,7 @@ def test_a_large_pictures_mask_is_the_same_in_the_loupe_and_in_the_file(server, 
         assert np.abs(np.reshape(part, wanted.shape) - wanted).max() <= 1
 
 
-def test_the_loupe_is_painted_on_too(driver: Any, painter) -> None:
+def test_the_loupe_is_painted_on_too(driver: Any, painter: Painter) -> None:
     find(driver, "[data-zoom='4']").click()
     painter.choose("brush", size=5, amount=0)
     painter.drag((0.5, 0.5), (0.5, 0.5), on="#loupe figure")
@@ -202,7 +205,7 @@ def test_the_loupe_is_painted_on_too(driver: Any, painter) -> None:
     assert abs(np.argwhere(mask == 0).mean(axis=0) - (45, 70)).max() < 3
 
 
-def test_painting_by_keyboard(driver: Any, painter) -> None:
+def test_painting_by_keyboard(driver: Any, painter: Painter) -> None:
     painter.choose("brush", size=20, amount=0)
     panes = find(driver, "#panes")
     panes.send_keys(Keys.SPACE)
@@ -219,7 +222,7 @@ def test_painting_by_keyboard(driver: Any, painter) -> None:
     assert row[60] == 0 and row[-1] > 128 and (np.diff(row) >= 0).all()
 
 
-def test_a_tool_is_for_painting_the_loupe_for_looking(driver: Any, painter) -> None:
+def test_a_tool_is_for_painting_the_loupe_for_looking(driver: Any, painter: Painter) -> None:
     painter.drag((0.2, 0.5), (0.4, 0.5))
     assert painter.mask() is None
     slide(driver, "strength", 0, " 0")

@@ -4,7 +4,9 @@ import os
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.page_support import Visitor, write_photo
@@ -24,7 +26,7 @@ HOME = "http://127.0.0.1:7860"
 
 
 @pytest.fixture
-def page(assets: Path):
+def page(assets: Path) -> Iterator[Page]:
     net = load(assets / "student_a.weights.safetensors")
     page = Page(Studio(net, "some", Limits(megabytes=1, megapixels=1, pictures=3), None, None), sessions=3, idle=600)
     yield page
@@ -32,12 +34,12 @@ def page(assets: Path):
 
 
 @pytest.fixture
-def client(page):
+def client(page: Page) -> Iterator[TestClient]:
     with TestClient(page.application(), base_url=HOME) as client:
         yield client
 
 
-def files(page):
+def files(page: Page) -> list[Any]:
     return [path for path in page.sessions.root.rglob("*") if path.is_file()]
 
 
@@ -59,7 +61,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
-def test_no_name_leaves_the_folder(page, client, tmp_path: Path, name: str) -> None:
+def test_no_name_leaves_the_folder(page: Page, client: TestClient, tmp_path: Path, name: str) -> None:
     before = set(tmp_path.parent.rglob("*evil*"))
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"), name)
@@ -85,7 +87,7 @@ def test_plain_names(name: str, plain: str) -> None:
 @pytest.mark.parametrize(
     "name", ["a", "a.", ".png", "a.p/g", "a.tar_gz", "a.html", "a.svg", "a.gif", "a.npy", "a.py", "a.pth"]
 )
-def test_other_kinds_of_files_are_refused(page, client, tmp_path: Path, name: str) -> None:
+def test_other_kinds_of_files_are_refused(page: Page, client: TestClient, tmp_path: Path, name: str) -> None:
     visitor = Visitor(client)
     path = tmp_path / "x"
     path.write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>")
@@ -98,7 +100,7 @@ def test_other_kinds_of_files_are_refused(page, client, tmp_path: Path, name: st
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.tif", "a.webp", "a.bmp"])
 @pytest.mark.parametrize("content", [b"<html>", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"II*\0", bytes(1000)])
 def test_what_is_no_picture_is_refused_in_words_that_name_it(
-    page, client, tmp_path: Path, name: str, content: bytes
+    page: Page, client: TestClient, tmp_path: Path, name: str, content: bytes
 ) -> None:
     (tmp_path / name).write_bytes(content)
     answer = Visitor(client).upload(tmp_path / name)
@@ -108,10 +110,10 @@ def test_what_is_no_picture_is_refused_in_words_that_name_it(
     assert not files(page)
 
 
-def png(width, height, rows=b""):
+def png(width: int, height: int, rows: bytes = b"") -> bytes:
     """A PNG that says it is so large."""
 
-    def chunk(kind, data):
+    def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -120,7 +122,7 @@ def png(width, height, rows=b""):
 
 @pytest.mark.parametrize("size", [(1001, 1000), (30_000, 30_000), (2**31 - 1, 2**31 - 1), (1, 2**30)])
 def test_a_small_file_of_a_large_picture_is_refused_before_it_is_unpacked(
-    page, client, tmp_path: Path, size: tuple[int, int]
+    page: Page, client: TestClient, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     (tmp_path / "bomb.png").write_bytes(png(*size, rows=bytes(500_000)))
     answer = Visitor(client).upload(tmp_path / "bomb.png")
@@ -129,12 +131,12 @@ def test_a_small_file_of_a_large_picture_is_refused_before_it_is_unpacked(
     assert not files(page)
 
 
-def test_a_picture_at_the_limit_is_taken(client, tmp_path: Path) -> None:
+def test_a_picture_at_the_limit_is_taken(client: TestClient, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(png(1000, 1000, rows=bytes(1000 * 3001)))
     assert Visitor(client).upload(tmp_path / "large.png").status_code == 201
 
 
-def test_text_that_unpacks_to_more_than_there_is_is_refused(page, client, tmp_path: Path) -> None:
+def test_text_that_unpacks_to_more_than_there_is_is_refused(page: Page, client: TestClient, tmp_path: Path) -> None:
     data = png(10, 10, rows=bytes(310))
     body = b"text\0\0" + zlib.compress(bytes(10**8), 9)
     chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
@@ -145,7 +147,7 @@ def test_text_that_unpacks_to_more_than_there_is_is_refused(page, client, tmp_pa
     assert sum(path.stat().st_size for path in started.rglob("*") if path.is_file()) < 2**20
 
 
-def test_files_over_the_limit_are_refused_whatever_they_say_of_their_length(page, client) -> None:
+def test_files_over_the_limit_are_refused_whatever_they_say_of_their_length(page: Page, client: TestClient) -> None:
     visitor = Visitor(client)
     address = f"{visitor.base}/pictures?name=a.png"
     answer = client.post(address, content=bytes(1_000_001))
@@ -159,7 +161,7 @@ def test_files_over_the_limit_are_refused_whatever_they_say_of_their_length(page
     assert not files(page)
 
 
-def test_there_is_an_end_of_pictures_and_of_pages(client, tmp_path: Path) -> None:
+def test_there_is_an_end_of_pictures_and_of_pages(client: TestClient, tmp_path: Path) -> None:
     visitor, path = Visitor(client), write_photo(tmp_path / "a.png")
     for _ in range(3):
         visitor.opened(path)
@@ -187,14 +189,14 @@ def test_there_is_an_end_of_pictures_and_of_pages(client, tmp_path: Path) -> Non
         "/openapi.json",
     ],
 )
-def test_nothing_but_the_page_is_served(client, address: str) -> None:
+def test_nothing_but_the_page_is_served(client: TestClient, address: str) -> None:
     answer = client.get(address)
     assert answer.status_code in (400, 404)
     assert "import" not in answer.text
     assert "root:" not in answer.text
 
 
-def test_files_are_known_by_their_ids_alone(page, client, tmp_path: Path) -> None:
+def test_files_are_known_by_their_ids_alone(page: Page, client: TestClient, tmp_path: Path) -> None:
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     for name in (
@@ -216,7 +218,7 @@ HOSTS = ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", "localho
 
 @pytest.mark.parametrize("host", HOSTS)
 @pytest.mark.parametrize("address", ["/", "/api/sessions"])
-def test_a_borrowed_name_is_refused(client, host: str, address: str) -> None:
+def test_a_borrowed_name_is_refused(client: TestClient, host: str, address: str) -> None:
     """DNS rebinding: another site's name leads to this computer."""
     answer = client.request("GET" if address == "/" else "POST", address, headers={"host": host})
     assert answer.status_code == 403
@@ -224,7 +226,7 @@ def test_a_borrowed_name_is_refused(client, host: str, address: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:7860", "localhost:7860", "LOCALHOST", "[::1]:7860", "127.0.0.1"])
-def test_own_names_are_taken(client, host: str) -> None:
+def test_own_names_are_taken(client: TestClient, host: str) -> None:
     assert client.post("/api/sessions", headers={"host": host, "origin": f"http://{host}"}).status_code == 201
 
 
@@ -242,7 +244,7 @@ def test_own_names_are_taken(client, host: str) -> None:
     ],
     ids=str,
 )
-def test_other_sites_cannot_ask(page, client, tmp_path: Path, headers: dict[str, str]) -> None:
+def test_other_sites_cannot_ask(page: Page, client: TestClient, tmp_path: Path, headers: dict[str, str]) -> None:
     """Cross-site request forgery, also by whoever has found out a token."""
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
@@ -264,11 +266,11 @@ def test_other_sites_cannot_ask(page, client, tmp_path: Path, headers: dict[str,
     assert len(files(page)) == 3
 
 
-def test_a_link_on_another_site_may_lead_here(client) -> None:
+def test_a_link_on_another_site_may_lead_here(client: TestClient) -> None:
     assert client.get("/", headers={"sec-fetch-site": "cross-site"}).status_code == 200
 
 
-def test_no_site_may_frame_or_read_the_page(client) -> None:
+def test_no_site_may_frame_or_read_the_page(client: TestClient) -> None:
     for answer in (
         client.get("/"),
         client.get("/nosuch"),
@@ -282,14 +284,14 @@ def test_no_site_may_frame_or_read_the_page(client) -> None:
         assert "access-control-allow-origin" not in answer.headers
 
 
-def test_websockets_are_refused(client) -> None:
+def test_websockets_are_refused(client: TestClient) -> None:
     from starlette.websockets import WebSocketDisconnect
 
     with pytest.raises(WebSocketDisconnect), client.websocket_connect("/api/sessions"):
         pass
 
 
-def test_bound_to_a_network_it_is_called_by_addresses_and_its_own_name(page) -> None:
+def test_bound_to_a_network_it_is_called_by_addresses_and_its_own_name(page: Page) -> None:
     client = TestClient(page.application(names=("studio.local",), loopback=False), base_url=HOME)
     for host, status in (("192.168.0.7:7860", 200), ("Studio.local:7860", 200), ("evil.example", 403)):
         assert client.get("/", headers={"host": host}).status_code == status
@@ -303,7 +305,7 @@ def test_which_addresses_are_this_computers_own(host: str, own: bool) -> None:
     assert is_loopback(host) is own
 
 
-def test_what_a_visitor_left_is_deleted(page, client, tmp_path: Path) -> None:
+def test_what_a_visitor_left_is_deleted(page: Page, client: TestClient, tmp_path: Path) -> None:
     one, two = Visitor(client), Visitor(client)
     one.opened(write_photo(tmp_path / "a.png"))
     two.opened(tmp_path / "a.png")
@@ -319,7 +321,7 @@ def test_what_a_visitor_left_is_deleted(page, client, tmp_path: Path) -> None:
     assert client.post(f"{one.base}/leave").status_code == 204
 
 
-def test_who_comes_back_in_time_finds_everything(page, client, tmp_path: Path) -> None:
+def test_who_comes_back_in_time_finds_everything(page: Page, client: TestClient, tmp_path: Path) -> None:
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     client.post(f"{visitor.base}/leave")
@@ -329,7 +331,7 @@ def test_who_comes_back_in_time_finds_everything(page, client, tmp_path: Path) -
     assert client.get(visitor.base).json()["pictures"] == [picture]
 
 
-def test_a_page_that_is_not_heard_of_is_over(page, client, tmp_path: Path) -> None:
+def test_a_page_that_is_not_heard_of_is_over(page: Page, client: TestClient, tmp_path: Path) -> None:
     gone, there = Visitor(client), Visitor(client)
     for visitor in (gone, there):
         visitor.opened(write_photo(tmp_path / "a.png"))
@@ -340,7 +342,7 @@ def test_a_page_that_is_not_heard_of_is_over(page, client, tmp_path: Path) -> No
     assert len(files(page)) == 3
 
 
-def test_the_servers_end_deletes_everything(page, tmp_path: Path) -> None:
+def test_the_servers_end_deletes_everything(page: Page, tmp_path: Path) -> None:
     with TestClient(page.application(), base_url=HOME) as client:
         visitor = Visitor(client)
         visitor.opened(write_photo(tmp_path / "a.png"))
@@ -349,14 +351,14 @@ def test_the_servers_end_deletes_everything(page, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
-def test_no_other_user_of_the_computer_can_read_the_folder(page) -> None:
+def test_no_other_user_of_the_computer_can_read_the_folder(page: Page) -> None:
     assert page.sessions.root.stat().st_mode & 0o077 == 0
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(page, client) -> None:
+def test_an_upload_that_breaks_off_leaves_nothing(page: Page, client: TestClient) -> None:
     visitor = Visitor(client)
 
-    def broken():
+    def broken() -> Iterator[bytes]:
         yield bytes(1000)
         raise ConnectionError("the cable was pulled")
 

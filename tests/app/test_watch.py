@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +20,15 @@ from atbsn.pictures import Picture, read_picture, write_picture
 
 
 @pytest.fixture
-def watch(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def watch(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     """``watch(*arguments, then=...)``: watch ``in`` until each of ``then`` was done between two looks, then Ctrl-C."""
     save_weights("tiny.pth", tiny().state_dict(), {"network": NETWORK})
     (tmp_path / "in").mkdir()
 
-    def call(*arguments, then=()):
+    def call(*arguments: str, then: list[Any] = ()) -> tuple[int, str]:
         steps = iter(then)
 
-        def sleep(seconds) -> None:
+        def sleep(seconds: float) -> None:
             step = next(steps, None)
             if step is None:
                 raise KeyboardInterrupt
@@ -42,11 +44,11 @@ def nothing() -> None:
     pass
 
 
-def add(name, seed=0):
+def add(name: str, seed: int = 0) -> Any:
     return lambda: write_picture(Path("in") / name, Picture(noise(40, 50, 3, seed=seed)))
 
 
-def test_what_arrives_is_denoised_and_a_restart_goes_on(watch) -> None:
+def test_what_arrives_is_denoised_and_a_restart_goes_on(watch: Callable[..., Any]) -> None:
     add("a.png")()
     os.utime("in/a.png", (1e9, 1e9))
     status, said = watch(then=[nothing, add("sub/b.png", 1), nothing])
@@ -63,14 +65,14 @@ def test_what_arrives_is_denoised_and_a_restart_goes_on(watch) -> None:
     assert status == 0 and "3 pictures done" in said, "other settings make other pictures"
 
 
-def test_a_broken_picture_is_told_and_tried_again_when_it_is_mended(watch) -> None:
+def test_a_broken_picture_is_told_and_tried_again_when_it_is_mended(watch: Callable[..., Any]) -> None:
     Path("in/a.png").write_bytes(b"half")
     status, said = watch(then=[nothing, nothing, add("a.png"), nothing])
     assert status == 2 and said.count("cannot be read as a picture") == 1
     assert "1 pictures done, 1 could not be done" in said and Path("in_clean/a.png").is_file()
 
 
-def test_only_new_and_nothing_of_others(watch) -> None:
+def test_only_new_and_nothing_of_others(watch: Callable[..., Any]) -> None:
     add("old.png")()
     write_picture("out/theirs.png", Picture(noise(8, 8, 3)))
     theirs = Path("out/theirs.png").read_bytes()

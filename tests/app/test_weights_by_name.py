@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def ship(repository: Path):
+def ship(repository: Path) -> Callable[..., Any]:
     spec = importlib.util.spec_from_file_location("ship_weights", repository / "scripts" / "ship_weights.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -24,7 +26,7 @@ def ship(repository: Path):
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder of shipped weights."""
     place = tmp_path / "shipped"
     place.mkdir()
@@ -32,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return place
 
 
-def test_shipping(ship, folder, tmp_path: Path) -> None:
+def test_shipping(ship: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "net.pth"
     ema = {name: value + 0.25 for name, value in tiny().state_dict().items()}
     facts = {"network": NETWORK, "denoise": {}, "model": "RenoiseModel", "iteration": 7, "rule": "last"}
@@ -54,7 +56,7 @@ def test_shipping(ship, folder, tmp_path: Path) -> None:
         package.load("unreal")
 
 
-def test_what_is_too_large_for_16_bits(ship, folder, tmp_path: Path) -> None:
+def test_what_is_too_large_for_16_bits(ship: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
     net = tiny()
     net.tail.bias.data.fill_(1e6)
     save_weights(tmp_path / "net.pth", net.state_dict(), {"network": NETWORK})
@@ -62,14 +64,14 @@ def test_what_is_too_large_for_16_bits(ship, folder, tmp_path: Path) -> None:
         ship(tmp_path / "net.pth", "real", "d", "t", "a minute", folder)
 
 
-def test_a_file_of_the_name_comes_first(folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_the_name_comes_first(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_weights(folder / "real.safetensors", tiny(0).state_dict(), {"network": NETWORK})
     monkeypatch.chdir(tmp_path)
     save_weights(tmp_path / "real", tiny(1).state_dict(), {"network": NETWORK})
     assert (read_weights("real").params["tail.weight"] == tiny(1).tail.weight).all()
 
 
-def test_models(atbsn: Command, folder, tmp_path: Path) -> None:
+def test_models(atbsn: Command, folder: Path, tmp_path: Path) -> None:
     status, said = atbsn("models")
     assert status == 0 and "no weights are shipped" in said and "none of your own" in said
     facts = {"network": NETWORK, "data": "our pictures", "terms": "anybody's"}

@@ -1,5 +1,6 @@
 """AP-BSN's and SDAP's networks: the authors' outputs, what a pixel sees, and pictures of any size."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_outputs_at_full_width(shared: Path) -> None:
     close(net.denoise(expected["x"] * 255, enhance=True) / 255, expected["y_E"], 1e-5)
 
 
-def seen_from(function, row: int, column: int, size: int) -> Tensor:
+def seen_from(function: Callable[[torch.Tensor], torch.Tensor], row: int, column: int, size: int) -> Tensor:
     """Which input pixels the output pixel depends on, (size, size): relative gradients, over several pictures."""
     total = torch.zeros(size, size, dtype=torch.float64)
     for seed in range(3):

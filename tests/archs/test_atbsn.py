@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ KS = (0, 1, 3, 5, 7, 9, 11)
 GOLDEN_TOLERANCE = 1e-3
 
 
-def build(width: int = 4, **arguments) -> ATBSN:
+def build(width: int = 4, **arguments: Any) -> ATBSN:
     torch.manual_seed(0)
     return ATBSN(width, **arguments).eval()
 
@@ -195,7 +196,7 @@ def test_denoising_lays_the_tiles_as_it_is_told() -> None:
     net, x = build(), picture(32, 64)
     laid = []
 
-    def halves(function, image):
+    def halves(function: Callable[..., Any], image: torch.Tensor) -> torch.Tensor:
         laid.append(image.shape)
         return torch.cat([function(half) for half in image.chunk(2, dim=-1)], dim=-1)
 

@@ -68,7 +68,7 @@ def seen_from_centre(net: CBSN, blind: bool, stride: int = 1, size: int = 80) ->
     return x.grad.abs().sum(dim=(0, 1)) > 0
 
 
-def test_blind_sees_everything_around_but_not_itself(small) -> None:
+def test_blind_sees_everything_around_but_not_itself(small: CBSN) -> None:
     seen = seen_from_centre(small, blind=True)
     assert not seen[40, 40]
     assert seen[39:42, 39:42].sum() == 8
@@ -76,12 +76,12 @@ def test_blind_sees_everything_around_but_not_itself(small) -> None:
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (11, 69, 11, 69), "radius 29"
 
 
-def test_full_sees_itself_too(small) -> None:
+def test_full_sees_itself_too(small: CBSN) -> None:
     assert seen_from_centre(small, blind=False)[39:42, 39:42].all()
 
 
 @pytest.mark.parametrize("blind", [True, False])
-def test_after_sub_sampling_nothing_leaks_from_the_neighbours(small, blind: bool) -> None:
+def test_after_sub_sampling_nothing_leaks_from_the_neighbours(small: CBSN, blind: bool) -> None:
     seen = seen_from_centre(small, blind, stride=5)
     assert seen[40, 40] == (not blind)
     own_phase = torch.zeros_like(seen)
@@ -90,7 +90,7 @@ def test_after_sub_sampling_nothing_leaks_from_the_neighbours(small, blind: bool
     assert seen[35, 40] and seen[40, 45], "the neighbours within the sub-image are seen"
 
 
-def test_forward_leaves_weights_and_gradients_whole(small) -> None:
+def test_forward_leaves_weights_and_gradients_whole(small: CBSN) -> None:
     conv = small.branch1.conv1
     before = conv.weight.detach().clone()
     small(torch.randn(1, 3, 12, 12, dtype=torch.float64), blind=True).sum().backward()
@@ -99,7 +99,7 @@ def test_forward_leaves_weights_and_gradients_whole(small) -> None:
     assert (conv.weight.grad != 0).any()
 
 
-def test_the_head_commutes_with_sub_sampling(small) -> None:
+def test_the_head_commutes_with_sub_sampling(small: CBSN) -> None:
     x = torch.randn(2, 3, 20, 20, dtype=torch.float64)
     torch.testing.assert_close(space_to_batch(small.head(x), 5), small.head(space_to_batch(x, 5)))
 
@@ -126,7 +126,7 @@ def test_standardise_of_a_constant_picture() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 40), (33, 64), (101, 79)])
-def test_denoise_takes_any_size(small, size: tuple[int, int]) -> None:
+def test_denoise_takes_any_size(small: CBSN, size: tuple[int, int]) -> None:
     noisy = torch.rand(2, 3, *size, dtype=torch.float64) * 255
     clean = small.denoise(noisy)
     assert clean.shape == noisy.shape
@@ -134,7 +134,7 @@ def test_denoise_takes_any_size(small, size: tuple[int, int]) -> None:
 
 
 @torch.no_grad()
-def test_denoise_is_one_full_pass_over_the_reflected_picture(small) -> None:
+def test_denoise_is_one_full_pass_over_the_reflected_picture(small: CBSN) -> None:
     noisy = torch.rand(1, 3, 40, 50, dtype=torch.float64) * 255
     y = noisy / 255
     mean, std = y.mean(dim=(2, 3), keepdim=True), y.std(dim=(2, 3), keepdim=True, correction=0)
@@ -144,7 +144,7 @@ def test_denoise_is_one_full_pass_over_the_reflected_picture(small) -> None:
 
 
 @torch.no_grad()
-def test_denoise_in_tiles_uses_the_whole_pictures_statistics(small) -> None:
+def test_denoise_in_tiles_uses_the_whole_pictures_statistics(small: CBSN) -> None:
     ramp = torch.linspace(0, 255, 300, dtype=torch.float64).expand(1, 3, 60, 300)
     noisy = ramp + torch.randn(1, 3, 60, 300, dtype=torch.float64)
     tiled = small.denoise(noisy, tiled=Tiler(tile=256, overlap=small.tile_overlap))

@@ -3,6 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,7 +139,7 @@ def test_pickled_objects_are_named(tmp_path: Path) -> None:
 # --- networks of the same names ---------------------------------------------------------------------------------------
 
 
-def trained():
+def trained() -> dict[str, Any]:
     """A StudentC on [0, 255] that has learned the very pictures of the trial, with biases that matter."""
     torch.manual_seed(0)
     net = StudentC(4)

@@ -1,5 +1,6 @@
 """What networks do only on a GPU is what they do on a CPU: tried here on a CPU, in double precision, gradients too."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from atbsn.ops.dilation import in_phases, through_dilated
 from atbsn.registry import ARCHS, MODELS
 
 
-def results(net, function):
+def results(net: nn.Module, function: Callable[..., Any]) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """The output, and the gradient of its mean square for every weight."""
     net.zero_grad()
     output = function()
@@ -25,7 +26,7 @@ def results(net, function):
 
 
 @torch.no_grad()
-def off_the_kink(net):
+def off_the_kink(net: nn.Module) -> nn.Module:
     """``net`` with biases that are not 0: where a hole sees nothing, ReLUs would be given exactly 0, at which they have
     no derivative, and each way may take another."""
     for name, parameter in net.named_parameters():
@@ -34,22 +35,22 @@ def off_the_kink(net):
     return net
 
 
-def assert_same(one, other) -> None:
+def assert_same(one: tuple[torch.Tensor, list[torch.Tensor]], other: tuple[torch.Tensor, list[torch.Tensor]]) -> None:
     torch.testing.assert_close(one[0], other[0])
     assert len(one[1]) == len(other[1]) > 0
     for gradient, again in zip(one[1], other[1], strict=True):
         torch.testing.assert_close(gradient, again)
 
 
-def picture(side, batch=2):
+def picture(side: int, batch: int = 2) -> torch.Tensor:
     return torch.rand(batch, 3, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 255
 
 
 @pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Calls a function as it is, and with the CPU in a GPU's place; the operators of the second call."""
 
-    def both(function):
+    def both(function: Callable[..., Any]) -> tuple[Any, Any, set[str]]:
         expected = function()
         with monkeypatch.context() as patched, Operators() as operators:
             patched.setattr(ways, "like_a_gpu", lambda device: True)
@@ -62,7 +63,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("size", [(1, 1), (37, 61), (64, 96)])
 @pytest.mark.parametrize("name", list(ARCHS))
 @torch.no_grad()
-def test_every_network(name: str, size: tuple[int, int], as_on_a_gpu) -> None:
+def test_every_network(name: str, size: tuple[int, int], as_on_a_gpu: Callable[..., Any]) -> None:
     torch.manual_seed(0)
     net = build_arch({"type": name, **ARCHS.get(name).example()}).eval().double().to(memory_format=torch.channels_last)
     x = torch.rand(1, net.channels, *size, dtype=torch.float64) * 255
@@ -76,7 +77,7 @@ def test_every_network(name: str, size: tuple[int, int], as_on_a_gpu) -> None:
 
 
 @pytest.mark.parametrize("name", list(MODELS))
-def test_every_method(name: str, tmp_path: Path, as_on_a_gpu) -> None:
+def test_every_method(name: str, tmp_path: Path, as_on_a_gpu: Callable[..., Any]) -> None:
     """Its losses and gradients."""
     model, side = built(name, tmp_path, side=32)
     dtype = torch.float32 if name == "RenoiseModel" else torch.float64  # whose camera computes in 32 bits
@@ -85,7 +86,7 @@ def test_every_method(name: str, tmp_path: Path, as_on_a_gpu) -> None:
     noisy = picture(side).to(dtype).to(memory_format=torch.channels_last)
     batch = {"noisy": noisy, "index": torch.arange(2)}
 
-    def run():
+    def run() -> tuple[torch.Tensor, list[torch.Tensor]]:
         torch.manual_seed(5)
         return results(model.net, lambda: model(batch, torch.tensor(0.5))["loss"])
 
@@ -102,7 +103,9 @@ def test_every_method(name: str, tmp_path: Path, as_on_a_gpu) -> None:
         ("PhotoNet", {}, {"mm", "constant_pad_nd"}),
     ],
 )
-def test_it_is_another_way(name: str, how: dict[str, Any], operators: set[str], as_on_a_gpu) -> None:
+def test_it_is_another_way(
+    name: str, how: dict[str, Any], operators: set[str], as_on_a_gpu: Callable[..., Any]
+) -> None:
     torch.manual_seed(0)
     net = build_arch({"type": name, **ARCHS.get(name).example()}).double().to(memory_format=torch.channels_last)
     off_the_kink(net)
@@ -129,7 +132,7 @@ def test_a_picture_of_three_channels_is_computed_with_more() -> None:
 
 
 @pytest.mark.parametrize("ks", [(0, 1, 3, 5, 7, 9, 11), (1, 5, 9), (0, 1, 5, 11), (9, 3), (3,)])
-def test_heads_of_all_holes_at_once(ks: tuple[int, ...], as_on_a_gpu) -> None:
+def test_heads_of_all_holes_at_once(ks: tuple[int, ...], as_on_a_gpu: Callable[..., Any]) -> None:
     """In even steps and not, in any order."""
     torch.manual_seed(0)
     net, x = off_the_kink(build_arch({"type": "ATBSN", "width": 2}).double()), picture(32)

@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from helpers.kinds import Command
 
 import atbsn
 from atbsn.archs import build_arch, hub
+from atbsn.archs.base import Network
 from atbsn.archs.shipped import find_weights
 from atbsn.archs.weights import save_weights
 from atbsn.utils.errors import UserError
@@ -38,7 +41,7 @@ class StandIn:
             def do_GET(self) -> None:
                 self.answer(with_content=True)
 
-            def answer(self, with_content) -> None:
+            def answer(self, with_content: bool) -> None:
                 outer.asked.append(self.path)
                 status, content, headers = outer.look_up(self.path)
                 if with_content and status == 200:
@@ -50,14 +53,14 @@ class StandIn:
                 if with_content:
                     self.wfile.write(content)
 
-            def log_message(self, *arguments) -> None:
+            def log_message(self, *arguments: Any) -> None:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def look_up(self, path):
+    def look_up(self, path: str) -> tuple[int, bytes, dict[str, str]]:
         """Status, content and headers of ``/owner/name/resolve/revision/file``, as the hub gives them."""
         repository, _, rest = path.partition("/resolve/")
         if repository != "/someone/net":
@@ -72,12 +75,12 @@ class StandIn:
         etag = hashlib.sha256(content).hexdigest()
         return 200, content, {"ETag": f'"{etag}"', "X-Repo-Commit": commit}
 
-    def put(self, folder, commit=COMMITS["main"]) -> None:
+    def put(self, folder: Path, commit: str = COMMITS["main"]) -> None:
         self.files[commit] = {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 @pytest.fixture
-def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
     """The stand-in, to which the hub's library goes, with an empty cache."""
     constants = pytest.importorskip("huggingface_hub.constants")
     stand_in = StandIn()
@@ -95,7 +98,7 @@ def online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def go_offline(monkeypatch: pytest.MonkeyPatch):
+def go_offline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     from huggingface_hub import constants
 
     def switch() -> None:
@@ -105,7 +108,7 @@ def go_offline(monkeypatch: pytest.MonkeyPatch):
     return switch
 
 
-def made(folder, seed=0, described=True, **told):
+def made(folder: Path, seed: int = 0, described: bool = True, **told: Any) -> Network:
     """A folder as ``atbsn export --to hub`` writes it, by hand, and its network."""
     torch.manual_seed(seed)
     net = build_arch(NETWORK).eval()
@@ -118,11 +121,11 @@ def made(folder, seed=0, described=True, **told):
     return net
 
 
-def same(one, other):
+def same(one: Network, other: Network) -> bool:
     return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
 
-def test_a_revision_is_loaded_and_kept(online, go_offline, tmp_path: Path) -> None:
+def test_a_revision_is_loaded_and_kept(online: StandIn, go_offline: Callable[..., Any], tmp_path: Path) -> None:
     new, old = made(tmp_path / "new"), made(tmp_path / "old", seed=1)
     online.put(tmp_path / "new")
     online.put(tmp_path / "old", COMMITS["v1"])
@@ -137,7 +140,7 @@ def test_a_revision_is_loaded_and_kept(online, go_offline, tmp_path: Path) -> No
     assert len(online.asked) == asked, "offline, nothing is asked"
 
 
-def test_a_commit_is_not_asked_for_again(online, tmp_path: Path) -> None:
+def test_a_commit_is_not_asked_for_again(online: StandIn, tmp_path: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     name = f"hf:someone/net@{COMMITS['main']}"
@@ -147,7 +150,7 @@ def test_a_commit_is_not_asked_for_again(online, tmp_path: Path) -> None:
     assert find_weights(name) == path and len(online.asked) == asked
 
 
-def test_other_weights_than_described_are_refused(online, tmp_path: Path) -> None:
+def test_other_weights_than_described_are_refused(online: StandIn, tmp_path: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     weights = bytearray(online.files[COMMITS["main"]]["model.safetensors"])
@@ -157,7 +160,7 @@ def test_other_weights_than_described_are_refused(online, tmp_path: Path) -> Non
         atbsn.load("hf:someone/net")
 
 
-def test_damage_in_the_cache_is_noticed(online, go_offline, tmp_path: Path) -> None:
+def test_damage_in_the_cache_is_noticed(online: StandIn, go_offline: Callable[..., Any], tmp_path: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     path = find_weights("hf:someone/net").resolve()
@@ -170,7 +173,7 @@ def test_damage_in_the_cache_is_noticed(online, go_offline, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("description", [None, "no JSON", "[]", '{"sha256": 7}'])
-def test_repositories_of_others_need_no_checksum(description: str | None, online, tmp_path: Path) -> None:
+def test_repositories_of_others_need_no_checksum(description: str | None, online: StandIn, tmp_path: Path) -> None:
     net = made(tmp_path / "net", described=False)
     if description is not None:
         (tmp_path / "net" / "config.json").write_text(description)
@@ -178,7 +181,7 @@ def test_repositories_of_others_need_no_checksum(description: str | None, online
     assert same(atbsn.load("hf:someone/net"), net)
 
 
-def test_another_file_of_a_repository(online, tmp_path: Path) -> None:
+def test_another_file_of_a_repository(online: StandIn, tmp_path: Path) -> None:
     net = made(tmp_path / "net", described=False)
     (tmp_path / "net" / "model.safetensors").rename(tmp_path / "net" / "other.safetensors")
     online.put(tmp_path / "net")
@@ -201,21 +204,21 @@ def test_another_file_of_a_repository(online, tmp_path: Path) -> None:
         ("hf:someone/net/model.pkl@main", "only safetensors are read"),
     ],
 )
-def test_wrong_names(name: str, reason: str, online, tmp_path: Path) -> None:
+def test_wrong_names(name: str, reason: str, online: StandIn, tmp_path: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     with pytest.raises(UserError, match=reason):
         atbsn.load(name)
 
 
-def test_offline_and_not_there(online, go_offline) -> None:
+def test_offline_and_not_there(online: StandIn, go_offline: Callable[..., Any]) -> None:
     go_offline()
     with pytest.raises(UserError, match="not in its cache"):
         atbsn.load("hf:someone/net")
     assert not online.asked
 
 
-def test_its_own_settings_are_heeded(online, tmp_path: Path, repository: Path) -> None:
+def test_its_own_settings_are_heeded(online: StandIn, tmp_path: Path, repository: Path) -> None:
     made(tmp_path / "net")
     online.put(tmp_path / "net")
     program = "from atbsn.archs.hub import fetch_from_hub; print(fetch_from_hub('hf:someone/net'))"
@@ -229,7 +232,7 @@ def test_its_own_settings_are_heeded(online, tmp_path: Path, repository: Path) -
     assert len(online.sent) == 2
 
 
-def test_a_hub_that_is_down(online, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_is_down(online: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the library's own attempts
     online.server.shutdown()
     online.server.server_close()
@@ -244,7 +247,7 @@ def test_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
         atbsn.load("hf:someone/net")
 
 
-def test_the_commands_take_such_names(online, command: Command, tmp_path: Path) -> None:
+def test_the_commands_take_such_names(online: StandIn, command: Command, tmp_path: Path) -> None:
     from PIL import Image
 
     made(tmp_path / "net")

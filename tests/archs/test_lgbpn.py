@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from atbsn.archs.lgbpn import LGBPN, REFINE, TEST, PatchMaskedConv2d
 PRESETS = ("sidd", "dnd")
 
 
-def build(**arguments) -> LGBPN:
+def build(**arguments: Any) -> LGBPN:
     torch.manual_seed(0)
     small = {"width": 8, "num_modules": 2, "head_width": 4, "num_blocks": 2}
     return LGBPN(**{**small, **arguments}).eval()
@@ -30,7 +31,7 @@ def net(assets: Path) -> LGBPN:
     return net.double()
 
 
-def test_meets_the_authors_outputs_and_gradients(net, assets: Path) -> None:
+def test_meets_the_authors_outputs_and_gradients(net: LGBPN, assets: Path) -> None:
     expected = golden.read_double(assets, "lgbpn_width16")
     check(net, expected, PRESETS)
     for name in ("tail.6.weight", "branch2.body.encoder_level1.0.attn.temperature"):
@@ -39,7 +40,7 @@ def test_meets_the_authors_outputs_and_gradients(net, assets: Path) -> None:
 
 
 @torch.no_grad()
-def test_meets_the_authors_masked_convolutions(net, assets: Path) -> None:
+def test_meets_the_authors_masked_convolutions(net: LGBPN, assets: Path) -> None:
     expected = golden.read_double(assets, "lgbpn_width16")
     for name, conv, kernel in (
         ("local", net.branch1.Maskconv, "local_kernel"),

@@ -13,7 +13,7 @@ from atbsn.archs.tmbsn import TMBSN
 from atbsn.ops.recharge import recharge
 
 
-def loaded(net, assets, stem):
+def loaded(net: NBSN, assets: Path, stem: str) -> NBSN:
     net.load_state_dict(load_file(assets / f"{stem}.weights.safetensors"))
     return net.double()
 

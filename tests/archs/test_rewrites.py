@@ -167,7 +167,7 @@ def test_folding_saves_multiplications() -> None:
 # --- torch.compile -------------------------------------------------------------------------------------------
 
 
-def training_methods(folder) -> dict[str, nn.Module]:
+def training_methods(folder: Path) -> dict[str, nn.Module]:
     teacher = build_arch({"type": "ATBSN", "width": 2})
     save_weights(folder / "teacher.pth", teacher.state_dict(), {"network": teacher.options})
     distill = {"type": "DistillModel", "teacher": str(folder / "teacher.pth"), "ks": [0, 3]}

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,6 +7,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import atbsn
+from atbsn.archs.base import Network
 from atbsn.archs.students import StudentA, StudentB, StudentC
 
 CONVOLUTIONS = {
@@ -22,13 +24,13 @@ def picture(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1), dtype=dtype) * 255
 
 
-def build(student):
+def build(student: type[Any]) -> Any:
     torch.manual_seed(0)
     return (StudentC(width=4) if student is StudentC else student()).eval()
 
 
 @torch.no_grad()
-def check_golden(net, golden) -> None:
+def check_golden(net: Network, golden: dict[str, Any]) -> None:
     for number in (0, 1):
         if f"x{number}" in golden:
             torch.testing.assert_close(net(golden[f"x{number}"]), golden[f"y{number}"], rtol=0, atol=1e-3)

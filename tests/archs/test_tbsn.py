@@ -1,5 +1,6 @@
 """TBSN: the authors' outputs, and what a pixel sees."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def build() -> TBSN:
     return TBSN(4, (1, 1, 1), 1).double().eval()
 
 
-def authors_network(assets) -> tuple[TBSN, dict[str, Tensor]]:
+def authors_network(assets: Path) -> tuple[TBSN, dict[str, Tensor]]:
     net = TBSN(**SMALL)
     net.load_state_dict(load_file(assets / "tbsn_width8.weights.safetensors"))
     return net.double(), golden.read_double(assets, "tbsn_width8")
@@ -148,7 +149,7 @@ def test_the_same_draws_give_the_same_picture() -> None:
     assert not torch.equal(first, net.denoise(x, refine=2, generator=torch.Generator().manual_seed(1)))
     laid = []
 
-    def whole(function, image):
+    def whole(function: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
         laid.append(tuple(image.shape))
         return function(image)
 

@@ -1,4 +1,6 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -161,7 +163,7 @@ def test_denoises_within_16_reflected_pixels() -> None:
     torch.testing.assert_close(net.denoise(x), net.denoise(x, k=4))
     laid = []
 
-    def whole(function, image):
+    def whole(function: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
         laid.append(image.shape)
         return function(image)
 
@@ -173,7 +175,7 @@ def test_denoises_within_16_reflected_pixels() -> None:
 def test_a_family_costs_little_more_than_its_features() -> None:
     net, x, ks = TMBSN(), torch.zeros(1, 3, 64, 64), (2, 3, 4, 5, 6)
 
-    def flops(run) -> int:
+    def flops(run: Callable[..., Any]) -> int:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             run()
         return counter.get_total_flops()

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import atbsn
+from atbsn.archs.base import Network
 from atbsn.archs.weights import load, load_weights, read_weights, save_weights
 from atbsn.utils.errors import UserError
 
@@ -23,17 +24,17 @@ NETWORKS = [
 ]
 
 
-def build(options, seed=0):
+def build(options: dict[str, Any], seed: int = 0) -> Network:
     torch.manual_seed(seed)
     return atbsn.build_arch(options)
 
 
 @pytest.fixture
-def net():
+def net() -> Network:
     return build({"type": "StudentC", "width": 4})
 
 
-def assert_same(state, expected) -> None:
+def assert_same(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert state.keys() == expected.keys()
     assert all(torch.equal(state[name], tensor) for name, tensor in expected.items())
 
@@ -55,12 +56,12 @@ LAYOUTS = {
 }
 
 
-def teacher_part():
+def teacher_part() -> dict[str, torch.Tensor]:
     return {f"bsn.{n}": t for n, t in build({"type": "ATBSN", "width": 4}).state_dict().items()}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_layouts_of_pth(tmp_path: Path, net, layout: str) -> None:
+def test_layouts_of_pth(tmp_path: Path, net: Network, layout: str) -> None:
     path = tmp_path / "weights.pth"
     torch.save(LAYOUTS[layout](net.state_dict()), path)
     assert_same(read_weights(path).params, net.state_dict())
@@ -73,7 +74,7 @@ def test_layouts_of_pth(tmp_path: Path, net, layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", ["bare", "module.", "compiled", "distillation", "module. distillation"])
-def test_layouts_of_safetensors(tmp_path: Path, net, layout: str) -> None:
+def test_layouts_of_safetensors(tmp_path: Path, net: Network, layout: str) -> None:
     path = tmp_path / "weights.safetensors"
     save_file(LAYOUTS[layout](net.state_dict()), path)
     assert_same(load(path).state_dict(), net.state_dict())
@@ -91,7 +92,7 @@ def test_a_bare_file_names_its_network(tmp_path: Path, options: dict[str, Any]) 
     assert_same(found.state_dict(), net.state_dict())
 
 
-def test_half_precision_files_are_cast(tmp_path: Path, net) -> None:
+def test_half_precision_files_are_cast(tmp_path: Path, net: Network) -> None:
     path = tmp_path / "weights.safetensors"
     half = {name: tensor.half() for name, tensor in net.state_dict().items()}
     save_file(half, path)
@@ -118,7 +119,7 @@ def test_round_trip(tmp_path: Path, suffix: str, averaged: bool) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_pth_keeps_both_plain_and_averaged_weights(tmp_path: Path, net) -> None:
+def test_pth_keeps_both_plain_and_averaged_weights(tmp_path: Path, net: Network) -> None:
     path = tmp_path / "net.pth"
     average = {name: tensor / 2 for name, tensor in net.state_dict().items()}
     save_weights(path, net.state_dict(), {}, params_ema=average)
@@ -128,14 +129,14 @@ def test_pth_keeps_both_plain_and_averaged_weights(tmp_path: Path, net) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_channels_last_weights_are_saved(tmp_path: Path, net, suffix: str) -> None:
+def test_channels_last_weights_are_saved(tmp_path: Path, net: Network, suffix: str) -> None:
     expected = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.to(memory_format=torch.channels_last).state_dict(), {})
     assert_same(load(path).state_dict(), expected)
 
 
-def test_safetensors_is_readable_by_everyone(tmp_path: Path, net) -> None:
+def test_safetensors_is_readable_by_everyone(tmp_path: Path, net: Network) -> None:
     path = tmp_path / "net.safetensors"
     save_weights(path, net.state_dict(), {"k": 3})
     assert_same(load_file(path), net.state_dict())
@@ -152,7 +153,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("kept", [1, 7, 8, 100, 0.5, 0.99])
-def test_truncated_file(tmp_path: Path, net, suffix: str, kept: float) -> None:
+def test_truncated_file(tmp_path: Path, net: Network, suffix: str, kept: float) -> None:
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), {"k": 3})
     data = path.read_bytes()
@@ -187,7 +188,7 @@ def test_foreign_file(tmp_path: Path, suffix: str, data: bytes) -> None:
     "metadata",
     [{"patch_size": "x"}, {"patch_size": -5}, {"patch_size": True}, {"patch_size": None}, {"k": 2}, {"k": "3"}],
 )
-def test_metadata_that_cannot_be(tmp_path: Path, net, suffix: str, metadata: dict[str, Any]) -> None:
+def test_metadata_that_cannot_be(tmp_path: Path, net: Network, suffix: str, metadata: dict[str, Any]) -> None:
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), metadata)
     with pytest.raises(UserError, match=r"its metadata .*; "):
@@ -200,13 +201,13 @@ class Bomb:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (str(self.folder),)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_file_is_not_executed(tmp_path: Path, net, suffix: str, zipped: bool) -> None:
+def test_code_in_a_file_is_not_executed(tmp_path: Path, net: Network, suffix: str, zipped: bool) -> None:
     path, folder = tmp_path / "bomb.pth", tmp_path / "executed"
     content = {"params": net.state_dict(), "metadata": Bomb(folder)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
@@ -259,14 +260,14 @@ NETWORK_METADATA = {
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("network", NETWORK_METADATA.values(), ids=NETWORK_METADATA)
-def test_metadata_of_another_network(tmp_path: Path, net, suffix: str, network: Any) -> None:
+def test_metadata_of_another_network(tmp_path: Path, net: Network, suffix: str, network: Any) -> None:
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), {"network": network})
     with pytest.raises(UserError, match=r"net\.(pth|safetensors): "):
         load(path)
 
 
-def test_a_vast_network_is_refused_before_it_takes_memory(tmp_path: Path, net) -> None:
+def test_a_vast_network_is_refused_before_it_takes_memory(tmp_path: Path, net: Network) -> None:
     path = tmp_path / "net.pth"
     save_weights(path, net.state_dict(), {"network": {"type": "StudentC", "width": 10**7}})
     with pytest.raises(UserError, match=r"net\.pth: the weights of another network, .* where \(20000000,\) is needed"):
@@ -281,14 +282,14 @@ def test_loading_leaves_the_compiler_alone(repository: Path) -> None:
 
 
 @pytest.mark.parametrize("metadata", ["[]", "3", '"text"', "null"])
-def test_foreign_metadata_is_left_alone(tmp_path: Path, net, metadata: str) -> None:
+def test_foreign_metadata_is_left_alone(tmp_path: Path, net: Network, metadata: str) -> None:
     path = tmp_path / "net.safetensors"
     save_file(net.state_dict(), path, metadata={"atbsn": metadata})
     assert_same(load(path).state_dict(), net.state_dict())
     assert json.loads(metadata) is not None or read_weights(path).metadata == {}
 
 
-def test_weights_of_another_architecture(tmp_path: Path, net) -> None:
+def test_weights_of_another_architecture(tmp_path: Path, net: Network) -> None:
     path = tmp_path / "teacher.pth"
     torch.save(build({"type": "ATBSN", "width": 4}).state_dict(), path)
     with pytest.raises(UserError) as caught:
@@ -300,7 +301,7 @@ def test_weights_of_another_architecture(tmp_path: Path, net) -> None:
     assert message.endswith("give its own weights, or the network's own type and width")
 
 
-def test_weights_of_another_width(tmp_path: Path, net) -> None:
+def test_weights_of_another_width(tmp_path: Path, net: Network) -> None:
     path = tmp_path / "wide.pth"
     torch.save(build({"type": "StudentC", "width": 8}).state_dict(), path)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

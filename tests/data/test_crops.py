@@ -12,11 +12,11 @@ from atbsn.pictures import Picture, write_picture
 from atbsn.utils.errors import UserError
 
 
-def noise(*shape):
+def noise(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
-def photograph(path, make, model, side=64) -> None:
+def photograph(path: Path, make: str, model: str, side: int = 64) -> None:
     """A JPEG that says which camera took it."""
     tags = Image.Exif()
     tags[271], tags[272] = make, model

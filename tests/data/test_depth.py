@@ -165,7 +165,7 @@ def mixed(tmp_path: Path) -> NoisyFolder:
 
 
 @pytest.mark.parametrize("codec", ["raw", "png"])
-def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path: Path, codec: Any) -> None:
+def test_an_lmdb_holds_each_picture_as_it_is(mixed: NoisyFolder, tmp_path: Path, codec: Any) -> None:
     target = tmp_path / "set.lmdb"
     manifest = prepare(mixed, target, PatchPlan.make(mixed, None, None, codec), num_workers=2)
     assert [(patch.depth, patch.channels) for patch in manifest.patches] == [("uint16", 3), ("uint16", 1), ("uint8", 3)]
@@ -183,7 +183,7 @@ def test_an_lmdb_holds_each_picture_as_it_is(mixed, tmp_path: Path, codec: Any) 
     assert all(torch.equal(files[number]["noisy"], records[number]["noisy"]) for number in range(12))
 
 
-def test_a_prepared_folder_holds_each_picture_as_it_is(mixed, tmp_path: Path) -> None:
+def test_a_prepared_folder_holds_each_picture_as_it_is(mixed: NoisyFolder, tmp_path: Path) -> None:
     target = tmp_path / "patches"
     prepare(mixed, target, PatchPlan.make(mixed, 32, 32, "png"), num_workers=2)
     images = NoisyFolder(target)
@@ -204,7 +204,7 @@ def test_a_set_of_eight_bits_is_one_that_earlier_versions_read(tmp_path: Path) -
 
 
 def test_a_set_that_an_earlier_version_cut_to_eight_bits_is_not_taken_for_the_pictures(
-    mixed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mixed: NoisyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "set.lmdb"
     plan = PatchPlan.make(mixed, None, None, "raw")

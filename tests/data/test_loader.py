@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def patches(tmp_path_factory: pytest.TempPathFactory) -> PatchDataset:
     return PatchDataset(NoisyFolder(root), 8, seed=1)
 
 
-def load(patches: PatchDataset, batch_size: int, num_workers: int = 0, start: int = 0, stop: int = 6, **kwargs):
+def load(
+    patches: PatchDataset, batch_size: int, num_workers: int = 0, start: int = 0, stop: int = 6, **kwargs: Any
+) -> list[dict[str, torch.Tensor]]:
     numbers = SampleNumbers(batch_size=batch_size, start_iter=start, total_iter=stop, **kwargs)
     return list(train_loader(patches, numbers, num_workers=num_workers))
 
@@ -60,7 +63,7 @@ def same(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> bool:
     return all(torch.equal(a[name], b[name]) for a, b in pairs for name in ("noisy", "orientation", "index"))
 
 
-def test_batches_are_the_numbered_samples(patches) -> None:
+def test_batches_are_the_numbered_samples(patches: PatchDataset) -> None:
     batches = load(patches, 3)
     assert len(batches) == 6
     assert batches[0]["noisy"].shape == (3, 8, 8, 3)
@@ -68,14 +71,14 @@ def test_batches_are_the_numbered_samples(patches) -> None:
     assert torch.equal(noisy, torch.stack([patches[number]["noisy"] for number in range(18)]))
 
 
-def test_workers_change_nothing(patches) -> None:
+def test_workers_change_nothing(patches: PatchDataset) -> None:
     alone = load(patches, 3)
     assert same(alone, load(patches, 3, num_workers=1))
     assert same(alone, load(patches, 3, num_workers=2))
 
 
 @pytest.mark.parametrize("done", [1, 4, 6])
-def test_resuming_continues_the_stream(patches, done: int) -> None:
+def test_resuming_continues_the_stream(patches: PatchDataset, done: int) -> None:
     whole = load(patches, 3, accumulate=2)
     assert len(whole) == 12
     assert same(whole[2 * done :], load(patches, 3, start=done, accumulate=2))
@@ -85,7 +88,7 @@ def test_resuming_continues_the_stream(patches, done: int) -> None:
     ("batch_size", "accumulate", "world_size"), [(2, 1, 2), (1, 1, 4), (2, 2, 1), (1, 2, 2), (1, 4, 1)]
 )
 def test_ranks_and_accumulation_share_the_same_samples(
-    patches, batch_size: int, accumulate: int, world_size: int
+    patches: PatchDataset, batch_size: int, accumulate: int, world_size: int
 ) -> None:
     whole = load(patches, 4)
     ranks = [
@@ -97,14 +100,14 @@ def test_ranks_and_accumulation_share_the_same_samples(
         assert torch.equal(torch.cat(parts), batch["noisy"])
 
 
-def test_loading_leaves_the_global_generator_alone(patches) -> None:
+def test_loading_leaves_the_global_generator_alone(patches: PatchDataset) -> None:
     state = torch.get_rng_state()
     load(patches, 2, num_workers=1, stop=2)
     assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.fixture
-def start(patches, tmp_path: Path):
+def start(patches: PatchDataset, tmp_path: Path) -> Callable[..., Any]:
     """A function that starts a script, in a process group of its own, and waits until its loaders work."""
 
     def start(text: str) -> subprocess.Popen:
@@ -126,7 +129,7 @@ def start(patches, tmp_path: Path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and fork")
-def test_workers_end_with_the_main_process(start) -> None:
+def test_workers_end_with_the_main_process(start: Callable[..., Any]) -> None:
     """One that leaves in the middle of its work, and tells them by SIGTERM."""
     process = start(EXIT)
     try:
@@ -140,7 +143,7 @@ def test_workers_end_with_the_main_process(start) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="signals and fork")
-def test_ctrl_c_leaves_no_traceback(start) -> None:
+def test_ctrl_c_leaves_no_traceback(start: Callable[..., Any]) -> None:
     process = start(CTRL_C)
     time.sleep(0.3)
     os.killpg(process.pid, signal.SIGINT)  # what a terminal sends: main process and workers

@@ -31,7 +31,7 @@ def facts(patches: PatchDataset, number: int) -> tuple[int, int, int, int]:
     return index, top, left, sample["orientation"]
 
 
-def test_a_patch_is_where_and_what_it_says(images) -> None:
+def test_a_patch_is_where_and_what_it_says(images: NoisyFolder) -> None:
     patches = PatchDataset(images, 8)
     for number in range(50):
         sample = patches[number]
@@ -42,14 +42,14 @@ def test_a_patch_is_where_and_what_it_says(images) -> None:
         assert np.array_equal(sample["noisy"], expected)
 
 
-def test_every_epoch_visits_every_picture_once_in_its_own_order(images) -> None:
+def test_every_epoch_visits_every_picture_once_in_its_own_order(images: NoisyFolder) -> None:
     patches = PatchDataset(images, 8, seed=5)
     orders = [tuple(facts(patches, 5 * epoch + n)[0] for n in range(5)) for epoch in range(40)]
     assert all(sorted(order) == [0, 1, 2, 3, 4] for order in orders)
     assert len(set(orders)) > 20
 
 
-def test_every_offset_is_reached_about_equally_often(images) -> None:
+def test_every_offset_is_reached_about_equally_often(images: NoisyFolder) -> None:
     patches = PatchDataset(images, 8, use_flip=False, use_rot=False)
     drawn = [facts(patches, number) for number in range(15000)]
     for index, (height, width) in enumerate(SIZES):
@@ -66,14 +66,14 @@ def test_every_offset_is_reached_about_equally_often(images) -> None:
     ("use_flip", "use_rot", "expected"),
     [(True, True, ORIENTATIONS), (True, False, FLIPS), (False, True, ROTATIONS), (False, False, (0,))],
 )
-def test_orientations(images, use_flip: bool, use_rot: bool, expected: tuple[int, ...]) -> None:
+def test_orientations(images: NoisyFolder, use_flip: bool, use_rot: bool, expected: tuple[int, ...]) -> None:
     patches = PatchDataset(images, 8, use_flip, use_rot)
     counts = np.bincount([patches[number]["orientation"] for number in range(1600)], minlength=8)
     assert set(np.flatnonzero(counts)) == set(expected)
     assert np.abs(counts[list(expected)] - 1600 / len(expected)).max() < 80
 
 
-def test_samples_depend_on_seed_and_number_alone(images) -> None:
+def test_samples_depend_on_seed_and_number_alone(images: NoisyFolder) -> None:
     first, again, other = (PatchDataset(images, 8, seed=seed) for seed in (1, 1, 2))
     numbers = [7, 0, 10**12, 3, 7]
     backwards = {number: facts(again, number) for number in reversed(numbers)}
@@ -84,13 +84,13 @@ def test_samples_depend_on_seed_and_number_alone(images) -> None:
     PatchDataset(images, 8, seed=2**64 - 1)[0]
 
 
-def test_workers_may_get_a_copy(images) -> None:
+def test_workers_may_get_a_copy(images: NoisyFolder) -> None:
     patches = PatchDataset(images, 8, seed=3)
     copy = pickle.loads(pickle.dumps(patches))
     assert all(torch.equal(copy[number]["noisy"], patches[number]["noisy"]) for number in range(10))
 
 
-def test_pictures_smaller_than_the_patch_are_left_out(images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_smaller_than_the_patch_are_left_out(images: NoisyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     said = []
     monkeypatch.setattr(folder.logger, "warning", lambda message, *values: said.append(message % values))
     patches = PatchDataset(images, 10)
@@ -100,7 +100,7 @@ def test_pictures_smaller_than_the_patch_are_left_out(images, monkeypatch: pytes
     assert "1.png (9x9 pixels, smaller than the 10x10 patch)" in said[0] and "3.png (8x30 pixels" in said[0]
 
 
-def test_where_all_are_smaller_than_the_patch(images) -> None:
+def test_where_all_are_smaller_than_the_patch(images: NoisyFolder) -> None:
     with pytest.raises(UserError, match=r"^0: 12x15 pixels \(and 4 more of 5 pictures\).*set patch_size to 8 or less"):
         PatchDataset(images, 21)
 
@@ -112,12 +112,12 @@ def test_where_all_are_smaller_than_the_patch(images) -> None:
         (32, "remove small pictures: a patch is a multiple of 32, so a side needs 32 at least"),
     ],
 )
-def test_the_remedy_for_small_pictures_is_one_that_works(images, multiple: int, remedy: str) -> None:
+def test_the_remedy_for_small_pictures_is_one_that_works(images: NoisyFolder, multiple: int, remedy: str) -> None:
     with pytest.raises(UserError, match=f"; {remedy}$"):
         PatchDataset(images, 64, size_multiple=multiple)
 
 
-def test_pictures_are_decoded_once(images, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_are_decoded_once(images: NoisyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     reads = []
     read = NoisyFolder.read
     monkeypatch.setattr(NoisyFolder, "read", lambda self, index: reads.append(index) or read(self, index))
@@ -127,7 +127,7 @@ def test_pictures_are_decoded_once(images, monkeypatch: pytest.MonkeyPatch) -> N
     assert sorted(reads) == [0, 1, 2, 3, 4]
 
 
-def test_batches_are_turned_floats(images) -> None:
+def test_batches_are_turned_floats(images: NoisyFolder) -> None:
     patches = PatchDataset(images, 8)
     raw = torch.utils.data.default_collate([patches[number] for number in range(16)])
     noisy = to_batch(raw, "cpu")["noisy"]
@@ -139,7 +139,7 @@ def test_batches_are_turned_floats(images) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_batches_do_not_synchronise_with_the_gpu(images) -> None:
+def test_batches_do_not_synchronise_with_the_gpu(images: NoisyFolder) -> None:
     patches = PatchDataset(images, 8)
     raw = torch.utils.data.default_collate([patches[number] for number in range(16)])
     raw = {name: value.pin_memory() for name, value in raw.items()}

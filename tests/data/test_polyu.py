@@ -14,7 +14,7 @@ def dataroot(shared: Path) -> Path:
     return shared / "data/polyu"
 
 
-def test_cropped_pairs(dataroot) -> None:
+def test_cropped_pairs(dataroot: Path) -> None:
     images = build_dataset({"type": "PolyU", "dataroot": str(dataroot), "split": "cropped"})
     assert len(images) == 100
     assert {images.size(index) for index in range(100)} == {(512, 512)}
@@ -24,7 +24,7 @@ def test_cropped_pairs(dataroot) -> None:
     assert (min(isos), max(isos)) == (800, 12800)
 
 
-def test_noise_of_a_few_crops(dataroot) -> None:
+def test_noise_of_a_few_crops(dataroot: Path) -> None:
     """Over all 100 the noisy crops have 35.97 dB; a noisy and a reference picture swapped or shifted have less."""
     images = PolyU(dataroot)
     errors = [
@@ -35,7 +35,7 @@ def test_noise_of_a_few_crops(dataroot) -> None:
     assert ((psnr > 30) & (psnr < 45)).all()
 
 
-def test_originals_leave_out_the_misaligned_one_unless_asked(dataroot) -> None:
+def test_originals_leave_out_the_misaligned_one_unless_asked(dataroot: Path) -> None:
     images, everything = PolyU(dataroot, "original"), PolyU(dataroot, "original", misaligned=True)
     assert (len(images), len(everything)) == (34, 35)
     left_out = {pair[0] for pair in everything.pairs} - {pair[0] for pair in images.pairs}

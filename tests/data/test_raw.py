@@ -32,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def test_a_folder_of_raws(folder) -> None:
+def test_a_folder_of_raws(folder: Path) -> None:
     images = build_dataset({"type": "RawFolder", "dataroot": str(folder)})
     assert [images.key(index) for index in range(len(images))] == ["a", "sub/b"]
     assert [images.size(index) for index in range(2)] == [(48, 64), (49, 51)]
@@ -40,7 +40,7 @@ def test_a_folder_of_raws(folder) -> None:
     assert np.array_equal(images.read(0).rgb, read_raw(folder / "a.dng").rgb)
 
 
-def test_other_sensors_are_left_out_of_a_training(folder, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_sensors_are_left_out_of_a_training(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     cells = tuple(map("RGB".index, "GBGGRGRGRBGBGBGGRGGRGGBGBGBRGRGRGGBG"))
     trans = (33421, 3, 2, (6, 6), True), (33422, 1, 36, cells, True)
     write_mosaic(folder / "x.dng", np.full((60, 60), 1000, np.uint16), (1, 1, 1), *trans)
@@ -49,7 +49,7 @@ def test_other_sensors_are_left_out_of_a_training(folder, caplog: pytest.LogCapt
     assert "x.dng" in caplog.text and "X-Trans" in caplog.text
 
 
-def test_what_is_no_folder_of_raws(folder, tmp_path: Path) -> None:
+def test_what_is_no_folder_of_raws(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere: no such file or folder"):
         RawFolder(tmp_path / "nowhere")
     with pytest.raises(UserError, match=r"c\.jpg: no raw file in it \(\.arw, "):
@@ -97,7 +97,9 @@ def blocks(tmp_path: Path) -> tuple[np.ndarray, np.ndarray]:
     return noisy, clean
 
 
-def test_sidds_raw_blocks(blocks, tmp_path: Path, command: Command, write_options: WriteOptions) -> None:
+def test_sidds_raw_blocks(
+    blocks: tuple[np.ndarray, np.ndarray], tmp_path: Path, command: Command, write_options: WriteOptions
+) -> None:
     noisy, clean = blocks
     data = {"type": "SIDDRawValidation", "dataroot": str(tmp_path), "scenes": str(tmp_path / "scenes.txt")}
     images = build_dataset(data)
@@ -119,7 +121,7 @@ def test_sidds_raw_blocks(blocks, tmp_path: Path, command: Command, write_option
     assert status == 0 and read_raw(tmp_path / "out" / "01_01.dng").mosaic.size == (32, 32), said
 
 
-def test_what_are_no_raw_blocks(blocks, tmp_path: Path) -> None:
+def test_what_are_no_raw_blocks(blocks: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     scenes = tmp_path / "scenes.txt"
     scenes.write_text(f"{SCENES[0]}\n0010_002_XX_00800_00100_3200_N")
     with pytest.raises(UserError, match=r"0010_002_XX_.*is of no phone of SIDD's \(GP, IP, S6, N6, G4\)"):
@@ -147,7 +149,7 @@ def test_what_are_no_raw_blocks(blocks, tmp_path: Path) -> None:
 def test_raws_are_learned_from_and_denoised(
     command: Command,
     write_options: WriteOptions,
-    folder,
+    folder: Path,
     tmp_path: Path,
     network: dict[str, Any],
     model: dict[str, Any],

@@ -17,7 +17,7 @@ def picture(height: int = 8, width: int = 10) -> Picture:
     return Picture(RNG.integers(0, 256, (height, width, 3), np.uint8))
 
 
-def write(root, *names: str, **size: int) -> None:
+def write(root: Path, *names: str, **size: int) -> None:
     for name in names:
         write_picture(root / name, picture(**size))
 

@@ -4,6 +4,7 @@ import logging
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +20,11 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def medium(tmp_path: Path):
+def medium(tmp_path: Path) -> tuple[Path, Any]:
     return tmp_path / "SIDD_Medium_Srgb", make_sidd_medium(tmp_path)
 
 
-def test_noisy_pictures_with_their_references_and_groups(medium) -> None:
+def test_noisy_pictures_with_their_references_and_groups(medium: tuple[Path, Any]) -> None:
     root, noisy = medium
     images = build_dataset({"type": "SIDDMedium", "dataroot": str(root)})
     assert [images.key(index) for index in range(len(images))] == sorted(noisy)
@@ -36,7 +37,7 @@ def test_noisy_pictures_with_their_references_and_groups(medium) -> None:
     assert len(SIDDMedium(root / "Data")) == 6
 
 
-def test_without_references_it_is_for_training_only(medium) -> None:
+def test_without_references_it_is_for_training_only(medium: tuple[Path, Any]) -> None:
     root, _ = medium
     next(root.rglob("*_GT_SRGB_011.PNG")).unlink()
     images = SIDDMedium(root)
@@ -58,7 +59,7 @@ def test_another_folder(tmp_path: Path) -> None:
         SIDDMedium(tmp_path)
 
 
-def test_a_scene_twice(medium) -> None:
+def test_a_scene_twice(medium: tuple[Path, Any]) -> None:
     root, _ = medium
     copy = root / "Data" / INSTANCES[0].replace("_L", "_H")
     shutil.copytree(root / "Data" / INSTANCES[0], copy)
@@ -66,7 +67,7 @@ def test_a_scene_twice(medium) -> None:
         SIDDMedium(root)
 
 
-def test_a_scene_without_noisy_pictures(medium) -> None:
+def test_a_scene_without_noisy_pictures(medium: tuple[Path, Any]) -> None:
     root, _ = medium
     for path in (root / "Data" / INSTANCES[2]).glob("*_NOISY_*"):
         path.unlink()
@@ -74,7 +75,7 @@ def test_a_scene_without_noisy_pictures(medium) -> None:
         SIDDMedium(root)
 
 
-def test_a_misnamed_scene(medium) -> None:
+def test_a_misnamed_scene(medium: tuple[Path, Any]) -> None:
     root, _ = medium
     (root / "Data" / INSTANCES[1]).rename(root / "Data" / "second")
     with pytest.raises(UserError, match="second: not the name of a scene folder"):
@@ -138,11 +139,11 @@ def test_scenes_by_name(tmp_path: Path) -> None:
         SIDDValidation(tmp_path, scenes=tmp_path / "none.txt")
 
 
-def save(path, **variables) -> None:
+def save(path: Path, **variables: Any) -> None:
     scipy.io.savemat(path, variables)
 
 
-def save_hdf5(path) -> None:
+def save_hdf5(path: Path) -> None:
     create_v73(path).close()
 
 

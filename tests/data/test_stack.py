@@ -49,11 +49,11 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def samples(stacks) -> np.ndarray:
+def samples(stacks: Path) -> np.ndarray:
     return tifffile.imread(stacks / "noisy.ome.tif")
 
 
-def test_every_plane_is_a_picture(stacks, samples) -> None:
+def test_every_plane_is_a_picture(stacks: Path, samples: np.ndarray) -> None:
     images = Stack(stacks / "noisy.ome.tif")
     assert [images.key(index) for index in (0, 1, 3)] == [f"noisy.ome/{name}" for name in ("z0_c0", "z0_c1", "z1_c1")]
     assert len(images) == 4 and images.size(0) == (96, 80) and not images.has_clean
@@ -64,7 +64,7 @@ def test_every_plane_is_a_picture(stacks, samples) -> None:
     assert images.groups(3) == {"channel": "1"}
 
 
-def test_channels_together_and_a_white(stacks, samples) -> None:
+def test_channels_together_and_a_white(stacks: Path, samples: np.ndarray) -> None:
     images = Stack(stacks / "noisy.ome.tif", channels="together", white=WHITE)
     assert [images.key(index) for index in range(len(images))] == ["noisy.ome/z0", "noisy.ome/z1"]
     rgb = images.read(1).rgb
@@ -138,7 +138,7 @@ def test_what_is_no_stack(tmp_path: Path) -> None:
         Stack(tmp_path)
 
 
-def test_references(stacks, tmp_path: Path) -> None:
+def test_references(stacks: Path, tmp_path: Path) -> None:
     images = Stack(stacks / "noisy.ome.tif", stacks / "clean.ome.tif", white=WHITE)
     difference = images.read(3).rgb - images.read_clean(3).rgb
     assert images.has_clean and 3 < difference.std() < 10
@@ -186,8 +186,8 @@ def test_the_noise_of_one_and_of_two_channels(channels: int) -> None:
 def test_a_stack_is_trained_on_and_denoised(
     command: Command,
     write_options: WriteOptions,
-    stacks,
-    samples,
+    stacks: Path,
+    samples: np.ndarray,
     tmp_path: Path,
     network: dict[str, Any],
     model: dict[str, Any],

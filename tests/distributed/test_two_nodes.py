@@ -4,7 +4,9 @@ import csv
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="network namespa
 
 
 @pytest.fixture
-def nodes():
+def nodes() -> Iterator[TwoNodes]:
     try:
         with TwoNodes() as nodes:
             yield nodes
@@ -26,7 +28,7 @@ def nodes():
         pytest.skip(str(error))
 
 
-def options(folder, batch_size, **train):
+def options(folder: Path, batch_size: int, **train: Any) -> Path:
     loader = {"patch_size": 32, "batch_size_per_gpu": batch_size, "num_worker_per_gpu": 0}
     content = {
         "name": "tiny",
@@ -48,17 +50,17 @@ def options(folder, batch_size, **train):
     return path
 
 
-def train(repository, path, *arguments):
+def train(repository: Path, path: Path, *arguments: str) -> list[str]:
     return [str(repository / "train.py"), "-opt", str(path), *arguments]
 
 
-def both(nodes, folder, arguments, restarts=0):
+def both(nodes: TwoNodes, folder: Path, arguments: list[str], restarts: int = 0) -> tuple[list[Any], list[Path]]:
     logs = [folder / f"node{node}.log" for node in (0, 1)]
     started = [nodes.torchrun(node, arguments, folder, logs[node], restarts) for node in (0, 1)]
     return started, logs
 
 
-def finished(started, logs):
+def finished(started: list[Any], logs: list[Path]) -> tuple[list[int], str]:
     """The exit statuses, once all have ended."""
     end = time.monotonic() + PATIENCE
     while any(process.poll() is None for process in started) and time.monotonic() < end:
@@ -68,21 +70,21 @@ def finished(started, logs):
     return [process.returncode for process in started], said
 
 
-def until(log, text) -> None:
+def until(log: Path, text: str) -> None:
     end = time.monotonic() + PATIENCE
     while text not in (log.read_text() if log.exists() else ""):
         assert time.monotonic() < end, log.read_text()
         time.sleep(0.05)
 
 
-def left(folder):
+def left(folder: Path) -> tuple[dict[str, Any], list[tuple[str, str, float]]]:
     experiment = folder / "experiments" / "tiny"
     params = torch.load(experiment / "models" / "net_latest.pth", weights_only=True)["params"]
     with (experiment / "metrics.csv").open() as file:
         return params, [(row["iteration"], row["metric"], float(row["value"])) for row in csv.DictReader(file)]
 
 
-def assert_close(folder, reference) -> None:
+def assert_close(folder: Path, reference: Path) -> None:
     (params, rows), (expected, expected_rows) = left(folder), left(reference)
     for name, value in expected.items():
         assert torch.allclose(params[name], value, rtol=1e-4, atol=1e-6), name
@@ -91,7 +93,7 @@ def assert_close(folder, reference) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory, repository: Path):
+def alone(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     """What one process with the global batch leaves."""
     folder = tmp_path_factory.mktemp("alone")
     command = [sys.executable, *train(repository, options(folder, batch_size=4))]
@@ -100,7 +102,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory, repository: Path):
     return folder
 
 
-def test_two_nodes_train_and_validate_as_one_process_does(nodes, alone, repository: Path, tmp_path: Path) -> None:
+def test_two_nodes_train_and_validate_as_one_process_does(
+    nodes: TwoNodes, alone: Path, repository: Path, tmp_path: Path
+) -> None:
     arguments = train(repository, options(tmp_path, batch_size=2), "--launcher", "pytorch")
     statuses, said = finished(*both(nodes, tmp_path, arguments))
     assert statuses == [0, 0], said
@@ -110,7 +114,7 @@ def test_two_nodes_train_and_validate_as_one_process_does(nodes, alone, reposito
 
 @pytest.mark.long
 def test_a_node_that_is_killed_comes_back_and_the_training_goes_on(
-    nodes, alone, repository: Path, tmp_path: Path
+    nodes: TwoNodes, alone: Path, repository: Path, tmp_path: Path
 ) -> None:
     """Node 1 dies past a state; in its place a new one is started; node 0 is restarted by its own launcher."""
     path = options(tmp_path, batch_size=2)
@@ -129,7 +133,7 @@ def test_a_node_that_is_killed_comes_back_and_the_training_goes_on(
 
 
 @pytest.mark.long
-def test_a_cut_cable_ends_the_training_with_a_word(nodes, repository: Path, tmp_path: Path) -> None:
+def test_a_cut_cable_ends_the_training_with_a_word(nodes: TwoNodes, repository: Path, tmp_path: Path) -> None:
     """Nobody is told that the cable is cut; after ``dist_timeout`` both nodes say so and end."""
     path = options(tmp_path, batch_size=2, total_iter=100000)
     arguments = train(repository, path, "--launcher", "pytorch", "--set", "dist_timeout=5", "val.val_freq=null")

@@ -19,7 +19,7 @@ from atbsn.utils.errors import UserError
 needs_tensorflow = pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs tensorflow")
 
 
-def check_against_golden_output(path, assets) -> None:
+def check_against_golden_output(path: Path, assets: Path) -> None:
     """The network in ``path``, found by its metadata, gives the authors' outputs."""
     net = load(path)
     assert net.options == {"type": "CBSN", "width": 8}

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,7 +18,7 @@ from atbsn.utils.errors import UserError
 PSNR, SSIM, LPIPS = "psnr (RGB, clipped, rounded)", "ssim (Y)", "lpips (alex)"
 
 
-def write_means(folder, values, weights=None) -> None:
+def write_means(folder: Path, values: dict[str, Any], weights: str | None = None) -> None:
     """As valid.py writes them: means over two pictures."""
     holes = {method: int(method[2:]) for method in values if method.startswith("k=")}
     common = {"pictures": 2, "weights": weights}
@@ -32,7 +33,7 @@ def write_means(folder, values, weights=None) -> None:
     write_results(folder / "means.csv", results)
 
 
-def write_run(folder, curve, **options) -> None:
+def write_run(folder: Path, curve: dict[int, float], **options: Any) -> None:
     folder.mkdir(parents=True)
     content = {"name": folder.name, "manual_seed": 0, "model": {"type": "BSNModel", "k_train": 9}, **options}
     (folder / "options.yml").write_text("# command: x\n" + yaml.safe_dump(content))
@@ -41,7 +42,7 @@ def write_run(folder, curve, **options) -> None:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A finished sweep of k_train x seed, as the ledger and valid.py leave it."""
     monkeypatch.chdir(tmp_path)
     entries = {}
@@ -62,7 +63,7 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return tmp_path / "experiments" / "grid"
 
 
-def test_tables_have_mean_spread_best_and_protocol(sweep) -> None:
+def test_tables_have_mean_spread_best_and_protocol(sweep: Path) -> None:
     (table,) = build_tables(collect([sweep]))
     assert table.dataset == "val" and table.axes == ("k_train",) and "2 pictures" in table.pictures
     markdown = format_table(table, "md")
@@ -79,7 +80,7 @@ def test_tables_have_mean_spread_best_and_protocol(sweep) -> None:
     assert best["seeds"] == "2" and float(best["core-minutes"]) == 9
 
 
-def test_a_seed_counts_once(sweep) -> None:
+def test_a_seed_counts_once(sweep: Path) -> None:
     values = [value for value in collect([sweep]) if value.method == "k=3" and value.metric == "psnr"]
     assert cell_of(values * 3) == cell_of(values) and cell_of(values).num == 2
 
@@ -157,7 +158,7 @@ def test_a_mean_of_teachers_is_a_family_s_and_one_teacher_is_not(
     assert {value.kmac for value in values if value.method == "mean"} == {7.0}
 
 
-def test_figures_are_drawn(command: Command, sweep, tmp_path: Path) -> None:
+def test_figures_are_drawn(command: Command, sweep: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     status, output = command(
         "report", sweep, "--format", "md", "latex", "csv", "--figures", "heatmap", "k", "curves", "macs"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,11 @@ VAL = {"val": {"type": "SimulatedCamera", "split": "val"}}
 
 
 @pytest.fixture
-def sweep_file(tmp_path: Path, write_options: WriteOptions):
+def sweep_file(tmp_path: Path, write_options: WriteOptions) -> Callable[..., Path]:
     """A function that writes a sweep over the training of seconds, and gives its path."""
     write_options(datasets=VAL, val={"metrics": {"psnr": {"type": "psnr"}}})
 
-    def write(**content):
+    def write(**content: Any) -> Path:
         path = tmp_path / "grid.yml"
         path.write_text(yaml.safe_dump({"base": "tiny.yml", **content}))
         return path
@@ -41,15 +42,15 @@ def sweep_file(tmp_path: Path, write_options: WriteOptions):
     return write
 
 
-def points_of(path):
+def points_of(path: Path) -> list[Any]:
     return expand(read_sweep(path), path)
 
 
-def ledger(folder):
+def ledger(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "experiments" / "grid" / "sweep.json").read_text())
 
 
-def start(repository, folder, *arguments):
+def start(repository: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "atbsn", "sweep", "-opt", "grid.yml", *arguments]
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -57,7 +58,7 @@ def start(repository, folder, *arguments):
     )  # fmt: skip
 
 
-def test_a_grid_is_trained_and_measured_once(command: Command, sweep_file, tmp_path: Path) -> None:
+def test_a_grid_is_trained_and_measured_once(command: Command, sweep_file: Callable[..., Path], tmp_path: Path) -> None:
     path = sweep_file(grid={"model.k_train": [3, 5]}, then=[{"valid": {"k": [0, 3]}}])
     status, output = command("sweep", "-opt", path)
     assert status == 0 and "4 of 4 points done, 0 running, 0 failed, eta 00:00:00" in output, output
@@ -79,7 +80,7 @@ def test_a_grid_is_trained_and_measured_once(command: Command, sweep_file, tmp_p
 
 
 def test_students_learn_from_the_teacher_of_their_seed(
-    command: Command, sweep_file, write_options: WriteOptions, tmp_path: Path
+    command: Command, sweep_file: Callable[..., Path], write_options: WriteOptions, tmp_path: Path
 ) -> None:
     write_options(
         "student.yml", datasets=VAL, network={"type": "StudentC", "width": 2},
@@ -102,7 +103,7 @@ def test_students_learn_from_the_teacher_of_their_seed(
 
 
 def test_a_failed_point_is_reported_and_the_others_are_done(
-    command: Command, sweep_file, write_options: WriteOptions, tmp_path: Path
+    command: Command, sweep_file: Callable[..., Path], write_options: WriteOptions, tmp_path: Path
 ) -> None:
     write_options(
         "student.yml", datasets=VAL, network={"type": "StudentA"}, model={"type": "DistillModel", "teacher": "x"}
@@ -131,7 +132,7 @@ def test_a_failed_point_is_reported_and_the_others_are_done(
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_stopped_sweep_continues_where_its_points_were(
-    number: signal.Signals, repository: Path, sweep_file, tmp_path: Path
+    number: signal.Signals, repository: Path, sweep_file: Callable[..., Path], tmp_path: Path
 ) -> None:
     sweep_file(grid={"manual_seed": [0, 1]}, options={"train.total_iter": 20000, "logger.save_checkpoint_freq": 5})
     sweep = start(repository, tmp_path, "--jobs", "2")
@@ -160,7 +161,7 @@ def test_a_stopped_sweep_continues_where_its_points_were(
 
 
 def test_slurm_jobs_run_the_points(
-    sweep_file, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweep_file: Callable[..., Path], repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("submitit")
     monkeypatch.chdir(tmp_path)
@@ -172,7 +173,9 @@ def test_slurm_jobs_run_the_points(
     assert entry["status"] == "done" and entry["handle"] is None and "done: " in Path(entry["log"]).read_text()
 
 
-def test_all_faults_are_told_before_anything_starts(command: Command, sweep_file, tmp_path: Path) -> None:
+def test_all_faults_are_told_before_anything_starts(
+    command: Command, sweep_file: Callable[..., Path], tmp_path: Path
+) -> None:
     path = sweep_file(grid={"model.k_trian": [3, 5], "train.total_iter": [5, -1]}, then=[{"valid": {}}])
     status, output = command("sweep", "-opt", path)
     assert status == 2 and "did you mean 'k_train'" in output and "train.total_iter: -1" in output, output
@@ -196,14 +199,16 @@ def test_all_faults_are_told_before_anything_starts(command: Command, sweep_file
         ({"base": "nothing.yml"}, "nothing.yml"),
     ],
 )
-def test_a_wrong_sweep_file_is_refused(content: dict[str, Any], said: str, sweep_file) -> None:
+def test_a_wrong_sweep_file_is_refused(content: dict[str, Any], said: str, sweep_file: Callable[..., Path]) -> None:
     path = sweep_file(**content)
     with pytest.raises(UserError, match="fault") as refusal:
         points_of(path)
     assert said in str(refusal.value)
 
 
-def test_methods_and_data_are_a_line_each(sweep_file, write_options: WriteOptions, tmp_path: Path) -> None:
+def test_methods_and_data_are_a_line_each(
+    sweep_file: Callable[..., Path], write_options: WriteOptions, tmp_path: Path
+) -> None:
     """``file.NAME``: option files as an axis, laid over the base; another sweep file lies over the sweep."""
     write_options("wide.yml", network={"width": 4}, datasets=VAL)
     (tmp_path / "long.yml").write_text("train: {total_iter: 9}")
@@ -247,7 +252,9 @@ def test_shipped_sweeps_are_right(path: Path) -> None:
             split_settings(ARCHS.get(trained), point.options.test.denoise)
 
 
-def test_eta_goes_by_points_of_the_same_stage(sweep_file, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_eta_goes_by_points_of_the_same_stage(
+    sweep_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     points = points_of(sweep_file(grid={"manual_seed": [0, 1, 2, 3, 4]}))
     record = Ledger(tmp_path / "experiments" / "grid", points)

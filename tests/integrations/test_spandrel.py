@@ -2,13 +2,16 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.archs.shipped import find_weights
 from atbsn.archs.weights import load, save_weights
 from atbsn.integrations.spandrel import NAMES, install
@@ -24,19 +27,19 @@ TINY = {
 
 
 @pytest.fixture
-def spandrel():
+def spandrel() -> ModuleType:
     return pytest.importorskip("spandrel")
 
 
 @pytest.fixture
-def loader(spandrel):
+def loader(spandrel: ModuleType) -> Any:
     """spandrel's loader, with a copy of its registry and our networks in that."""
     registry = spandrel.MAIN_REGISTRY.copy()
     install(registry)
     return spandrel.ModelLoader(registry=registry)
 
 
-def tiny(name):
+def tiny(name: str) -> Network:
     torch.manual_seed(0)
     net = build_arch(TINY[name]).eval()
     if name == "PhotoNet":
@@ -50,7 +53,7 @@ def test_every_network_is_tried() -> None:
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize("name", TINY)
-def test_its_loader_opens_our_files(spandrel, loader, name: str, suffix: str, tmp_path: Path) -> None:
+def test_its_loader_opens_our_files(spandrel: ModuleType, loader: Any, name: str, suffix: str, tmp_path: Path) -> None:
     net = tiny(name)
     path = tmp_path / f"net{suffix}"
     save_weights(path, net.state_dict(), {"network": net.options, "iteration": 7})
@@ -65,7 +68,7 @@ def test_its_loader_opens_our_files(spandrel, loader, name: str, suffix: str, tm
     torch.testing.assert_close(model(image), expected.clamp(0, 1), atol=1e-5, rtol=0)
 
 
-def test_shipped_weights(loader) -> None:
+def test_shipped_weights(loader: Any) -> None:
     model = loader.load_from_file(find_weights("fast"))
     assert model.tags == ["123K"] and model.dtype is torch.float32
     clean = torch.full((1, 3, 40, 50), 0.5)
@@ -73,7 +76,7 @@ def test_shipped_weights(loader) -> None:
     assert (model(noisy) - clean).square().mean() < 0.05 * (noisy - clean).square().mean()
 
 
-def test_grey_weights(loader, tmp_path: Path) -> None:
+def test_grey_weights(loader: Any, tmp_path: Path) -> None:
     net = build_arch({"type": "StudentA", "channels": 1})
     save_weights(tmp_path / "grey.safetensors", net.state_dict(), {})
     model = loader.load_from_file(tmp_path / "grey.safetensors")
@@ -82,13 +85,13 @@ def test_grey_weights(loader, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_no_other_architecture_takes_our_files(spandrel, loader, name: str) -> None:
+def test_no_other_architecture_takes_our_files(spandrel: ModuleType, loader: Any, name: str) -> None:
     state = tiny(name).state_dict()
     takers = [support.architecture.id for support in loader.registry if support.detect(state)]
     assert takers == [f"atbsn.{name}"]
 
 
-def test_files_of_others_are_left_to_them(spandrel, loader) -> None:
+def test_files_of_others_are_left_to_them(spandrel: ModuleType, loader: Any) -> None:
     from spandrel.architectures.NAFNet import NAFNet
     from spandrel.architectures.SCUNet import SCUNet
 
@@ -102,7 +105,7 @@ def test_files_of_others_are_left_to_them(spandrel, loader) -> None:
         loader.load_from_state_dict({"enc1.conv.conv.weight": "no tensor"})
 
 
-def test_installing_twice_does_nothing(spandrel, loader) -> None:
+def test_installing_twice_does_nothing(spandrel: ModuleType, loader: Any) -> None:
     before = len(loader.registry)
     install(loader.registry)
     assert (
@@ -120,7 +123,7 @@ def test_without_spandrel_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def upstream(spandrel, repository: Path, monkeypatch: pytest.MonkeyPatch):
+def upstream(spandrel: ModuleType, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The files of docs/upstream where they would be in spandrel."""
     folder = repository / "docs" / "upstream" / "spandrel" / "PhotoNet"
     name = "spandrel.architectures.PhotoNet"
@@ -136,7 +139,9 @@ def upstream(spandrel, repository: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("options", [{}, {"widths": [4, 6], "blocks": 1, "middle_blocks": 0, "channels": 1}])
-def test_what_is_ready_for_upstream_is_the_same_network(spandrel, upstream, options: dict[str, Any]) -> None:
+def test_what_is_ready_for_upstream_is_the_same_network(
+    spandrel: ModuleType, upstream: Any, options: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
     net = build_arch({"type": "PhotoNet", **options}).eval()
     torch.nn.init.normal_(net.tail.weight, std=0.05)
@@ -151,7 +156,7 @@ def test_what_is_ready_for_upstream_is_the_same_network(spandrel, upstream, opti
         torch.testing.assert_close(model(image), expected, atol=1e-5, rtol=0)
 
 
-def test_shipped_weights_load_upstream(spandrel, upstream) -> None:
+def test_shipped_weights_load_upstream(spandrel: ModuleType, upstream: Any) -> None:
     registry = spandrel.ArchRegistry()
     registry.add(spandrel.ArchSupport.from_architecture(upstream.PhotoNetArch()))
     model = spandrel.ModelLoader(registry=registry).load_from_file(find_weights("fast"))

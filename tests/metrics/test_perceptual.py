@@ -1,5 +1,6 @@
 """LPIPS and DISTS, where a backbone cannot be fetched: with an untrained one in its place, and without the package."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
-def forget():
+def forget() -> Iterator[Any]:
     for file in (lpips_file, dists_file):
         file._network.cache_clear()
     yield

@@ -19,12 +19,12 @@ from atbsn.utils.errors import UserError
 PROTOCOLS = ["y", "rgb", "uniform7", "volume"]
 
 
-def read(path):
+def read(path: Path) -> Any:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 
 
-def pair(height=150, width=41, dtype=np.float64):
+def pair(height: int = 150, width: int = 41, dtype: Any = np.float64) -> Any:
     """A smooth picture with noise, and a prediction that leaves [0, 255] here and there."""
     rng = np.random.default_rng(height)
     rows, columns = np.mgrid[:height, :width]
@@ -34,7 +34,7 @@ def pair(height=150, width=41, dtype=np.float64):
 
 
 @pytest.fixture(scope="module")
-def golden(shared: Path, assets: Path):
+def golden(shared: Path, assets: Path) -> Any:
     """(prediction, reference, expected values) of five PolyU crops."""
     folder = shared / "data" / "polyu" / "CroppedImages"
     entries = json.loads((assets / "metrics_polyu.json").read_text())["images"]
@@ -54,7 +54,7 @@ def golden(shared: Path, assets: Path):
         ("ssim_uniform7", {"type": "ssim", "protocol": "uniform7"}, 1e-5),
     ],
 )
-def test_published_protocols(golden, entry: str, options: dict[str, Any], tolerance: float) -> None:
+def test_published_protocols(golden: Any, entry: str, options: dict[str, Any], tolerance: float) -> None:
     metric = build_metric(options)
     for prediction, reference, expected in golden:
         assert metric(prediction, reference) == pytest.approx(expected[entry], abs=tolerance)
@@ -81,7 +81,7 @@ def test_volume_is_the_3d_definition() -> None:
     kernel = np.exp(-(offsets**2).sum(axis=0) / (2 * 1.5**2))
     kernel /= kernel.sum()
 
-    def mean(volume):
+    def mean(volume: Any) -> Any:
         windows = sliding_window_view(np.pad(volume, 5, mode="edge"), kernel.shape)
         return np.einsum("ijkabc,abc->ijk", windows, kernel)
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ KS = (0, 1, 3, 5, 7, 9)
 
 
 @pytest.fixture
-def expected(assets: Path):
+def expected(assets: Path) -> dict[str, Any]:
     return golden.read_double(assets, "aprrd")
 
 
@@ -30,7 +31,7 @@ def net(assets: Path) -> APRBSN:
     return net.double()
 
 
-def test_meets_the_authors_loss_and_gradients(net, expected) -> None:
+def test_meets_the_authors_loss_and_gradients(net: APRBSN, expected: dict[str, Any]) -> None:
     losses = APRRDModel(net).pair_losses(255 * expected["x"], expected["pair_index"])
     for ours, theirs in (("loss", "loss"), ("rec", "loss_rec"), ("reg", "loss_reg")):
         assert losses[ours].item() / 255 == pytest.approx(expected[theirs].item(), rel=1e-6)
@@ -41,7 +42,7 @@ def test_meets_the_authors_loss_and_gradients(net, expected) -> None:
 
 
 @torch.no_grad()
-def test_meets_the_authors_passes(net, expected) -> None:
+def test_meets_the_authors_passes(net: APRBSN, expected: dict[str, Any]) -> None:
     noisy = 255 * expected["x"]
     torch.testing.assert_close(net(noisy, k=9) / 255, expected["fy"], rtol=0, atol=1e-6)
     torch.testing.assert_close(net.denoise(noisy) / 255, expected["y_test"], rtol=0, atol=1e-6)
@@ -54,7 +55,7 @@ def test_meets_the_authors_passes(net, expected) -> None:
 
 
 @torch.no_grad()
-def test_the_network_is_atbsn_in_the_scale_of_0_to_1(net) -> None:
+def test_the_network_is_atbsn_in_the_scale_of_0_to_1(net: APRBSN) -> None:
     plain = ATBSN(8).double()
     plain.load_state_dict(net.bsn.state_dict())
     x = torch.rand(1, 3, 32, 64, dtype=torch.float64)
@@ -62,7 +63,7 @@ def test_the_network_is_atbsn_in_the_scale_of_0_to_1(net) -> None:
     torch.testing.assert_close(net.forward_teachers(255 * x, KS), 255 * plain.forward_teachers(x, KS))
 
 
-def test_the_draw_is_one_of_torchs_generator(net) -> None:
+def test_the_draw_is_one_of_torchs_generator(net: APRBSN) -> None:
     method, batch = APRRDModel(net), {"noisy": torch.rand(2, 3, 32, 32, dtype=torch.float64) * 255}
     losses = []
     for seed in (0, 0, 1):

@@ -6,31 +6,32 @@ import pytest
 import torch
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.models.base import Model, check_stds, check_teacher_channels, cleaned_by, epoch_of
 from atbsn.utils.errors import UserError
 
 
 class Helped(Model):
-    def __init__(self, net, *helpers) -> None:
+    def __init__(self, net: Network, *helpers: Network) -> None:
         super().__init__(net)
         self.first, *others = [self.keep_frozen(helper) for helper in helpers]
         self.others = others
 
 
 @pytest.fixture
-def model():
+def model() -> Helped:
     torch.manual_seed(0)
     return Helped(*(build_arch({"type": "StudentC", "width": width}) for width in (2, 2, 3)))
 
 
-def test_helpers_are_no_part_of_the_method(model) -> None:
+def test_helpers_are_no_part_of_the_method(model: Helped) -> None:
     assert {name.split(".")[0] for name in model.state_dict()} == {"net"}
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"net"}
     model.train()
     assert not model.first.training and not any(p.requires_grad for p in model.first.parameters())
 
 
-def test_helpers_follow_every_conversion(model) -> None:
+def test_helpers_follow_every_conversion(model: Helped) -> None:
     model.double()
     assert {p.dtype for helper in (model.first, *model.others) for p in helper.parameters()} == {torch.float64}
     twin = copy.deepcopy(model).bfloat16()
@@ -38,7 +39,7 @@ def test_helpers_follow_every_conversion(model) -> None:
     assert next(model.first.parameters()).dtype == torch.float64
 
 
-def test_their_weights_have_a_checksum(model) -> None:
+def test_their_weights_have_a_checksum(model: Helped) -> None:
     first, second = model.frozen_sha256()
     assert first != second and len(first) == 64
     assert copy.deepcopy(model).frozen_sha256() == [first, second]
@@ -49,7 +50,7 @@ def test_their_weights_have_a_checksum(model) -> None:
 
 
 class Counting(Model):
-    def __init__(self, net) -> None:
+    def __init__(self, net: Network) -> None:
         super().__init__(net)
         self.register_buffer("count", torch.zeros(2))
 
@@ -66,7 +67,7 @@ def test_a_method_takes_its_own_state_back_and_leaves_the_network_alone() -> Non
 
 def test_what_a_teacher_cleans_is_a_picture() -> None:
     class Shifted(torch.nn.Module):
-        def forward(self, noisy):
+        def forward(self, noisy: torch.Tensor) -> torch.Tensor:
             return noisy.double() * 2 - 100
 
     cleaned = cleaned_by(Shifted(), torch.tensor([0.0, 49.0, 100.0, 200.0]).view(1, 1, 2, 2))

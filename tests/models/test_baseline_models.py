@@ -30,7 +30,7 @@ def epoch(number: int) -> Tensor:
     return torch.tensor((number - 0.5) / 100)
 
 
-def unet(assets, stem: str, variant: Any) -> tuple[UNet, dict[str, Tensor]]:
+def unet(assets: Path, stem: str, variant: Any) -> tuple[UNet, dict[str, Tensor]]:
     weights, expected = golden.read(assets, stem)
     net = UNet(variant, 8)
     net.load_state_dict(UNet.convert_state(weights))
@@ -131,7 +131,7 @@ MODELS_AND_NETS = {
 }
 
 
-def model_and_batch(name: str):
+def model_and_batch(name: str) -> tuple[Any, dict[str, torch.Tensor]]:
     network, size = MODELS_AND_NETS[name]
     torch.manual_seed(0)
     model = build(MODELS, {"type": name}, net=build_arch(network))

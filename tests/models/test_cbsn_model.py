@@ -59,7 +59,9 @@ def by_the_equations(model: CBSNModel, batch: dict[str, Tensor], progress: float
 
 
 @pytest.mark.parametrize("progress", [0.0, 0.1, 0.4, 1.0])
-def test_losses_and_gradients_are_those_of_the_equations(model, batch, progress: float) -> None:
+def test_losses_and_gradients_are_those_of_the_equations(
+    model: CBSNModel, batch: dict[str, Tensor], progress: float
+) -> None:
     found = losses(model, batch, progress)
     assert tuple(found) == SCALARS
     found["loss"].backward()
@@ -73,24 +75,24 @@ def test_losses_and_gradients_are_those_of_the_equations(model, batch, progress:
         torch.testing.assert_close(found_gradient, parameter.grad, rtol=1e-3, atol=1e-5)
 
 
-def test_all_but_the_loss_are_detached(model, batch) -> None:
+def test_all_but_the_loss_are_detached(model: CBSNModel, batch: dict[str, Tensor]) -> None:
     found = losses(model, batch, 0.5)
     assert [name for name in SCALARS if found[name].requires_grad] == ["loss"]
 
 
 @pytest.mark.parametrize(("progress", "w"), [(0.0, 0.0), (0.1, 0.25), (0.2, 0.5), (0.4, 1.0), (0.9, 1.0)])
-def test_w_reaches_one_after_the_ramp(model, batch, progress: float, w: float) -> None:
+def test_w_reaches_one_after_the_ramp(model: CBSNModel, batch: dict[str, Tensor], progress: float, w: float) -> None:
     assert losses(model, batch, progress)["w"].item() == pytest.approx(w)
 
 
-def test_the_draw_is_reproducible_and_changes(model, batch) -> None:
+def test_the_draw_is_reproducible_and_changes(model: CBSNModel, batch: dict[str, Tensor]) -> None:
     first = losses(model, batch, 1.0)["inv"]
     again = model(batch, torch.tensor(1.0))["inv"]
     assert not torch.equal(first, again)
     assert torch.equal(first, losses(model, batch, 1.0)["inv"])
 
 
-def test_a_constant_patch_has_finite_losses_and_gradients(model) -> None:
+def test_a_constant_patch_has_finite_losses_and_gradients(model: CBSNModel) -> None:
     noisy = torch.full((1, 3, 20, 20), 128.0, requires_grad=True)
     found = losses(model, {"noisy": noisy}, 0.5)
     assert all(value.isfinite() for value in found.values())
@@ -99,7 +101,7 @@ def test_a_constant_patch_has_finite_losses_and_gradients(model) -> None:
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
-def test_bf16_trains_every_weight(model, batch) -> None:
+def test_bf16_trains_every_weight(model: CBSNModel, batch: dict[str, Tensor]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         found = losses(model, batch, 1.0)
     assert all(value.dtype == torch.float32 for value in found.values())
@@ -124,7 +126,7 @@ def test_a_ramp_is_a_part_of_the_run(ramp: float) -> None:
         build(MODELS, {"type": "CBSNModel", "ramp": ramp}, net=CBSN(width=4))
 
 
-def test_a_patch_that_does_not_divide_is_refused(model) -> None:
+def test_a_patch_that_does_not_divide_is_refused(model: CBSNModel) -> None:
     assert CBSNModel.patch_multiple(CBSN, with_defaults(CBSNModel, {})) == 10
     assert CBSNModel.patch_multiple(CBSN, with_defaults(CBSNModel, {"stride_train": 4})) == 4
     for size, stride in ((128, 5), (125, 2)):
@@ -137,7 +139,7 @@ def test_another_network_is_refused() -> None:
         CBSNModel(build_arch({"type": "StudentA"}))
 
 
-def test_a_few_steps_lower_the_loss(model, batch) -> None:
+def test_a_few_steps_lower_the_loss(model: CBSNModel, batch: dict[str, Tensor]) -> None:
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     history = []
     for _ in range(40):

@@ -1,5 +1,6 @@
 import copy
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ KS = (0, 1, 3, 5, 7, 9, 11)
 PROGRESS = torch.tensor(0.0)
 
 
-def save_network(path, seed=0, **options):
+def save_network(path: Path, seed: int = 0, **options: Any) -> str:
     torch.manual_seed(seed)
     net = atbsn.build_arch(options)
     save_weights(path, net.state_dict(), {"network": net.options})
@@ -38,7 +39,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     return save_network(tmp_path_factory.mktemp("teacher") / "teacher.pth", type="ATBSN", width=WIDTH)
 
 
-def student(seed=1, width=WIDTH, **arguments) -> StudentC:
+def student(seed: int = 1, width: int = WIDTH, **arguments: Any) -> StudentC:
     torch.manual_seed(seed)
     return StudentC(width, **arguments)
 
@@ -48,7 +49,7 @@ def batch(size: int = 32, count: int = 2) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def targets(path: str, noisy: Tensor, ks=KS) -> Tensor:
+def targets(path: str, noisy: Tensor, ks: Sequence[int] = KS) -> Tensor:
     """What each teacher says, one pass each: (K, B, 3, H, W)."""
     net = atbsn.load(path)
     return torch.stack([net(noisy, k=k) for k in ks])
@@ -69,7 +70,7 @@ def assert_same_loss(model: DistillModel, losses: dict[str, Tensor], expected: T
 
 
 @pytest.mark.parametrize("ks", [KS, (0, 1, 3, 5, 7, 9), (3,)])
-def test_multi_teacher_is_the_sum_of_seven_passes(teacher, ks: tuple[int, ...]) -> None:
+def test_multi_teacher_is_the_sum_of_seven_passes(teacher: str, ks: tuple[int, ...]) -> None:
     model, given = DistillModel(student(), teacher, ks), batch()
     distances = [F.l1_loss(model.net(given["noisy"]), target) for target in targets(teacher, given["noisy"], ks)]
     losses = model(given, PROGRESS)
@@ -80,14 +81,14 @@ def test_multi_teacher_is_the_sum_of_seven_passes(teacher, ks: tuple[int, ...]) 
         assert not losses[f"k{k}"].requires_grad
 
 
-def test_mean_teacher(teacher) -> None:
+def test_mean_teacher(teacher: str) -> None:
     model, given = DistillModel(student(), teacher, loss="mean_teacher"), batch()
     expected = F.l1_loss(model.net(given["noisy"]), targets(teacher, given["noisy"]).mean(dim=0))
     assert_same_loss(model, model(given, PROGRESS), expected)
 
 
 @pytest.mark.parametrize("ks", [(0, 9), (9, 0)])
-def test_region_splits_between_the_smallest_and_the_largest(teacher, ks: tuple[int, int]) -> None:
+def test_region_splits_between_the_smallest_and_the_largest(teacher: str, ks: tuple[int, int]) -> None:
     model, given = DistillModel(student(), teacher, ks, loss="region"), batch()
     texture, flat = targets(teacher, given["noisy"], (0, 9))
     weight = texture_weight(flat, 1.0, 5.0)
@@ -97,7 +98,7 @@ def test_region_splits_between_the_smallest_and_the_largest(teacher, ks: tuple[i
 
 
 @pytest.mark.parametrize("loss", ["multi_teacher", "mean_teacher"])
-def test_distilling_brings_the_student_to_its_teachers(teacher, loss: Any) -> None:
+def test_distilling_brings_the_student_to_its_teachers(teacher: str, loss: Any) -> None:
     model, given = DistillModel(student(), teacher, loss=loss), batch(count=1)
     optimizer = torch.optim.Adam(model.net.parameters(), 5e-3)
     history = []
@@ -110,10 +111,10 @@ def test_distilling_brings_the_student_to_its_teachers(teacher, loss: Any) -> No
     assert history[-1] < 0.6 * history[0]
 
 
-def test_one_feature_pass_whatever_the_loss(teacher) -> None:
+def test_one_feature_pass_whatever_the_loss(teacher: str) -> None:
     """A step costs the family's 1.5 MMAC a pixel at width 48, not the 8.8 of seven teachers; here at width 4."""
 
-    def cost(run) -> int:
+    def cost(run: Callable[[], Any]) -> int:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             run()
         return counter.get_total_flops()
@@ -129,7 +130,7 @@ def test_one_feature_pass_whatever_the_loss(teacher) -> None:
 # --- the teacher stays apart -------------------------------------------------------------------------------
 
 
-def test_teacher_is_frozen_and_no_part_of_the_method(teacher) -> None:
+def test_teacher_is_frozen_and_no_part_of_the_method(teacher: str) -> None:
     model = DistillModel(student(), teacher)
     assert list(model.state_dict()) == [f"net.{name}" for name in student().state_dict()]
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"net"}
@@ -144,7 +145,7 @@ def test_teacher_is_frozen_and_no_part_of_the_method(teacher) -> None:
     assert all(torch.equal(model.teacher.state_dict()[name], tensor) for name, tensor in before.items())
 
 
-def test_teacher_follows_every_conversion(teacher) -> None:
+def test_teacher_follows_every_conversion(teacher: str) -> None:
     model = DistillModel(student(), teacher)
     model.to(memory_format=torch.channels_last)
     assert model.teacher.unet.enc1.conv1.conv.weight.is_contiguous(memory_format=torch.channels_last)
@@ -158,13 +159,13 @@ def test_teacher_follows_every_conversion(teacher) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_teacher_follows_to_the_gpu(teacher) -> None:
+def test_teacher_follows_to_the_gpu(teacher: str) -> None:
     model = DistillModel(student(), teacher).cuda()
     given = {"noisy": batch()["noisy"].cuda()}
     assert model(given, PROGRESS.cuda())["loss"].device.type == "cuda"
 
 
-def test_a_copy_has_its_own_teacher(teacher) -> None:
+def test_a_copy_has_its_own_teacher(teacher: str) -> None:
     model = DistillModel(student(), teacher)
     twin = copy.deepcopy(model).bfloat16()
     assert model.teacher.nin_C.weight.dtype == torch.float32
@@ -172,7 +173,7 @@ def test_a_copy_has_its_own_teacher(teacher) -> None:
 
 
 @pytest.mark.parametrize("loss", ["multi_teacher", "mean_teacher", "region"])
-def test_teachers_compute_under_the_callers_autocast(teacher, loss: Any) -> None:
+def test_teachers_compute_under_the_callers_autocast(teacher: str, loss: Any) -> None:
     model, given = DistillModel(student(), teacher, KS if loss != "region" else (0, 9), loss), batch()
     expected = model(given, PROGRESS)["loss"]
     seen = []
@@ -186,7 +187,7 @@ def test_teachers_compute_under_the_callers_autocast(teacher, loss: Any) -> None
 
 
 @pytest.mark.parametrize("loss", ["multi_teacher", "region"])
-def test_compiles_as_one_graph(teacher, loss: Any) -> None:
+def test_compiles_as_one_graph(teacher: str, loss: Any) -> None:
     model, given = DistillModel(student(), teacher, (0, 9), loss), batch()
     expected = model(given, PROGRESS)["loss"]
     torch.compiler.reset()
@@ -199,7 +200,7 @@ def test_compiles_as_one_graph(teacher, loss: Any) -> None:
 # --- transfer ----------------------------------------------------------------------------------------------
 
 
-def test_student_c_takes_over_all_but_dec1(teacher) -> None:
+def test_student_c_takes_over_all_but_dec1(teacher: str) -> None:
     fresh = student().state_dict()
     net = DistillModel(student(), teacher).net
     source = atbsn.load(teacher).state_dict()
@@ -210,7 +211,7 @@ def test_student_c_takes_over_all_but_dec1(teacher) -> None:
 
 
 @pytest.mark.parametrize("transfer", [None, False])
-def test_other_students_keep_their_weights(teacher, transfer: bool | None) -> None:
+def test_other_students_keep_their_weights(teacher: str, transfer: bool | None) -> None:
     torch.manual_seed(1)
     net = StudentA()
     before = copy.deepcopy(net.state_dict())
@@ -218,7 +219,7 @@ def test_other_students_keep_their_weights(teacher, transfer: bool | None) -> No
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
-def test_transfer_can_be_switched_off(teacher) -> None:
+def test_transfer_can_be_switched_off(teacher: str) -> None:
     net = DistillModel(student(width=8), teacher, transfer=False).net
     expected = student(width=8).state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in net.state_dict().items())
@@ -238,23 +239,23 @@ def test_student_sees_what_its_teacher_sees(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("net", [StudentA, StudentB])
-def test_transfer_to_a_light_student_is_refused(teacher, net: type[StudentA] | type[StudentB]) -> None:
+def test_transfer_to_a_light_student_is_refused(teacher: str, net: type[StudentA] | type[StudentB]) -> None:
     with pytest.raises(UserError, match=r"model.transfer: Student[AB] has other layers than the teacher; use StudentC"):
         DistillModel(net(), teacher, transfer=True)
 
 
 @pytest.mark.parametrize("transfer", [None, True])
-def test_transfer_to_another_width_is_refused(teacher, transfer: bool | None) -> None:
+def test_transfer_to_another_width_is_refused(teacher: str, transfer: bool | None) -> None:
     with pytest.raises(UserError, match=r"network.width: 8, but .* has 4; use width: 4, or model.transfer: false"):
         DistillModel(student(width=8), teacher, transfer=transfer)
 
 
-def test_transfer_to_another_mean_is_refused(teacher) -> None:
+def test_transfer_to_another_mean_is_refused(teacher: str) -> None:
     with pytest.raises(UserError, match=r"network.mean: 127.5, but .* has 0.0; use mean: 0.0, or model.transfer"):
         DistillModel(student(mean=127.5), teacher)
 
 
-def test_weights_that_are_given_stay(teacher, tmp_path: Path) -> None:
+def test_weights_that_are_given_stay(teacher: str, tmp_path: Path) -> None:
     """A student to go on with, or to validate, is not overwritten by its teacher."""
     given = save_network(tmp_path / "given.pth", seed=7, type="StudentC", width=WIDTH)
     options = {
@@ -274,13 +275,13 @@ def test_weights_that_are_given_stay(teacher, tmp_path: Path) -> None:
 # --- metadata and bad input --------------------------------------------------------------------------------
 
 
-def test_metadata_names_the_teacher(teacher) -> None:
+def test_metadata_names_the_teacher(teacher: str) -> None:
     digest = hashlib.sha256(Path(teacher).read_bytes()).hexdigest()
     metadata = DistillModel(student(), teacher, (0, 9), "mean_teacher").metadata()
     assert metadata == {"teacher": {"file": teacher, "sha256": digest, "ks": [0, 9]}, "loss": "mean_teacher"}
 
 
-def test_students_file_holds_the_student_alone(teacher, tmp_path: Path) -> None:
+def test_students_file_holds_the_student_alone(teacher: str, tmp_path: Path) -> None:
     model = DistillModel(student(), teacher)
     metadata = {"network": {"type": "StudentC", "width": WIDTH}, **model.metadata()}
     save_weights(tmp_path / "student.pth", model.net.state_dict(), metadata)
@@ -289,7 +290,7 @@ def test_students_file_holds_the_student_alone(teacher, tmp_path: Path) -> None:
     assert found["metadata"]["teacher"]["ks"] == list(KS)
 
 
-def test_patches_suit_teacher_and_student(teacher) -> None:
+def test_patches_suit_teacher_and_student(teacher: str) -> None:
     for net in (StudentA, StudentC):
         assert DistillModel.patch_multiple(net, {"teacher": teacher}) == 32
         assert DistillModel.patch_multiple(net, {"teacher": "not trained yet.pth"}) == 32
@@ -307,7 +308,7 @@ def test_a_student_as_teacher(tmp_path: Path, options: dict[str, Any]) -> None:
         DistillModel(student(), path)
 
 
-def test_a_teacher_as_student(teacher) -> None:
+def test_a_teacher_as_student(teacher: str) -> None:
     with pytest.raises(UserError, match=r"network.type: ATBSN has a blind spot.*use StudentA, B or C"):
         DistillModel(ATBSN(WIDTH), teacher)
 
@@ -321,7 +322,7 @@ BAD_KS = {
 
 
 @pytest.mark.parametrize(("message", "ks"), BAD_KS.items(), ids=map(str, BAD_KS.values()))
-def test_bad_ks(teacher, message: str, ks: list[int]) -> None:
+def test_bad_ks(teacher: str, message: str, ks: list[int]) -> None:
     with pytest.raises(UserError, match=message):
         DistillModel(student(), teacher, ks)
     options = {"type": "DistillModel", "teacher": teacher, "ks": ks}
@@ -330,17 +331,17 @@ def test_bad_ks(teacher, message: str, ks: list[int]) -> None:
 
 
 @pytest.mark.parametrize("ks", [KS, (0,), (0, 3, 9)])
-def test_region_takes_two(teacher, ks: tuple[int, ...]) -> None:
+def test_region_takes_two(teacher: str, ks: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match=r"model.ks: .*: region takes two, for texture and for flat; use \[0, 9\]"):
         DistillModel(student(), teacher, ks, loss="region")
 
 
-def test_thresholds_in_their_order(teacher) -> None:
+def test_thresholds_in_their_order(teacher: str) -> None:
     with pytest.raises(UserError, match=r"model.flat_std: 6.0 exceeds texture_std = 5.0; lower it"):
         DistillModel(student(), teacher, (0, 9), "region", flat_std=6.0)
 
 
-def test_built_from_options(teacher) -> None:
+def test_built_from_options(teacher: str) -> None:
     options = {"type": "DistillModel", "teacher": teacher, "ks": [0, 1, 3], "loss": "mean_teacher", "transfer": False}
     model = build_model(options, student())
     assert (model.ks, model.loss) == ((0, 1, 3), "mean_teacher")

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -9,7 +12,7 @@ from atbsn.ops.sub_pixels import draw_order, split_cells
 from atbsn.utils.errors import UserError
 
 
-def build(**arguments) -> NSP:
+def build(**arguments: Any) -> NSP:
     torch.manual_seed(0)
     return build_arch({"type": "NSP", "width": 8, "num_modules": 2, **arguments}).eval()
 
@@ -39,7 +42,7 @@ def test_denoises_with_the_mean_of_what_the_phases_predict(size: tuple[int, int]
     expected = torch.stack(phases).mean(dim=0)[..., :height, :width]
     torch.testing.assert_close(net.denoise(x), expected)
 
-    def halves(function, image):
+    def halves(function: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor) -> torch.Tensor:
         return torch.cat([function(half) for half in image.chunk(2)])
 
     torch.testing.assert_close(net.denoise(x, halves), expected)

@@ -1,12 +1,14 @@
 """Distillation with recharged targets, and of teachers that are not AT-BSN's."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.archs.weights import load, save_weights
 from atbsn.models import build_model
 from atbsn.ops.recharge import recharge
@@ -20,7 +22,7 @@ TEACHERS = {
 
 
 @pytest.fixture(params=TEACHERS)
-def distillation(request: pytest.FixtureRequest, tmp_path: Path):
+def distillation(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Any]:
     """The options of a method, with a teacher in a file; and the file."""
     torch.manual_seed(0)
     options, ks = TEACHERS[request.param]
@@ -30,7 +32,7 @@ def distillation(request: pytest.FixtureRequest, tmp_path: Path):
     return {"type": "DistillModel", "teacher": str(path), "ks": list(ks), "loss": "recharged"}
 
 
-def student():
+def student() -> Network:
     torch.manual_seed(1)
     return build_arch({"type": "NBSN", "width": 4})
 

@@ -1,6 +1,8 @@
 """Recorruption: its two pictures are independent, its noise model is learned once and travels."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,7 +225,7 @@ def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops
     images.preload()
     seen = []
 
-    def estimated(crops, seed):
+    def estimated(crops: Sequence[Any], seed: int) -> Any:
         seen.append((len(crops), seed))
         return white(len(seen))
 

@@ -31,7 +31,7 @@ PLAIN: dict[str, Any] = {
 """A camera that adds the noise of its sensor and nothing else, as SIDD's renderer does."""
 
 
-def camera(**changes) -> RandomCamera:
+def camera(**changes: Any) -> RandomCamera:
     return RandomCamera(CameraPrior(**{**PLAIN, **changes}))
 
 
@@ -271,7 +271,7 @@ def test_hot_pixels_banding_and_blotches_are_there_when_asked_for() -> None:
     flat = torch.full((16, 3, 64, 64), 100.0)
     weak = {"shot_noise": (7e-5, 7e-5), "read_offset": -6.0}
 
-    def noise(**changes) -> torch.Tensor:
+    def noise(**changes: Any) -> torch.Tensor:
         torch.manual_seed(0)
         noisy, clean = camera(**weak, **changes)(flat)
         return noisy - clean
@@ -356,7 +356,9 @@ def test_nothing_is_read_from_the_device_or_copied_to_it(request: pytest.Fixture
             super().__init__()
             self.found: list[str] = []
 
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
             devices = {each.device.type for each in args if isinstance(each, torch.Tensor) and each.dim()}
             target = (kwargs or {}).get("device")
             moved = target is not None and devices and torch.device(target).type not in devices

@@ -14,7 +14,7 @@ from atbsn.pictures import Picture, write_picture
 
 
 @pytest.fixture
-def folder(tmp_path: Path):
+def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     for camera, level in (("one", 3), ("two", 12)):
         for index in range(2):
@@ -25,7 +25,7 @@ def folder(tmp_path: Path):
     return tmp_path / "pictures"
 
 
-def test_a_line_a_camera_and_one_for_all(command: Command, folder) -> None:
+def test_a_line_a_camera_and_one_for_all(command: Command, folder: Path) -> None:
     status, printed = command("scripts/noise.py", folder)
     lines = [line for line in printed.splitlines() if "level at" in line]
     assert status == 0 and len(lines) == 3
@@ -34,14 +34,14 @@ def test_a_line_a_camera_and_one_for_all(command: Command, folder) -> None:
     assert abs(float(lines[1].split("128: ")[1].split("/")[0]) - 12) < 1.2
 
 
-def test_the_figure(command: Command, folder, tmp_path: Path) -> None:
+def test_the_figure(command: Command, folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     status, printed = command("scripts/noise.py", folder / "one" / "0.png", "--output", tmp_path / "out" / "noise.png")
     assert status == 0 and printed.count("level at") == 1
     assert (tmp_path / "out" / "noise.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_wrong_output(command: Command, folder) -> None:
+def test_wrong_output(command: Command, folder: Path) -> None:
     status, printed = command("scripts/noise.py", folder, "--output", "noise.txt")
     assert status == 2 and "noise.txt" in printed
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_told_is_refused(command: Command, arguments: tuple[str, 
 
 
 def test_the_table_of_cameras_like_those_of_pictures(
-    command: Command, folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("atbsn.engine.evaluation.camera_search.THOROUGH", MIN_TRIED)
     table = tmp_path / "out" / "cameras.json"
@@ -112,6 +112,6 @@ def test_the_table_of_cameras_like_those_of_pictures(
         (["--cameras", "mine.json", "--weights", "real", "--clean", "clean"], "--clean"),
     ],
 )
-def test_wrong_arguments_for_a_table(command: Command, folder, arguments: list[str], rule: str) -> None:
+def test_wrong_arguments_for_a_table(command: Command, folder: Path, arguments: list[str], rule: str) -> None:
     status, printed = command("scripts/noise.py", folder, *arguments)
     assert status == 2 and rule in printed and "Traceback" not in printed

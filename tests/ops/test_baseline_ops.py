@@ -119,7 +119,7 @@ def test_local_std_keeps_its_digits_where_the_picture_is_bright() -> None:
     assert local_std(grey).max() < 1e-4
 
 
-def local_std_in_double(picture):
+def local_std_in_double(picture: torch.Tensor) -> torch.Tensor:
     grey = torch.nn.functional.pad(picture.double().mean(dim=1, keepdim=True), (3, 3, 3, 3), mode="reflect")
     windows = torch.nn.functional.unfold(grey, 7)
     return windows.std(dim=1, correction=0).view(1, 1, *picture.shape[2:])

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -49,12 +50,12 @@ def test_unrotate_turns_all_upright() -> None:
     assert all(torch.equal(part, x) for part in unrotate(rotate(x)))
 
 
-def shift_down(x, rows):
+def shift_down(x: torch.Tensor, rows: int) -> torch.Tensor:
     """The shift as the paper has it, in a part's own rotation: zero rows in on top, the last ones out."""
     return F.pad(x, (0, 0, rows, 0))[:, :, : x.shape[2]]
 
 
-def with_margin(x, margin):
+def with_margin(x: torch.Tensor, margin: int) -> torch.Tensor:
     return F.pad(x, (0, 0, margin, 0))
 
 
@@ -78,7 +79,7 @@ def test_rows_of_the_shifted_need_no_other_rows(top: int, bottom: int, shift: in
         assert torch.equal(of_rows, part[..., top:bottom, :])
 
 
-def upright(margin, batch=3, height=5, width=8):
+def upright(margin: int, batch: int = 3, height: int = 5, width: int = 8) -> list[torch.Tensor]:
     """Four upright parts of whole numbers that have a margin."""
     torch.manual_seed(0)
     parts = rotate(torch.randint(-99, 99, (batch, 2, height, width)).float())
@@ -101,7 +102,7 @@ def test_blocks_together_are_the_whole(pixels: int, monkeypatch: pytest.MonkeyPa
     """One picture of some rows at a time, one picture, two, or all."""
     margin, seen = 1, []
 
-    def function(parts):
+    def function(parts: Sequence[torch.Tensor]) -> torch.Tensor:
         seen.append(parts[1].shape)
         return torch.stack([sum(shift_outwards(parts, shift, margin)) for shift in (0, 1)])
 

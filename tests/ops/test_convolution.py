@@ -1,5 +1,6 @@
 """Convolutions as a GPU does them are what convolutions are, with the same gradients."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -22,13 +23,13 @@ SHAPES = [
 
 
 @pytest.fixture(params=["as on a CPU", "as on a GPU"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "as on a GPU":
         monkeypatch.setattr(convolution, "by_products", convolution._lies_in_rows)
     return request.param
 
 
-def pair(**shape):
+def pair(**shape: Any) -> tuple[Conv2d, nn.Conv2d]:
     torch.manual_seed(0)
     plain = nn.Conv2d(6, 8, **shape)
     ours = Conv2d(6, 8, **shape)
@@ -36,7 +37,9 @@ def pair(**shape):
     return ours.to(memory_format=torch.channels_last), plain
 
 
-def outcome(layer, x, slope=None, function=None):
+def outcome(
+    layer: nn.Module, x: torch.Tensor, slope: float | None = None, function: Callable[..., torch.Tensor] | None = None
+) -> list[torch.Tensor]:
     """Output, and gradients of a loss that weighs every pixel otherwise."""
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
     y = (function or layer)(x)
@@ -93,8 +96,8 @@ def test_a_layer_in_full_precision_keeps_its_gradients_under_autocast(way: str) 
     ours, plain = pair(kernel_size=1)
     x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
 
-    def full(layer):
-        def run(x):
+    def full(layer: nn.Module) -> Callable[..., torch.Tensor]:
+        def run(x: torch.Tensor) -> torch.Tensor:
             with torch.autocast("cpu", enabled=False):
                 return layer(x)
 

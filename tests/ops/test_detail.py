@@ -1,7 +1,7 @@
 """Detail given back: what noise cannot explain, and only that."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +205,7 @@ def smooth(noisy: np.ndarray) -> np.ndarray:
     return cv2.fastNlMeansDenoisingColored(rounded, None, 12, 12, 5, 13).astype(np.float32)
 
 
-def pairs(shared: Path):
+def pairs(shared: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Pairs of all three kinds: SIDD's blocks, PolyU's crops, the simulated camera."""
     for name in ("1_1", "29_13"):
         yield (

@@ -23,7 +23,7 @@ def test_noise_that_was_enlarged_goes(factor: int, mode: str, share: float) -> N
     """Nearly all of it, where the denoiser takes all of it off: an oracle."""
     clean = ramp(60, 72)
 
-    def enlarge(x):
+    def enlarge(x: torch.Tensor) -> torch.Tensor:
         return F.interpolate(x, scale_factor=factor, mode=mode, align_corners=False)
 
     noisy = enlarge(clean + noise(60, 72))

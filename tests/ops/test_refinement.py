@@ -8,7 +8,7 @@ def test_is_the_mean_of_the_passes_within_a_reflected_margin() -> None:
     noisy, once = torch.rand(2, 3, 6, 7), torch.rand(2, 3, 6, 7)
     masks = torch.rand(5, 2, 3, 6, 7) < 0.3
 
-    def blurred(x):
+    def blurred(x: torch.Tensor) -> torch.Tensor:
         return F.avg_pool2d(x, 5, stride=1, padding=2)
 
     for margin in (0, 2):
@@ -25,7 +25,7 @@ def test_is_the_mean_of_the_passes_within_a_reflected_margin() -> None:
 def test_masks_are_drawn_for_every_element_from_the_generator() -> None:
     noisy = torch.zeros(1, 3, 200, 200)
 
-    def draw(seed):
+    def draw(seed: int) -> list[torch.Tensor]:
         return list(replacement_masks(noisy, 3, 0.16, torch.Generator().manual_seed(seed)))
 
     first, again, other = draw(0), draw(0), draw(1)

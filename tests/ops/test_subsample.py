@@ -19,7 +19,7 @@ def x() -> torch.Tensor:
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("stride", [1, 2, 5])
-def test_space_to_batch_holds_every_phase(x, stride: int, memory_format: torch.memory_format) -> None:
+def test_space_to_batch_holds_every_phase(x: torch.Tensor, stride: int, memory_format: torch.memory_format) -> None:
     phases = space_to_batch(x.contiguous(memory_format=memory_format), stride)
     assert phases.shape == (stride**2 * BATCH, CHANNELS, HEIGHT // stride, WIDTH // stride)
     for row in range(stride):
@@ -30,14 +30,16 @@ def test_space_to_batch_holds_every_phase(x, stride: int, memory_format: torch.m
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_batch_to_space_is_the_inverse_and_keeps_the_memory_format(x, memory_format: torch.memory_format) -> None:
+def test_batch_to_space_is_the_inverse_and_keeps_the_memory_format(
+    x: torch.Tensor, memory_format: torch.memory_format
+) -> None:
     x = x.contiguous(memory_format=memory_format)
     phases = space_to_batch(x, 5)
     assert phases.is_contiguous(memory_format=memory_format)
     assert torch.equal(batch_to_space(phases, 5), x)
 
 
-def test_subsample_picks_one_pixel_a_cell_for_all_channels(x) -> None:
+def test_subsample_picks_one_pixel_a_cell_for_all_channels(x: torch.Tensor) -> None:
     picked = subsample(x, draw_positions(x, 2), 2)
     assert picked.shape == (BATCH, CHANNELS, HEIGHT // 2, WIDTH // 2)
     cells = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).transpose(3, 4).flatten(4)
@@ -46,7 +48,7 @@ def test_subsample_picks_one_pixel_a_cell_for_all_channels(x) -> None:
     assert (hits == hits[:, :1]).all(), "the channels of a pixel stay together"
 
 
-def test_one_draw_serves_two_tensors(x) -> None:
+def test_one_draw_serves_two_tensors(x: torch.Tensor) -> None:
     positions = draw_positions(x, 2)
     assert torch.equal(subsample(x + 1000, positions, 2), subsample(x, positions, 2) + 1000)
     channels_last = x.contiguous(memory_format=torch.channels_last)
@@ -62,7 +64,7 @@ def test_every_position_is_as_likely() -> None:
     assert shares.tolist() == pytest.approx([0.25] * 4, abs=0.01)
 
 
-def test_the_draw_follows_the_global_generator(x) -> None:
+def test_the_draw_follows_the_global_generator(x: torch.Tensor) -> None:
     torch.manual_seed(7)
     first, second = draw_positions(x, 2), draw_positions(x, 2)
     torch.manual_seed(7)
@@ -70,7 +72,7 @@ def test_the_draw_follows_the_global_generator(x) -> None:
     assert not torch.equal(first, second)
 
 
-def test_the_gradient_goes_to_the_picked_pixels(x) -> None:
+def test_the_gradient_goes_to_the_picked_pixels(x: torch.Tensor) -> None:
     x.requires_grad_()
     positions = draw_positions(x, 2)
     subsample(x, positions, 2).sum().backward()

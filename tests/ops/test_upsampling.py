@@ -1,5 +1,7 @@
 """Up-sampling by nearest neighbours keeps the type, whatever autocast would like."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -18,7 +20,7 @@ def test_outside_of_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     original = F.interpolate
 
-    def noted(*args, **how):
+    def noted(*args: Any, **how: Any) -> Any:
         seen.append(torch.is_autocast_enabled("cpu"))
         return original(*args, **how)
 

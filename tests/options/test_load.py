@@ -95,7 +95,7 @@ def test_a_laugh_a_billion_times() -> None:
         parse_yaml("\n".join(lines), "x.yml")
 
 
-def write(folder, **files) -> None:
+def write(folder: Path, **files: str) -> None:
     for name, text in files.items():
         path = folder / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,8 @@
 """Every option file of the repository is right: it loads, and its network and training method can be built."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,12 +28,12 @@ BUILT = [names for names in COMPLETE if names not in CROSSED or names[1] in ("si
 """What is built too: other data have the network of these."""
 
 
-def spelled(names):
+def spelled(names: Iterable[str]) -> str:
     return " ".join(name.removesuffix(".yml") for name in names)
 
 
 @pytest.fixture(scope="module")
-def loaded():
+def loaded() -> dict[Any, Any]:
     """The options of all complete spellings, as on a machine with a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
@@ -44,7 +46,7 @@ def test_there_are_methods_and_data() -> None:
 
 @pytest.mark.parametrize("names", BUILT, ids=spelled)
 def test_options_build_their_network_and_method(
-    names: tuple[str, ...], loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, ...], loaded: dict[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = loaded[names]
     monkeypatch.chdir(tmp_path)
@@ -64,7 +66,7 @@ def test_options_build_their_network_and_method(
         build_test_denoiser(options, torch.device("cpu"), kind)
 
 
-def _trained_by(path, loaded):
+def _trained_by(path: Any, loaded: Any) -> dict[str, Any]:
     """The network of the options whose run leaves ``path``: every teacher is one that can be trained."""
     run = Path(path).parts[1]
     trained = [options.network for names, options in loaded.items() if names in TRAINING and options.name == run]
@@ -72,20 +74,20 @@ def _trained_by(path, loaded):
     return trained[0]
 
 
-def _leave_weights(path, network) -> None:
+def _leave_weights(path: Any, network: dict[str, Any]) -> None:
     net = build_arch(network)
     save_weights(Path(path), net.state_dict(), {"network": net.options})
 
 
 @pytest.mark.parametrize("names", TRAINING, ids=spelled)
-def test_options_can_be_trained_from(names: tuple[str, ...], loaded) -> None:
+def test_options_can_be_trained_from(names: tuple[str, ...], loaded: dict[Any, Any]) -> None:
     options = loaded[names]
     assert options.train is not None and "train" in options.datasets
     assert options.logger.save_checkpoint_freq <= options.train.total_iter
 
 
 @pytest.mark.parametrize(("method", "data"), CROSSED, ids=lambda name: name.removesuffix(".yml"))
-def test_method_and_data_stay_themselves(method: str, data: str, loaded) -> None:
+def test_method_and_data_stay_themselves(method: str, data: str, loaded: dict[Any, Any]) -> None:
     """The network is the method's, the pictures are the data's; the run is called after both."""
     options = loaded[method, data]
     laid, brought = (read_options(find_option_file(name)) for name in (method, data))
@@ -99,7 +101,7 @@ def test_method_and_data_stay_themselves(method: str, data: str, loaded) -> None
     assert options.on_data is None
 
 
-def test_one_name_is_one_training(loaded) -> None:
+def test_one_name_is_one_training(loaded: dict[Any, Any]) -> None:
     """Two spellings of one run are the same options."""
     runs = {}
     for names in TRAINING:

@@ -24,7 +24,7 @@ class Linear(RateSchedule):
     type: Literal["Linear"]
     rest: int | float = 0
 
-    def part(self, done, total_iter, lr):
+    def part(self, done: float, total_iter: int, lr: float) -> float:
         return max(0.0, 1 - done / (total_iter - self.rest))
 
 

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def test_a_grey_profile_means_its_gamma(gamma: float) -> None:
     assert np.abs(seen - expected[..., None])[4:].max() <= 1.5
 
 
-def png(path, chunks: list[tuple[bytes, bytes]], depth: int = 8, grey: bool = False) -> None:
+def png(path: Path, chunks: list[tuple[bytes, bytes]], depth: int = 8, grey: bool = False) -> None:
     values = (RGB.astype(np.uint16) * 257).astype(">u2") if depth == 16 else RGB
     values = values[..., :1] if grey else values
     rows = b"".join(b"\0" + row.tobytes() for row in values)
@@ -61,14 +62,14 @@ def png(path, chunks: list[tuple[bytes, bytes]], depth: int = 8, grey: bool = Fa
 
 
 @pytest.fixture(params=["cicp.png", "nclx.heic", "nclx.avif"])
-def source(request: pytest.FixtureRequest, tmp_path: Path):
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., Path]:
     """A file of every format that says colours by numbers; ``source(points)`` writes it."""
     if request.param.endswith("heic"):
         pytest.importorskip("pillow_heif")
     if request.param.endswith("avif"):
         pytest.importorskip("PIL._avif")
 
-    def write(points: CodePoints, depth: int = 8):
+    def write(points: CodePoints, depth: int = 8) -> Path:
         path = tmp_path / request.param
         if path.suffix == ".png":
             png(path, [(b"cICP", bytes([points.primaries, points.transfer, 0, 1]))], depth)

@@ -5,6 +5,7 @@ import shutil
 import struct
 import subprocess
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ LINEAR = 34892
 
 
 @pytest.fixture
-def rawpy():
+def rawpy() -> ModuleType:
     return pytest.importorskip("rawpy")
 
 
@@ -31,7 +32,7 @@ def pattern(name: str) -> tuple[int, int, int, tuple[int, ...], bool]:
     return (CFA_PATTERN, 1, 4, tuple("RGB".index(letter) for letter in name), True)
 
 
-def set_photometric(path, value: int) -> None:
+def set_photometric(path: Path, value: int) -> None:
     """Which tifffile does not write with any number of samples."""
     data = bytearray(path.read_bytes())
     directories = exif.Directories(bytes(data))
@@ -40,7 +41,7 @@ def set_photometric(path, value: int) -> None:
     path.write_bytes(data)
 
 
-def levels(rng=None, height: int = 50, width: int = 62) -> np.ndarray:
+def levels(rng: np.random.Generator | None = None, height: int = 50, width: int = 62) -> np.ndarray:
     rng = np.random.default_rng(0) if rng is None else rng
     return rng.integers(BLACK - 100, WHITE, (height, width)).astype(np.uint16)
 
@@ -56,7 +57,7 @@ def test_packing_loses_nothing(phase: tuple[int, int], size: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("name", PHASES)
-def test_every_phase_becomes_red_green_green_blue(tmp_path: Path, rawpy, name: str) -> None:
+def test_every_phase_becomes_red_green_green_blue(tmp_path: Path, rawpy: ModuleType, name: str) -> None:
     seen = {"R": 0.2, "G": 0.5, "B": 0.9}
     cell = np.array([BLACK + seen[letter] * (WHITE - BLACK) for letter in name]).reshape(2, 2)
     write_mosaic(tmp_path / "a.dng", np.tile(cell, (20, 30)).round().astype(np.uint16), (1, 1, 1), pattern(name))
@@ -66,7 +67,7 @@ def test_every_phase_becomes_red_green_green_blue(tmp_path: Path, rawpy, name: s
 
 
 @pytest.mark.parametrize("area", [(0, 0, 50, 62), (2, 4, 48, 60), (3, 5, 50, 62), (2, 5, 49, 61)])
-def test_black_is_taken_off_as_the_tags_say(tmp_path: Path, rawpy, area: tuple[int, int, int, int]) -> None:
+def test_black_is_taken_off_as_the_tags_say(tmp_path: Path, rawpy: ModuleType, area: tuple[int, int, int, int]) -> None:
     """Patterns of any size that begin at the active area, and offsets of rows and columns."""
     top, left, bottom, right = area
     rng = np.random.default_rng(0)
@@ -90,14 +91,14 @@ def test_black_is_taken_off_as_the_tags_say(tmp_path: Path, rawpy, area: tuple[i
     assert np.abs(found - expected).max() < 0.01
 
 
-def test_noise_below_black_and_above_white_stays(tmp_path: Path, rawpy) -> None:
+def test_noise_below_black_and_above_white_stays(tmp_path: Path, rawpy: ModuleType) -> None:
     raw = levels()
     write_mosaic(tmp_path / "a.dng", raw)
     found = unpack(read_raw(tmp_path / "a.dng").rgb, (0, 0), raw.shape)
     assert found.min() < 0 and np.allclose(found, (raw - float(BLACK)) * 255 / (WHITE - BLACK))
 
 
-def developed(rawpy, path) -> np.ndarray:
+def developed(rawpy: Any, path: Path) -> np.ndarray:
     with rawpy.imread(str(path)) as raw:
         return raw.postprocess(use_camera_wb=True, no_auto_bright=True, adjust_maximum_thr=0, output_bps=16)
 
@@ -105,7 +106,7 @@ def developed(rawpy, path) -> np.ndarray:
 @pytest.mark.parametrize("area", [(0, 0, 96, 128), (2, 4, 95, 127), (3, 5, 96, 128)])
 @pytest.mark.parametrize("name", PHASES)
 def test_a_dng_of_the_same_mosaic_develops_alike(
-    tmp_path: Path, rawpy, name: str, area: tuple[int, int, int, int]
+    tmp_path: Path, rawpy: ModuleType, name: str, area: tuple[int, int, int, int]
 ) -> None:
     rng = np.random.default_rng(0)
     noisy = linear() + rng.normal(0, 0.02, (96, 128, 3))
@@ -131,7 +132,7 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("suffix", MAKERS)
-def test_what_makers_keep_in_tiff_develops_alike(tmp_path: Path, rawpy, suffix: str) -> None:
+def test_what_makers_keep_in_tiff_develops_alike(tmp_path: Path, rawpy: ModuleType, suffix: str) -> None:
     maker, model, name, size = MAKERS[suffix]
     values = np.random.default_rng(0).integers(500, 4000, size).astype(np.uint16)
     source, made = tmp_path / f"a.{suffix}", tmp_path / "b.dng"
@@ -148,7 +149,7 @@ def test_what_makers_keep_in_tiff_develops_alike(tmp_path: Path, rawpy, suffix: 
     assert picture.mosaic.phase == PHASES[name]
 
 
-def test_pixels_that_are_not_square_stay_so(tmp_path: Path, rawpy) -> None:
+def test_pixels_that_are_not_square_stay_so(tmp_path: Path, rawpy: ModuleType) -> None:
     """Of a Nikon D1X they are twice as high as wide: without a word the developed picture has half its height."""
     values = np.random.default_rng(0).integers(500, 4000, (1324, 4028)).astype(np.uint16)
     write_uncompressed(tmp_path / "a.nef", values, "NIKON CORPORATION", "NIKON D1X")
@@ -160,7 +161,7 @@ def test_pixels_that_are_not_square_stay_so(tmp_path: Path, rawpy) -> None:
     assert sizes[0] == sizes[1] == (1324, 4024, 0.5)
 
 
-def test_levels_between_those_of_the_file_are_kept(tmp_path: Path, rawpy) -> None:
+def test_levels_between_those_of_the_file_are_kept(tmp_path: Path, rawpy: ModuleType) -> None:
     """A denoised 10-bit raw has finer steps than its file had."""
     cells = np.linspace(0, 255, 20 * 30 * 4).reshape(20, 30, 4).astype(np.float32)
     write_picture(tmp_path / "a.dng", Picture(cells, mosaic=Mosaic((40, 60), (0, 0), (60, 64, 65, 63.5), 1023)))
@@ -169,7 +170,7 @@ def test_levels_between_those_of_the_file_are_kept(tmp_path: Path, rawpy) -> Non
     assert found.mosaic.white == 1023 * 64 and found.mosaic.black[3] == 63.5 * 64
 
 
-def test_what_a_raw_says_is_kept(tmp_path: Path, rawpy) -> None:
+def test_what_a_raw_says_is_kept(tmp_path: Path, rawpy: ModuleType) -> None:
     write_dng(
         tmp_path / "a.dng", linear(), orientation=8,
         extra=[(700, 1, 9, b"<x:xmpmeta", True), (50730, 10, 1, (1, 2), True), (51041, 12, 2, (1e-3, 1e-6), True)],
@@ -187,7 +188,7 @@ def test_what_a_raw_says_is_kept(tmp_path: Path, rawpy) -> None:
 
 
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="needs exiftool")
-def test_exiftool_finds_nothing_wrong(tmp_path: Path, rawpy) -> None:
+def test_exiftool_finds_nothing_wrong(tmp_path: Path, rawpy: ModuleType) -> None:
     write_dng(tmp_path / "a.dng", linear(), orientation=6, extra=[pattern("GRBG")])
     with_exif(tmp_path / "a.dng", {exif.EXIF: (exif.DirectoryEntry(34855, 3, 1, struct.pack("<H", 3200)),)})
     write_picture(tmp_path / "b.dng", read_raw(tmp_path / "a.dng"))
@@ -207,7 +208,7 @@ def test_exiftool_finds_nothing_wrong(tmp_path: Path, rawpy) -> None:
         ("its mosaic is GRGB, not", {"cells": "GRGB"}),
     ],
 )
-def test_other_sensors_are_refused(tmp_path: Path, rawpy, reason: str, how: dict[str, Any]) -> None:
+def test_other_sensors_are_refused(tmp_path: Path, rawpy: ModuleType, reason: str, how: dict[str, Any]) -> None:
     raw, own = levels(), []
     if "dimensions" in how:
         trans = "GBGGRGRGRBGBGBGGRGGRGGBGBGBRGRGRGGBG"
@@ -222,7 +223,7 @@ def test_other_sensors_are_refused(tmp_path: Path, rawpy, reason: str, how: dict
             read(tmp_path / "a.dng")
 
 
-def test_what_is_no_raw(tmp_path: Path, rawpy) -> None:
+def test_what_is_no_raw(tmp_path: Path, rawpy: ModuleType) -> None:
     (tmp_path / "a.dng").write_bytes(b"")
     (tmp_path / "b.nef").write_bytes(b"no raw")
     for name in ("a.dng", "b.nef", "none.cr2"):

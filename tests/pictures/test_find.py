@@ -1,7 +1,9 @@
 """Pictures below folders, and what is passed over with its reason."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,11 +22,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def names(paths, root) -> list[str]:
+def names(paths: Iterable[Path], root: Path) -> list[str]:
     return [path.relative_to(root).as_posix() for path in paths]
 
 
-def test_everything_is_used_or_has_a_reason(folder) -> None:
+def test_everything_is_used_or_has_a_reason(folder: Path) -> None:
     found = find_pictures(folder)
     assert names(found.paths, folder) == ["a-b/x.bmp", "a.webp", "a/b/c.TiFF", "a/z.jpg", "a0.png", "b.PNG"]
     assert [name.as_posix() for name in found.names] == names(found.paths, folder)
@@ -42,7 +44,7 @@ def test_everything_is_used_or_has_a_reason(folder) -> None:
     assert met == sum(len(files) for top, _, files in os.walk(folder) if ".cache" not in top) + 1
 
 
-def test_summary(folder) -> None:
+def test_summary(folder: Path) -> None:
     assert find_pictures(folder / "a-b").summary() == "using 1"
     summary = find_pictures(folder).summary()
     assert summary.startswith("using 6, skipped 8: ")
@@ -50,13 +52,13 @@ def test_summary(folder) -> None:
     assert "film.MP4 (a video)" in summary
 
 
-def test_the_order_is_that_of_the_names_and_of_image_paths(folder) -> None:
+def test_the_order_is_that_of_the_names_and_of_image_paths(folder: Path) -> None:
     found = find_pictures(folder).paths
     assert found == sorted(found, key=lambda path: path.relative_to(folder).as_posix())
     assert image_paths(folder) == found
 
 
-def test_several_inputs_and_each_picture_once(folder, tmp_path: Path) -> None:
+def test_several_inputs_and_each_picture_once(folder: Path, tmp_path: Path) -> None:
     roots = [folder / "b.PNG", str(folder / "a"), folder / "a" / "b", tmp_path / "none", folder / "notes.txt"]
     found = find_pictures(roots)
     assert names(found.paths, folder) == ["b.PNG", "a/b/c.TiFF", "a/z.jpg"]
@@ -69,7 +71,7 @@ def test_several_inputs_and_each_picture_once(folder, tmp_path: Path) -> None:
     }
 
 
-def test_links(folder, tmp_path: Path) -> None:
+def test_links(folder: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "d.png").write_bytes(b"")
@@ -86,17 +88,17 @@ def test_links(folder, tmp_path: Path) -> None:
     assert find_pictures(folder / "linked").paths == [folder / "linked" / "d.png"]
 
 
-def test_a_pipe_by_the_name_of_a_picture_is_not_waited_for(folder) -> None:
+def test_a_pipe_by_the_name_of_a_picture_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "pipe.png")
     assert (folder / "pipe.png", "not a regular file") in find_pictures(folder).skipped
     assert (folder / "pipe.png", "not a regular file") in find_pictures(folder / "pipe.png").skipped
     assert folder / "pipe.png" not in image_paths(folder)
 
 
-def test_a_folder_that_cannot_be_listed(folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.scandir
 
-    def scandir(path):
+    def scandir(path: Any) -> Any:
         if Path(path).name == "b":
             raise PermissionError(13, "Permission denied")
         return real(path)
@@ -110,11 +112,11 @@ def test_a_folder_that_cannot_be_listed(folder, monkeypatch: pytest.MonkeyPatch)
         image_paths(folder)
 
 
-def test_walking_lists_one_folder_at_a_time(folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_walking_lists_one_folder_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A million files are neither listed nor held before the first is handed out."""
     listed = []
 
-    def scandir(path, real=os.scandir):
+    def scandir(path: Any, real: Any = os.scandir) -> Any:
         listed.append(Path(path).name)
         return real(path)
 

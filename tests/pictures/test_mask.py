@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from atbsn.utils.errors import UserError
 LEVELS = np.arange(256, dtype=np.uint8).reshape(8, 32)
 
 
-def grey(values, **more):
+def grey(values: np.ndarray, **more: Any) -> Picture:
     return Picture(np.repeat(values[..., None], 3, axis=2), grey=True, **more)
 
 

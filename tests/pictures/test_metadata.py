@@ -27,7 +27,7 @@ def smooth(height: int = 48, width: int = 64) -> np.ndarray:
     return np.stack([3 * x, 4 * y, x + y], axis=2).astype(np.uint8)
 
 
-def jpeg_file(path, image=None, segments=b"", **options) -> None:
+def jpeg_file(path: Path, image: Image.Image | None = None, segments: bytes = b"", **options: Any) -> None:
     image = Image.fromarray(smooth()) if image is None else image
     image.save(path, "JPEG", extra=segments, **options)
 

@@ -3,6 +3,8 @@
 import struct
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,12 +37,12 @@ def srgb(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture
-def library():
+def library() -> ModuleType:
     return pytest.importorskip("pillow_heif")
 
 
 @pytest.fixture
-def developer():
+def developer() -> ModuleType:
     return pytest.importorskip("rawpy")
 
 
@@ -51,7 +53,7 @@ def avif() -> None:
 
 @pytest.mark.parametrize("neutral", [(0.5, 1.0, 0.7), (0.9, 1.0, 0.4)])
 def test_raw_is_developed_to_srgb_with_the_cameras_white_balance(
-    tmp_path: Path, developer, neutral: tuple[float, float, float]
+    tmp_path: Path, developer: ModuleType, neutral: tuple[float, float, float]
 ) -> None:
     write_dng(tmp_path / "a.dng", linear(), neutral)
     picture = read_picture(tmp_path / "a.dng")
@@ -62,7 +64,7 @@ def test_raw_is_developed_to_srgb_with_the_cameras_white_balance(
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
-def test_raw_is_turned_upright_once(tmp_path: Path, developer, orientation: int) -> None:
+def test_raw_is_turned_upright_once(tmp_path: Path, developer: ModuleType, orientation: int) -> None:
     write_dng(tmp_path / "a.dng", linear(), orientation=orientation)
     picture = read_picture(tmp_path / "a.dng")
     turns = {1: 0, 3: 2, 6: 3, 8: 1}[orientation]
@@ -73,7 +75,7 @@ def test_raw_is_turned_upright_once(tmp_path: Path, developer, orientation: int)
     assert np.array_equal(read_picture(tmp_path / "a.tif").rgb, picture.rgb)
 
 
-def test_raw_becomes_a_tiff_with_its_exif_and_gps(tmp_path: Path, developer) -> None:
+def test_raw_becomes_a_tiff_with_its_exif_and_gps(tmp_path: Path, developer: ModuleType) -> None:
     entries = {item.tag: item.children for item in directories("<") if item.children is not None}
     write_dng(tmp_path / "a.NEF", linear(), extra=[(700, 1, len(XMP), XMP, True)])
     with_exif(tmp_path / "a.NEF", entries)
@@ -91,14 +93,14 @@ def test_raw_becomes_a_tiff_with_its_exif_and_gps(tmp_path: Path, developer) -> 
         write_picture(tmp_path / "b.nef", picture)
 
 
-def test_a_dng_by_the_name_of_a_tiff_is_developed(tmp_path: Path, developer) -> None:
+def test_a_dng_by_the_name_of_a_tiff_is_developed(tmp_path: Path, developer: ModuleType) -> None:
     write_dng(tmp_path / "a.dng", linear())
     (tmp_path / "a.dng").rename(tmp_path / "a.tif")
     assert read_picture(tmp_path / "a.tif").rgb.shape == (96, 128, 3)
     assert picture_size(tmp_path / "a.tif") == (96, 128)
 
 
-def test_damaged_raw_is_refused(tmp_path: Path, developer) -> None:
+def test_damaged_raw_is_refused(tmp_path: Path, developer: ModuleType) -> None:
     write_dng(tmp_path / "a.dng", linear())
     data = (tmp_path / "a.dng").read_bytes()
     for name, damaged in (("half.dng", data[: len(data) // 2]), ("text.cr2", b"text"), ("empty.nef", b"")):
@@ -107,7 +109,7 @@ def test_damaged_raw_is_refused(tmp_path: Path, developer) -> None:
             read_picture(tmp_path / name)
 
 
-def test_raw_that_claims_any_size_is_refused(tmp_path: Path, developer) -> None:
+def test_raw_that_claims_any_size_is_refused(tmp_path: Path, developer: ModuleType) -> None:
     write_dng(tmp_path / "a.dng", linear())
     data = bytearray((tmp_path / "a.dng").read_bytes())
     found = exif.Directories(bytes(data))
@@ -151,7 +153,7 @@ def test_exif_of_a_cr3_is_in_boxes() -> None:
 @pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 def test_heic_keeps_depth_grey_alpha_and_metadata(
-    tmp_path: Path, library, dtype: str, transparent: bool, grey: bool
+    tmp_path: Path, library: ModuleType, dtype: str, transparent: bool, grey: bool
 ) -> None:
     top = np.iinfo(dtype).max
     rgb = (linear(48, 64) * top).astype(dtype)
@@ -170,7 +172,7 @@ def test_heic_keeps_depth_grey_alpha_and_metadata(
     assert picture_size(tmp_path / "a.heic") == (48, 64)
 
 
-def test_heic_of_a_phone(tmp_path: Path, library) -> None:
+def test_heic_of_a_phone(tmp_path: Path, library: ModuleType) -> None:
     """Turned by the container, with an EXIF orientation that is not to be applied once more."""
     rgb = (linear(48, 64) * 255).astype(np.uint8)
     image = library.from_bytes("RGB", (64, 48), rgb.tobytes())
@@ -191,7 +193,7 @@ def test_heic_of_a_phone(tmp_path: Path, library) -> None:
         assert values(again.exif)[exif.GPS, 29] == values(picture.exif)[exif.GPS, 29]
 
 
-def test_ten_bits_of_heic_survive(tmp_path: Path, library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ten_bits_of_heic_survive(tmp_path: Path, library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every one of the 1024 levels is what it was, white is white, and reading is exact."""
     levels = np.arange(1024).repeat(64).reshape(256, 256)
     sixteen = (levels << 6 | levels >> 4).astype(np.uint16)
@@ -200,7 +202,7 @@ def test_ten_bits_of_heic_survive(tmp_path: Path, library, monkeypatch: pytest.M
     assert np.array_equal(picture.rgb[..., 0], sixteen)
     given = []
 
-    def encode(mode, size, data, file, **options) -> None:
+    def encode(mode: str, size: tuple[int, int], data: bytes, file: Any, **options: Any) -> None:
         given.append(np.frombuffer(data, np.uint16).reshape(256, 256))
 
     monkeypatch.setattr(library, "encode", encode)
@@ -208,7 +210,9 @@ def test_ten_bits_of_heic_survive(tmp_path: Path, library, monkeypatch: pytest.M
     assert np.array_equal(given[0], levels << 6)
 
 
-def test_of_several_pictures_in_a_heic_one_is_read(tmp_path: Path, library, caplog: pytest.LogCaptureFixture) -> None:
+def test_of_several_pictures_in_a_heic_one_is_read(
+    tmp_path: Path, library: ModuleType, caplog: pytest.LogCaptureFixture
+) -> None:
     file = library.HeifFile()
     for value, size in ((0, (64, 48)), (128, (48, 64)), (255, (64, 64))):
         file.add_frombytes("RGB", size, bytes([value]) * size[0] * size[1] * 3)
@@ -225,7 +229,7 @@ def test_of_several_pictures_in_a_heic_one_is_read(tmp_path: Path, library, capl
         read_picture(tmp_path / "a.heic", page=4)
 
 
-def test_damaged_heic_is_refused(tmp_path: Path, library) -> None:
+def test_damaged_heic_is_refused(tmp_path: Path, library: ModuleType) -> None:
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
     data = (tmp_path / "a.heic").read_bytes()
     for kept in (0, 0.1, 0.5, 0.9):
@@ -234,7 +238,7 @@ def test_damaged_heic_is_refused(tmp_path: Path, library) -> None:
             read_picture(tmp_path / "b.heic")
 
 
-def test_heic_over_the_limit_is_refused(tmp_path: Path, library, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_over_the_limit_is_refused(tmp_path: Path, library: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
     monkeypatch.setattr("atbsn.pictures.metadata.MAX_PIXELS", 1000)
     for read in (read_picture, picture_size):
@@ -245,7 +249,7 @@ def test_heic_over_the_limit_is_refused(tmp_path: Path, library, monkeypatch: py
             read(tmp_path / "a.heic")
 
 
-def test_a_heic_by_the_name_of_a_jpeg_is_read(tmp_path: Path, library) -> None:
+def test_a_heic_by_the_name_of_a_jpeg_is_read(tmp_path: Path, library: ModuleType) -> None:
     write_picture(tmp_path / "a.heic", Picture((linear() * 255).astype(np.uint8)))
     (tmp_path / "a.heic").rename(tmp_path / "a.jpg")
     picture = read_picture(tmp_path / "a.jpg")
@@ -255,7 +259,7 @@ def test_a_heic_by_the_name_of_a_jpeg_is_read(tmp_path: Path, library) -> None:
 
 
 @pytest.mark.parametrize("transparent", [False, True])
-def test_avif_keeps_alpha_and_metadata(tmp_path: Path, avif, transparent: bool) -> None:
+def test_avif_keeps_alpha_and_metadata(tmp_path: Path, avif: None, transparent: bool) -> None:
     rgb = (linear(48, 64) * 255).astype(np.uint8)
     picture = Picture(rgb, rgb[..., 0].copy() if transparent else None, icc=ICC, exif=camera_block(), xmp=XMP)
     write_picture(tmp_path / "a.avif", picture, quality=95)
@@ -270,7 +274,7 @@ def test_avif_keeps_alpha_and_metadata(tmp_path: Path, avif, transparent: bool) 
 
 
 @pytest.mark.parametrize("orientation", [3, 6])
-def test_avif_is_turned_upright_once(tmp_path: Path, avif, orientation: int) -> None:
+def test_avif_is_turned_upright_once(tmp_path: Path, avif: None, orientation: int) -> None:
     rgb = (linear(48, 64) * 255).astype(np.uint8)
     Image.fromarray(rgb).save(tmp_path / "a.avif", quality=95, exif=camera_block(orientation=orientation))
     expected = np.rot90(rgb, {3: 2, 6: 3}[orientation])

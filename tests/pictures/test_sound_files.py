@@ -24,7 +24,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def encoded(rgb: np.ndarray, kind: str, **options) -> bytes:
+def encoded(rgb: np.ndarray, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(rgb).save(file, kind, **options)
     return file.getvalue()

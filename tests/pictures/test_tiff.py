@@ -3,6 +3,7 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,11 +23,11 @@ def noise(*shape: int, dtype: str = "uint16") -> np.ndarray:
     return RNG.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
-def write(path, values, **options) -> None:
+def write(path: Path, values: np.ndarray, **options: Any) -> None:
     tifffile.imwrite(path, values, metadata=None, **options)
 
 
-def by_libtiff(path, values: np.ndarray, compression: str, predictor: int = 1, bits: int | None = None) -> None:
+def by_libtiff(path: Path, values: np.ndarray, compression: str, predictor: int = 1, bits: int | None = None) -> None:
     """A TIFF of any samples that libtiff compresses, told that they are bytes, and then a directory that is true."""
     height, width, count = values.shape
     size = values.dtype.itemsize
@@ -105,7 +106,7 @@ def test_tiles(tmp_path: Path, dtype: str, planar: str, compression: str | None)
 PRIVATE = 65000
 
 
-def name_private_tag(path, tag: int) -> None:
+def name_private_tag(path: Path, tag: int) -> None:
     """What tifffile wrote as a private tag becomes one that it does not let others write."""
     data = bytearray(path.read_bytes())
     found = exif.Directories(data)
@@ -214,7 +215,7 @@ def test_any_depth_white_staying_white(tmp_path: Path, bits: int, channels: int)
     assert np.array_equal(picture.rgb[..., :channels], (values * full + top // 2) // top)
 
 
-def _retag(path, data: bytearray, numbers: dict[int, tuple[int, ...]]) -> None:
+def _retag(path: Path, data: bytearray, numbers: dict[int, tuple[int, ...]]) -> None:
     directories = exif.Directories(bytes(data))
     found = {entry.tag: entry for entry in directories.read(directories.first)[0]}
     code = directories.order

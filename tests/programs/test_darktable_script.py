@@ -4,7 +4,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.photos import NETWORK, noise, tiny
@@ -59,7 +61,7 @@ package.preload.darktable = function() return dt end
 
 
 @pytest.fixture
-def darktable(tmp_path: Path, repository: Path):
+def darktable(tmp_path: Path, repository: Path) -> Callable[..., Any]:
     """``darktable(lines)``: what is printed after the script was loaded and the lines of Lua were run."""
     if LUA is None or sys.platform == "win32":
         pytest.skip("needs lua, and a shell that quotes as on Linux")
@@ -88,7 +90,7 @@ storages.atbsn.store(nil, image, nil, [[{0}/exported.png]], 1, 2, true, {{}})
 """
 
 
-def test_an_exported_picture_is_denoised_beside_the_original(darktable, tmp_path: Path) -> None:
+def test_an_exported_picture_is_denoised_beside_the_original(darktable: Callable[..., Any], tmp_path: Path) -> None:
     export(tmp_path)
     made = tmp_path / "it's a.b_clean.png"
     said = darktable(STORE.format(tmp_path))
@@ -101,14 +103,14 @@ def test_an_exported_picture_is_denoised_beside_the_original(darktable, tmp_path
     assert made.read_bytes() == before, "nothing is written over"
 
 
-def test_what_goes_wrong_is_told(darktable, tmp_path: Path) -> None:
+def test_what_goes_wrong_is_told(darktable: Callable[..., Any], tmp_path: Path) -> None:
     export(tmp_path)
     said = darktable("preferences.weights = 'none such'\n" + STORE.format(tmp_path))
     assert "could not be denoised: ERROR: none such: no weights of this name" in said and "IMPORTED" not in said
     assert not list(tmp_path.glob("*_clean*")) and not list(tmp_path.glob("exported*"))
 
 
-def test_formats_and_settings(darktable) -> None:
+def test_formats_and_settings(darktable: Callable[..., Any]) -> None:
     lines = """
     for _, name in ipairs { "tiff", "png", "jpeg", "pdf", "exr" } do
       print(name, storages.atbsn.supported(nil, { plugin_name = name }))

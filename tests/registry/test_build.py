@@ -33,13 +33,13 @@ def cameras() -> Registry[Any]:
     return registry
 
 
-def faults(**arguments) -> list[str]:
+def faults(**arguments: Any) -> list[str]:
     with pytest.raises(UserError) as caught:
         check_arguments(Camera, arguments, exclude=("sensor",))
     return str(caught.value).splitlines()
 
 
-def test_builds_from_a_copy_of_the_options(cameras) -> None:
+def test_builds_from_a_copy_of_the_options(cameras: Registry[Any]) -> None:
     options = {"type": "Camera", "width": 8, "size": [2, 3], "gain": 3}
     camera = build(cameras, options, sensor="given")
     assert (camera.sensor, camera.width, camera.size, camera.gain) == ("given", 8, (2, 3), 3.0)
@@ -51,7 +51,7 @@ def test_only_what_is_given_is_handed_on() -> None:
     assert check_arguments(Camera, {"width": 8}, exclude=("sensor",)) == {"width": 8}
 
 
-def test_type_is_missing_or_unknown(cameras) -> None:
+def test_type_is_missing_or_unknown(cameras: Registry[Any]) -> None:
     with pytest.raises(UserError, match=r"'type' is missing; name a camera: Camera"):
         build(cameras, {"width": 8})
     with pytest.raises(UserError, match=r"'Camara' is not a registered camera; did you mean 'Camera'\?"):
@@ -95,7 +95,7 @@ def test_value_and_rule_are_said(argument: str, value: bool | float | list[int] 
     assert words in message
 
 
-def test_all_faults_at_once(cameras) -> None:
+def test_all_faults_at_once(cameras: Registry[Any]) -> None:
     arguments = {"gian": 2, "mode": "jpeg", "ks": [0, 2, 4]}
     assert [fault.partition(":")[0] for fault in faults(**arguments)] == ["gian", "ks.1", "ks.2", "mode", "width"]
     with pytest.raises(UserError) as caught:

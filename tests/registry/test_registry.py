@@ -1,4 +1,5 @@
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from atbsn.utils.errors import UserError
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest):
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Any]:
     """A package of the test's own name; ``package(module=source, ...)`` fills it and gives its registry."""
     name = f"package_of_{request.node.name}"
     folder = tmp_path / name
@@ -36,7 +37,7 @@ def module(*names: str) -> str:
     return "".join(f"@shapes.register\nclass {name}: pass\n" for name in names)
 
 
-def test_a_file_in_the_folder_is_found_without_being_listed(package) -> None:
+def test_a_file_in_the_folder_is_found_without_being_listed(package: Any) -> None:
     registry = package(round=module("Circle", "Ellipse"), straight=module("Square"))
     assert registry.get("Square").__module__.endswith(".straight")
     assert list(registry) == ["Circle", "Ellipse", "Square"]
@@ -44,7 +45,7 @@ def test_a_file_in_the_folder_is_found_without_being_listed(package) -> None:
     assert "Cube" not in registry
 
 
-def test_nothing_is_imported_before_the_first_look_up(package) -> None:
+def test_nothing_is_imported_before_the_first_look_up(package: Any) -> None:
     registry = package(round=module("Circle"))
     imported = f"{registry._package}.round"
     assert imported not in sys.modules
@@ -52,7 +53,7 @@ def test_nothing_is_imported_before_the_first_look_up(package) -> None:
     assert imported in sys.modules
 
 
-def test_a_miss_suggests_the_nearest_name(package) -> None:
+def test_a_miss_suggests_the_nearest_name(package: Any) -> None:
     registry = package(round=module("Circle"), straight=module("Square"))
     with pytest.raises(UserError, match=r"'circel' is not a registered shape; did you mean 'Circle'\?"):
         registry.get("circel")
@@ -60,20 +61,20 @@ def test_a_miss_suggests_the_nearest_name(package) -> None:
         registry.get("Xyz")
 
 
-def test_two_classes_of_one_name_are_an_error(package) -> None:
+def test_two_classes_of_one_name_are_an_error(package: Any) -> None:
     registry = package(first=module("Circle"), second=module("Circle"))
     with pytest.raises(TypeError, match=r"shape 'Circle' is registered twice: in .*first and in .*second"):
         registry.get("Circle")
 
 
-def test_an_import_error_is_raised_every_time(package) -> None:
+def test_an_import_error_is_raised_every_time(package: Any) -> None:
     registry = package(broken="import no_such_package_anywhere\n", round=module("Circle"))
     for _ in range(2):
         with pytest.raises(ModuleNotFoundError, match="no_such_package_anywhere"):
             registry.get("Circle")
 
 
-def test_a_plugin_registers_its_classes_once(tmp_path: Path, package) -> None:
+def test_a_plugin_registers_its_classes_once(tmp_path: Path, package: Any) -> None:
     registry = package(round=module("Circle"))
     plugin = tmp_path / "mine.py"
     plugin.write_text(module("Star") + "shapes.runs = getattr(shapes, 'runs', 0) + 1\n")
@@ -82,7 +83,7 @@ def test_a_plugin_registers_its_classes_once(tmp_path: Path, package) -> None:
     assert list(registry) == ["Circle", "Star"] and registry.runs == 1
 
 
-def test_a_plugin_that_fails_can_be_mended(tmp_path: Path, package) -> None:
+def test_a_plugin_that_fails_can_be_mended(tmp_path: Path, package: Any) -> None:
     registry = package()
     plugin = tmp_path / "mine.py"
     plugin.write_text("1 / 0")

@@ -2,7 +2,9 @@
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -81,7 +83,7 @@ SMALL = ("--device", "cpu", "--width", "2", "--wide", "2", "--rounds", "1", "--p
 def test_a_failing_case_does_not_lose_the_others(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_) -> None:
+    def refuse(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 20 TB")
 
     monkeypatch.setattr("naive.bsn_loss", refuse)
@@ -100,7 +102,7 @@ def test_a_failing_case_does_not_lose_the_others(
 def test_a_profile_that_fails_does_not_lose_its_row(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_) -> None:
+    def refuse(*_: Any) -> None:
         raise ValueError("nothing was seen")
 
     monkeypatch.setattr("measurement.profile", refuse)
@@ -128,7 +130,7 @@ def test_every_row_is_written_when_it_is_measured_and_time_is_kept(
     seen = []
     file = tmp_path / "results" / "benchmark" / "benchmark.json"
 
-    def measured(case, *_) -> None:
+    def measured(case: Any, *_: Any) -> None:
         seen.append((case.name, len(json.loads(file.read_text())["cases"]) if file.exists() else 0))
         if len(seen) == 2:
             clock[0] += 100
@@ -161,7 +163,7 @@ def test_unknown_case_is_refused(command: Command) -> None:
 
 
 def test_a_slow_source_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def crop_slowly(*arguments):
+    def crop_slowly(*arguments: Any) -> Any:
         time.sleep(0.1)
         return crop(*arguments)
 
@@ -178,7 +180,7 @@ def test_a_slow_source_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_variants_take_turns_and_medians_count(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, order = [0.0], []
 
-    def take(name, seconds) -> None:
+    def take(name: str, seconds: Iterator[float]) -> None:
         order.append(name)
         clock[0] += next(seconds)
 

@@ -1,7 +1,9 @@
 import errno
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 import torch
@@ -10,7 +12,7 @@ from atbsn.utils.errors import UserError
 from atbsn.utils.files import read_tensors, remove_temporary_files, write_atomically, write_text
 
 
-def names(folder):
+def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -33,7 +35,7 @@ def test_interrupted_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path
     path = tmp_path / "net.pth"
     path.write_bytes(b"old")
 
-    def write(file) -> None:
+    def write(file: IO[bytes]) -> None:
         file.write(b"half of the ")
         raise error
 
@@ -47,7 +49,7 @@ def test_a_full_disk_is_the_users_to_solve(tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
     path.write_bytes(b"old")
 
-    def write(file) -> None:
+    def write(file: IO[bytes]) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(UserError, match=r"net\.pth: cannot be written \(No space left on device\); free some space"):
@@ -90,7 +92,7 @@ def test_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: 
     path = tmp_path / "net.pth"
     synchronised = []
 
-    def fsync(descriptor, real=os.fsync) -> None:
+    def fsync(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
         synchronised.append((os.fstat(descriptor).st_size, path.exists()))
         real(descriptor)
 

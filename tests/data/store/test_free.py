@@ -11,7 +11,7 @@ from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
 
 
-def git(folder, *arguments):
+def git(folder: Path, *arguments: str) -> str:
     settings = ("-c", "user.name=a", "-c", "user.email=a@b.c", "-c", "init.defaultBranch=main")
     done = subprocess.run(
         ["git", *settings, *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=True
@@ -20,7 +20,7 @@ def git(folder, *arguments):
 
 
 @pytest.fixture
-def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, np.ndarray]:
     folder = tmp_path / "clones" / "someone+photographs"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -40,7 +40,7 @@ def clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return folder.parent, rgb
 
 
-def test_clean_ones_are_averaged_until_they_are_clean(clones, tmp_path: Path) -> None:
+def test_clean_ones_are_averaged_until_they_are_clean(clones: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     folder, rgb = clones
     said = free.build_free(folder, tmp_path / "free")
     assert "4 of 5 photographs" in said and "missing: someone/photographs a.png" in said
@@ -51,7 +51,9 @@ def test_clean_ones_are_averaged_until_they_are_clean(clones, tmp_path: Path) ->
     assert read_picture(tmp_path / "free" / "clean" / "three.png").rgb.shape == (15, 20, 3)
 
 
-def test_noisy_ones_are_copied_byte_for_byte_and_nothing_is_made_twice(clones, tmp_path: Path) -> None:
+def test_noisy_ones_are_copied_byte_for_byte_and_nothing_is_made_twice(
+    clones: tuple[Path, np.ndarray], tmp_path: Path
+) -> None:
     folder, _ = clones
     free.build_free(folder, tmp_path / "free")
     four = tmp_path / "free" / "noisy" / "four.jpg"
@@ -62,7 +64,7 @@ def test_noisy_ones_are_copied_byte_for_byte_and_nothing_is_made_twice(clones, t
     assert one.read_bytes() == b"mine"
 
 
-def test_without_clones_it_says_what_to_clone(clones, tmp_path: Path) -> None:
+def test_without_clones_it_says_what_to_clone(clones: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"git clone .*someone/photographs"):
         free.build_free(tmp_path / "nothing", tmp_path / "free")
 

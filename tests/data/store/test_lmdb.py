@@ -45,7 +45,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NoisyFolder]:
 
 
 @pytest.fixture
-def database(sets, tmp_path: Path) -> Path:
+def database(sets: dict[str, NoisyFolder], tmp_path: Path) -> Path:
     """A database to spoil."""
     target = tmp_path / "set.lmdb"
     prepare(sets["files"], target, PatchPlan.make(sets["files"], None, None, "raw"), num_workers=1)
@@ -54,7 +54,7 @@ def database(sets, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("codec", ["raw", "png"])
-def test_records_are_the_files(sets, codec: str) -> None:
+def test_records_are_the_files(sets: dict[str, NoisyFolder], codec: str) -> None:
     images, files = sets[codec], sets["files"]
     assert [images.key(index) for index in range(3)] == list(SIZES)
     for index in range(3):
@@ -72,7 +72,9 @@ def loaded(images: NoisyFolder, num_workers: int) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 @pytest.mark.parametrize("codec", ["raw", "png"])
-def test_training_sees_the_same_patches_with_any_number_of_workers(sets, codec: str, num_workers: int) -> None:
+def test_training_sees_the_same_patches_with_any_number_of_workers(
+    sets: dict[str, NoisyFolder], codec: str, num_workers: int
+) -> None:
     sets[codec].read(0)  # so that workers are forked from a process that has it open
     for batch, expected in zip(loaded(sets[codec], num_workers), loaded(sets["files"], 0), strict=True):
         assert torch.equal(batch, expected)
@@ -83,14 +85,14 @@ def checksum(images: NoisyFolder) -> int:
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_other_processes(sets, method: str) -> None:
+def test_other_processes(sets: dict[str, NoisyFolder], method: str) -> None:
     expected = checksum(sets["raw"])
     with multiprocessing.get_context(method).Pool(1 if method == "spawn" else 3) as pool:
         assert pool.map(checksum, [sets["raw"]] * 4) == [expected] * 4
     assert checksum(sets["raw"]) == expected  # a child's end does not close what the parent has open
 
 
-def test_threads_and_several_readers_of_one_file(sets) -> None:
+def test_threads_and_several_readers_of_one_file(sets: dict[str, NoisyFolder]) -> None:
     store = LmdbReader(sets["raw"]._store.path)
     fresh = pickle.loads(pickle.dumps(store))
     with ThreadPoolExecutor(4) as pool:
@@ -123,7 +125,7 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-def test_nothing_is_written_by_reading(database) -> None:
+def test_nothing_is_written_by_reading(database: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in database.iterdir()}
     assert set(before) == {"data.mdb", "manifest.json"}
     LmdbReader(database).read(0)
@@ -138,13 +140,13 @@ def test_no_database(tmp_path: Path) -> None:
         NoisyFolder(tmp_path, "lmdb")
 
 
-def test_a_database_where_files_are_expected(database) -> None:
+def test_a_database_where_files_are_expected(database: Path) -> None:
     with pytest.raises(UserError, match="an LMDB; set io_backend: lmdb"):
         NoisyFolder(database)
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.7, 0.999])
-def test_a_truncated_database(database, kept: float) -> None:
+def test_a_truncated_database(database: Path, kept: float) -> None:
     path = database / "data.mdb"
     with path.open("r+b") as file:
         file.truncate(int(kept * path.stat().st_size))
@@ -153,7 +155,7 @@ def test_a_truncated_database(database, kept: float) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"not a database" * 2000])
-def test_a_file_that_is_no_database(database, content: bytes) -> None:
+def test_a_file_that_is_no_database(database: Path, content: bytes) -> None:
     (database / "data.mdb").write_bytes(content)
     with pytest.raises(UserError, match="cannot be read as an LMDB"):
         LmdbReader(database)
@@ -176,14 +178,14 @@ def test_an_unfinished_database(tmp_path: Path) -> None:
         LmdbReader(tmp_path / "half.lmdb")
 
 
-def spoil(database: Path, key: bytes, change) -> None:
+def spoil(database: Path, key: bytes, change: Callable[..., Any]) -> None:
     with lmdb.open(str(database), map_size=2**24) as environment, environment.begin(write=True) as transaction:
         value = change(transaction.get(key))
         transaction.delete(key) if value is None else transaction.put(key, value)
 
 
 @pytest.mark.parametrize("change", [lambda record: record[:-1], lambda record: None])
-def test_a_damaged_record(database, change: Callable[..., Any]) -> None:
+def test_a_damaged_record(database: Path, change: Callable[..., Any]) -> None:
     spoil(database, record_key(1), change)
     store = LmdbReader(database)
     store.read(0)
@@ -191,7 +193,7 @@ def test_a_damaged_record(database, change: Callable[..., Any]) -> None:
         store.crop(1, 0, 0, 8)
 
 
-def test_a_damaged_png_record(sets, tmp_path: Path) -> None:
+def test_a_damaged_png_record(sets: dict[str, NoisyFolder], tmp_path: Path) -> None:
     target = tmp_path / "png.lmdb"
     prepare(sets["files"], target, PatchPlan.make(sets["files"], None, None, "png"), num_workers=1)
     gc.collect()
@@ -215,7 +217,7 @@ MANIFESTS = {
 
 
 @pytest.mark.parametrize("case", MANIFESTS)
-def test_a_changed_manifest(database, case: str) -> None:
+def test_a_changed_manifest(database: Path, case: str) -> None:
     change, message = MANIFESTS[case]
     spoil(database, b"manifest", lambda text: json.dumps(change(json.loads(text))).encode())
     with pytest.raises(UserError, match=message):
@@ -247,7 +249,7 @@ def test_the_map_grows_with_what_comes(tmp_path: Path, monkeypatch: pytest.Monke
     assert (LmdbReader(tmp_path / "grown.lmdb").read(3) == 3).all()
 
 
-def test_lmdb_is_asked_for_where_it_is_needed(database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lmdb_is_asked_for_where_it_is_needed(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "lmdb", None)
     with pytest.raises(UserError, match="pip install lmdb"):
         LmdbReader(database)

@@ -69,7 +69,7 @@ def assert_is_complete(target: Path, pictures: NoisyFolder) -> None:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_every_pixel_arrives(pictures, tmp_path: Path, name: str) -> None:
+def test_every_pixel_arrives(pictures: NoisyFolder, tmp_path: Path, name: str) -> None:
     run(arguments(tmp_path / name))
     assert_is_complete(tmp_path / name, pictures)
     manifest = json.loads((tmp_path / name / "manifest.json").read_text())
@@ -80,13 +80,13 @@ def test_every_pixel_arrives(pictures, tmp_path: Path, name: str) -> None:
         assert not extra
 
 
-def test_size_and_stride(pictures, tmp_path: Path) -> None:
+def test_size_and_stride(pictures: NoisyFolder, tmp_path: Path) -> None:
     run(arguments(tmp_path / "png.lmdb", "--stride", "30"))
     corners = {key.removeprefix("a_") for key in read_set(tmp_path / "png.lmdb") if key.startswith("a_")}
     assert corners == {f"{top:04d}_{left:04d}" for top in (0, 30, 38) for left in (0, 30, 60, 68)}
 
 
-def test_whole_pictures(pictures, tmp_path: Path) -> None:
+def test_whole_pictures(pictures: NoisyFolder, tmp_path: Path) -> None:
     run([*arguments(tmp_path / "raw.lmdb"), "--whole"])
     patches = read_set(tmp_path / "raw.lmdb")
     assert {key: rgb.shape[:2] for key, rgb in patches.items()} == {
@@ -136,7 +136,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_picture_that_cannot_be_read_stops_it_and_the_rerun_continues(
-    pictures, tmp_path: Path, reads, name: str
+    pictures: NoisyFolder, tmp_path: Path, reads: list[int], name: str
 ) -> None:
     broken = tmp_path / "pictures/d.png"
     data = broken.read_bytes()
@@ -152,7 +152,7 @@ def test_a_picture_that_cannot_be_read_stops_it_and_the_rerun_continues(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_other_options_left_is_not_mixed_in(pictures, tmp_path: Path, name: str) -> None:
+def test_what_other_options_left_is_not_mixed_in(pictures: NoisyFolder, tmp_path: Path, name: str) -> None:
     broken = tmp_path / "pictures/d.png"
     data = broken.read_bytes()
     broken.write_bytes(data[:-100])
@@ -187,7 +187,7 @@ def _amount(folder: Path) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of a process")
-def test_a_file_that_cannot_grow(repository: Path, tmp_path: Path, reads) -> None:
+def test_a_file_that_cannot_grow(repository: Path, tmp_path: Path, reads: list[int]) -> None:
     """As on a full disk: one clear message, status 2, nothing that looks complete, and the rerun continues."""
     resource = pytest.importorskip("resource")
     rng = np.random.default_rng(0)
@@ -210,7 +210,7 @@ def test_a_file_that_cannot_grow(repository: Path, tmp_path: Path, reads) -> Non
     assert_is_complete(target, NoisyFolder(tmp_path / "pictures"))
 
 
-def test_a_full_disk(pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(pictures: NoisyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_bytes(path: Path, data: bytes) -> None:
         if path.name.startswith("c_0032"):
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -230,7 +230,7 @@ def test_a_full_disk(pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_does_not_read_back_is_not_kept(
-    pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    pictures: NoisyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("atbsn.data.store.prepare.zlib", SimpleNamespace(crc32=lambda record: 1))
@@ -243,7 +243,9 @@ def test_what_does_not_read_back_is_not_kept(
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_finished_set_is_verified_and_kept(pictures, tmp_path: Path, reads, name: str) -> None:
+def test_a_finished_set_is_verified_and_kept(
+    pictures: NoisyFolder, tmp_path: Path, reads: list[int], name: str
+) -> None:
     run(arguments(tmp_path / name))
     reads.clear()
     run(arguments(tmp_path / name))
@@ -263,7 +265,7 @@ def _spoil(target: Path) -> None:
     path.write_bytes(data)
 
 
-def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_left_alone(pictures: NoisyFolder, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"no manifest\.json in it"):
@@ -271,7 +273,7 @@ def test_a_folder_of_something_else_is_left_alone(pictures, tmp_path: Path) -> N
     assert [path.name for path in (tmp_path / "files").iterdir()] == ["thesis.tex"]
 
 
-def test_two_runs_do_not_meet(pictures, tmp_path: Path) -> None:
+def test_two_runs_do_not_meet(pictures: NoisyFolder, tmp_path: Path) -> None:
     with FileLock(tmp_path / ".files.lock"), pytest.raises(UserError, match="another run is preparing it"):
         run(arguments(tmp_path / "files"))
 
@@ -283,7 +285,7 @@ def test_two_runs_do_not_meet(pictures, tmp_path: Path) -> None:
         (["--codec", "raw"], "a folder holds PNG files, not raw records"),
     ],
 )
-def test_wrong_arguments(pictures, tmp_path: Path, more: list[str], message: str) -> None:
+def test_wrong_arguments(pictures: NoisyFolder, tmp_path: Path, more: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         run([*arguments(tmp_path / "files"), *more])
     assert {path.name for path in tmp_path.iterdir()} == {"pictures"}
@@ -293,7 +295,7 @@ def test_wrong_arguments(pictures, tmp_path: Path, more: list[str], message: str
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_check_of_a_prepared_set(command: Command, pictures, tmp_path: Path, name: str) -> None:
+def test_check_of_a_prepared_set(command: Command, pictures: NoisyFolder, tmp_path: Path, name: str) -> None:
     command("prepare", *arguments(tmp_path / name))
     status, output = command("prepare", "check", "prepared", tmp_path / name)
     assert status == 0 and "OK: " in output and "46 patches" in output
@@ -318,7 +320,7 @@ def test_check_tells_what_is_missing(command: Command, tmp_path: Path) -> None:
         assert status == 2 and message in output and "OK:" not in output, output
 
 
-def test_check_lists_all_that_is_wrong(command: Command, pictures, tmp_path: Path) -> None:
+def test_check_lists_all_that_is_wrong(command: Command, pictures: NoisyFolder, tmp_path: Path) -> None:
     for name in ("a.png", "d.png"):
         (tmp_path / "pictures" / name).write_bytes(b"no picture")
     status, output = command("prepare", "check", "folder", tmp_path / "pictures")
@@ -336,7 +338,7 @@ def test_check_says_ok(command: Command, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["raw.lmdb", "files"])
 def test_speed(
-    pictures, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
+    pictures: NoisyFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(prepare.logger, "propagate", True)
     run(arguments(tmp_path / name))

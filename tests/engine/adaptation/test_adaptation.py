@@ -26,7 +26,7 @@ from atbsn.utils.errors import UserError
 NETWORK = {"type": "PhotoNet", "widths": [4, 4], "blocks": 1, "middle_blocks": 1}
 
 
-def weakened(share: float):
+def weakened(share: float) -> Any:
     """``fast``, but of what it takes off only a share."""
     net = atbsn.load("fast")
     with torch.no_grad():
@@ -120,7 +120,7 @@ def test_the_smallest_pictures_are_learned_from_however_dark(tmp_path: Path, cap
     assert "--white" not in caplog.text  # of the cleaned pictures, which are files of 16 bits
 
 
-def residual(lag1):
+def residual(lag1: float) -> Residual:
     return Residual(1, 1, 1, lag1, 0, 0, 0, 0)
 
 

@@ -1,11 +1,13 @@
 """The judge of weights, which knows no clean picture."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from helpers.scenes import scene, taken
+from torch import nn
 
 from atbsn.archs.base import Network
 from atbsn.engine.evaluation.judgement import MIN_PICTURES, judge
@@ -18,17 +20,17 @@ from atbsn.utils.budget import TimeBudget
 class Box(Network):
     """Mixes its input with its mean over so many pixels square."""
 
-    def __init__(self, side, part=1.0) -> None:
+    def __init__(self, side: int, part: float = 1.0) -> None:
         super().__init__()
         self.side, self.part = side, part
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
-    def forward(self, noisy):
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         mean = torch.nn.functional.avg_pool2d(noisy, self.side, 1, self.side // 2, count_include_pad=False)
         return noisy.lerp(mean, self.part)
 
 
-def judged(picture, noise, *nets, **keywords):
+def judged(picture: np.ndarray, noise: Any, *nets: nn.Module, **keywords: Any) -> list[Any]:
     return judge([photo_denoiser(net) for net in nets], [to_tensor(picture)], noise, **keywords)
 
 
@@ -72,7 +74,7 @@ def test_a_shift_of_colour_is_no_lost_detail(shift: float) -> None:
     noisy = taken(scene(128, 128), 12)
 
     class Shifted(Box):
-        def forward(self, noisy):
+        def forward(self, noisy: torch.Tensor) -> torch.Tensor:
             return super().forward(noisy) + shift
 
     plain, shifted = judged(noisy, estimate([noisy]), Box(3), Shifted(3))

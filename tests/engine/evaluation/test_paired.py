@@ -1,5 +1,8 @@
 """Paired differences: means, intervals that hold the truth as often as they say, and tests that see one-sidedness."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -10,7 +13,7 @@ from atbsn.engine.evaluation.residual import Measure
 METRICS = {"psnr": Measure("psnr", True), "lpips": Measure("lpips", False)}
 
 
-def rows(**methods):
+def rows(**methods: Sequence[float]) -> list[dict[str, Any]]:
     """Rows from {method: values}, the same for both metrics."""
     return [
         {"index": index, "image": str(index), "method": method, "psnr": value, "lpips": value}

@@ -6,7 +6,7 @@ import pytest
 from atbsn.engine.evaluation.panels import panel, stacked
 
 
-def plain(value, height=40, width=60, channels=3):
+def plain(value: float, height: int = 40, width: int = 60, channels: int = 3) -> np.ndarray:
     return np.full((height, width, channels), value, np.uint8)
 
 

@@ -2,7 +2,9 @@
 
 import csv
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +21,10 @@ from atbsn.pictures import Picture, to_tensor, write_picture
 from atbsn.utils.errors import UserError
 
 
-def box(side):
+def box(side: int) -> Callable[[torch.Tensor], torch.Tensor]:
     """A denoiser: the mean of so many pixels square."""
 
-    def denoise(x):
+    def denoise(x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.avg_pool2d(x, side, 1, side // 2, count_include_pad=False)
 
     return denoise
@@ -31,7 +33,7 @@ def box(side):
 CANDIDATES = {"none": lambda x: x, "half": lambda x: (x + box(3)(x)) / 2, "3": box(3), "5": box(5), "9": box(9)}
 
 
-def measured(noisy, candidates):
+def measured(noisy: np.ndarray, candidates: dict[str, Any]) -> Any:
     picture = to_tensor(noisy)[None]
     noise = estimate([noisy])
     return measure_residuals(lambda x: {name: each(x) for name, each in candidates.items()}, picture, noise)

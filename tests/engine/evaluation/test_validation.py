@@ -22,7 +22,7 @@ from atbsn.utils.errors import UserError
 VAL = {"type": "SimulatedCamera", "split": "val"}
 
 
-def validated(command, options, weights, *overrides) -> None:
+def validated(command: Command, options: Path, weights: Path, *overrides: str) -> None:
     arguments = (f"path.pretrain_network={weights}", "val.limit=1", *overrides)
     status, output = command("valid.py", "-opt", options, "--set", *arguments)
     assert status == 0, output

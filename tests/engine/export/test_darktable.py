@@ -3,6 +3,7 @@
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,14 +27,14 @@ class Identity:
     def __init__(self) -> None:
         self.sizes = set()
 
-    def run(self, outputs, inputs):
+    def run(self, outputs: list[str], inputs: dict[str, Any]) -> list[np.ndarray]:
         (noisy,) = inputs.values()
         assert outputs == ["output"] and noisy.dtype == np.float32 and noisy.flags.c_contiguous
         self.sizes.add(noisy.shape)
         return [noisy]
 
 
-def noise(height, width, seed=0):
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     """A picture in [0, 1] of a ramp with noise."""
     ramp = np.linspace(0.3, 0.7, width)[None, :, None]
     values = ramp + 0.06 * np.random.default_rng(seed).standard_normal((height, width, 3))
@@ -48,7 +49,7 @@ def onnx() -> None:
 
 
 @pytest.fixture(scope="session")
-def packed(onnx, tmp_path_factory: pytest.TempPathFactory):
+def packed(onnx: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The archive that is made of the shipped weights ``fast``."""
     path = tmp_path_factory.mktemp("darktable") / f"{NAME}.dtmodel"
     found = darktable.export(load("fast"), path, {"terms": "Apache-2.0", "data": "free photographs"})
@@ -57,7 +58,7 @@ def packed(onnx, tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture(scope="session")
-def graph(packed):
+def graph(packed: Path) -> bytes:
     with zipfile.ZipFile(packed) as archive:
         return archive.read(f"{NAME}/model.onnx")
 
@@ -75,7 +76,7 @@ def test_beyond_the_edges_stands_the_mirrored_picture() -> None:
     tiles = []
 
     class Keeping(Identity):
-        def run(self, outputs, inputs):
+        def run(self, outputs: list[str], inputs: dict[str, Any]) -> list[np.ndarray]:
             tiles.append(inputs["input"][0, 0, :, :])
             return super().run(outputs, inputs)
 
@@ -88,7 +89,7 @@ def test_beyond_the_edges_stands_the_mirrored_picture() -> None:
     assert np.array_equal(tile[start : start + 8, start : start + 8], expected)
 
 
-def test_the_archive_is_what_darktable_reads(packed, graph) -> None:
+def test_the_archive_is_what_darktable_reads(packed: Path, graph: bytes) -> None:
     with zipfile.ZipFile(packed) as archive:
         assert archive.namelist() == [f"{NAME}/config.json", f"{NAME}/model.onnx"]
         described = json.loads(archive.read(f"{NAME}/config.json"))
@@ -103,11 +104,11 @@ def test_the_archive_is_what_darktable_reads(packed, graph) -> None:
     assert (clean.name, clean.type, clean.shape) == ("output", "tensor(float)", [1, 3, "height", "width"])
 
 
-def test_the_graph_does_not_say_how_and_where_it_was_made(graph) -> None:
+def test_the_graph_does_not_say_how_and_where_it_was_made(graph: bytes) -> None:
     assert b".py" not in graph and b"torch.ops" not in graph
 
 
-def test_an_older_runtime_reads_it(graph) -> None:
+def test_an_older_runtime_reads_it(graph: bytes) -> None:
     from onnx import load_from_string
 
     model = load_from_string(graph)
@@ -120,7 +121,9 @@ mirrored: of a picture of two by three blocks of medians they are most."""
 
 
 @pytest.mark.parametrize(("height", "width", "side", "bound"), SIZES)
-def test_darktables_tiles_give_what_denoise_gives(graph, height: int, width: int, side: int, bound: float) -> None:
+def test_darktables_tiles_give_what_denoise_gives(
+    graph: bytes, height: int, width: int, side: int, bound: float
+) -> None:
     picture = noise(height, width)
     tiles = darktable.in_tiles(open_graph(graph, (side, side)), picture, side)
     expected = atbsn.denoise(load("fast"), picture, data_range=1.0, precision="fp32")
@@ -131,7 +134,7 @@ def test_darktables_tiles_give_what_denoise_gives(graph, height: int, width: int
     assert np.sqrt(np.mean((255 * (tiles - picture)) ** 2)) > 8, "the noise, of 15 grey levels, is gone"
 
 
-def test_colours_are_kept_in_every_tile(onnx) -> None:
+def test_colours_are_kept_in_every_tile(onnx: None) -> None:
     net = build_arch(TINY).eval()
     with torch.no_grad():
         net.tail.bias.fill_(0.5)  # 16 grey levels too bright, everywhere
@@ -143,7 +146,7 @@ def test_colours_are_kept_in_every_tile(onnx) -> None:
     assert (bright - 116).abs().max() < 1e-2, "without keep_colours it is what the network does"
 
 
-def test_settings_of_the_file_are_in_the_graph(onnx) -> None:
+def test_settings_of_the_file_are_in_the_graph(onnx: None) -> None:
     torch.manual_seed(0)
     net = build_arch(TINY).eval()
     torch.nn.init.normal_(net.tail.weight, std=0.05)
@@ -157,7 +160,7 @@ def test_settings_of_the_file_are_in_the_graph(onnx) -> None:
     assert (output - noisy).abs().max() > 0.01
 
 
-def test_the_command_names_the_file_after_the_weights(onnx, command: Command, tmp_path: Path) -> None:
+def test_the_command_names_the_file_after_the_weights(onnx: None, command: Command, tmp_path: Path) -> None:
     net = build_arch(TINY)
     save_weights(tmp_path / "My Camera_2.safetensors", net.state_dict(), {"network": net.options})
     status, output = command("export", "My Camera_2.safetensors", "--to", "darktable")
@@ -175,7 +178,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused(onnx, case: str, command: Command, tmp_path: Path) -> None:
+def test_refused(onnx: None, case: str, command: Command, tmp_path: Path) -> None:
     options, name, reason = REFUSED[case]
     net = build_arch(options)
     save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options})
@@ -184,7 +187,7 @@ def test_refused(onnx, case: str, command: Command, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["net.pth"]
 
 
-def test_settings_that_see_the_whole_picture_are_refused(onnx, tmp_path: Path) -> None:
+def test_settings_that_see_the_whole_picture_are_refused(onnx: None, tmp_path: Path) -> None:
     net = build_arch({"type": "StudentA"})
     net.denoise_settings = {"banding": True}
     with pytest.raises(UserError, match="whole picture"):

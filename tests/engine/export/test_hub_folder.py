@@ -3,6 +3,7 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,16 +11,17 @@ import yaml
 from helpers.kinds import Command
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.archs.weights import load, read_weights, save_weights
 
 
-def parts(folder):
+def parts(folder: Path) -> tuple[dict[str, Any], str, dict[str, Any]]:
     """What the hub reads of the card, its text, and the description."""
     _, front, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     return yaml.safe_load(front), text, json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
-def save(path, options, seed=0, **metadata):
+def save(path: Path, options: dict[str, Any], seed: int = 0, **metadata: Any) -> Network:
     torch.manual_seed(seed)
     net = build_arch(options)
     save_weights(path, net.state_dict(), {"network": net.options, **metadata})
@@ -89,7 +91,7 @@ def test_half_is_for_graphs(command: Command, tmp_path: Path) -> None:
 def test_a_failure_leaves_nothing(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save(tmp_path / "mine.pth", {"type": "StudentA"})
 
-    def fail(path, text) -> None:
+    def fail(path: Path, text: str) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("atbsn.engine.export.hub.write_text", fail)

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.kinds import Command
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.archs.weights import save_weights
 
 NETWORKS = {
@@ -17,7 +19,7 @@ NETWORKS = {
 }
 
 
-def save(options, path):
+def save(options: dict[str, Any], path: Path) -> Network:
     torch.manual_seed(0)
     net = build_arch(options)
     save_weights(path, net.state_dict(), {"network": net.options})

@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch._dynamo.testing import CompileCounter
 
 import atbsn
 from atbsn.archs import build_arch
-from atbsn.archs.base import BlindSpotNetwork, seeded, untiled
+from atbsn.archs.base import BlindSpotNetwork, Network, seeded, untiled
 from atbsn.archs.weights import save_weights
-from atbsn.engine.inference.denoiser import build_denoiser, check_channels
+from atbsn.engine.inference.denoiser import Denoiser, build_denoiser, check_channels
 from atbsn.engine.inference.seed import picture_seed
 from atbsn.engine.precision import resolve_precision
 from atbsn.options.schema import Test as Options
@@ -62,19 +63,27 @@ class Dithering(BlindSpotNetwork):
         super().__init__()
         self.scale = nn.Parameter(torch.tensor(0.5))
 
-    def forward(self, noisy, k=3):
+    def forward(self, noisy: torch.Tensor, k: int = 3) -> torch.Tensor:
         return noisy * self.scale + k
 
-    def denoise(self, noisy, tiled=untiled, *, k: int = 3, amount: PositiveFloat = 1.0, generator=None):
+    def denoise(
+        self,
+        noisy: torch.Tensor,
+        tiled: Callable[..., torch.Tensor] = untiled,
+        *,
+        k: int = 3,
+        amount: PositiveFloat = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
         generator = seeded(generator, noisy)
         return super().denoise(noisy, tiled, k=k) + amount * torch.rand(noisy.shape, generator=generator)
 
 
-def of(net, options=None, **trained_for):
+def of(net: Network, options: dict[str, Any] | None = None, **trained_for: Any) -> Denoiser:
     return build_denoiser(net, CPU, Options(precision="fp32", **(options or {})), trained_for)
 
 
-def picture():
+def picture() -> torch.Tensor:
     return torch.rand(1, 3, 12, 14, generator=torch.Generator().manual_seed(1)) * 255
 
 

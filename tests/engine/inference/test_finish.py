@@ -26,7 +26,7 @@ def noisy() -> torch.Tensor:
     return 100 + NOISE * torch.randn(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
 
 
-def test_more_strength_takes_more_off_and_never_turns_it_round(noisy) -> None:
+def test_more_strength_takes_more_off_and_never_turns_it_round(noisy: torch.Tensor) -> None:
     left = [
         float(((finish(halve, noisy, strength=float(s)) - 100) * (noisy - 100)).mean() / (noisy - 100).square().mean())
         for s in np.linspace(0, 2, 21)
@@ -36,14 +36,14 @@ def test_more_strength_takes_more_off_and_never_turns_it_round(noisy) -> None:
 
 
 @pytest.mark.parametrize(("luma", "colour"), [(0, 1), (1, 0), (0.3, 0.8), (1.5, 0.2), (0, 2), (2, 1)])
-def test_luma_and_colour_have_strengths_of_their_own(noisy, luma: float, colour: float) -> None:
+def test_luma_and_colour_have_strengths_of_their_own(noisy: torch.Tensor, luma: float, colour: float) -> None:
     result = finish(halve, noisy, luma=luma, colour=colour)
     for part, strength in (((1, 0), luma), ((0, 1), colour)):
         own = scale_apart(finish(halve, noisy, strength=float(strength)) - noisy, *part)
         torch.testing.assert_close(scale_apart(result - noisy, *part), own, rtol=0, atol=1e-3)
 
 
-def test_one_of_them_leaves_the_other_to_strength(noisy) -> None:
+def test_one_of_them_leaves_the_other_to_strength(noisy: torch.Tensor) -> None:
     assert strengths({"strength": 0.5, "luma": 0.2}) == (0.2, 0.5)
     assert strengths({"colour": 0}) == (1.0, 0)
     some = finish(halve, noisy, strength=0.5, colour=0.1)
@@ -73,8 +73,8 @@ def test_repairs_come_first_and_whole() -> None:
     assert not leaves_pictures_alone({"strength": 0, "banding": True})
 
 
-def test_enlarged_noise_is_taken_off_at_its_size(noisy) -> None:
-    def average(x):
+def test_enlarged_noise_is_taken_off_at_its_size(noisy: torch.Tensor) -> None:
+    def average(x: torch.Tensor) -> torch.Tensor:
         return F.avg_pool2d(F.pad(x, (3, 3, 3, 3), mode="reflect"), 7, 1)
 
     large = F.interpolate(noisy, scale_factor=4, mode="bicubic", align_corners=False)

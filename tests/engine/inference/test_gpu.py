@@ -2,7 +2,9 @@
 
 import gc
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 import atbsn
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.network_cache import cache_of
 from atbsn.engine.inference.plan import SHARE, UNKNOWN, ComputeOptions, DeviceFacts
@@ -22,7 +25,7 @@ NETWORKS = {name: ARCHS.get(name) for name in ARCHS}
 
 
 @pytest.fixture(autouse=True)
-def exact(monkeypatch: pytest.MonkeyPatch):
+def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Float32 products of 32 bits: TF32 has 10 bits of fraction. What the log warns of is seen."""
     monkeypatch.setattr(logging.getLogger("atbsn"), "propagate", True)
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
@@ -31,18 +34,18 @@ def exact(monkeypatch: pytest.MonkeyPatch):
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def network(name):
+def network(name: str) -> Network:
     torch.manual_seed(0)
     return build_arch({"type": name, **NETWORKS[name].example()}).eval()
 
 
-def photograph(height, width, seed=0):
+def photograph(height: int, width: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     flat = np.kron(rng.integers(40, 216, (-(-height // 16), -(-width // 16), 3)), np.ones((16, 16, 1)))
     return np.clip(flat[:height, :width] + rng.normal(0, 8, (height, width, 3)), 0, 255).astype(np.uint8)
 
 
-def without_chance(kind):
+def without_chance(kind: type[Network]) -> dict[str, Any]:
     """Keywords that leave out what is drawn: a GPU draws other numbers than a CPU."""
     return {"refine": 0} if "refine" in kind.denoise_keywords() else {}
 

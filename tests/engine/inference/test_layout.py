@@ -15,7 +15,7 @@ NETWORKS = {"student C": (32, 32), "photographs": (64, 8), "AP-BSN": (76, 1)}
 """Overlap, and multiple that tiles are padded to."""
 
 
-def padded(side, multiple):
+def padded(side: int, multiple: int) -> int:
     return math.ceil(side / multiple) * multiple
 
 
@@ -53,7 +53,7 @@ def test_context(overlap: int, found: int) -> None:
     assert overlap - 2 * found <= max(FADE, overlap / 2 + 1)
 
 
-def before(size, overlap, multiple):
+def before(size: tuple[int, int], overlap: int, multiple: int) -> int:
     """Pixels that tiles of 512 compute, each an overlap before the last one ends, and the last one shifted inwards."""
     sides = []
     for length in size:
@@ -62,7 +62,7 @@ def before(size, overlap, multiple):
     return math.prod(sides)
 
 
-def now(size, overlap, multiple):
+def now(size: tuple[int, int], overlap: int, multiple: int) -> int:
     plan = DevicePlan.make(
         DeviceFacts("cpu"), ComputeOptions(overlap=overlap, usual_tile=USUAL), size, 1.0, multiple=multiple
     )

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from atbsn.engine.inference import network_cache as module
 from atbsn.engine.inference.capture import Graphs
 from atbsn.engine.inference.memory import Watch, bytes_per_pixel
 from atbsn.engine.inference.network_cache import NetworkCache, cache_of
-from atbsn.engine.inference.plan import ComputeOptions, DeviceFacts
+from atbsn.engine.inference.plan import ComputeOptions, DeviceFacts, DevicePlan
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -25,8 +26,10 @@ def card(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.DeviceFacts, "of", classmethod(lambda cls, device: facts))
 
 
-def plan(known, size=(2000, 2000), measured=None, what="denoise"):
-    def measure():
+def plan(
+    known: Any, size: tuple[int, int] = (2000, 2000), measured: list[str] | None = None, what: str = "denoise"
+) -> DevicePlan:
+    def measure() -> float:
         if measured is not None:
             measured.append(what)
         return 1000.0
@@ -34,7 +37,7 @@ def plan(known, size=(2000, 2000), measured=None, what="denoise"):
     return known.plan(CUDA, ComputeOptions(), size, what, measure)
 
 
-def test_a_network_is_measured_once_for_what_it_does(card) -> None:
+def test_a_network_is_measured_once_for_what_it_does(card: None) -> None:
     known, measured = NetworkCache(), []
     first = plan(known, measured=measured)
     assert plan(known, measured=measured) is first
@@ -44,13 +47,13 @@ def test_a_network_is_measured_once_for_what_it_does(card) -> None:
     assert measured == ["denoise", "another hole"]
 
 
-def test_small_pictures_are_not_worth_measuring(card) -> None:
+def test_small_pictures_are_not_worth_measuring(card: None) -> None:
     measured: list[Any] = []
     assert plan(NetworkCache(), (512, 512), measured).tile is None
     assert measured == []
 
 
-def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card: None, caplog: pytest.LogCaptureFixture) -> None:
     known = NetworkCache()
     assert plan(known).tile is None
     with caplog.at_level(logging.WARNING, "atbsn"):
@@ -104,27 +107,27 @@ class FakeGraph:
 
     made = 0
 
-    def __init__(self, function, x, pool) -> None:
+    def __init__(self, function: Callable[..., Any], x: torch.Tensor, pool: Any) -> None:
         type(self).made += 1
         self.function = function
 
-    def __call__(self, x):
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self.function(x) + 100
 
 
 @pytest.fixture
-def graphs():
+def graphs() -> Graphs:
     FakeGraph.made = 0
     return Graphs(FakeGraph)
 
 
-def test_a_pass_is_captured_the_second_time_and_replayed_from_then_on(graphs) -> None:
+def test_a_pass_is_captured_the_second_time_and_replayed_from_then_on(graphs: Graphs) -> None:
     x = torch.zeros(1, 3, 8, 8)
     results = [float(graphs("key", lambda x: x + 1, x).mean()) for _ in range(4)]
     assert results == [1, 101, 101, 101] and FakeGraph.made == 1
 
 
-def test_another_size_layout_or_function_is_another_pass(graphs) -> None:
+def test_another_size_layout_or_function_is_another_pass(graphs: Graphs) -> None:
     x = torch.zeros(1, 3, 8, 8)
     for given in (x, torch.zeros(1, 3, 8, 9), x.contiguous(memory_format=torch.channels_last), x.double()):
         assert float(graphs("key", lambda x: x, given).mean()) == 0
@@ -132,8 +135,8 @@ def test_another_size_layout_or_function_is_another_pass(graphs) -> None:
     assert FakeGraph.made == 0
 
 
-def test_few_graphs_are_kept_the_newest(graphs) -> None:
-    def twice(side):
+def test_few_graphs_are_kept_the_newest(graphs: Graphs) -> None:
+    def twice(side: int) -> list[float]:
         return [float(graphs("key", lambda x: x, torch.zeros(1, 1, side, side)).mean()) for _ in range(2)]
 
     for side in (4, 5, 6, 7, 8):
@@ -145,7 +148,7 @@ def test_few_graphs_are_kept_the_newest(graphs) -> None:
 def test_what_cannot_be_captured_is_done_as_it_is() -> None:
     tries = []
 
-    def refuse(function, x, pool) -> None:
+    def refuse(function: Callable[..., Any], x: torch.Tensor, pool: Any) -> None:
         tries.append(1)
         raise RuntimeError("operation not permitted when stream is capturing")
 
@@ -154,7 +157,7 @@ def test_what_cannot_be_captured_is_done_as_it_is() -> None:
     assert len(tries) == 1
 
 
-def test_cleared_graphs_are_captured_anew(graphs) -> None:
+def test_cleared_graphs_are_captured_anew(graphs: Graphs) -> None:
     x = torch.zeros(1)
     for _ in range(2):
         graphs("key", lambda x: x, x)

@@ -1,5 +1,7 @@
 """From samples to samples: every type and white, bands, in place, and what is copied."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -27,16 +29,16 @@ class Smooth(Network):
         self.scale = nn.Parameter(torch.tensor(scale))
         self.calls = 0
 
-    def forward(self, noisy):
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
         self.calls += 1
         return nn.functional.avg_pool2d(noisy, 3, 1, 1, count_include_pad=False) * self.scale
 
 
-def denoiser(net=None, tile=64, **asked):
+def denoiser(net: Network | None = None, tile: int = 64, **asked: Any) -> Denoiser:
     return Denoiser(net or Smooth(), {}, CPU, ComputeOptions(tile=tile, overlap=16, precision="fp32", **asked))
 
 
-def samples(dtype, shape=(150, 70, 3)):
+def samples(dtype: Any, shape: tuple[int, ...] = (150, 70, 3)) -> np.ndarray:
     rng = np.random.default_rng(0)
     if np.issubdtype(dtype, np.integer):
         return rng.integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
@@ -108,11 +110,11 @@ def test_a_picture_is_uploaded_once_as_it_is_and_comes_back_once(monkeypatch: py
     """The way of a GPU, on the CPU: bytes of 8 bits there, bytes of 8 bits back, no others."""
     moved = []
 
-    def upload(rows, device):
+    def upload(rows: np.ndarray, device: torch.device) -> torch.Tensor:
         moved.append(("there", rows.dtype.name, rows.nbytes))
         return torch.from_numpy(rows.copy())
 
-    def download(*tensors):
+    def download(*tensors: torch.Tensor) -> tuple[list[torch.Tensor], Any]:
         moved.extend(("back", str(tensor.dtype), tensor.numel() * tensor.element_size()) for tensor in tensors)
         return list(tensors), Arrived()
 

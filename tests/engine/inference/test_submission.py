@@ -75,7 +75,7 @@ def rounded(values: np.ndarray) -> np.ndarray:
     return np.floor(values + 0.5).astype(np.uint8)
 
 
-def succeed(command, *arguments: object) -> str:
+def succeed(command: Command, *arguments: object) -> str:
     status, output = command(*arguments)
     assert status == 0, output
     return output
@@ -84,7 +84,7 @@ def succeed(command, *arguments: object) -> str:
 # --- the whole path ----------------------------------------------------------------------------------------
 
 
-def test_from_the_archives_to_the_submissions(command: Command, datasets, tmp_path: Path) -> None:
+def test_from_the_archives_to_the_submissions(command: Command, datasets: Path, tmp_path: Path) -> None:
     sidd = datasets / "SIDD"
     succeed(command, "prepare", "sidd", sidd / "SIDD_Medium_Srgb", sidd / "medium_512.lmdb", "--size", 80)
     output = succeed(command, "train.py", "-opt", "train_atbsn.yml", "--set", *QUICK, *SMALL)
@@ -140,7 +140,9 @@ def check_dnd(folder: Path, net: torch.nn.Module, dnd: DND) -> None:
 
 
 @pytest.mark.parametrize("name", ["train_atbsn_sidd_benchmark", "train_atbsn_dnd"])
-def test_training_on_the_noisy_pictures_of_a_benchmark(command: Command, datasets, tmp_path: Path, name: str) -> None:
+def test_training_on_the_noisy_pictures_of_a_benchmark(
+    command: Command, datasets: Path, tmp_path: Path, name: str
+) -> None:
     succeed(command, "train.py", "-opt", f"{name}.yml", "--set", *QUICK, *SMALL)
     assert (tmp_path / "experiments" / name / "models" / "net_3.pth").is_file()
 
@@ -153,7 +155,7 @@ def test_training_on_the_noisy_pictures_of_a_benchmark(command: Command, dataset
     [{"type": name, **ARCHS.get(name).example()} for name in ARCHS],
     ids=lambda options: options["type"],
 )
-def test_every_network_submits(command: Command, datasets, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_every_network_submits(command: Command, datasets: Path, tmp_path: Path, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
     net = atbsn.build_arch(options).eval()
     save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options})
@@ -208,7 +210,7 @@ def run_in_two_processes(scripts: list[Path], arguments: list[str], folder: Path
 
 
 def test_two_processes_measure_and_submit_what_one_does(
-    command: Command, repository: Path, datasets, tmp_path: Path
+    command: Command, repository: Path, datasets: Path, tmp_path: Path
 ) -> None:
     net = atbsn.build_arch({"type": "ATBSN", "width": 2})
     save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options, "k": 3})
@@ -241,7 +243,7 @@ def test_two_processes_measure_and_submit_what_one_does(
         assert data[0] == data[1], name
 
 
-def test_groups_are_means_of_their_pictures(command: Command, datasets, tmp_path: Path) -> None:
+def test_groups_are_means_of_their_pictures(command: Command, datasets: Path, tmp_path: Path) -> None:
     net = atbsn.build_arch({"type": "ATBSN", "width": 2})
     save_weights(tmp_path / "net.pth", net.state_dict(), {"network": net.options})
     (tmp_path / "scenes.txt").write_text("\n".join(INSTANCES[1:]))
@@ -272,7 +274,7 @@ def test_groups_are_means_of_their_pictures(command: Command, datasets, tmp_path
 # --- what is wrong -----------------------------------------------------------------------------------------
 
 
-def test_a_network_that_gives_no_numbers(command: Command, datasets, tmp_path: Path) -> None:
+def test_a_network_that_gives_no_numbers(command: Command, datasets: Path, tmp_path: Path) -> None:
     net = atbsn.build_arch({"type": "StudentC", "width": 2})
     state = {name: torch.full_like(tensor, torch.nan) for name, tensor in net.state_dict().items()}
     save_weights(tmp_path / "net.pth", state, {"network": net.options})
@@ -285,7 +287,7 @@ def test_a_network_that_gives_no_numbers(command: Command, datasets, tmp_path: P
     assert not list(tmp_path.rglob("SubmitSrgb*"))
 
 
-def test_a_missing_block(datasets, tmp_path: Path) -> None:
+def test_a_missing_block(datasets: Path, tmp_path: Path) -> None:
     images = SIDDBenchmark(datasets / "SIDD/benchmark")
     submission = open_submission(images, tmp_path / "out")
     for index in range(5):
@@ -295,7 +297,7 @@ def test_a_missing_block(datasets, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def submit_dnd(datasets: Path, folder: Path, change=lambda rgb: rgb) -> None:
+def submit_dnd(datasets: Path, folder: Path, change: Callable[[np.ndarray], np.ndarray] = lambda rgb: rgb) -> None:
     images = DND(datasets / "DND")
     submission = open_submission(images, folder)
     for index in range(len(images)):
@@ -308,12 +310,12 @@ def submit_dnd(datasets: Path, folder: Path, change=lambda rgb: rgb) -> None:
 @pytest.mark.parametrize(
     "change", [lambda rgb: rgb[:-1], lambda rgb: rgb * 2, lambda rgb: rgb * np.nan, lambda rgb: -rgb]
 )
-def test_boxes_that_the_server_would_refuse(datasets, tmp_path: Path, change: Callable[..., Any]) -> None:
+def test_boxes_that_the_server_would_refuse(datasets: Path, tmp_path: Path, change: Callable[..., Any]) -> None:
     with pytest.raises(UserError, match=r"0001_01\.mat: not what should have been written"):
         submit_dnd(datasets, tmp_path / "out", change)
 
 
-def test_a_missing_box(datasets, tmp_path: Path) -> None:
+def test_a_missing_box(datasets: Path, tmp_path: Path) -> None:
     def remove(rgb: np.ndarray) -> np.ndarray:
         return rgb
 
@@ -322,7 +324,9 @@ def test_a_missing_box(datasets, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["_write_csv", "scipy"])
-def test_what_was_written_is_read_back(datasets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_what_was_written_is_read_back(
+    datasets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     """Truncating instead of rounding, say, or swapping blocks, would be noticed."""
     images = SIDDBenchmark(datasets / "SIDD/benchmark")
     submission = open_submission(images, tmp_path)
@@ -342,5 +346,5 @@ def test_what_was_written_is_read_back(datasets, tmp_path: Path, monkeypatch: py
         submission.finish()
 
 
-def test_sets_that_are_no_benchmark_submit_nothing(datasets, tmp_path: Path) -> None:
+def test_sets_that_are_no_benchmark_submit_nothing(datasets: Path, tmp_path: Path) -> None:
     assert open_submission(DND(datasets / "DND", split="images"), tmp_path) is None

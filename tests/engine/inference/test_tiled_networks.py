@@ -1,12 +1,15 @@
 """Every network gives in tiles what it gives in one pass, at odd sizes, in every plan, wherever it sees far enough."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.engine.inference.capture import Graphs
 from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.layout import FADE, context
@@ -23,7 +26,7 @@ NETWORKS = [name for name, kind in ((name, ARCHS.get(name)) for name in ARCHS) i
 """All but those of which every pixel depends on all of its tile."""
 
 
-def network(name):
+def network(name: str) -> Network:
     torch.manual_seed(0)
     net = build_arch({"type": name, **ARCHS.get(name).example()}).eval()
     for layer in net.modules():  # also those that start at zero
@@ -32,21 +35,21 @@ def network(name):
     return net
 
 
-def settings(net):
+def settings(net: Network) -> dict[str, Any]:
     """Without chance; and medians of blocks, which are other ones in tiles, have a test of their own."""
     keywords = net.denoise_keywords()
     return {name: value for name, value in {"refine": 0, "keep_colours": False}.items() if name in keywords}
 
 
-def noisy(net, length, across=STRIP):
+def noisy(net: Network, length: int, across: int = STRIP) -> torch.Tensor:
     return torch.rand(1, net.channels, across, length, generator=torch.manual_seed(1)) * 255
 
 
-def radius(net):
+def radius(net: Network) -> int:
     """How far what is laid over a picture looks along it: where its output changes with one column of its input."""
     found = []
 
-    def laid(function, x):
+    def laid(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
         middle = x.shape[-1] // 2 // 32 * 32 + 5
         other = x.clone()
         other[..., middle] += 100
@@ -60,7 +63,7 @@ def radius(net):
     return max(found)
 
 
-def needed_overlap(net):
+def needed_overlap(net: Network) -> int:
     """That leaves as much context as the network looks around."""
     reach = radius(net)
     overlap = min(4 * reach, 2 * reach + FADE)
@@ -68,21 +71,21 @@ def needed_overlap(net):
     return overlap
 
 
-def close(found, expected) -> None:
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=0.02)
 
 
 class StaticShapes:
     """A CUDA graph's stand-in: what it is given is copied to where its first input lay, in that shape alone."""
 
-    def __init__(self, function, x, pool) -> None:
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor, pool: Any) -> None:
         self.function, self.input = function, x.clone()
 
-    def __call__(self, x):
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self.function(self.input.copy_(x)).clone()
 
 
-def plans(side, overlap, multiple):
+def plans(side: int, overlap: int, multiple: int) -> list[tuple[int, DevicePlan]]:
     """Whole; tiles that end at the edge; tiles of one size, in batches of three, thrice as a GPU does it."""
     how = {"precision": "fp32", "resident": False, "overlap": overlap, "multiple": multiple}
     return [

@@ -12,17 +12,17 @@ from atbsn.engine.inference.tiling import Tiler, self_ensemble
 from atbsn.utils.errors import UserError
 
 
-def picture(height, width, batch=1, channels=3, seed=0):
+def picture(height: int, width: int, batch: int = 1, channels: int = 3, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(batch, channels, height, width, generator=generator) * 255
 
 
-def same_bits(a, b):
+def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and torch.equal(a.view(torch.int32), b.view(torch.int32))
 
 
 @pytest.fixture
-def network():
+def network() -> nn.Sequential:
     """Three zero-padded 3x3 convolutions: looks 3 pixels around."""
     torch.manual_seed(0)
     layers = [
@@ -45,7 +45,7 @@ def test_identity_is_exact(seed: int) -> None:
 
 
 @pytest.mark.parametrize("size", [(61, 90), (32, 70), (20, 90), (64, 33), (31, 9)])
-def test_equals_the_untiled_result(network, size: tuple[int, int]) -> None:
+def test_equals_the_untiled_result(network: nn.Module, size: tuple[int, int]) -> None:
     """Everywhere, the borders of the picture included, since 3 <= 12 // 4."""
     x = picture(*size, batch=2)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_equals_the_untiled_result(network, size: tuple[int, int]) -> None:
     assert torch.allclose(Tiler(32, 12, batch_size=3)(network, x), expected, atol=1e-4)
 
 
-def test_too_little_overlap_is_seen(network) -> None:
+def test_too_little_overlap_is_seen(network: nn.Module) -> None:
     x = picture(61, 90)
     with torch.no_grad():
         expected = network(x)
@@ -73,7 +73,7 @@ def test_teachers_and_channels() -> None:
     """(K, B, C', H, W) of (B, C, H, W)."""
     x = picture(40, 70, batch=2)
 
-    def teachers(tiles):
+    def teachers(tiles: torch.Tensor) -> torch.Tensor:
         return torch.stack([tiles[:, :2], 3 * tiles[:, 1:], -tiles[:, :2]])
 
     out = Tiler(16, 4, batch_size=4)(teachers, x)
@@ -85,7 +85,7 @@ def test_every_batch_has_one_shape() -> None:
     """(40, 20) in tiles of (16, 16) is 4 x 2 tiles: batches of three, the last one filled up."""
     seen = []
 
-    def spy(tiles):
+    def spy(tiles: torch.Tensor) -> torch.Tensor:
         seen.append(tuple(tiles.shape))
         return tiles
 
@@ -100,7 +100,7 @@ def test_every_batch_has_one_shape() -> None:
 def test_a_small_picture_is_done_in_one_go(tile: int | None, size: tuple[int, int]) -> None:
     seen = []
 
-    def spy(x):
+    def spy(x: torch.Tensor) -> torch.Tensor:
         seen.append(tuple(x.shape[-2:]))
         return x + 1
 
@@ -110,7 +110,7 @@ def test_a_small_picture_is_done_in_one_go(tile: int | None, size: tuple[int, in
 
 
 @pytest.mark.parametrize("tile", [None, 16])
-def test_dtype_is_that_of_the_picture_and_no_graph_is_kept(network, tile: int | None) -> None:
+def test_dtype_is_that_of_the_picture_and_no_graph_is_kept(network: nn.Module, tile: int | None) -> None:
     out = Tiler(tile, 4)(lambda tiles: network(tiles).bfloat16(), picture(30, 40))
     assert out.dtype == torch.float32
     assert not out.requires_grad
@@ -118,7 +118,7 @@ def test_dtype_is_that_of_the_picture_and_no_graph_is_kept(network, tile: int | 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("batch_size", [1, 3])
-def test_tiles_visit_the_device(network, batch_size: int) -> None:
+def test_tiles_visit_the_device(network: nn.Module, batch_size: int) -> None:
     x = picture(200, 333)
     with torch.no_grad():
         expected = network(x)
@@ -145,7 +145,7 @@ def test_wrong_values(arguments: dict[str, Any], message: str) -> None:
         Tiler(**arguments)
 
 
-def ramp(x):
+def ramp(x: torch.Tensor) -> torch.Tensor:
     """A function that depends on the position, and so on the orientation."""
     height, width = x.shape[-2:]
     return x * torch.linspace(0, 1, width) + 50 * torch.linspace(0, 1, height).square()[:, None]
@@ -169,7 +169,7 @@ def test_self_ensemble_is_the_mean_over_flips_and_rotations() -> None:
 
 
 def test_self_ensemble_of_teachers_through_tiles() -> None:
-    def teachers(x):
+    def teachers(x: torch.Tensor) -> torch.Tensor:
         return torch.stack([ramp(x), ramp(x)[:, [2, 1, 0]]])
 
     x = picture(40, 23)
@@ -179,11 +179,11 @@ def test_self_ensemble_of_teachers_through_tiles() -> None:
     assert torch.allclose(out[1], self_ensemble(ramp, x)[:, [2, 1, 0]], atol=1e-3)
 
 
-def test_tiles_need_not_be_square(network) -> None:
+def test_tiles_need_not_be_square(network: nn.Module) -> None:
     x = picture(61, 90)
     seen = []
 
-    def spy(tiles):
+    def spy(tiles: torch.Tensor) -> torch.Tensor:
         seen.append(tuple(tiles.shape[-2:]))
         return network(tiles)
 
@@ -195,10 +195,10 @@ def test_tiles_need_not_be_square(network) -> None:
 class Small:
     """A device that has memory for so many pixels of a network at once."""
 
-    def __init__(self, network, pixels) -> None:
+    def __init__(self, network: nn.Module, pixels: int) -> None:
         self.network, self.pixels, self.refused, self.done = network, pixels, [], []
 
-    def __call__(self, tiles):
+    def __call__(self, tiles: torch.Tensor) -> torch.Tensor:
         count = tiles[:, 0].numel()
         if count > self.pixels:
             self.refused.append(count)
@@ -209,7 +209,9 @@ class Small:
 
 @pytest.mark.parametrize("pixels", [5000, 2500, 1100])
 @pytest.mark.parametrize("tile", [None, 48])
-def test_out_of_memory_halves_the_batch_then_the_tile_and_goes_on(network, tile: int | None, pixels: int) -> None:
+def test_out_of_memory_halves_the_batch_then_the_tile_and_goes_on(
+    network: nn.Module, tile: int | None, pixels: int
+) -> None:
     x, said = picture(61, 90, batch=2), []
     small = Small(network, pixels)
     tiler = Tiler(tile, 12, batch_size=4, on_shortage=lambda *what: said.append(what))
@@ -223,12 +225,12 @@ def test_out_of_memory_halves_the_batch_then_the_tile_and_goes_on(network, tile:
         assert all(shape[-2:] == (48, 48) for shape in small.done), "batches first"
 
 
-def test_a_pixel_too_much_is_an_error(network) -> None:
+def test_a_pixel_too_much_is_an_error(network: nn.Module) -> None:
     with pytest.raises(torch.OutOfMemoryError):
         Tiler(64, 16)(Small(network, 100), picture(200, 200))
 
 
-def test_what_is_counted_is_done(network) -> None:
+def test_what_is_counted_is_done(network: nn.Module) -> None:
     told = []
     Tiler(16, 8, batch_size=3, on_tiles=lambda done, tiles: told.append((done, tiles)))(network, picture(40, 20))
     assert told == [(3, 8), (6, 8), (8, 8)]
@@ -263,6 +265,8 @@ class Operators(TorchDispatchMode):
         super().__init__()
         self.names = []
 
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         self.names.append(function.overloadpacket.__name__)
         return function(*args, **(kwargs or {}))

@@ -5,11 +5,12 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from training_runs import At, Run, allow_small_files, assert_same, die, fill_disk, tiny
+from training_runs import At, Outcome, Run, allow_small_files, assert_same, die, fill_disk, tiny
 
 from atbsn.engine.training.checkpoint import prune
 from atbsn.engine.training.state import STATE, load_state, numbered, set_aside
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file syst
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory: pytest.TempPathFactory):
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("atomic")
     run = Run(folder / "reference", tiny(folder))
     assert run.train().status == 0
@@ -28,7 +29,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path):
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder that is a disk of four megabytes."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -43,7 +44,7 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def assert_stopped(outcome, what: str) -> None:
+def assert_stopped(outcome: Outcome, what: str) -> None:
     """With one message, which says what cannot be written."""
     assert set(outcome.statuses) == {2} and "Traceback" not in outcome.output, outcome.output
     (message,) = re.findall("ERROR: (.*)", outcome.output)
@@ -51,7 +52,7 @@ def assert_stopped(outcome, what: str) -> None:
 
 
 @pytest.mark.parametrize("moment", [At("step", 3), At("step", 5), At("step", 7), At("step", 10), At("whole 8.state")])
-def test_a_full_disk_stops_and_the_last_checkpoint_serves(small_disk, reference, moment: At) -> None:
+def test_a_full_disk_stops_and_the_last_checkpoint_serves(small_disk: Path, reference: Run, moment: At) -> None:
     run = Run(small_disk / "run", reference.options)
     assert_stopped(run.train(at=moment, act=fill_disk), "No space left on device")
     states = run.experiment / "training_states"
@@ -65,7 +66,7 @@ def test_a_full_disk_stops_and_the_last_checkpoint_serves(small_disk, reference,
     assert_same(run, reference)
 
 
-def test_a_full_disk_stops_all_processes(small_disk, reference) -> None:
+def test_a_full_disk_stops_all_processes(small_disk: Path, reference: Run) -> None:
     run = Run(small_disk / "run", reference.options, processes=2)
     outcome = run.train(at=At("step", 7), act=fill_disk)
     assert outcome.statuses == [2, 2]
@@ -73,7 +74,7 @@ def test_a_full_disk_stops_all_processes(small_disk, reference) -> None:
 
 
 @pytest.mark.skipif("COVERAGE_RUN" in os.environ, reason="coverage could not write its own data either")
-def test_a_full_disk_without_rights_to_mount(tmp_path: Path, reference) -> None:
+def test_a_full_disk_without_rights_to_mount(tmp_path: Path, reference: Run) -> None:
     """The same by a limit on the size of files, which the state is the first to exceed."""
     run = Run(tmp_path / "run", reference.options)
     assert_stopped(
@@ -84,13 +85,13 @@ def test_a_full_disk_without_rights_to_mount(tmp_path: Path, reference) -> None:
     assert_same(run, reference)
 
 
-def test_a_full_disk_from_the_start(small_disk, reference) -> None:
+def test_a_full_disk_from_the_start(small_disk: Path, reference: Run) -> None:
     run = Run(small_disk / "run", reference.options)
     outcome = run.train(at=At("build"), act=fill_disk)
     assert_stopped(outcome, "experiments/tiny.*No space left on device")
 
 
-def test_a_folder_that_cannot_be_written(small_disk, reference) -> None:
+def test_a_folder_that_cannot_be_written(small_disk: Path, reference: Run) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     run = Run(reference.folder.parent / "unwritable", reference.options | {"path": {"root": str(small_disk)}})
     outcome = run.train()
@@ -101,7 +102,7 @@ def test_a_folder_that_cannot_be_written(small_disk, reference) -> None:
 
 
 @pytest.mark.parametrize("name", ["experiments", "experiments/tiny", "tb_logger"])
-def test_a_file_in_the_place_of_a_folder(tmp_path: Path, reference, name: str) -> None:
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path, reference: Run, name: str) -> None:
     run = Run(tmp_path / "run", reference.options)
     (run.folder / name).parent.mkdir(parents=True)
     (run.folder / name).write_text("precious")
@@ -117,7 +118,7 @@ def test_a_file_in_the_place_of_a_folder(tmp_path: Path, reference, name: str) -
 
 
 @pytest.mark.parametrize("moment", ["half net_8.pth", "half 8.state", "prune"])
-def test_old_checkpoints_stay_until_the_new_one_is_safe(tmp_path: Path, reference, moment: str) -> None:
+def test_old_checkpoints_stay_until_the_new_one_is_safe(tmp_path: Path, reference: Run, moment: str) -> None:
     options = reference.options | {"logger": reference.options["logger"] | {"keep_last": 1}}
     run = Run(tmp_path / "run", options)
     assert run.train(at=At(moment, 3 if moment == "prune" else 1), act=die).status == -9
@@ -133,14 +134,14 @@ def test_old_checkpoints_stay_until_the_new_one_is_safe(tmp_path: Path, referenc
     assert not list(run.experiment.rglob(".*.tmp"))
 
 
-def touch(folder, *names):
+def touch(folder: Path, *names: str) -> Path:
     folder.mkdir(exist_ok=True)
     for name in names:
         (folder / name).write_bytes(b"")
     return folder
 
 
-def names(folder):
+def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
@@ -168,7 +169,7 @@ def test_only_our_own_leftovers_are_removed(tmp_path: Path) -> None:
     assert names(tmp_path) == sorted([*theirs, "deep"]) and names(tmp_path / "deep") == []
 
 
-def test_a_changed_metrics_file_is_not_overwritten(tmp_path: Path, reference) -> None:
+def test_a_changed_metrics_file_is_not_overwritten(tmp_path: Path, reference: Run) -> None:
     run = Run(tmp_path / "run", reference.options)
     assert run.train(at=At("step", 9), act=die).status == -9
     table = run.experiment / "metrics.csv"
@@ -179,7 +180,7 @@ def test_a_changed_metrics_file_is_not_overwritten(tmp_path: Path, reference) ->
         assert "Traceback" not in outcome.output and table.read_text() == text
 
 
-def test_a_console_that_went_away_does_not_end_a_training(tmp_path: Path, reference, repository: Path) -> None:
+def test_a_console_that_went_away_does_not_end_a_training(tmp_path: Path, reference: Run, repository: Path) -> None:
     """As when the connection breaks, or ``| head`` has read enough."""
     options = tmp_path / "tiny.yml"
     options.write_text(yaml.safe_dump(reference.options))

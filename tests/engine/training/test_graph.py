@@ -2,6 +2,7 @@
 
 import copy
 import logging
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from atbsn.engine.training.graph import WARM_UP, CudaRecorder, GraphedStep
 from atbsn.engine.training.loggers import LossMeter
 from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
 from atbsn.engine.training.step import TrainingStep
+from atbsn.models.base import Model
 from atbsn.options.schema import SGD, Adam, Train
 from atbsn.registry import MODELS
 
@@ -33,7 +35,7 @@ READING = (
 """Operators whose result, or its size, Python has to wait for."""
 
 
-def learner_of(model, **changes):
+def learner_of(model: Model, **changes: Any) -> Learner:
     train = Train(**{"total_iter": ITERATIONS, "optim": Adam(type="Adam", lr=1e-3), "ema_decay": 0.5, **changes})
     optimizer = build_optimizer(train, model.net)
     if isinstance(train.optim, SGD):  # fused, as on a GPU
@@ -44,10 +46,10 @@ def learner_of(model, **changes):
     return Learner(model, average, optimizer, scheduler, scaler, LossMeter())
 
 
-def batches_of(side, accumulate=1):
+def batches_of(side: int, accumulate: int = 1) -> Iterator[list[dict[str, torch.Tensor]]]:
     generator = torch.Generator().manual_seed(5)
 
-    def batch():
+    def batch() -> dict[str, torch.Tensor]:
         noisy = torch.rand(2, 3, side, side, generator=generator) * 255
         return {"noisy": noisy, "index": torch.randperm(2, generator=generator)}
 
@@ -55,7 +57,9 @@ def batches_of(side, accumulate=1):
         yield [batch() for _ in range(accumulate)]
 
 
-def trained(learner, make_step, batches, device=CPU):
+def trained(
+    learner: Learner, make_step: Callable[..., Any], batches: Iterable[Any], device: torch.device = CPU
+) -> tuple[dict[str, Any], list[Any], list[float]]:
     """Weights, average and moments after training, the losses of each iteration, and the last learning rate."""
     torch.manual_seed(3)
     seen = []
@@ -72,7 +76,9 @@ def trained(learner, make_step, batches, device=CPU):
     return tensors, seen, [group["lr"] for group in learner.optimizer.param_groups]
 
 
-def assert_same(one, other) -> None:
+def assert_same(
+    one: tuple[dict[str, Any], list[Any], list[float]], other: tuple[dict[str, Any], list[Any], list[float]]
+) -> None:
     """Within rounding: of the learning rate, which a recorded iteration reads as float32, and of sums over threads."""
     (tensors, seen, rates), (other_tensors, other_seen, other_rates) = one, other
     assert rates == other_rates
@@ -84,7 +90,7 @@ def assert_same(one, other) -> None:
         close(other_tensors[key], value)
 
 
-def compare(name, folder, accumulate=1, clip=None, **changes) -> None:
+def compare(name: str, folder: Path, accumulate: int = 1, clip: float | None = None, **changes: Any) -> None:
     model, side = built(name, folder, side=32)
     results = []
     for recorded in (False, True):
@@ -135,10 +141,10 @@ def test_compiled_and_recorded(name: str, tmp_path: Path) -> None:
     model, side = built(name, tmp_path, side=32)
     compiled, ran = [], []
 
-    def backend(graph, inputs):
+    def backend(graph: Any, inputs: list[torch.Tensor]) -> Callable[..., Any]:
         compiled.append(len(graph.graph.nodes))
 
-        def run(*given):
+        def run(*given: Any) -> Any:
             ran.append(len(compiled))
             return graph(*given)
 
@@ -160,17 +166,17 @@ def test_compiled_and_recorded(name: str, tmp_path: Path) -> None:
 class Reader(nn.Module):
     """A method whose loss is not made of tensors alone."""
 
-    def __init__(self, net) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
-    def forward(self, batch, progress):
+    def forward(self, batch: dict[str, torch.Tensor], progress: torch.Tensor) -> dict[str, torch.Tensor]:
         loss = self.net(batch["noisy"]).square().mean()
         return {"loss": loss * float(loss.detach() / 1000)}
 
 
 class Refusing(Rerun):
-    def watch(self, *given):
+    def watch(self, *given: Any) -> tuple[Any, str]:
         return self.warm_up(*given), "waits for the device"
 
 
@@ -193,7 +199,9 @@ def test_a_method_that_cannot_be_recorded_trains_without(
 # --- on a GPU -----------------------------------------------------------------------------------------------------
 
 
-def on_gpu(model, graphed, precision="fp32", clip=1.0, compiled=False):
+def on_gpu(
+    model: Model, graphed: bool, precision: str = "fp32", clip: float | None = 1.0, compiled: bool = False
+) -> tuple[Learner, Any]:
     device = torch.device("cuda")
     learner = learner_of(copy.deepcopy(model).to(device).train())
     if compiled:

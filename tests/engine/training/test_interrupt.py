@@ -42,7 +42,7 @@ runpy.run_path({train!r}, run_name="__main__")
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory):
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """A function that gives the uninterrupted run of so many processes, trained once, and a new run to disturb."""
     folder = tmp_path_factory.mktemp("interrupt")
     references = {}
@@ -84,7 +84,7 @@ def assert_resumes(run: Run, reference: Run, iteration: int) -> None:
     ],
 )
 def test_a_signal_finishes_the_step_and_saves(
-    runs, act: Callable[..., Any], status: int, iteration: int, workers: int
+    runs: Callable[..., Any], act: Callable[..., Any], status: int, iteration: int, workers: int
 ) -> None:
     reference, run = runs(workers=workers)
     outcome = run.train(at=At("step", iteration), act=act)
@@ -97,7 +97,7 @@ def test_a_signal_finishes_the_step_and_saves(
 
 
 @pytest.mark.parametrize(("act", "status"), [(terminate, 143), (interrupt, 130)])
-def test_a_signal_during_validation(runs, act: Callable[..., Any], status: int) -> None:
+def test_a_signal_during_validation(runs: Callable[..., Any], act: Callable[..., Any], status: int) -> None:
     """The validation is finished, and then the next step, on a batch of the loaders."""
     reference, run = runs(workers=2)
     outcome = run.train(at=At("validate", 1), act=act)
@@ -106,7 +106,9 @@ def test_a_signal_during_validation(runs, act: Callable[..., Any], status: int) 
 
 
 @pytest.mark.parametrize(("act", "workers"), [(terminate_alone, 0), (terminate, 2)])
-def test_all_processes_stop_at_the_same_iteration(runs, act: Callable[..., Any], workers: int) -> None:
+def test_all_processes_stop_at_the_same_iteration(
+    runs: Callable[..., Any], act: Callable[..., Any], workers: int
+) -> None:
     """The one that was told, the others one iteration later, together with it."""
     reference, run = runs(processes=2, workers=workers)
     outcome = run.train(at=At("step", 6, rank=1), act=act)
@@ -115,7 +117,7 @@ def test_all_processes_stop_at_the_same_iteration(runs, act: Callable[..., Any],
     assert_resumes(run, reference, 7)
 
 
-def test_ctrl_c_before_the_loop(runs) -> None:
+def test_ctrl_c_before_the_loop(runs: Callable[..., Any]) -> None:
     _, run = runs()
     outcome = run.train(at=At("build"), act=ctrl_c_while_building)
     assert outcome.status == 130 and "interrupted" in outcome.output and "Traceback" not in outcome.output
@@ -151,7 +153,7 @@ def test_a_request_heard_of_from_another_process_first_is_the_same_one(monkeypat
         signal.signal(number, previous)  # which a process that was asked leaves as they are
 
 
-def test_a_second_ctrl_c_leaves_a_validation_at_once(runs) -> None:
+def test_a_second_ctrl_c_leaves_a_validation_at_once(runs: Callable[..., Any]) -> None:
     """What had been learned until then is saved, and the validation is made up for."""
     reference, run = runs()
     outcome = run.train(at=At("validate", 1), act=interrupt_twice)
@@ -179,7 +181,9 @@ def torchrun(folder: Path, repository: Path, script: Path, *arguments: str) -> s
     )  # fmt: skip
 
 
-def test_torchrun_restarts_and_the_training_continues_by_itself(runs, repository: Path, tmp_path: Path) -> None:
+def test_torchrun_restarts_and_the_training_continues_by_itself(
+    runs: Callable[..., Any], repository: Path, tmp_path: Path
+) -> None:
     """A worker is killed after iteration 6; nobody gives --auto_resume."""
     reference, _ = runs(processes=2)
     options = {**reference.options, "logger": reference.options["logger"]}
@@ -196,7 +200,9 @@ def test_torchrun_restarts_and_the_training_continues_by_itself(runs, repository
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_torchrun_passes_signals_on(runs, repository: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_torchrun_passes_signals_on(
+    runs: Callable[..., Any], repository: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     """Ctrl-C in the terminal of torchrun: every process gets it, and the workers get it once more from torchrun."""
     _, run = runs(processes=2)
     options = {**run.options, "train": run.options["train"] | {"total_iter": 100_000}}

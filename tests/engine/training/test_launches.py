@@ -5,11 +5,13 @@ Counted without a GPU: on the device ``meta``, whose tensors have shapes alone, 
 
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from helpers.methods import built
 from helpers.recording import Operators
+from torch import nn
 from torch.utils._pytree import tree_leaves
 
 from atbsn.archs import build_arch
@@ -29,7 +31,7 @@ def no_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(NoiseModel, "_swell_deviation", lambda self: 0.1)
 
 
-def counted(model, side, batch=2, device=META):
+def counted(model: nn.Module, side: int, batch: int = 2, device: torch.device = META) -> Operators:
     """The operators of the second step's losses and gradients: the first one fills what is kept."""
     model = model.train().to(device).to(memory_format=torch.channels_last)
     given = {
@@ -44,7 +46,7 @@ def counted(model, side, batch=2, device=META):
     return operators
 
 
-def launches(operators):
+def launches(operators: Operators) -> int:
     """Kernels that a GPU is told to run, about: operators whose result is new memory, or that write to memory.
 
     A convolution adds its bias in a kernel of its own; backward, it has one for each gradient. Memory alone is none,
@@ -71,7 +73,7 @@ def launches(operators):
     return count
 
 
-def _tensors(tree):
+def _tensors(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
@@ -89,7 +91,7 @@ def test_nothing_comes_from_the_host(name: str, tmp_path: Path) -> None:
     assert not crossing
 
 
-def published(name, folder):
+def published(name: str, folder: Path) -> nn.Module:
     """The method with the published network and blind spots."""
     if name == "distillation":
         teacher = build_arch({"type": "ATBSN", "width": 2})

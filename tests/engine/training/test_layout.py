@@ -1,5 +1,6 @@
 """The layout of weights and batches that a training chooses."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -43,7 +44,9 @@ def test_a_training_takes_it(command: Command, write_options: WriteOptions, monk
     """Every batch of C-BSN in float32 arrives in rows, as its features then are."""
     seen = []
 
-    def losses(self, batch, progress, real=CBSNModel.losses):
+    def losses(
+        self, batch: dict[str, torch.Tensor], progress: torch.Tensor, real: Callable[..., Any] = CBSNModel.losses
+    ) -> Any:
         seen.append(batch["noisy"].is_contiguous())
         return real(self, batch, progress)
 

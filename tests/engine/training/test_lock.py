@@ -14,7 +14,7 @@ from atbsn.options.check import check_options
 from atbsn.utils.errors import UserError
 
 
-def wait_for(path) -> None:
+def wait_for(path: Path) -> None:
     deadline = time.monotonic() + 60
     while not path.exists():
         assert time.monotonic() < deadline, path

@@ -1,7 +1,7 @@
 """A loss or gradient that is not finite stops the run before anything of it is written, or is skipped if asked."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,34 +27,34 @@ class Spoiled(torch.autograd.Function):
     """Finite forwards, not finite backwards."""
 
     @staticmethod
-    def forward(context, x):
+    def forward(context: Any, x: torch.Tensor) -> Any:
         return x.clone()
 
     @staticmethod
-    def backward(context, gradient):
+    def backward(context: Any, gradient: torch.Tensor) -> torch.Tensor:
         return gradient * NAN
 
 
-def nan_loss(loss):
+def nan_loss(loss: torch.Tensor) -> torch.Tensor:
     return loss * NAN
 
 
-def inf_loss(loss):
+def inf_loss(loss: torch.Tensor) -> torch.Tensor:
     return loss * INF
 
 
-def nan_gradient(loss):
+def nan_gradient(loss: torch.Tensor) -> torch.Tensor:
     return Spoiled.apply(loss)
 
 
 @pytest.fixture
-def spoil(monkeypatch: pytest.MonkeyPatch):
+def spoil(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """``spoil(how, 5, 6)``: what comes out of the losses of iterations 5 and 6."""
 
-    def patch(how, *iterations) -> None:
+    def patch(how: Callable[[torch.Tensor], torch.Tensor], *iterations: int) -> None:
         calls, original = iter(range(1, 1000)), BSNModel.losses
 
-        def losses(*arguments):
+        def losses(*arguments: Any) -> dict[str, torch.Tensor]:
             result = original(*arguments)
             return {"loss": how(result["loss"])} if next(calls) in iterations else result
 
@@ -63,7 +63,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch):
     return patch
 
 
-def tensors(value):
+def tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, (dict, list)):
@@ -71,7 +71,7 @@ def tensors(value):
             yield from tensors(item)
 
 
-def assert_finite_files(folder, *names) -> None:
+def assert_finite_files(folder: Path, *names: str) -> None:
     """Nothing but ``names`` was saved, and all of it is finite."""
     files = {path.name: path for path in folder.glob("*/*") if path.suffix in (".pth", ".state")}
     assert set(files) == {*names, "net_latest.pth"}
@@ -83,7 +83,12 @@ def assert_finite_files(folder, *names) -> None:
 @pytest.mark.parametrize("how", [nan_loss, inf_loss, nan_gradient])
 @pytest.mark.parametrize("iteration", [4, 6])
 def test_it_stops_and_says_where_and_on_what(
-    command: Command, write_options: WriteOptions, tmp_path: Path, spoil, how: Callable[..., Any], iteration: int
+    command: Command,
+    write_options: WriteOptions,
+    tmp_path: Path,
+    spoil: Callable[..., None],
+    how: Callable[..., Any],
+    iteration: int,
 ) -> None:
     spoil(how, iteration)
     options = write_options(
@@ -98,14 +103,16 @@ def test_it_stops_and_says_where_and_on_what(
     assert_finite_files(tmp_path / "experiments" / "tiny", "net_3.pth", "3.state")
 
 
-def test_there_may_be_no_good_checkpoint_yet(command: Command, write_options: WriteOptions, spoil) -> None:
+def test_there_may_be_no_good_checkpoint_yet(
+    command: Command, write_options: WriteOptions, spoil: Callable[..., None]
+) -> None:
     spoil(nan_loss, 2)
     status, output = command("train.py", "-opt", write_options())
     assert status == 2 and "iter 2: " in output and "last good checkpoint: none yet" in output
 
 
 def test_after_a_stop_it_resumes_with_other_options(
-    command: Command, write_options: WriteOptions, tmp_path: Path, spoil
+    command: Command, write_options: WriteOptions, tmp_path: Path, spoil: Callable[..., None]
 ) -> None:
     spoil(nan_loss, 5)
     options = write_options()
@@ -116,7 +123,7 @@ def test_after_a_stop_it_resumes_with_other_options(
 
 @pytest.mark.parametrize("how", [nan_loss, inf_loss, nan_gradient])
 def test_skipping_leaves_the_step_out(
-    command: Command, write_options: WriteOptions, tmp_path: Path, spoil, how: Callable[..., Any]
+    command: Command, write_options: WriteOptions, tmp_path: Path, spoil: Callable[..., None], how: Callable[..., Any]
 ) -> None:
     spoil(how, 4, 6)
     options = write_options(train={"skip_nonfinite": 1, "ema_decay": 0.5}, logger={"save_checkpoint_freq": 1})
@@ -131,7 +138,9 @@ def test_skipping_leaves_the_step_out(
     assert_finite_files(folder, *names)
 
 
-def test_skipping_has_an_end(command: Command, write_options: WriteOptions, tmp_path: Path, spoil) -> None:
+def test_skipping_has_an_end(
+    command: Command, write_options: WriteOptions, tmp_path: Path, spoil: Callable[..., None]
+) -> None:
     spoil(nan_loss, 4, 5)
     status, output = command("train.py", "-opt", write_options(train={"skip_nonfinite": 1}))
     assert status == 2 and "iter 5: loss or gradient is not finite, on" in output
@@ -155,7 +164,7 @@ def test_of_several_processes_the_one_with_the_loss_is_named(tmp_path: Path, ski
     assert_finite_files(run.experiment, "net_4.pth", "4.state")
 
 
-def guard(skip=0, scaler=None, last="net_3.pth"):
+def guard(skip: int = 0, scaler: torch.amp.GradScaler | None = None, last: str = "net_3.pth") -> FiniteGuard:
     scaler = scaler or torch.amp.GradScaler("cpu", enabled=False)
     return FiniteGuard(skip, "abc".__getitem__, lambda: last, scaler)
 
@@ -191,7 +200,7 @@ class Line(nn.Module):
         super().__init__()
         self.net = nn.Linear(1, 1, bias=False)
 
-    def forward(self, batch, progress):
+    def forward(self, batch: dict[str, torch.Tensor], progress: torch.Tensor) -> Any:
         return {"loss": self.net(batch["noisy"].mean().view(1, 1)).squeeze()}
 
 
@@ -203,7 +212,7 @@ def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch: pytest.
     learner = Learner(model, None, optimizer, None, scaler, LossMeter())
     step = TrainingStep(learner, model, None, "fp32", torch.device("cpu"))
 
-    def finite(value):
+    def finite(value: float) -> bool:
         return step([{"noisy": torch.tensor(value)}], torch.zeros(()), passes=lambda finite: False).finite.tolist()
 
     assert finite(INF) == [False, enabled]

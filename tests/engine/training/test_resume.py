@@ -1,5 +1,6 @@
 """A training that is killed and resumed leaves what an uninterrupted one leaves, to the bit."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ AFTER_EACH_ITERATION = (1, 2, 3, 4, 5, 2, 3, 4, 5, 2, 3, 4)
 SOME = [At("step", 3), At("half 4.state"), At("step", 3), At("validate", 2), At("half net_8.pth"), At("row", 3)]
 
 
-def options_of(folder, method: str, workers: int) -> dict[str, Any]:
+def options_of(folder: Path, method: str, workers: int) -> dict[str, Any]:
     changes = {name: dict(change) for name, change in METHODS[method].items()}
     loader = {"num_worker_per_gpu": workers} | changes.pop("datasets", {})
     options = tiny(folder, **changes, logger={"keep_last": 2})
@@ -68,7 +69,7 @@ def options_of(folder, method: str, workers: int) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory):
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """A function that gives the uninterrupted run of a method, trained once, and a new run to disturb."""
     folder = tmp_path_factory.mktemp("resume")
     references = {}
@@ -86,7 +87,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory):
     return pair
 
 
-def test_killed_everywhere(undisturbed) -> None:
+def test_killed_everywhere(undisturbed: Callable[..., Any]) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     assert_same(run.killed(*EVERYWHERE), reference)
     assert not list(run.experiment.rglob("*.tmp"))
@@ -96,7 +97,7 @@ def test_killed_everywhere(undisturbed) -> None:
     ("method", "workers", "processes"),
     [("DistillModel", 0, 1), ("CBSNModel", 2, 1), ("CBSNModel", 0, 2), ("BSNModel", 2, 2)],
 )
-def test_killed_here_and_there(undisturbed, method: str, workers: int, processes: int) -> None:
+def test_killed_here_and_there(undisturbed: Callable[..., Any], method: str, workers: int, processes: int) -> None:
     reference, run = undisturbed(method, workers, processes)
     assert_same(run.killed(*SOME), reference)
 
@@ -105,7 +106,9 @@ def test_killed_here_and_there(undisturbed, method: str, workers: int, processes
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_everywhere_in_every_way(undisturbed, method: str, workers: int, processes: int) -> None:
+def test_killed_everywhere_in_every_way(
+    undisturbed: Callable[..., Any], method: str, workers: int, processes: int
+) -> None:
     reference, run = undisturbed(method, workers, processes)
     assert_same(run.killed(*EVERYWHERE), reference)
     _, run = undisturbed(method, workers, processes)
@@ -114,7 +117,7 @@ def test_killed_everywhere_in_every_way(undisturbed, method: str, workers: int, 
 
 @pytest.mark.long
 @pytest.mark.parametrize("method", METHODS)
-def test_killed_after_every_step(undisturbed, method: str) -> None:
+def test_killed_after_every_step(undisturbed: Callable[..., Any], method: str) -> None:
     """With a checkpoint at each iteration, which validation and log then have to agree with."""
     reference, run = undisturbed(method, 0, 1)
     run.options["logger"] |= {"save_checkpoint_freq": 1}
@@ -140,20 +143,20 @@ def test_other_settings_resume_too(tmp_path: Path, train: dict[str, Any]) -> Non
     assert_same(run.killed(At("step", 6), At("step", 5)), reference)
 
 
-def test_workers_change_nothing(undisturbed) -> None:
+def test_workers_change_nothing(undisturbed: Callable[..., Any]) -> None:
     (none, _), (two, _) = undisturbed("BSNModel", 0, 1), undisturbed("BSNModel", 2, 1)
     ours, theirs = (torch.load(run.experiment / "models" / "net_12.pth")["params"] for run in (none, two))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-def test_loaders_of_a_killed_training_do_not_hold_its_name(undisturbed) -> None:
+def test_loaders_of_a_killed_training_do_not_hold_its_name(undisturbed: Callable[..., Any]) -> None:
     reference, run = undisturbed("BSNModel", 2, 1)
     assert run.train(at=At("step", 5), act=die_alone).status == -9
     assert run.train("--auto_resume").status == 0
     assert_same(run, reference)
 
 
-def test_resuming_a_finished_run_says_so(undisturbed) -> None:
+def test_resuming_a_finished_run_says_so(undisturbed: Callable[..., Any]) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     run.killed()
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*")}
@@ -164,7 +167,7 @@ def test_resuming_a_finished_run_says_so(undisturbed) -> None:
     assert_same(run, reference)
 
 
-def test_a_named_state_is_continued_in_its_own_folder(undisturbed) -> None:
+def test_a_named_state_is_continued_in_its_own_folder(undisturbed: Callable[..., Any]) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     run.killed()
     run.options["path"] = {"resume_state": "experiments/tiny/training_states/8.state"}
@@ -174,7 +177,7 @@ def test_a_named_state_is_continued_in_its_own_folder(undisturbed) -> None:
     assert_same(run, reference)
 
 
-def test_a_state_of_another_run_starts_a_folder_of_its_own(undisturbed) -> None:
+def test_a_state_of_another_run_starts_a_folder_of_its_own(undisturbed: Callable[..., Any]) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     run.options["path"] = {"resume_state": str(reference.experiment / "training_states" / "8.state")}
     assert run.train().status == 0
@@ -185,7 +188,7 @@ def test_a_state_of_another_run_starts_a_folder_of_its_own(undisturbed) -> None:
     assert outcome.status == 0 and "finished" in outcome.output
 
 
-def test_settings_come_from_the_options_and_changes_are_told(undisturbed) -> None:
+def test_settings_come_from_the_options_and_changes_are_told(undisturbed: Callable[..., Any]) -> None:
     """What was learnt is the state's; the learning rate and the like are what the options say."""
     _, run = undisturbed("BSNModel", 0, 1)
     assert run.train(at=At("whole 4.state")).status == -9
@@ -198,7 +201,7 @@ def test_settings_come_from_the_options_and_changes_are_told(undisturbed) -> Non
     assert state["optimizer"]["param_groups"][0]["eps"] == 1e-7
 
 
-def test_another_set_of_pictures_is_told(undisturbed) -> None:
+def test_another_set_of_pictures_is_told(undisturbed: Callable[..., Any]) -> None:
     _, run = undisturbed("BSNModel", 0, 1)
     assert run.train(at=At("whole 4.state")).status == -9
     run.options["datasets"]["train"]["dataroot"] = run.options["datasets"]["val"]["dataroot"]
@@ -217,7 +220,7 @@ def test_another_set_of_pictures_is_told(undisturbed) -> None:
     ],
 )
 def test_what_a_state_cannot_continue_is_refused_before_anything_is_written(
-    undisturbed, section: str, change: Any, said: str
+    undisturbed: Callable[..., Any], section: str, change: Any, said: str
 ) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     state = reference.experiment / "training_states" / "8.state"
@@ -228,7 +231,7 @@ def test_what_a_state_cannot_continue_is_refused_before_anything_is_written(
     assert not run.experiment.exists()
 
 
-def test_a_student_keeps_its_teacher(undisturbed, tmp_path: Path) -> None:
+def test_a_student_keeps_its_teacher(undisturbed: Callable[..., Any], tmp_path: Path) -> None:
     """Who it is, not where its file lies."""
     _, run = undisturbed("DistillModel", 0, 1)
     assert run.train(at=At("whole 4.state")).status == -9
@@ -248,7 +251,7 @@ def test_a_student_keeps_its_teacher(undisturbed, tmp_path: Path) -> None:
     assert outcome.status == 0 and "model.teacher.file is '" in outcome.output, outcome.output
 
 
-def test_the_torn_newest_state_is_named_and_skipped(undisturbed) -> None:
+def test_the_torn_newest_state_is_named_and_skipped(undisturbed: Callable[..., Any]) -> None:
     reference, run = undisturbed("BSNModel", 0, 1)
     run.killed()
     newest = run.experiment / "training_states" / "12.state"
@@ -259,7 +262,7 @@ def test_the_torn_newest_state_is_named_and_skipped(undisturbed) -> None:
     assert_same(run, reference)
 
 
-def test_no_readable_state_at_all_is_no_reason_to_begin_again(undisturbed) -> None:
+def test_no_readable_state_at_all_is_no_reason_to_begin_again(undisturbed: Callable[..., Any]) -> None:
     _, run = undisturbed("BSNModel", 0, 1)
     run.killed()
     for path in (run.experiment / "training_states").iterdir():

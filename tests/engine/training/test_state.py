@@ -19,7 +19,7 @@ SETTINGS = {
 }
 
 
-def changed(*path, to):
+def changed(*path: str, to: Any) -> dict[str, Any]:
     settings = copy.deepcopy(SETTINGS)
     section = settings
     for step in path[:-1]:
@@ -28,7 +28,7 @@ def changed(*path, to):
     return settings
 
 
-def compare(old, new=SETTINGS) -> None:
+def compare(old: dict[str, Any], new: dict[str, Any] = SETTINGS) -> None:
     compare_settings(State(Path("9.state"), {"settings": json.dumps(old), "ema": None, "iteration": 9}), new)
 
 

@@ -74,7 +74,7 @@ class Service:
 
 
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch):
+def service(monkeypatch: pytest.MonkeyPatch) -> Service:
     service = Service()
     monkeypatch.setitem(sys.modules, "wandb", service)
     monkeypatch.setattr(trackers, "find_spec", lambda name: True)
@@ -82,7 +82,7 @@ def service(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_resumed_training_goes_on_with_its_run(
-    service, command: Command, write_options: WriteOptions, tmp_path: Path
+    service: Service, command: Command, write_options: WriteOptions, tmp_path: Path
 ) -> None:
     options = write_options(**VALIDATED)
     arguments = ("-opt", options, "--auto_resume", "--set", "logger.wandb=team/denoising")
@@ -97,7 +97,7 @@ def test_a_resumed_training_goes_on_with_its_run(
     assert any(name.startswith("val/") and name.endswith("/psnr") for name in service.summary), service.summary
 
 
-def test_pictures_and_refusals(service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_and_refusals(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tracker = WeightsAndBiases("p", "n", tmp_path, {})
     tracker.open(1)
     tracker.picture(4, "val/a", np.zeros((3, 5, 3), np.uint8))

@@ -1,6 +1,8 @@
 """The loop by itself: what a step is told."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 
@@ -11,7 +13,7 @@ def test_progress_is_the_share_of_the_training_that_is_done() -> None:
     """0 in the first iteration; methods whose losses change over a training read it."""
     seen = []
 
-    def make_step(batches, progress, passes):
+    def make_step(batches: Any, progress: torch.Tensor, passes: Callable[[bool], bool]) -> SimpleNamespace:
         seen.append(float(progress))
         return SimpleNamespace(updated=False, losses={})
 

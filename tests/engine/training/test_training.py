@@ -26,7 +26,7 @@ VAL = {"type": "SimulatedCamera", "split": "val"}
 
 
 @pytest.fixture
-def pictures(tmp_path: Path):
+def pictures(tmp_path: Path) -> Path:
     """A folder of small pictures to train on."""
     rng = np.random.default_rng(0)
     for name in ("a", "sub/b"):
@@ -35,7 +35,7 @@ def pictures(tmp_path: Path):
 
 
 def test_training_leaves_what_it_promises(
-    command: Command, write_options: WriteOptions, pictures, tmp_path: Path
+    command: Command, write_options: WriteOptions, pictures: Path, tmp_path: Path
 ) -> None:
     folder_set = {"type": "NoisyFolder", "dataroot": str(pictures), "patch_size": 32, "batch_size_per_gpu": 2}
     options = write_options(datasets={"train": folder_set}, train={"ema_decay": 0.5})
@@ -282,7 +282,7 @@ def test_wrong_input_is_said_and_nothing_is_made(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def _environment(repository):
+def _environment(repository: Path) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
 
 

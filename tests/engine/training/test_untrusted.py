@@ -8,6 +8,7 @@ import random
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ from atbsn.utils.errors import UserError
 class Bomb:
     """Makes a file where it is unpickled."""
 
-    def __init__(self, path) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = str(path)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (self.path,)
 
 
@@ -42,17 +43,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 @pytest.fixture
-def state(trained):
+def state(trained: Run) -> dict[str, Any]:
     """The content of a whole state, to be spoilt."""
     return torch.load(trained.experiment / "training_states" / "8.state", weights_only=True)
 
 
 @pytest.fixture
-def saved(trained) -> bytes:
+def saved(trained: Run) -> bytes:
     return (trained.experiment / "training_states" / "8.state").read_bytes()
 
 
-def refuses(path, what="") -> str:
+def refuses(path: Path, what: str = "") -> str:
     with pytest.raises(UserError, match=what) as caught:
         load_state(path)
     message = str(caught.value)
@@ -61,7 +62,7 @@ def refuses(path, what="") -> str:
 
 
 @pytest.mark.parametrize("form", ["zip", "legacy", "bare", "nested"])
-def test_nothing_is_executed(tmp_path: Path, state, form: str) -> None:
+def test_nothing_is_executed(tmp_path: Path, state: dict[str, Any], form: str) -> None:
     proof = tmp_path / "executed"
     for suffix, read in ((".state", load_state), (".pth", read_weights)):
         path = tmp_path / f"bomb{suffix}"
@@ -77,14 +78,14 @@ def test_nothing_is_executed(tmp_path: Path, state, form: str) -> None:
     assert proof.exists()  # it would have
 
 
-def test_every_way_of_being_cut_off_is_seen(tmp_path: Path, saved) -> None:
+def test_every_way_of_being_cut_off_is_seen(tmp_path: Path, saved: bytes) -> None:
     path = tmp_path / "8.state"
     for length in [0, 1, 4, 100, *range(1000, len(saved), len(saved) // 25), len(saved) - 1]:
         path.write_bytes(saved[:length])
         refuses(path, "not a readable training state")
 
 
-def test_flipped_bits_are_seen(tmp_path: Path, saved) -> None:
+def test_flipped_bits_are_seen(tmp_path: Path, saved: bytes) -> None:
     """Anywhere but in the padding and the dates of a zip, which mean nothing."""
     path = tmp_path / "8.state"
     rng = random.Random(0)
@@ -103,7 +104,7 @@ def test_flipped_bits_are_seen(tmp_path: Path, saved) -> None:
     assert seen > 100
 
 
-def assert_same_tensors(one, other) -> None:
+def assert_same_tensors(one: Any, other: Any) -> None:
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other)
     elif isinstance(one, dict):
@@ -117,7 +118,7 @@ def assert_same_tensors(one, other) -> None:
         assert one == other
 
 
-def test_flipped_bits_of_weights_are_seen(tmp_path: Path, trained) -> None:
+def test_flipped_bits_of_weights_are_seen(tmp_path: Path, trained: Run) -> None:
     source = trained.experiment / "models" / "net_8.pth"
     data = bytearray(source.read_bytes())
     with zipfile.ZipFile(source) as archive:
@@ -130,7 +131,7 @@ def test_flipped_bits_of_weights_are_seen(tmp_path: Path, trained) -> None:
         read_weights(path)
 
 
-def test_a_few_bytes_are_not_unpacked_to_gigabytes(tmp_path: Path, saved) -> None:
+def test_a_few_bytes_are_not_unpacked_to_gigabytes(tmp_path: Path, saved: bytes) -> None:
     path = tmp_path / "8.state"
     with zipfile.ZipFile(io.BytesIO(saved)) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bomb:
         for entry in source.infolist():
@@ -146,7 +147,7 @@ KEYS = [
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_every_part_has_to_be_there_and_of_its_kind(tmp_path: Path, state, key: str) -> None:
+def test_every_part_has_to_be_there_and_of_its_kind(tmp_path: Path, state: dict[str, Any], key: str) -> None:
     assert set(state) == {*KEYS, "method"}  # which states of before do not have
     path = tmp_path / "8.state"
     for value in (torch.zeros(2), "text" if key != "settings" else 5, [[]] if key != "processes" else {}):
@@ -158,7 +159,7 @@ def test_every_part_has_to_be_there_and_of_its_kind(tmp_path: Path, state, key: 
 
 
 @pytest.mark.parametrize("change", [{"iteration": -1}, {"settings": "{"}, {"settings": "[" * 100_000}])
-def test_impossible_values(tmp_path: Path, state, change: dict[str, Any]) -> None:
+def test_impossible_values(tmp_path: Path, state: dict[str, Any], change: dict[str, Any]) -> None:
     path = tmp_path / "8.state"
     save_state(path, {**state, **change})
     refuses(path, "not a readable training state")
@@ -171,12 +172,12 @@ def test_what_is_no_dictionary(tmp_path: Path) -> None:
         refuses(path, "not a (readable )?training state")
 
 
-def claims(shape):
+def claims(shape: Sequence[int]) -> torch.Tensor:
     """A tensor of any size on the disk of one number."""
     return torch.zeros(1).expand(shape)
 
 
-def first(tensors):
+def first(tensors: Iterable[Any]) -> Any:
     return next(iter(tensors))
 
 
@@ -210,7 +211,7 @@ SPOILT["a generator of any size"] = lambda s: s["processes"][0]["generators"].up
 
 
 @pytest.mark.parametrize("what", SPOILT)
-def test_a_state_that_does_not_fit_is_refused(tmp_path: Path, trained, state, what: str) -> None:
+def test_a_state_that_does_not_fit_is_refused(tmp_path: Path, trained: Run, state: dict[str, Any], what: str) -> None:
     SPOILT[what](state)
     path = tmp_path / "8.state"
     save_state(path, state)
@@ -221,7 +222,7 @@ def test_a_state_that_does_not_fit_is_refused(tmp_path: Path, trained, state, wh
     assert not list(run.experiment.glob("*/net_*"))
 
 
-def test_weights_that_a_state_lacks_are_named(tmp_path: Path, trained, state) -> None:
+def test_weights_that_a_state_lacks_are_named(tmp_path: Path, trained: Run, state: dict[str, Any]) -> None:
     missing = first(state["params"])
     del state["params"][missing]
     save_state(tmp_path / "8.state", state)
@@ -230,7 +231,7 @@ def test_weights_that_a_state_lacks_are_named(tmp_path: Path, trained, state) ->
     assert outcome.status == 2 and f'Missing key(s) in state_dict: "{missing}"' in outcome.output, outcome.output
 
 
-def test_endless_settings_are_not_printed(tmp_path: Path, state) -> None:
+def test_endless_settings_are_not_printed(tmp_path: Path, state: dict[str, Any]) -> None:
     path = tmp_path / "8.state"
     save_state(path, {**state, "settings": json.dumps({"network": {"type": "x" * 10**6}, "more": list(range(10**5))})})
     with pytest.raises(UserError) as caught:
@@ -238,7 +239,7 @@ def test_endless_settings_are_not_printed(tmp_path: Path, state) -> None:
     assert len(str(caught.value)) < 500
 
 
-def test_the_newest_readable_state(tmp_path: Path, saved, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_newest_readable_state(tmp_path: Path, saved: bytes, caplog: pytest.LogCaptureFixture) -> None:
     assert newest_state(tmp_path / "none") is None
     for name in ("4.state", "8.state", "12.state", "x.state", "100.state.set_aside", "9.pth"):
         (tmp_path / name).write_bytes(saved)
@@ -256,7 +257,7 @@ def png(width: int, height: int) -> bytes:
     )
 
 
-def test_a_picture_that_claims_any_size(tmp_path: Path, trained) -> None:
+def test_a_picture_that_claims_any_size(tmp_path: Path, trained: Run) -> None:
     path = tmp_path / "pictures" / "bomb.png"
     path.parent.mkdir()
     path.write_bytes(png(100_000, 100_000))

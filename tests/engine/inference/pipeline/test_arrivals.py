@@ -2,8 +2,10 @@
 
 import errno
 import os
+from collections.abc import Callable, Iterable
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from atbsn.engine.inference.pipeline.arrivals import Arrivals
 from atbsn.engine.inference.pipeline.flights import TaskResult
 from atbsn.engine.inference.pipeline.mirrored import Mirrored
 from atbsn.engine.inference.pipeline.shards import Shard
-from atbsn.engine.inference.pipeline.task import Refused
+from atbsn.engine.inference.pipeline.task import Refused, Task
 
 
 @pytest.fixture
@@ -29,7 +31,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-def watch(folder: Path, may_replace=lambda name: False, output="out", raw=False) -> Arrivals:
+def watch(
+    folder: Path, may_replace: Callable[[str], bool] = lambda name: False, output: str = "out", raw: bool = False
+) -> Arrivals:
     return Arrivals(Mirrored([folder], folder.parent / output, Shard(), raw), may_replace)
 
 
@@ -40,11 +44,11 @@ def put(path: Path, text: str = "pixels", at: int = 10**9) -> Path:
     return path
 
 
-def names(found) -> list[str]:
+def names(found: Iterable[Task]) -> list[str]:
     return [task.name for task in found]
 
 
-def test_a_file_is_whole_when_two_looks_agree(folder) -> None:
+def test_a_file_is_whole_when_two_looks_agree(folder: Path) -> None:
     arriving = watch(folder)
     path = put(folder / "a.jpg", "half")
     assert arriving.look() == []
@@ -58,7 +62,7 @@ def test_a_file_is_whole_when_two_looks_agree(folder) -> None:
     assert arriving.look() == [] and names(arriving.look()) == ["a.jpg"], "again, since it has changed"
 
 
-def test_what_is_not_there_yet(folder) -> None:
+def test_what_is_not_there_yet(folder: Path) -> None:
     arriving = watch(folder)
     put(folder / "empty.jpg", "")
     put(folder / "a.jpg.part")
@@ -72,7 +76,7 @@ def test_what_is_not_there_yet(folder) -> None:
     assert arriving.look() == [] and names(arriving.look()) == ["other name.jpg"]
 
 
-def test_the_oldest_comes_first(folder) -> None:
+def test_the_oldest_comes_first(folder: Path) -> None:
     arriving = watch(folder)
     for at, name in ((3, "a.jpg"), (1, "b/c.jpg"), (2, "d.png"), (2, "b.png")):
         put(folder / name, at=at)
@@ -80,11 +84,13 @@ def test_the_oldest_comes_first(folder) -> None:
     assert names(arriving.look()) == ["b/c.jpg", "b.png", "d.png", "a.jpg"]
 
 
-def test_a_file_that_cannot_be_opened_is_waited_for(folder, monkeypatch: pytest.MonkeyPatch, said) -> None:
+def test_a_file_that_cannot_be_opened_is_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
     arriving, real = watch(folder), Path.open
     put(folder / "a.jpg")
 
-    def refuse(path, *arguments) -> None:
+    def refuse(path: Any, *arguments: Any) -> None:
         raise OSError(errno.EACCES, "used by another process")
 
     monkeypatch.setattr(Path, "open", refuse)
@@ -94,7 +100,7 @@ def test_a_file_that_cannot_be_opened_is_waited_for(folder, monkeypatch: pytest.
     assert names(arriving.look()) == ["a.jpg"]
 
 
-def test_no_result_is_an_input(folder) -> None:
+def test_no_result_is_an_input(folder: Path) -> None:
     """Neither those of this watch, nor of another in a folder inside, nor what ``atbsn denoise`` left beside."""
     put(folder / "clean" / "a.jpg")
     put(folder / "earlier" / "manifest" / "done-1-of-1.jsonl")
@@ -107,7 +113,7 @@ def test_no_result_is_an_input(folder) -> None:
     assert arriving.look() == [] and names(arriving.look()) == ["a.jpg", "spring_clean.jpg"]
 
 
-def test_nothing_of_others_is_written_over(folder) -> None:
+def test_nothing_of_others_is_written_over(folder: Path) -> None:
     may = set()
     arriving = watch(folder, may_replace=may.__contains__)
     theirs = put(folder.parent / "out" / "a.jpg", "somebody's")
@@ -126,7 +132,7 @@ def test_nothing_of_others_is_written_over(folder) -> None:
     assert names(arriving.look()) == ["a.jpg"]
 
 
-def test_what_was_there_before_is_left_until_it_changes(folder) -> None:
+def test_what_was_there_before_is_left_until_it_changes(folder: Path) -> None:
     put(folder / "a.jpg")
     put(folder / "b.jpg")
     arriving = watch(folder)
@@ -136,7 +142,7 @@ def test_what_was_there_before_is_left_until_it_changes(folder) -> None:
     assert arriving.look() == [] and names(arriving.look()) == ["b.jpg", "c.jpg"]
 
 
-def test_a_picture_that_is_gone_is_no_failure_and_comes_back(folder) -> None:
+def test_a_picture_that_is_gone_is_no_failure_and_comes_back(folder: Path) -> None:
     arriving = watch(folder)
     put(folder / "a.jpg")
     arriving.look()
@@ -150,7 +156,7 @@ def test_a_picture_that_is_gone_is_no_failure_and_comes_back(folder) -> None:
     assert arriving.look() == arriving.look() == [], "a broken one is tried again when it has changed"
 
 
-def test_the_folder_goes_away_and_comes_back(folder, said) -> None:
+def test_the_folder_goes_away_and_comes_back(folder: Path, said: list[str]) -> None:
     arriving = watch(folder)
     put(folder / "a.jpg")
     arriving.look()
@@ -163,7 +169,7 @@ def test_the_folder_goes_away_and_comes_back(folder, said) -> None:
     assert said == [f"{folder}: is gone; it is waited for", f"{folder}: is there again"]
 
 
-def test_a_large_folder_is_looked_at_less_often(folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_folder_is_looked_at_less_often(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, slept = count(step=3), []  # a look takes three seconds
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(module.time, "sleep", slept.append)
@@ -176,7 +182,7 @@ def test_a_large_folder_is_looked_at_less_often(folder, monkeypatch: pytest.Monk
     assert slept == [2]
 
 
-def test_raw_files_alone(folder) -> None:
+def test_raw_files_alone(folder: Path) -> None:
     for name in ("a.NEF", "b.dng", "c.jpg"):
         put(folder / name)
     arriving = watch(folder, raw=True)

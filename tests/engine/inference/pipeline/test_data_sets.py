@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from helpers.kinds import Command, WriteOptions
 from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 from atbsn.data.folder import NoisyFolder
+from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline.plan import of_set
 from atbsn.engine.inference.pipeline.run import run
@@ -23,13 +25,13 @@ NETWORK = {"type": "ATBSN", "width": 2}
 class Developed(NoisyFolder):
     """Reads camera RAW, whatever is in the file, as ``read_picture`` gives it."""
 
-    def read(self, index):
+    def read(self, index: int) -> Picture:
         if self.paths[index].suffix.lower() in (".dng", ".nef"):
             return Picture(np.full((20, 30, 3), 30_000, np.uint16), suffix=".tif")
         return super().read(index)
 
 
-def denoise_set(images, denoiser, folder):
+def denoise_set(images: Any, denoiser: Denoiser, folder: Path) -> dict[str, str]:
     """The pictures of a set to ``folder``; those that failed, with the reason."""
     failed = {}
     run(of_set(images, folder), denoiser, lambda result: failed.update({result.task.label: result.reason}))
@@ -37,12 +39,12 @@ def denoise_set(images, denoiser, folder):
 
 
 @pytest.fixture
-def denoiser():
+def denoiser() -> Denoiser:
     torch.manual_seed(0)
     return photo_denoiser(build_arch(NETWORK).eval())
 
 
-def pictures(folder, *names):
+def pictures(folder: Path, *names: str) -> Path:
     """Files of these names; RAW is empty."""
     for name in names:
         if name.endswith((".dng", ".NEF")):
@@ -53,11 +55,11 @@ def pictures(folder, *names):
     return folder
 
 
-def below(folder):
+def below(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
 
 
-def test_raw_becomes_a_tiff_of_16_bits_beside_files_of_its_stem(tmp_path: Path, denoiser) -> None:
+def test_raw_becomes_a_tiff_of_16_bits_beside_files_of_its_stem(tmp_path: Path, denoiser: Denoiser) -> None:
     given = pictures(tmp_path / "in", "a.NEF", "b.dng", "b.tif", "b.JPG", "sub/c.png")
     before = {name: (given / name).read_bytes() for name in below(given)}
     assert denoise_set(Developed(given), denoiser, tmp_path / "out") == {}
@@ -67,7 +69,7 @@ def test_raw_becomes_a_tiff_of_16_bits_beside_files_of_its_stem(tmp_path: Path, 
     assert {name: (given / name).read_bytes() for name in below(given)} == before
 
 
-def test_originals_are_not_overwritten(tmp_path: Path, denoiser) -> None:
+def test_originals_are_not_overwritten(tmp_path: Path, denoiser: Denoiser) -> None:
     given = pictures(tmp_path / "in", "a.dng", "sub/a.jpg")
     before = {name: (given / name).read_bytes() for name in below(given)}
     with pytest.raises(UserError, match=r"in/sub/a.jpg: would be overwritten by its denoised picture"):
@@ -75,7 +77,7 @@ def test_originals_are_not_overwritten(tmp_path: Path, denoiser) -> None:
     assert {name: (given / name).read_bytes() for name in below(given)} == before
 
 
-def test_two_pictures_of_one_target(tmp_path: Path, denoiser) -> None:
+def test_two_pictures_of_one_target(tmp_path: Path, denoiser: Denoiser) -> None:
     given = pictures(tmp_path / "in", "a.dng", "a.jpg", "a.dng.tif")
     with pytest.raises(UserError, match=r"out/a.dng.tif: would be the denoised picture of .*a.dng and of .*a.dng.tif"):
         denoise_set(Developed(given), denoiser, tmp_path / "out")
@@ -102,7 +104,7 @@ def test_what_could_not_be_done_is_listed_at_the_end(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions")
-def test_what_cannot_be_written_is_listed_too(tmp_path: Path, denoiser) -> None:
+def test_what_cannot_be_written_is_listed_too(tmp_path: Path, denoiser: Denoiser) -> None:
     given = pictures(tmp_path / "in", "a.png", "b.png")
     (tmp_path / "out" / "a.png").mkdir(parents=True)
     assert list(denoise_set(NoisyFolder(given), denoiser, tmp_path / "out")) == [str(given / "a.png")]

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,7 +34,7 @@ ALL = Shard()
 
 
 @pytest.fixture
-def source(tmp_path: Path):
+def source(tmp_path: Path) -> Path:
     """Pictures in three folders, two of one stem among them, and what is none."""
     for number in range(FILES):
         picture = Picture(np.full((8, 9, 3), number, np.uint8), suffix=".bmp")
@@ -64,14 +64,16 @@ class Inverted:
 class Doing(Inverted):
     """Stands for a denoiser that does what it is told to."""
 
-    def __init__(self, clean) -> None:
+    def __init__(self, clean: Callable[..., Any]) -> None:
         super().__init__()
         self.clean = clean
 
 
 @pytest.fixture(autouse=True)
 def _the_stand_in_denoises(monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin_clean(denoiser, picture, name, *how, real=steps.begin_clean, **more):
+    def begin_clean(
+        denoiser: Any, picture: Picture, name: str, *how: Any, real: Any = steps.begin_clean, **more: Any
+    ) -> Callable[..., Any]:
         if not isinstance(denoiser, Inverted):
             return real(denoiser, picture, name, *how, **more)
         path = Path(name)
@@ -97,7 +99,9 @@ class Outcome:
         self.done += not result.skipped and result.reason is None
 
 
-def denoise_all(roots, denoiser, folder, settings="s", shard=ALL, resume=False):
+def denoise_all(
+    roots: list[Path], denoiser: Any, folder: Path, settings: str = "s", shard: Shard = ALL, resume: bool = False
+) -> Outcome:
     found, outcome = Mirrored(roots, folder, shard), Outcome()
     with closing(Record(folder, settings, shard, resume, by_name=True)) as record:
         run(found, denoiser, outcome.tell, record=record)
@@ -105,7 +109,9 @@ def denoise_all(roots, denoiser, folder, settings="s", shard=ALL, resume=False):
     return outcome
 
 
-def denoise(source, denoiser, settings="s", shard=ALL, resume=False, output="out"):
+def denoise(
+    source: Path, denoiser: Any, settings: str = "s", shard: Shard = ALL, resume: bool = False, output: str = "out"
+) -> Outcome:
     return denoise_all([source], denoiser, source.parent / output, settings, shard, resume)
 
 
@@ -114,7 +120,7 @@ def reasons(folder: Path) -> dict[str, str]:
     return {Path(row["picture"]).name: row["reason"] for row in rows}
 
 
-def test_all_are_done_and_keep_their_names(source) -> None:
+def test_all_are_done_and_keep_their_names(source: Path) -> None:
     outcome = denoise(source, Inverted())
     assert (outcome.done, outcome.skipped, outcome.failed, outcome.met) == (FILES + 1, 0, 0, FILES + 1)
     assert outcome.passed_over["not a picture by its name"] == 1
@@ -123,7 +129,7 @@ def test_all_are_done_and_keep_their_names(source) -> None:
         assert np.array_equal(result.rgb, 255 - read_picture(path).rgb)
 
 
-def test_what_is_done_is_left_out_and_nothing_else(source) -> None:
+def test_what_is_done_is_left_out_and_nothing_else(source: Path) -> None:
     denoise(source, Inverted())
     out = source.parent / "out"
     again = Inverted()
@@ -141,7 +147,7 @@ def test_what_is_done_is_left_out_and_nothing_else(source) -> None:
     assert denoise(source, Inverted()).done == FILES + 1, "without --resume all is done again"
 
 
-def test_the_latest_line_counts(source) -> None:
+def test_the_latest_line_counts(source: Path) -> None:
     """A file that comes back as it once was is not what its clean picture was made from."""
     picture = source / "a" / "0.bmp"
     first, facts = picture.read_bytes(), picture.stat()
@@ -155,7 +161,7 @@ def test_the_latest_line_counts(source) -> None:
     assert again.keys == ["a/0"]
 
 
-def test_failures_are_told_with_the_reason_and_tried_again(source) -> None:
+def test_failures_are_told_with_the_reason_and_tried_again(source: Path) -> None:
     (source / "b" / "broken.png").write_bytes(b"nothing")
     (source / "gone.png").symlink_to("nowhere.png")
     outcome = denoise(source, Inverted())
@@ -178,7 +184,7 @@ def test_failures_are_told_with_the_reason_and_tried_again(source) -> None:
         (ZeroDivisionError("by zero"), "a defect: ZeroDivisionError: by zero"),
     ],
 )
-def test_one_picture_does_not_end_the_others(source, error: Exception, said: str) -> None:
+def test_one_picture_does_not_end_the_others(source: Path, error: Exception, said: str) -> None:
     def clean(picture: Picture, key: str) -> Picture:
         if key == "a/3":
             raise error
@@ -188,7 +194,7 @@ def test_one_picture_does_not_end_the_others(source, error: Exception, said: str
     assert (outcome.done, outcome.failed) == (FILES, 1) and said in reasons(source.parent / "out")["3.bmp"]
 
 
-def test_a_full_disk_ends_it_and_it_continues(source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_it_and_it_continues(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[Any] = []
 
     def full(path: Path, picture: Picture, aside: Path) -> None:
@@ -205,14 +211,14 @@ def test_a_full_disk_ends_it_and_it_continues(source, monkeypatch: pytest.Monkey
     assert (outcome.done, outcome.skipped) == (FILES - 4, 5)
 
 
-def test_an_interrupted_run_continues(source) -> None:
+def test_an_interrupted_run_continues(source: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         denoise(source, Inverted(ends_at=12))
     outcome = denoise(source, Inverted(), resume=True)
     assert outcome.skipped <= 12 and outcome.done + outcome.skipped == FILES + 1
 
 
-def test_nothing_is_left_beside_the_pictures(source) -> None:
+def test_nothing_is_left_beside_the_pictures(source: Path) -> None:
     killed = source.parent / "out" / "manifest" / ".2-of-3.tmp"
     killed.mkdir(parents=True)
     (killed / "half.png").write_bytes(b"half")
@@ -221,7 +227,7 @@ def test_nothing_is_left_beside_the_pictures(source) -> None:
     assert not any(name.endswith(".tmp") or name == "half.png" for name in made) and not killed.exists()
 
 
-def test_the_same_shard_twice_at_once(source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_shard_twice_at_once(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifests, "_PATIENCE", 0.1)
     held = DoneManifest(source.parent / "out" / "manifest", Shard(0, 2), resume=False)
     (held.temporary / "being written").touch()
@@ -233,7 +239,7 @@ def test_the_same_shard_twice_at_once(source, monkeypatch: pytest.MonkeyPatch) -
     denoise(source, Inverted(), shard=Shard(0, 2))
 
 
-def test_shards_share_out_without_overlap_or_gap(source) -> None:
+def test_shards_share_out_without_overlap_or_gap(source: Path) -> None:
     keys = []
     for index in range(3):
         clean = Inverted()
@@ -264,11 +270,11 @@ def test_a_cut_off_line_is_no_line(tmp_path: Path) -> None:
     assert len(DonePictures(tmp_path / "none", ALL)) == 0 and entry not in DonePictures(tmp_path / "none", ALL)
 
 
-def test_it_begins_before_the_folder_is_listed(source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_begins_before_the_folder_is_listed(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is it ahead by more than the pictures that are read while others are computed."""
     listed, ahead = [], []
 
-    def walk(*arguments, real=mirrored.walk_pictures, **options):
+    def walk(*arguments: Any, real: Any = mirrored.walk_pictures, **options: Any) -> Iterator[Any]:
         for item in real(*arguments, **options):
             if threading.current_thread() is threading.main_thread():
                 listed.append(item)
@@ -284,12 +290,12 @@ def test_it_begins_before_the_folder_is_listed(source, monkeypatch: pytest.Monke
     assert len(ahead) == FILES + 1 and max(ahead) <= 5, ahead
 
 
-def test_results_inside_the_input_are_not_taken_for_noisy(source) -> None:
+def test_results_inside_the_input_are_not_taken_for_noisy(source: Path) -> None:
     for _ in range(2):
         assert denoise(source, Inverted(), output="in/clean").done == FILES + 1
 
 
-def test_nothing_is_written_over(source) -> None:
+def test_nothing_is_written_over(source: Path) -> None:
     with pytest.raises(UserError, match="would be overwritten"):
         denoise(source, Inverted(), output="in/../in")
     target = source.parent / "out" / "linked.png"
@@ -300,7 +306,7 @@ def test_nothing_is_written_over(source) -> None:
     assert target.read_bytes() == before and "would be overwritten" in reasons(source.parent / "out")["linked.png"]
 
 
-def test_two_pictures_of_one_name(source) -> None:
+def test_two_pictures_of_one_name(source: Path) -> None:
     write_picture(source.parent / "more" / "a" / "3.bmp", Picture(np.zeros((8, 9, 3), np.uint8), suffix=".bmp"))
     write_picture(source.parent / "x.bmp", Picture(np.zeros((8, 9, 3), np.uint8), suffix=".bmp"))
     roots = [source, source, source.parent / "more", source.parent / "x.bmp"]

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.picture import denoise
 from atbsn.engine.inference.pipeline.masks import Masks
@@ -21,24 +22,24 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
-def net():
+def net() -> Network:
     torch.manual_seed(0)
     return build_arch({"type": "ATBSN", "width": 2}).eval()
 
 
-def halves(height=40, width=50):
+def halves(height: int = 40, width: int = 50) -> np.ndarray:
     """White on the left, black on the right, grey between."""
     mask = np.zeros((height, width), np.uint8)
     mask[:, :20], mask[:, 20:30] = 255, 128
     return mask
 
 
-def write_mask(path, mask) -> None:
+def write_mask(path: Path, mask: np.ndarray) -> None:
     write_picture(path, Picture(np.repeat(mask[..., None], 3, axis=2), grey=True))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_a_file_and_python_give_the_same(tmp_path: Path, net, dtype: Any) -> None:
+def test_a_file_and_python_give_the_same(tmp_path: Path, net: Network, dtype: Any) -> None:
     noisy = RANDOM.integers(0, np.iinfo(dtype).max, (40, 50, 3), dtype, endpoint=True)
     write_picture(tmp_path / "a.png", Picture(noisy))
     write_mask(tmp_path / "m.png", halves())
@@ -55,7 +56,7 @@ def test_a_file_and_python_give_the_same(tmp_path: Path, net, dtype: Any) -> Non
     assert np.array_equal(written, denoise(net, noisy, mask=halves() / 255))
 
 
-def test_nothing_to_take_off_needs_no_blending(tmp_path: Path, net) -> None:
+def test_nothing_to_take_off_needs_no_blending(tmp_path: Path, net: Network) -> None:
     noisy = RANDOM.integers(0, 256, (40, 50, 3), np.uint8)
     write_picture(tmp_path / "a.png", Picture(noisy))
     write_mask(tmp_path / "m.png", halves())
@@ -64,7 +65,7 @@ def test_nothing_to_take_off_needs_no_blending(tmp_path: Path, net) -> None:
     assert (tmp_path / "out.png").read_bytes() == (tmp_path / "a.png").read_bytes()
 
 
-def test_a_mask_of_another_size_ends_its_picture_alone(tmp_path: Path, net) -> None:
+def test_a_mask_of_another_size_ends_its_picture_alone(tmp_path: Path, net: Network) -> None:
     tasks = []
     for name, width in (("a", 50), ("b", 51)):
         write_picture(tmp_path / f"{name}.png", Picture(RANDOM.integers(0, 256, (40, width, 3), np.uint8)))
@@ -79,7 +80,7 @@ def test_a_mask_of_another_size_ends_its_picture_alone(tmp_path: Path, net) -> N
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
-def test_a_masked_picture_counts_with_its_mask_and_its_clean_samples(tmp_path: Path, net) -> None:
+def test_a_masked_picture_counts_with_its_mask_and_its_clean_samples(tmp_path: Path, net: Network) -> None:
     write_picture(tmp_path / "a.png", Picture(RANDOM.integers(0, 256, (40, 50, 3), np.uint8)))
     write_mask(tmp_path / "m.png", halves())
     steps = Steps(photo_denoiser(net), read_picture, Observer())
@@ -90,7 +91,7 @@ def test_a_masked_picture_counts_with_its_mask_and_its_clean_samples(tmp_path: P
     assert sizes == [6000, 6000 + 6000 + 2000]
 
 
-def test_python_refuses_a_mask_of_another_size(net) -> None:
+def test_python_refuses_a_mask_of_another_size(net: Network) -> None:
     with pytest.raises(UserError, match="mask: 9 x 8 pixels, but image has 8 x 8"):
         denoise(net, np.zeros((8, 8, 3), np.uint8), mask=np.zeros((8, 9), bool))
 

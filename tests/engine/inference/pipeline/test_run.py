@@ -3,7 +3,9 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import torch
 from helpers.kinds import Command
 
 from atbsn.archs import build_arch
+from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.engine.inference.photo import photo_denoiser
 from atbsn.engine.inference.pipeline import steps
 from atbsn.engine.inference.pipeline.memory import ClosedError, MemoryLimit
@@ -21,16 +24,16 @@ from atbsn.engine.inference.pipeline.task import Refused, Task
 from atbsn.pictures import Picture, read_picture, write_picture
 
 
-def denoiser(**settings):
+def denoiser(**settings: Any) -> Denoiser:
     torch.manual_seed(0)
     return photo_denoiser(build_arch({"type": "ATBSN", "width": 2}), **settings)
 
 
-def noise(height, width):
+def noise(height: int, width: int) -> Picture:
     return Picture(np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8))
 
 
-def tasks(folder, number, size=(300, 320)):
+def tasks(folder: Path, number: int, size: tuple[int, int] = (300, 320)) -> list[Task]:
     """Files of noise, large enough to be measured before they are read."""
     found = []
     for index in range(number):
@@ -47,14 +50,14 @@ def test_pictures_in_memory_are_bounded_and_told_in_order(
     inside, most = 0, 0
     lock = threading.Lock()
 
-    def read(path, real=read_picture):
+    def read(path: Path, real: Callable[..., Picture] = read_picture) -> Picture:
         nonlocal inside, most
         with lock:
             inside += 1
             most = max(most, inside)
         return real(path)
 
-    def write(path, picture, aside=None, real=write_picture) -> None:
+    def write(path: Path, picture: Picture, aside: Any = None, real: Callable[..., None] = write_picture) -> None:
         nonlocal inside
         time.sleep(0.01)
         real(path, picture, aside=aside)
@@ -91,11 +94,11 @@ def test_nobody_waits_for_ever() -> None:
 
 
 def test_an_interruption_lets_what_is_written_be_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(path, picture, aside=None, real=write_picture) -> None:
+    def write(path: Path, picture: Picture, aside: Any = None, real: Callable[..., None] = write_picture) -> None:
         time.sleep(0.2)
         real(path, picture, aside=aside)
 
-    def clean(denoiser, picture, name, *how, **more):
+    def clean(denoiser: Any, picture: Picture, name: str, *how: Any, **more: Any) -> Callable[[], Picture]:
         if name.endswith("1.bmp"):
             raise KeyboardInterrupt
         return lambda: picture
