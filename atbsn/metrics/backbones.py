@@ -46,7 +46,7 @@ class FeatureDistance(Metric):
         check_shapes(image, reference)
         self.check_size(*image.shape)
         one, other = (
-            torch.from_numpy(np.float32(quantize(x, self.round, self.clip))).permute(2, 0, 1)[None]
+            torch.from_numpy(np.float32(quantize(x, round=self.round, clip=self.clip))).permute(2, 0, 1)[None]
             for x in (image, reference)
         )
         with torch.inference_mode():

@@ -51,7 +51,7 @@ class Metric(ABC):
         return  # most metrics take any size
 
 
-def quantize(picture: np.ndarray, round: Rounding, clip: bool) -> np.ndarray:
+def quantize(picture: np.ndarray, *, round: Rounding, clip: bool) -> np.ndarray:
     """Copy ``picture`` as float64, rounded and clipped to [0, 255] as asked."""
     values = picture.astype(np.float64)
     if picture.dtype != np.uint8:
@@ -63,20 +63,23 @@ def quantize(picture: np.ndarray, round: Rounding, clip: bool) -> np.ndarray:
     return values
 
 
-def in_words(round: Rounding, clip: bool) -> str:
+def in_words(*, round: Rounding, clip: bool) -> str:
     """Describe rounding and clipping, for the end of a protocol: ``clipped, rounded``."""
     rounded = "rounded down" if round == "down" else "rounded" if round else "not rounded"
     return f"{'clipped' if clip else 'not clipped'}, {rounded}"
 
 
 def strips(
-    image: np.ndarray, reference: np.ndarray, round: Rounding, clip: bool, halo: int = 0
+    image: np.ndarray, reference: np.ndarray, *, round: Rounding, clip: bool, halo: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield strips of both pictures, as ``quantize`` gives them. Neighbouring strips share ``2 * halo`` rows."""
     last = len(image) - 2 * halo
     for top in range(0, last, _STRIP_ROWS):
         rows = slice(top, min(top + _STRIP_ROWS, last) + 2 * halo)
-        yield quantize(image[rows], round, clip), quantize(reference[rows], round, clip)
+        yield (
+            quantize(image[rows], round=round, clip=clip),
+            quantize(reference[rows], round=round, clip=clip),
+        )
 
 
 def check_shapes(image: np.ndarray, reference: np.ndarray, rgb: bool = True) -> None:

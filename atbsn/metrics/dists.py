@@ -31,7 +31,7 @@ class DISTS(FeatureDistance):
 
     @property
     def protocol(self) -> str:
-        return f"dists (VGG16, full size, {in_words(self.round, self.clip)})"
+        return f"dists (VGG16, full size, {in_words(round=self.round, clip=self.clip)})"
 
     def distance(self, image: Tensor, reference: Tensor) -> Tensor:
         return _network()(image / PEAK, reference / PEAK)

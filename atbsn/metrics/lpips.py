@@ -33,7 +33,7 @@ class LPIPS(FeatureDistance):
 
     @property
     def protocol(self) -> str:
-        return f"lpips (v0.1, {self.net}, {in_words(self.round, self.clip)})"
+        return f"lpips (v0.1, {self.net}, {in_words(round=self.round, clip=self.clip)})"
 
     def distance(self, image: Tensor, reference: Tensor) -> Tensor:
         return _network(self.net)(image / 127.5 - 1, reference / 127.5 - 1)

@@ -25,7 +25,7 @@ def psnr(image: np.ndarray, reference: np.ndarray, round: Rounding = True, clip:
     """
     check_shapes(image, reference, rgb=False)
     squared_error = 0.0
-    for x, y in strips(image, reference, round, clip):
+    for x, y in strips(image, reference, round=round, clip=clip):
         x -= y
         squared_error += float(np.vdot(x, x))
     if squared_error == 0:
@@ -52,7 +52,7 @@ class PSNR(Metric):
 
     @property
     def protocol(self) -> str:
-        return f"psnr (RGB, {in_words(self.round, self.clip)})"
+        return f"psnr (RGB, {in_words(round=self.round, clip=self.clip)})"
 
     def __call__(self, image: np.ndarray, reference: np.ndarray) -> float:
         return psnr(image, reference, self.round, self.clip)

@@ -59,7 +59,7 @@ def ssim(
         image, reference = (np.pad(picture, borders, mode="edge") for picture in (image, reference))
     height, width, channels = image.shape
     check_sides(f"ssim '{protocol}'", height, width, size)
-    parts = strips(image, reference, round, clip, halo=radius)
+    parts = strips(image, reference, round=round, clip=clip, halo=radius)
     total = sum(float(_ssim_map(x, y, window).sum()) for x, y in parts)
     return total / ((height - 2 * radius) * (width - 2 * radius) * (1 if window.luma else channels))
 
@@ -81,7 +81,7 @@ class SSIM(Metric):
 
     @property
     def protocol(self) -> str:
-        return f"ssim ({_WINDOWS[self.kind].text}, {in_words(self.round, self.clip)})"
+        return f"ssim ({_WINDOWS[self.kind].text}, {in_words(round=self.round, clip=self.clip)})"
 
     def suited(self, channels: int) -> Metric:
         if channels != 3 and self.kind in ("y", "rgb"):
