@@ -20,6 +20,7 @@ import atbsn
 from atbsn.app import main
 from atbsn.app.arguments import COMMANDS as ATBSN
 from atbsn.app.arguments import atbsn_parser
+from atbsn.pictures.formats import CODECS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -89,6 +90,21 @@ def test_the_api_page_has_every_public_name() -> None:
     shown = {line.rpartition(".")[2] for line in text.splitlines() if line.startswith("::: ")}
     missing = {name for name in atbsn.__all__ if name not in shown and f"`atbsn.{name}`" not in text}
     assert {"denoise", "Network", "Model"} <= shown and not missing, missing
+
+
+@pytest.mark.parametrize("kind", ["method", "data"])
+def test_the_table_of_methods_and_data_names_every_option_file(kind: str) -> None:
+    text = (REPOSITORY / "docs" / "methods.md").read_text(encoding="utf-8")
+    for path in sorted((REPOSITORY / "options" / kind).glob("*.yml")):
+        assert f"`{path.name}`" in text, (
+            f"options/{kind}/{path.name}: give it a row in a table at the top of docs/methods.md"
+        )
+
+
+def test_the_table_of_pictures_names_every_format() -> None:
+    named = "\n".join(re.findall(r"^\| ([^|]+)", (REPOSITORY / "docs" / "pictures.md").read_text(), re.MULTILINE))
+    for codec in CODECS:
+        assert codec.name in named, f"{codec.name}: give it a row in docs/pictures.md"
 
 
 def test_nothing_is_left_to_fill_in(page: Path) -> None:

@@ -91,7 +91,7 @@ def test_method_and_data_stay_themselves(method: str, data: str, loaded: dict[An
     """The network is the method's, the pictures are the data's; the run is called after both."""
     options = loaded[method, data]
     laid, brought = (read_options(find_option_file(name)) for name in (method, data))
-    network = laid["on_data"].get(options.data, {}).get("network", laid["network"])
+    network = laid.get("on_data", {}).get(options.data, {}).get("network", laid["network"])
     assert options.network["type"] == network.get("type", laid["network"]["type"])
     assert options.dataset("train") == {
         key: value for key, value in brought["datasets"]["train"].items() if key not in TrainLoader.model_fields

@@ -78,8 +78,8 @@ class Codec(ABC):
         """A file of ``samples``, which contain only what the format ``holds``. This base method always refuses.
 
         Args:
-            samples: the samples to write.
-            picture: the metadata to write.
+            samples: the samples to write. They may be grey: a format without grey writes three equal channels.
+            picture: all metadata of the source, of whatever format it was; the format takes what it can hold.
             quality: 1 to 100, for lossy formats; None: as that of the source.
 
         Raises:
