@@ -10,7 +10,7 @@ from atbsn.pictures.metadata import CodePoints
 _GAIN_MAPS = (b"urn:com:apple:photo:2020:aux:hdrgainmap", b"tmap")
 _DEPTHS = (b"urn:mpeg:hevc:2015:auxid:2", b"urn:mpeg:mpegB:cicp:systems:auxiliary:depth", b"urn:mpeg:avc:2015:auxid:2")
 """Kinds of auxiliary pictures, as files name them: gain maps of Apple and of ISO 21496-1 (``tmap``), and depth maps."""
-_MOST = 4096
+_MAX_BOXES = 4096
 """Most boxes that are read on one level. Chosen by hand: more than any picture has."""
 
 
@@ -56,7 +56,7 @@ def facts(data: bytes) -> BoxFacts:
 
 def walk(data: bytes, start: int, end: int) -> Iterator[Box]:
     """Yield the boxes between two positions."""
-    for _ in range(_MOST):
+    for _ in range(_MAX_BOXES):
         if start + 8 > end:
             return
         size, name = struct.unpack_from(">I4s", data, start)
@@ -101,7 +101,7 @@ def _associated(data: bytes, ipma: Box, item: int) -> list[int]:
     version, flags = data[ipma.start], data[ipma.start + 3]
     (count,) = struct.unpack_from(">I", data, ipma.start + 4)
     at, code = ipma.start + 8, ">H" if version == 0 else ">I"
-    for _ in range(min(count, _MOST)):
+    for _ in range(min(count, _MAX_BOXES)):
         (number,) = struct.unpack_from(code, data, at)
         at += struct.calcsize(code)
         properties, at = data[at], at + 1

@@ -7,7 +7,7 @@ from contextlib import suppress
 from mmap import mmap
 from typing import NamedTuple
 
-LONGEST_TEXT = 2**26
+MAX_TEXT = 2**26
 """Bytes: most that a packet, a text or a profile may unpack to, 64 MiB. Chosen by hand."""
 _XMP = b"XML:com.adobe.xmp\0"
 """Keyword of a text with an XMP packet (XMP Specification, part 3)."""
@@ -110,10 +110,10 @@ def _name(each: Chunk) -> str:
 
 
 def _inflated(data: bytes) -> bytes | None:
-    """Decompressed ``data``; None if they are damaged or longer than ``LONGEST_TEXT``."""
+    """Decompressed ``data``; None if they are damaged or longer than ``MAX_TEXT``."""
     unpacker = zlib.decompressobj()
     try:
-        text = unpacker.decompress(data, LONGEST_TEXT)
+        text = unpacker.decompress(data, MAX_TEXT)
     except zlib.error:
         return None
     return text if unpacker.eof else None

@@ -18,7 +18,7 @@ UNSIGNED, FLOAT = 1, 3
 """Values of SampleFormat."""
 _UNDEFINED = 4
 """Value of SampleFormat for data without a type, which are taken for unsigned integers."""
-_MOST = 1000
+_MAX_DIRECTORIES = 1000
 """Most directories that are read. Chosen by hand: a file with so many is no photograph."""
 _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType: a smaller copy, and a mask."""
@@ -110,7 +110,7 @@ def pages(data: bytes | mmap) -> list[TiffPage]:
     """
     directories = Directories(data)
     found, at, seen = list[TiffPage](), directories.first, set[int]()
-    while at and at not in seen and len(found) < _MOST:
+    while at and at not in seen and len(found) < _MAX_DIRECTORIES:
         seen.add(at)
         try:
             entries, behind = directories.read(at)

@@ -16,7 +16,7 @@ from atbsn.pictures.read import reading
 
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}
 """EXIF's orientation by LibRaw's ``flip``."""
-_SMALLEST = 4
+_MIN_SIDE = 4
 """Pixels: smallest side of a mosaic. Chosen by hand: smaller ones cannot be reflected at their edges."""
 _DEVELOP = "denoise the developed picture instead, without --raw"
 """The remedy for raw files without a Bayer mosaic."""
@@ -89,7 +89,7 @@ def _phase(raw: Any) -> tuple[int, int]:
     height, width = raw.sizes.height, raw.sizes.width
     if raw.sizes.pixel_aspect == 1 and (raw.sizes.iheight, raw.sizes.iwidth) != (height, width):
         raise RefusedError("its pixels stand in diagonal rows", _DEVELOP)
-    if min(height, width) < _SMALLEST:
+    if min(height, width) < _MIN_SIDE:
         raise ValueError(f"{height}x{width} pixels are no picture")
     return divmod(colours.index("R"), 2)
 

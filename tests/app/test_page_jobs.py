@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from atbsn.app.page.jobs import MOST_OF_ONE, MOST_WAITING, BusyError, JobQueue
+from atbsn.app.page.jobs import MAX_PER_SESSION, MAX_WAITING, BusyError, JobQueue
 from atbsn.utils.errors import UserError
 
 
@@ -82,11 +82,11 @@ def test_the_queue_has_an_end(jobs: JobQueue) -> None:
     gate = Gate()
     jobs.add("first", "result", gate)
     assert gate.begun.wait(30)
-    for _ in range(MOST_OF_ONE):
+    for _ in range(MAX_PER_SESSION):
         jobs.add("greedy", "result", lambda job: None)
     with pytest.raises(BusyError, match="of yours"):
         jobs.add("greedy", "result", lambda job: None)
-    for number in range(MOST_WAITING - MOST_OF_ONE):
+    for number in range(MAX_WAITING - MAX_PER_SESSION):
         jobs.add(f"visitor {number}", "result", lambda job: None)
     with pytest.raises(BusyError, match="Too much is waiting"):
         jobs.add("late", "result", lambda job: None)

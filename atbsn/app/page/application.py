@@ -21,7 +21,7 @@ from atbsn.app.page.guard import Guard
 from atbsn.app.page.jobs import BusyError, JobQueue, PageJob
 from atbsn.app.page.regions import mask_file
 from atbsn.app.page.sessions import Session, Sessions, Upload
-from atbsn.app.page.studio import LONGEST, Studio
+from atbsn.app.page.studio import MAX_MINUTES, Studio
 from atbsn.app.page.views import Region
 from atbsn.utils.errors import UserError
 
@@ -196,8 +196,8 @@ class Page:
         if not self.studio.describe(session)["adapt"]:
             raise HTTPException(404)
         minutes = (await messages.receive_json(request)).get("minutes")
-        if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= LONGEST:
-            raise UserError(f"minutes: a number up to {LONGEST:g} is needed")
+        if isinstance(minutes, bool) or not isinstance(minutes, int | float) or not 0 < minutes <= MAX_MINUTES:
+            raise UserError(f"minutes: a number up to {MAX_MINUTES:g} is needed")
         return self._queue(session, "adapt", partial(self.studio.adapt, session, float(minutes)))
 
     async def job(self, request: Request, session: Session) -> Response:

@@ -18,7 +18,7 @@ from atbsn.engine.inference.pipeline.run import denoise_file
 from atbsn.engine.inference.pipeline.task import Task
 from atbsn.utils.errors import UserError
 
-RESULTS = 4
+MAX_RESULTS = 4
 """Most files of full size that are kept for a picture: the newest ones. Chosen by hand."""
 ALL = "atbsn_clean.zip"
 """Name of the archive with the clean files of several pictures."""
@@ -47,7 +47,7 @@ def clean_file(
     said = _written(upload, path, denoiser, job.progress)
     name = _clean_name(upload, suffix)
     file = session.offer(path, name)
-    session.keep_newest(upload.offered, "result", [file], RESULTS)
+    session.keep_newest(upload.offered, "result", [file], MAX_RESULTS)
     return {"file": file, "name": name, "bytes": path.stat().st_size, **said}
 
 

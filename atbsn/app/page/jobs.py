@@ -9,11 +9,11 @@ from typing import Any
 from atbsn.utils.errors import UserError
 from atbsn.utils.log import logger
 
-MOST_WAITING = 32
+MAX_WAITING = 32
 """Most jobs in the queue, all sessions together. Chosen by hand: more would wait for many minutes."""
-MOST_OF_ONE = 6
+MAX_PER_SESSION = 6
 """Most jobs of one session in the queue. Chosen by hand: a page asks for no more than this at a time."""
-_LONGEST_STEP = 60.0
+_MAX_STEP_SECONDS = 60.0
 """Seconds to wait for a computation that was asked to stop. Chosen by hand: a tile takes a second or two on a slow
 CPU."""
 
@@ -147,9 +147,9 @@ class JobQueue:
                 for other in self._of(owner):
                     if other.kind == kind:
                         self._end(other)
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting) >= MAX_WAITING:
                 raise BusyError("Too much is waiting to be computed; try again in a minute.")
-            if len(self._of(owner)) >= MOST_OF_ONE:
+            if len(self._of(owner)) >= MAX_PER_SESSION:
                 raise BusyError("Several things of yours are waiting to be computed already; let one finish first.")
             self._known[job.id] = job
             self._waiting.append(job)
@@ -185,7 +185,7 @@ class JobQueue:
             for job in jobs:
                 self._end(job)
         for job in jobs:
-            job.wait(_LONGEST_STEP)
+            job.wait(_MAX_STEP_SECONDS)
         return jobs
 
     def forget(self, owner: str) -> None:
@@ -201,7 +201,7 @@ class JobQueue:
             for job in [*self._waiting, *([self._running] if self._running else [])]:
                 self._end(job)
             self._changed.notify_all()
-        self._thread.join(_LONGEST_STEP)
+        self._thread.join(_MAX_STEP_SECONDS)
 
     def _of(self, owner: str) -> list[PageJob]:
         running = [self._running] if self._running is not None else []

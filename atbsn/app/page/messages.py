@@ -14,48 +14,48 @@ from atbsn.app.page.jobs import in_plain_words
 from atbsn.app.page.sessions import Upload
 from atbsn.utils.errors import UserError
 
-_LONGEST_BODY = 16_384
+_MAX_BODY = 16_384
 """Bytes: longest body of a request that is no picture. Chosen by hand: settings take a few hundred."""
 _CHUNK = 2**20
 """Bytes of a file that are read and sent at a time. Chosen by hand."""
 
 
-async def receive_file(request: Request, upload: Upload, most: int) -> None:
+async def receive_file(request: Request, upload: Upload, max_bytes: int) -> None:
     """Write the body of a request to the file of ``upload`` while it arrives.
 
     Args:
         request: the request.
         upload: the picture.
-        most: most bytes.
+        max_bytes: most bytes of the body.
 
     Raises:
         UserError: the body is longer, or empty.
     """
-    too_large = UserError(f"{upload.name}: larger than the limit of {most / 1e6:g} MB; make it smaller")
+    too_large = UserError(f"{upload.name}: larger than the limit of {max_bytes / 1e6:g} MB; make it smaller")
     length = request.headers.get("content-length", "0")
-    if not (length.isascii() and length.isdecimal() and len(length) < 16) or int(length) > most:
+    if not (length.isascii() and length.isdecimal() and len(length) < 16) or int(length) > max_bytes:
         raise too_large
     received = 0
     with upload.path.open("xb") as file:
         async for chunk in request.stream():
             received += len(chunk)
-            if received > most:
+            if received > max_bytes:
                 raise too_large
             file.write(chunk)
     if not received:
         raise UserError(f"{upload.name}: the file is empty")
 
 
-async def receive_bytes(request: Request, most: int) -> bytes:
+async def receive_bytes(request: Request, max_bytes: int) -> bytes:
     """The body of a request.
 
     Raises:
-        UserError: it is longer than ``most`` bytes.
+        UserError: it is longer than ``max_bytes``.
     """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > most:
+        if len(body) > max_bytes:
             raise UserError("the request is too long")
     return bytes(body)
 
@@ -66,7 +66,7 @@ async def receive_json(request: Request) -> dict[str, Any]:
     Raises:
         UserError: it is something else.
     """
-    body = await receive_bytes(request, _LONGEST_BODY)
+    body = await receive_bytes(request, _MAX_BODY)
     try:
         content = json.loads(body or b"{}")
     except (ValueError, RecursionError):

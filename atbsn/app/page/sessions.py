@@ -124,17 +124,17 @@ class Sessions:
     """The sessions of all visitors.
 
     Args:
-        most: most sessions at the same time.
+        max_sessions: most sessions at the same time.
         idle: seconds without a request after which a session ends.
         grace: seconds after which the session of a closed page ends. A reloaded page is back before that.
         on_end: called with the token before a session's folder is removed.
     """
 
-    def __init__(self, most: int, idle: float, grace: float, on_end: Callable[[str], None]) -> None:
+    def __init__(self, max_sessions: int, idle: float, grace: float, on_end: Callable[[str], None]) -> None:
         remove_leftovers()
         self._folder = OwnFolder()
         self.root = self._folder.visitors
-        self.most = most
+        self.max_sessions = max_sessions
         self.idle = idle
         self.grace = grace
         self.on_end = on_end
@@ -148,11 +148,11 @@ class Sessions:
             BusyError: there are too many sessions.
         """
         self.expire()
-        if len(self._sessions) >= self.most:
+        if len(self._sessions) >= self.max_sessions:
             self._end_those_who_left()
         with self._lock:
-            if len(self._sessions) >= self.most:
-                raise BusyError(f"{self.most} pages are open already; close one, and try again.")
+            if len(self._sessions) >= self.max_sessions:
+                raise BusyError(f"{self.max_sessions} pages are open already; close one, and try again.")
             session = Session(Path(tempfile.mkdtemp(dir=self.root)))
             self._sessions[session.token] = session
         return session

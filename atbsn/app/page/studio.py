@@ -23,9 +23,9 @@ from atbsn.pictures import picture_size, read_picture, to_tensor
 from atbsn.pictures.formats import kinds_here
 from atbsn.utils.errors import UserError
 
-STRONGEST = 1.5
+MAX_STRENGTH = 1.5
 """Largest value of the strength slider. Chosen by hand."""
-LONGEST = 30.0
+MAX_MINUTES = 30.0
 """Minutes: longest time of an adaptation. Chosen by hand."""
 _PREVIEW_SIDE, _PREVIEW_SIDE_OF_FAMILY = 2048, 1280
 """Pixels: longest side of a view; and of the views for a network with blind spots, one for each. Chosen by hand."""
@@ -85,7 +85,7 @@ class Studio:
         return {
             "weights": {"start": self.name, **({"adapted": "adapted"} if session.adapted else {})},
             "network": type(self.net).__name__,
-            "strongest": STRONGEST,
+            "strongest": MAX_STRENGTH,
             "settings": own_settings(self.net),
             "holes": self.holes,
             "adapt": self._adapt is not None,

@@ -21,7 +21,7 @@ STEPS = 64
 """Units of a view's samples in one grey value. Chosen by hand: the values of 8-bit pictures fit into 16 bits."""
 LOUPE = 512
 """Pixels: longest side of a region that is shown at 1:1. Chosen by hand: larger than most screens."""
-_MOST = 2**15 - 1
+_MAX_SAMPLE = 2**15 - 1
 """Largest absolute value of a view's samples, which are integers of 16 bits."""
 
 
@@ -90,7 +90,7 @@ def view_bytes(values: np.ndarray, icc: bytes | None) -> bytes:
     Values of another colour space than sRGB are converted to sRGB, and rounded to whole grey values.
     """
     values = _as_srgb(values, icc)
-    return np.clip(np.rint(values * STEPS), -_MOST, _MOST).astype("<i2").tobytes()
+    return np.clip(np.rint(values * STEPS), -_MAX_SAMPLE, _MAX_SAMPLE).astype("<i2").tobytes()
 
 
 def _as_srgb(values: np.ndarray, icc: bytes | None) -> np.ndarray:

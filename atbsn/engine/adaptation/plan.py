@@ -144,8 +144,8 @@ def make_plan(seconds: float, seconds_a_crop: float, seconds_a_fit: float, secon
     )
 
 
-def _within(number: float, least: int, most: int) -> int:
-    return max(least, min(most, int(number)))
+def _within(number: float, minimum: int, maximum: int) -> int:
+    return max(minimum, min(maximum, int(number)))
 
 
 def seconds_to_denoise(denoiser: Denoiser) -> float:

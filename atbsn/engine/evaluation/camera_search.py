@@ -17,7 +17,9 @@ from atbsn.pictures import image_paths, read_picture, to_tensor
 from atbsn.utils.errors import UserError
 
 
-def cameras_of_pictures(noisy: Path, clean: Path | None, weights: str, prior: CameraPrior, most: int) -> CameraTable:
+def cameras_of_pictures(
+    noisy: Path, clean: Path | None, weights: str, prior: CameraPrior, max_pictures: int
+) -> CameraTable:
     """The cameras of ``prior`` whose noise is nearest to that of the pictures in ``noisy``.
 
     Args:
@@ -25,18 +27,18 @@ def cameras_of_pictures(noisy: Path, clean: Path | None, weights: str, prior: Ca
         clean: folder of their references, of the same names; None: ``weights`` denoise the pictures.
         weights: a weight file or the name of shipped weights.
         prior: the distribution that cameras are drawn from.
-        most: most pictures to look at, spread evenly over the sorted names.
+        max_pictures: most pictures to look at, spread evenly over the sorted names.
 
     Raises:
         UserError: a picture has no reference or fewer than 64 pixels a side, or all are saturated or without noise.
     """
     if clean is None:
         paths = image_paths(noisy)
-        chosen = spread(len(paths), most)
+        chosen = spread(len(paths), max_pictures)
         pairs = _cleaned((paths[i] for i in chosen), weights)
     else:
         images = PairedFolder(noisy, dataroot_clean=clean)
-        chosen = spread(len(images), most)
+        chosen = spread(len(images), max_pictures)
         pairs = ((to_tensor(images.read(i).rgb), to_tensor(images.read_clean(i).rgb)) for i in chosen)
     with tqdm(total=len(chosen), desc="cameras", unit="picture") as bar:
         try:

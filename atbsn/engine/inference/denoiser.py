@@ -153,7 +153,7 @@ class Denoiser:
         cache = cache_of(self.net)
         tiler = plan.tiler(self.device, self.on_tiles, cache.on_shortage)
         tiled: Tiled = tiler
-        if plan.capture and self.net.is_local():  # then all that is laid over a picture is one function
+        if plan.capture and self.net.is_local():  # a local network calls ``tiled`` with one function only
             where = [parameter.data_ptr() for parameter in self.net.parameters()]
             name = work.name, plan.precision, self.net._compiled_call_impl is not None, *where
 

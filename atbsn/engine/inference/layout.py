@@ -12,11 +12,11 @@ Span = tuple[int, int]
 FADE = 16
 """Pixels: largest width of the strip in which one tile fades into the next. Chosen by hand: wide enough that no seam
 shows, and the rest of the overlap is context."""
-_LEAST = 4
-"""Least side of a tile divided by the overlap, so that a tile shares at most half of each side with its neighbours.
+_MIN_SIDE_RATIO = 4
+"""Smallest side of a tile, in units of the overlap: so that a tile shares at most half of each side with its neighbours.
 Chosen by hand."""
-_SMALLEST = 64
-"""Pixels: least side of a tile for any overlap. Chosen by hand: starting a pass costs more than a smaller tile does."""
+_MIN_SIDE = 64
+"""Pixels: smallest side of a tile for any overlap. Chosen by hand: starting a pass costs more than a smaller tile does."""
 
 
 def context(overlap: int) -> int:
@@ -91,9 +91,9 @@ def _parts(length: int, overlap: int, multiple: int, sizes: Sizes) -> list[tuple
     """List (number, side, pixels) for every number of tiles that are not too short: the least side with which so many
     tiles cover ``length``, and how many pixels the network then computes, padding included."""
     parts = [(1, length, _padded(length, multiple))]
-    least = max(_LEAST * overlap, _SMALLEST)
-    for number in range(2, 2 + length // max(1, least - overlap)):
-        side = max(least, math.ceil((length + (number - 1) * overlap) / number))
+    min_side = max(_MIN_SIDE_RATIO * overlap, _MIN_SIDE)
+    for number in range(2, 2 + length // max(1, min_side - overlap)):
+        side = max(min_side, math.ceil((length + (number - 1) * overlap) / number))
         side += ((length if sizes == "fitted" else 0) - side) % multiple
         while len(found := spans(length, side, overlap, multiple, sizes)) > number:
             side += multiple

@@ -20,7 +20,7 @@ OnTiles = Callable[[int, int], None]
 OnShortage = Callable[[int, int, int], None]
 """Called with the number, height and width of tiles for which memory did not suffice."""
 
-_LEAST = 32
+_MIN_PART_SIDE = 32
 """Pixels: side of the smallest tile that is cut into smaller ones when memory does not suffice. Chosen by hand."""
 
 
@@ -66,13 +66,15 @@ class Tiler:
         sizes: Sizes = "fitted",
     ) -> None:
         self.tile = (tile, tile) if isinstance(tile, int) else tile
-        least = None if self.tile is None else min(self.tile)
-        if least is not None and least < 1:
-            raise UserError(f"tile: {least} is not a size; give a positive number of pixels, or none")
+        min_side = None if self.tile is None else min(self.tile)
+        if min_side is not None and min_side < 1:
+            raise UserError(f"tile: {min_side} is not a size; give a positive number of pixels, or none")
         if overlap < 0:
             raise UserError(f"overlap: {overlap} is negative; give 0 or more pixels")
-        if least is not None and 2 * overlap > least:
-            raise UserError(f"overlap: {overlap} is more than half of the tile, {least}; use {least // 2} or less")
+        if min_side is not None and 2 * overlap > min_side:
+            raise UserError(
+                f"overlap: {overlap} is more than half of the tile, {min_side}; use {min_side // 2} or less"
+            )
         if batch_size < 1:
             raise UserError(f"batch_size: {batch_size} tiles at a time is not possible; give 1 or more")
         self.overlap, self.multiple, self.sizes = overlap, multiple, sizes
@@ -186,7 +188,10 @@ class Tiler:
 
     def _half(self, tiles: Tensor) -> tuple[int, int]:
         """Height and width of the parts of a tile: its longer side is halved, as far as the overlap allows."""
-        sides = [min(side, max(2 * self.overlap, _LEAST, (side + self.overlap + 1) // 2)) for side in tiles.shape[-2:]]
+        sides = [
+            min(side, max(2 * self.overlap, _MIN_PART_SIDE, (side + self.overlap + 1) // 2))
+            for side in tiles.shape[-2:]
+        ]
         height, width = tiles.shape[-2:]
         if sides[0] < height and (height >= width or sides[1] == width):
             return sides[0], width

@@ -12,7 +12,7 @@ from PIL import Image
 from atbsn.pictures import boxes, exif, xmp
 from atbsn.pictures.colour import profile
 from atbsn.pictures.formats.codec import Codec, Holds
-from atbsn.pictures.formats.jpeg import LEAST_QUALITY
+from atbsn.pictures.formats.jpeg import MIN_QUALITY
 from atbsn.pictures.metadata import Coding, Decoded, Metadata, Samples, check_single, missing
 from atbsn.pictures.pillow import as_image, decoded, given, open_image, orientation_of, samples_of, upright_size
 
@@ -50,7 +50,7 @@ class Avif(Codec):
         icc, _ = profile(picture, grey=False)  # AVIF holds grey as RGB
         options = given(exif=block, xmp=picture.xmp, icc_profile=None if picture.cicp else icc)
         file = io.BytesIO()
-        as_image(samples).save(file, "AVIF", quality=quality or LEAST_QUALITY, **options)
+        as_image(samples).save(file, "AVIF", quality=quality or MIN_QUALITY, **options)
         if picture.cicp is None:
             return file.getvalue()
         data = bytearray(file.getvalue())

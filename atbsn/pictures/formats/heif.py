@@ -10,7 +10,7 @@ import numpy as np
 from atbsn.pictures import boxes, exif, xmp
 from atbsn.pictures.colour import profile
 from atbsn.pictures.formats.codec import Codec, Holds
-from atbsn.pictures.formats.jpeg import LEAST_QUALITY
+from atbsn.pictures.formats.jpeg import MIN_QUALITY
 from atbsn.pictures.metadata import (
     CodePoints,
     Coding,
@@ -87,7 +87,7 @@ class Heif(Codec):
             mode += ";16"
             values = (values.astype(np.uint32) * 1023 + 32767) // 65535
             values = (values << 6).astype(np.uint16)
-        options: dict[str, Any] = {"quality": quality or LEAST_QUALITY, "chroma": 420, "enc_params": _FAST}
+        options: dict[str, Any] = {"quality": quality or MIN_QUALITY, "chroma": 420, "enc_params": _FAST}
         if picture.coding is not None and picture.coding.format == "HEIF":
             options["chroma"] = {number: chroma for chroma, number in _CHROMA.items()}[picture.coding.subsampling]
         icc, _ = profile(picture, samples.colours == 1)

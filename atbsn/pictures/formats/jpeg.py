@@ -25,7 +25,7 @@ from atbsn.pictures.pillow import (
     upright_size,
 )
 
-LEAST_QUALITY = 90
+MIN_QUALITY = 90
 """Lowest quality of a denoised picture, whatever that of its source. Chosen by hand."""
 _PLAIN_QUALITY = 98
 """Quality of a JPEG whose source was another format. Chosen by hand."""
@@ -35,7 +35,7 @@ _PHOTOSHOP = b"Photoshop 3.0\0"
 """Beginning of a segment with Photoshop's image resources."""
 _GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1\0"
 """Beginning of a segment with a gain map (ISO 21496-1)."""
-_LONGEST = 65533
+_MAX_SEGMENT = 65533
 """Bytes: longest content of a segment, whose length has 16 bits and counts itself (T.81, B.1.1.4)."""
 _END = b"\xff\xd9"
 """The marker EOI at the end of a picture."""
@@ -86,11 +86,11 @@ class Jpeg(Codec):
         options: dict[str, object] = {"quality": quality or _PLAIN_QUALITY, "subsampling": 0}
         if coding is not None:
             options |= {"subsampling": coding.subsampling, "progressive": coding.progressive}
-            if quality is None and quality_of(coding.tables) >= LEAST_QUALITY:
+            if quality is None and quality_of(coding.tables) >= MIN_QUALITY:
                 options["qtables"] = [list(table) for table in coding.tables]
                 options["quality"] = -1
             elif quality is None:
-                options["quality"] = LEAST_QUALITY
+                options["quality"] = MIN_QUALITY
         icc, _ = profile(picture, samples.colours == 1)
         options |= given(exif=picture.exif, icc_profile=icc, dpi=picture.dpi)
         file = io.BytesIO()
@@ -247,7 +247,7 @@ def _segments(picture: Metadata) -> bytes:
     if picture.xmp:
         bodies += [(0xE1, body) for body in xmp.segments(picture.xmp)]
     bodies += [(0xE1, body) for kind, body in picture.notes if kind == "JPEG:APP1"]
-    room = _LONGEST - len(_PHOTOSHOP)
+    room = _MAX_SEGMENT - len(_PHOTOSHOP)
     resources = picture.iptc or b""
     bodies += [(0xED, _PHOTOSHOP + resources[at : at + room]) for at in range(0, len(resources), room)]
     bodies += [(0xFE, body) for kind, body in picture.notes if kind == "JPEG:COM"]

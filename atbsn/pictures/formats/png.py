@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from atbsn.pictures import exif, xmp
-from atbsn.pictures.chunks import LONGEST_TEXT, chunk, packet, raw_profile, sound, walk, xmp_text
+from atbsn.pictures.chunks import MAX_TEXT, chunk, packet, raw_profile, sound, walk, xmp_text
 from atbsn.pictures.formats.codec import Codec, Holds
 from atbsn.pictures.metadata import CodePoints, Decoded, Metadata, RefusedError, Samples, check_single
 from atbsn.pictures.pillow import as_image, decoded, open_image, orientation_of, samples_of, upright_size
@@ -85,8 +85,8 @@ CODEC = Png()
 
 def _open(file: BinaryIO) -> Image.Image:
     # Pillow's own limit of 1 MiB for a text or a profile is too small for files of some programs.
-    PngImagePlugin.MAX_TEXT_CHUNK = LONGEST_TEXT
-    PngImagePlugin.MAX_TEXT_MEMORY = 2 * LONGEST_TEXT
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT
+    PngImagePlugin.MAX_TEXT_MEMORY = 2 * MAX_TEXT
     try:
         image = open_image(file, "PNG")
     except ValueError as error:
@@ -97,7 +97,7 @@ def _open(file: BinaryIO) -> Image.Image:
     return image
 
 
-_TOO_LONG = f"a text or a profile in it is over the limit of {LONGEST_TEXT >> 20} MiB"
+_TOO_LONG = f"a text or a profile in it is over the limit of {MAX_TEXT >> 20} MiB"
 
 
 def _metadata(image: Image.Image, data: bytes | mmap) -> Metadata:
