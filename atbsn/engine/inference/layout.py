@@ -13,10 +13,10 @@ FADE = 16
 """Pixels: largest width of the strip in which one tile fades into the next. Chosen by hand: wide enough that no seam
 shows, and the rest of the overlap is context."""
 _MIN_SIDE_RATIO = 4
-"""Smallest side of a tile, in units of the overlap: so that a tile shares at most half of each side with its neighbours.
+"""Smallest side of a tile, in units of the overlap: so a tile shares at most half of each side with its neighbours.
 Chosen by hand."""
 _MIN_SIDE = 64
-"""Pixels: smallest side of a tile for any overlap. Chosen by hand: starting a pass costs more than a smaller tile does."""
+"""Pixels: smallest side of a tile for any overlap. Chosen by hand: starting a pass costs more than a small tile."""
 
 
 def context(overlap: int) -> int:
