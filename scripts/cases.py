@@ -42,7 +42,8 @@ from atbsn.models.distill import DistillModel
 from atbsn.models.neighbor2neighbor import Neighbor2NeighborModel
 from atbsn.models.renoise import RenoiseModel
 from atbsn.models.sdap import SDAPModel
-from atbsn.options.schema import Adam, Test, Train
+from atbsn.options.optimization import Adam
+from atbsn.options.schema import Test, Train
 from atbsn.utils.types import Precision
 from measurement import Case, Run, Variant
 

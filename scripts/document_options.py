@@ -19,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 from atbsn.engine.inference import finish
 from atbsn.metrics import METRICS
-from atbsn.options import schema
+from atbsn.options import optimization, schema
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
 from atbsn.registry.build import parameter_names
 from atbsn.utils.files import write_text
@@ -42,8 +42,13 @@ _SECTIONS = {
     "datasets.train": schema.TrainLoader,
     "path": schema.Paths,
     "train": schema.Train,
-    "train.optim": (schema.Adam, schema.SGD),
-    "train.scheduler": (schema.CosineSchedule, schema.StepSchedule, schema.MultiStepSchedule, schema.ConstantSchedule),
+    "train.optim": (optimization.Adam, optimization.SGD),
+    "train.scheduler": (
+        optimization.CosineSchedule,
+        optimization.StepSchedule,
+        optimization.MultiStepSchedule,
+        optimization.ConstantSchedule,
+    ),
     "val": schema.Val,
     "test": schema.Test,
     "logger": schema.Logger,
@@ -173,7 +178,7 @@ def _attribute_docs(section: type[BaseModel]) -> dict[str, str]:
     """Read the text below each field of ``section`` and of its parents."""
     found: dict[str, str] = {}
     for cls in reversed(section.__mro__):
-        if cls.__module__ != schema.__name__:
+        if not cls.__module__.startswith("atbsn.options."):
             continue
         body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
         assert isinstance(body, ast.ClassDef)

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from atbsn.metrics import ESTIMATED_PSNR, build_metric
-from atbsn.options.schema import CosineSchedule, Options, TrainLoader
+from atbsn.options.optimization import CosineSchedule
+from atbsn.options.schema import Options, TrainLoader
 from atbsn.registry import ARCHS, DATASETS, MODELS, Registry
 from atbsn.registry.build import check_arguments, check_text, describe_faults, with_defaults
 from atbsn.registry.plugins import load_plugin

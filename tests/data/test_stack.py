@@ -13,7 +13,7 @@ from helpers.kinds import Command, WriteOptions
 
 from atbsn.data.patches import PatchDataset
 from atbsn.data.stack import Stack
-from atbsn.noise import NoiseModel, describe, estimate, plot
+from atbsn.noise import NoiseModel, describe_noise, estimate, plot
 from atbsn.utils.errors import UserError
 
 WHITE = 4095
@@ -165,7 +165,7 @@ def test_the_noise_of_one_and_of_two_channels(channels: int) -> None:
     again = NoiseModel.from_dict(model.to_dict())
     drawn = again.sample(torch.full((4, channels, 64, 64), 120.0), torch.Generator().manual_seed(0))
     assert drawn.shape == (4, channels, 64, 64) and drawn.std().item() == pytest.approx(8, rel=0.15)
-    assert ("between colours" in describe(model)) == (channels > 1)
+    assert ("between colours" in describe_noise(model)) == (channels > 1)
     assert len(plot(model).get_axes()) == 1 + channels**2 + 1  # levels, correlations, colour bar
 
 

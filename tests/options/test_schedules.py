@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 import pytest
 
-from atbsn.options.schema import (
+from atbsn.options.optimization import (
     SGD,
     Adam,
     ConstantSchedule,
@@ -12,8 +12,8 @@ from atbsn.options.schema import (
     MultiStepSchedule,
     RateSchedule,
     StepSchedule,
-    Train,
 )
+from atbsn.options.schema import Train
 
 
 class Linear(RateSchedule):

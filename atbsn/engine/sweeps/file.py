@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from atbsn.options.load import merge, parse_yaml
-from atbsn.options.schema import Section
+from atbsn.options.section import Section
 from atbsn.registry.build import describe_faults
 from atbsn.utils.errors import UserError
 

@@ -19,7 +19,8 @@ from atbsn.engine.training.loggers import LossMeter
 from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
 from atbsn.engine.training.step import TrainingStep
 from atbsn.models.base import Model
-from atbsn.options.schema import SGD, Adam, Train
+from atbsn.options.optimization import SGD, Adam
+from atbsn.options.schema import Train
 from atbsn.registry import MODELS
 
 ITERATIONS = 6
