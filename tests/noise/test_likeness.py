@@ -175,6 +175,16 @@ def test_features_of_waves_are_known_exactly() -> None:
     assert (skewness * 0.1).tolist() == pytest.approx([0, 0, 0.75 * 0.5 / blue**1.5], abs=2e-3)
 
 
+def test_diagonal_correlations_are_means_over_both_diagonals() -> None:
+    """A wave along one of them: 0 one way, and all that the window leaves the other."""
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    noise = torch.cos(math.pi / 4 * (rows + columns)).expand(1, 1, 3, 64, 64)
+    (found,) = features(noise, torch.full_like(noise, 90.0))
+    window = 2 / 3 + math.cos(2 * math.pi / 64) / 3
+    straight, diagonal = math.cos(math.pi / 4) * window, window**2 / 2
+    assert (found[3:12] * 0.03).tolist() == pytest.approx([straight] * 6 + [diagonal] * 3, abs=2e-3)
+
+
 def test_features_of_no_noise_are_finite() -> None:
     found = features(torch.zeros(1, 1, 3, 64, 64), torch.full((1, 1, 3, 64, 64), 90.0))
     assert found.isfinite().all()
