@@ -56,7 +56,7 @@ def estimate(pictures: Iterable[np.ndarray | Tensor], seed: int = 0) -> NoiseMod
         seed: seed of the choice of blocks.
 
     Raises:
-        UserError: there are fewer than 8 usable blocks.
+        UserError: there are fewer than 8 usable blocks, or a channel has none.
     """
     store = BlockStore(seed=seed)
     for picture in pictures:
@@ -95,22 +95,29 @@ def _fit(store: BlockStore) -> NoiseModel:
         raise UserError("no picture to estimate noise from; give at least one")
     blocks, means, owner = store.blocks()
     blocks = without_plane(blocks.float())  # NaN stays NaN
-    if blocks.isfinite().all(2).any(1).sum() < _MIN_BLOCKS:
+    seen = blocks.isfinite().all(2)
+    if seen.any(1).sum() < _MIN_BLOCKS:
         raise UserError(
             f"{store.pictures} pictures with fewer than {_MIN_BLOCKS} blocks of {SIDE} x {SIDE} pixels "
             "between black and white; give larger pictures or more of them"
         )
-    seen, owner = owner.unique(return_inverse=True)  # a picture without any usable block has no gain
+    if not seen.any(0).all():
+        channel = int(seen.any(0).int().argmin()) + 1
+        raise UserError(
+            f"channel {channel} of the pictures is black or white everywhere, so its noise cannot be seen; leave the "
+            "channel out, or give pictures that show it"
+        )
+    own, owner = owner.unique(return_inverse=True)  # a picture without any usable block has no gain
     fine, coarse = _energies(blocks, _RADII[0])
-    fit = Mixture(fine, means, owner, len(seen)).fit()
+    fit = Mixture(fine, means, owner, len(own)).fit()
     # The ratio of coarse to fine energy does not depend on the intensity, so all blocks are fitted as if of mean 0.
-    ratio = Mixture(coarse - fine, torch.zeros_like(means), owner, len(seen), _RATIO_STD, is_known=True).fit()
+    ratio = Mixture(coarse - fine, torch.zeros_like(means), owner, len(own), _RATIO_STD, is_known=True).fit()
     correlation = _correlation(blocks, fit.expected, fit.flat * ratio.flat)
     for radius in _RADII:
         shares, gaussian_std = fine_share(correlation, radius)
         if shares.min() >= _MIN_SHARE:
             break
-    fit = Mixture(_energies(blocks, radius)[0], means, owner, len(seen), gaussian_std).fit()
+    fit = Mixture(_energies(blocks, radius)[0], means, owner, len(own), gaussian_std).fit()
     model = NoiseModel(means.shape[1])
     # The mean of a log-normal energy is its median times exp(std^2 / 2).
     model.levels.copy_((fit.knots + fit.sampling_std**2 / 2 - shares.log()[:, None]).div(2).exp())

@@ -46,7 +46,7 @@ def table(count: int = 1, **changes: float | list[float]) -> CameraTable:
     return CameraTable(**columns, balance=torch.ones(count, 3, 1, 1), matrix=torch.zeros(count, 6, 1, 1))
 
 
-def still(cameras: CameraTable | None = None, **changes: Any) -> RandomCamera:
+def still(cameras: CameraTable | None = None, /, **changes: Any) -> RandomCamera:
     torch.manual_seed(0)
     return RandomCamera(CameraPrior(**STILL | changes), cameras)
 

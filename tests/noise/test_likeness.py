@@ -185,6 +185,14 @@ def test_diagonal_correlations_are_means_over_both_diagonals() -> None:
     assert (found[3:12] * 0.03).tolist() == pytest.approx([straight] * 6 + [diagonal] * 3, abs=2e-3)
 
 
+@pytest.mark.parametrize(("down", "along", "band"), [(0, 9, 0), (0, 17, 1), (26, 0, 2), (30, 20, 3)])
+def test_power_is_that_of_the_bands_of_a_fingerprint(down: int, along: int, band: int) -> None:
+    rows, columns = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    noise = torch.cos(2 * math.pi / 64 * (down * rows + along * columns)).expand(1, 1, 3, 64, 64)
+    (found,) = features(noise, torch.full_like(noise, 90.0))
+    assert (found[15:19] * 0.02).tolist() == pytest.approx([float(number == band) for number in range(4)], abs=2e-3)
+
+
 def test_features_of_no_noise_are_finite() -> None:
     found = features(torch.zeros(1, 1, 3, 64, 64), torch.full((1, 1, 3, 64, 64), 90.0))
     assert found.isfinite().all()

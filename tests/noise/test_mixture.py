@@ -128,7 +128,6 @@ def test_a_known_deviation_hardly_moves_and_an_unknown_one_begins_at_a_fifth() -
         assert float(Mixture(*data).shape[2].exp()) == pytest.approx(0.2)
     fresh, *_ = mixture()
     assert fresh.shape.tolist() == pytest.approx([0, math.log(1.5), math.log(0.3)])
-    assert fresh.fit().sampling_std == pytest.approx(0.2, abs=0.05)
 
 
 def test_the_fit_begins_below_the_texture() -> None:
@@ -152,6 +151,7 @@ def test_the_fit_is_at_the_top_of_the_posterior_and_says_what_it_means() -> None
     for parameter in (made.gains, made.shape):
         assert parameter.grad is not None and parameter.grad.abs().max() < 0.5
     assert float(fit.gains.mean()) == pytest.approx(0, abs=1e-9)
+    assert fit.sampling_std == pytest.approx(0.2, abs=0.05)
     assert float(fit.gains[1] - fit.gains[0]) == pytest.approx(0.3, abs=0.1)
     expected = expected_by_hand(means, owner, fit.knots.numpy(), fit.gains.numpy())
     assert np.abs(fit.expected.numpy() - expected).max() < 2e-3
@@ -276,6 +276,16 @@ def test_eight_blocks_are_enough_and_pictures_without_any_do_not_count() -> None
         estimate([eight[..., :112]])
     with pytest.raises(UserError, match=r"^no picture to estimate noise from; give at least one$"):
         estimate([])
+
+
+def test_a_channel_that_is_black_everywhere_is_named() -> None:
+    """A block of it is enough, and a block counts where any of its channels is seen."""
+    picture = 100 + 5 * noise(3, 32, 64)
+    picture[1] = 0
+    with pytest.raises(UserError, match=r"^channel 2 of the pictures is black or white everywhere, .*; leave the"):
+        estimate([picture])
+    picture[1, :16, :16] = 100 + 5 * noise(16, 16, seed=1)
+    assert estimate([picture]).levels.isfinite().all()
 
 
 def test_pictures_are_arrays_with_channels_last_or_tensors_with_channels_first() -> None:
