@@ -36,12 +36,15 @@ class Registry(Generic[T]):
         """Class decorator that registers ``cls`` under its name.
 
         Raises:
-            TypeError: another module has registered a class with this name.
+            UserError: another module, such as a plug-in, has registered a class with this name.
         """
         name = self._name_of(cls.__name__)
         known = self._entries.get(name)
         if known is not None and known.__module__ != cls.__module__:
-            raise TypeError(f"{self.kind} '{name}' is registered twice: in {known.__module__} and in {cls.__module__}")
+            raise UserError(
+                f"{self.kind} '{name}' is registered twice: in {known.__module__} and in {cls.__module__}; rename one, "
+                "or leave the file out of plugins"
+            )
         self._entries[name] = cls
         return cls
 

@@ -83,7 +83,9 @@ def _leave_weights(path: Any, network: dict[str, Any]) -> None:
 def test_options_can_be_trained_from(names: tuple[str, ...], loaded: dict[Any, Any]) -> None:
     options = loaded[names]
     assert options.train is not None and "train" in options.datasets
-    assert options.logger.save_checkpoint_freq <= options.train.total_iter
+    assert options.logger.save_checkpoint_freq <= options.train.total_iter, (
+        f"{spelled(names)}: it ends before its first checkpoint; lower logger.save_checkpoint_freq"
+    )
 
 
 @pytest.mark.parametrize(("method", "data"), CROSSED, ids=lambda name: name.removesuffix(".yml"))

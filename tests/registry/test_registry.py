@@ -63,7 +63,7 @@ def test_a_miss_suggests_the_nearest_name(package: Any) -> None:
 
 def test_two_classes_of_one_name_are_an_error(package: Any) -> None:
     registry = package(first=module("Circle"), second=module("Circle"))
-    with pytest.raises(TypeError, match=r"shape 'Circle' is registered twice: in .*first and in .*second"):
+    with pytest.raises(UserError, match=r"shape 'Circle' is registered twice: in .*first and in .*second; rename one"):
         registry.get("Circle")
 
 
