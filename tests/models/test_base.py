@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from atbsn.archs import build_arch
-from atbsn.archs.base import Network
-from atbsn.models.base import Model, check_stds, check_teacher_channels, cleaned_by, epoch_of
+from atbsn.archs.base import BlindSpotNetwork, Network
+from atbsn.models.base import Model, check_plain, check_stds, check_teacher_channels, cleaned_by, epoch_of
 from atbsn.utils.errors import UserError
 
 
@@ -88,3 +88,37 @@ def test_shared_checks() -> None:
 def test_epochs_are_counted_from_one_to_the_last() -> None:
     progress = torch.tensor([0.0, 0.249, 0.25, 0.99, 1.0])
     assert epoch_of(progress, 4).tolist() == [1, 1, 2, 4, 4]
+
+
+class _Blind(BlindSpotNetwork):
+    """It has a hole."""
+
+
+class _Larger(Network):
+    output_scale = 2
+
+
+class _Guided(Network):
+    def forward(self, noisy: torch.Tensor, guide: torch.Tensor, level: float, strength: float = 1.0) -> torch.Tensor:
+        return noisy + level * strength * guide
+
+
+class _Ordinary(Network):
+    def forward(self, noisy: torch.Tensor, strength: float = 1.0) -> torch.Tensor:
+        return strength * noisy
+
+
+@pytest.mark.parametrize(
+    ("net_class", "said"),
+    [
+        (_Blind, "_Blind has a blind spot; use UNet alone"),
+        (_Larger, "_Larger changes the size of the picture; use UNet alone"),
+        (_Guided, "_Guided needs guide, level beside the picture; use UNet alone"),
+    ],
+)
+def test_an_ordinary_network_takes_a_picture_and_gives_one_of_its_size(net_class: type[Network], said: str) -> None:
+    """What has defaults need not be given."""
+    with pytest.raises(UserError) as error:
+        check_plain(net_class, "UNet alone")
+    assert str(error.value) == f"network.type: {said}"
+    check_plain(_Ordinary)
