@@ -10,6 +10,7 @@ from helpers.kinds import Command, WriteOptions
 
 import atbsn
 from atbsn.archs import build_arch
+from atbsn.archs.base import Network
 from atbsn.archs.weights import load, save_weights
 from atbsn.data.base import ImageSet, picture_of
 from atbsn.data.folder import NoisyFolder
@@ -26,7 +27,7 @@ MANY = [name for name in ARCHS if "channels" in parameter_names(ARCHS.get(name))
 RNG = np.random.default_rng(0)
 
 
-def net_for(name: str, channels: int) -> torch.nn.Module:
+def net_for(name: str, channels: int) -> Network:
     torch.manual_seed(0)
     return build_arch({"type": name, **ARCHS.get(name).example(), "channels": channels}).eval()
 
@@ -139,7 +140,7 @@ def test_metrics_of_any_number_of_channels() -> None:
         10 * np.log10(255**2 / np.mean((np.floor(image + 0.5) - np.floor(reference + 0.5)) ** 2))
     )
     each = [
-        ssim(*(np.repeat(picture[..., channel : channel + 1], 3, axis=2) for picture in (image, reference)), "rgb")
+        ssim(np.repeat(image[..., [channel]], 3, axis=2), np.repeat(reference[..., [channel]], 3, axis=2), "rgb")
         for channel in range(5)
     ]
     assert ssim(image, reference, "rgb") == pytest.approx(np.mean(each))

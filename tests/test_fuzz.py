@@ -48,7 +48,7 @@ TALLY: Counter[str] = Counter()
 COMMANDS = ("train.py", "valid.py", "test.py")
 MAX_WIDTH = 256
 """Wider networks are not built here, for the memory they take."""
-NUMBERS = [0, 1, 2, 3, 4, 5, 9, 11, 32, 64, 96, 160, 2**31 - 1, 2**31 + 1, 2**63 - 1, 10**30 + 1]
+NUMBERS: list[float] = [0, 1, 2, 3, 4, 5, 9, 11, 32, 64, 96, 160, 2**31 - 1, 2**31 + 1, 2**63 - 1, 10**30 + 1]
 NUMBERS += [-1, 0.0, 0.5, 1.0, 1.5, 3e-4, 5e-324, 1e300]
 WORDS = [*ARCHS, *MODELS, "psnr", "ssim"]
 WORDS += ["multi_teacher", "mean_teacher", "region", "auto", "none", "fp32", "bf16", "fp16", "Adam", "SGD", "Constant"]
@@ -75,7 +75,7 @@ JUNK = st.one_of(
     st.builds(lambda: {"type": "ATBSN"}),
     st.builds(lambda: {"type": ["ATBSN"]}),
 )
-METADATA = {
+METADATA: dict[str, Any] = {
     "network": {"type": "ATBSN", "width": 2, "mean": 0.0}, "k": 3, "k_train": 9, "patch_size": 32, "batch_size": 8,
     "iteration": 100, "model": "BSNModel", "dataset": "NoisyFolder", "seed": 1,
 }  # fmt: skip
@@ -316,7 +316,7 @@ def everything(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix != ".lock")
 
 
-def run(script: str, arguments: list[str], stops: dict[str, Any]) -> tuple[int, str]:
+def run(script: str, arguments: list[str], stops: dict[str, Any]) -> tuple[int | str, str]:
     """The exit status of a command, which ends where it comes to one of ``stops``, and what it says."""
     said = io.StringIO()
     with contextlib.ExitStack() as stack:
@@ -373,7 +373,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     print(f"\nfuzz: {sum(TALLY.values())} inputs: {dict(sorted(TALLY.items()))}")
 
 
-def runs(default: int) -> Any:
+def runs(default: int) -> settings:
     """So many examples, always the same ones; ``FUZZ`` multiplies them and draws others."""
     factor = int(os.environ.get("FUZZ", "1"))
     return settings(

@@ -5,6 +5,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,7 +148,8 @@ def test_the_hole_by_its_gradient(name: str, k: int) -> None:
 @pytest.mark.parametrize("name", HOLED)
 @torch.no_grad()
 def test_a_family_is_each_of_its_holes(name: str) -> None:
-    net, noisy = tiny(name), picture(40, 52)
+    net: Any = tiny(name)
+    noisy = picture(40, 52)
     ks = [k for k in (0, 1, 3, 5) if takes(net, k)]
     family = net.forward_teachers(noisy, ks)
     for k, output in zip(ks, family, strict=True):
@@ -222,7 +224,7 @@ def test_a_resumed_training_is_an_uninterrupted_one(
             tmp_path / "pairs" / place / "a.png", Picture(rng.integers(0, 256, (side + 8, side + 3, 3), np.uint8))
         )
     loader = {"patch_size": side, "batch_size_per_gpu": 2, "num_worker_per_gpu": 0}
-    changes = {"datasets": {"train": {**data, **loader}}, "network": network, "model": arguments}
+    changes: dict[str, Any] = {"datasets": {"train": {**data, **loader}}, "network": network, "model": arguments}
 
     def params(*overrides: str) -> dict[str, torch.Tensor]:
         options = write_options(**changes)

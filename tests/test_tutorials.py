@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +48,7 @@ def holiday(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def follow(page: str, command: Callable[..., tuple[int, str]]) -> str:
+def follow(page: str, command: Command) -> str:
     """Run a tutorial; what its commands said."""
     said = []
     for language, text in blocks(page):

@@ -67,7 +67,7 @@ class PatchDataset(Dataset[Any]):
         """The number of samples of an epoch; sample numbers may be larger."""
         return len(self.images)
 
-    def __getitem__(self, number: int) -> dict[str, Tensor | int]:
+    def __getitem__(self, number: int) -> dict[str, Any]:
         """Cut sample ``number`` of the whole training.
 
         Returns:

@@ -68,7 +68,7 @@ class Directories:
         ValueError: no TIFF structure.
     """
 
-    def __init__(self, data: bytes | memoryview | mmap) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview | mmap) -> None:
         if data[:2] not in (b"II", b"MM") or len(data) < 8:
             raise ValueError("no TIFF structure")
         self.data, self.order = data, "<" if data[:2] == b"II" else ">"

@@ -54,7 +54,7 @@ def cannot_write(path: Path, error: OSError) -> UserError:
     return UserError(f"{path}: cannot be written ({error.strerror or error}); {remedy}")
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object], aside: Path | None = None) -> None:
+def write_atomically(path: str | Path, write: Callable[[BinaryIO], object], aside: Path | None = None) -> None:
     """Call ``write`` on a temporary file, flush it to disk and rename it to ``path``.
 
     A reader sees the old file or the new one, whatever interrupts the writing.

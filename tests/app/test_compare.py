@@ -128,7 +128,7 @@ def test_methods_of_one_name_are_refused(
 
 def test_bm3d_takes_the_level_that_the_picture_has(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
-    package = ModuleType("bm3d")
+    package: Any = ModuleType("bm3d")
     package.bm3d_rgb = lambda picture, sigma: given.append(sigma * 255) or picture
     monkeypatch.setitem(sys.modules, "bm3d", package)
     noisy = 120 + 12 * torch.randn(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))

@@ -60,7 +60,7 @@ def by_commands(command: Command, folder: Path) -> Iterator[tuple[str, Path]]:
         yield way, folder / made
 
 
-def test_one_file_by_every_door(net: str, command: Command, tmp_path: Path) -> None:
+def test_one_file_by_every_door(net: Network, command: Command, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "noisy" / "a.png", 90, 190)
     os.utime(path, (1e9, 1e9))
     rgb = read_picture(path).rgb
@@ -81,7 +81,7 @@ def test_one_file_by_every_door(net: str, command: Command, tmp_path: Path) -> N
     assert np.abs(deep * 255 - expected).max() < 0.51, "as shares of 1 it draws the same numbers"
 
 
-def test_the_page_is_a_door_too(net: str, tmp_path: Path) -> None:
+def test_the_page_is_a_door_too(net: Network, tmp_path: Path) -> None:
     pytest.importorskip("starlette")
     pytest.importorskip("httpx2")
     from starlette.testclient import TestClient
@@ -99,7 +99,7 @@ def test_the_page_is_a_door_too(net: str, tmp_path: Path) -> None:
     assert np.array_equal(read_picture(tmp_path / "page.png").rgb, atbsn.denoise(net, read_picture(path).rgb))
 
 
-def test_figures_are_of_the_same_picture(net: str, tmp_path: Path) -> None:
+def test_figures_are_of_the_same_picture(net: Network, tmp_path: Path) -> None:
     """Validation measures what the command writes, before it is rounded."""
     path = write_photo(tmp_path / "noisy" / "a.png", 90, 190)
     write_photo(tmp_path / "clean" / "a.png", 90, 190, seed=1)

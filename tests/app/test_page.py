@@ -29,12 +29,18 @@ from atbsn.app.page.application import Page
 from atbsn.app.page.studio import Limits, Studio
 
 
+class Client(TestClient):
+    """With the page that it asks."""
+
+    page: Page
+
+
 def straight_curve(rgb: np.ndarray) -> dict[str, Any]:
     return {"intensity": [0, 255], "level": [[1, float(rgb.mean())]] * 3, "correlation": 0.0}
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., TestClient]]:
+def serve() -> Iterator[Callable[..., Client]]:
     """``serve(net, ...)``: a client of a page of its own."""
     clients = []
 
@@ -44,9 +50,9 @@ def serve() -> Iterator[Callable[..., TestClient]]:
         adapt: Callable[..., Any] | None = None,
         noise: Callable[..., Any] = straight_curve,
         **of_page: Any,
-    ) -> TestClient:
+    ) -> Client:
         page = Page(Studio(net, "some", limits or Limits(), adapt, noise), **of_page)
-        clients.append(TestClient(page.application(), base_url="http://127.0.0.1:7860"))
+        clients.append(Client(page.application(), base_url="http://127.0.0.1:7860"))
         clients[-1].page = page
         return clients[-1].__enter__()
 
@@ -96,7 +102,7 @@ def command_bytes(net: Network, path: Path, target: Path, **settings: Any) -> by
 )
 @pytest.mark.parametrize("settings", [{}, {"strength": 0.6}, {"strength": 0.0}])
 def test_a_download_is_what_the_command_writes(
-    serve: Callable[..., TestClient],
+    serve: Callable[..., Client],
     student: Network,
     tmp_path: Path,
     name: str,
@@ -117,7 +123,7 @@ def test_a_download_is_what_the_command_writes(
 
 
 def test_formats_that_hold_the_picture_are_offered(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+    serve: Callable[..., Client], student: Network, tmp_path: Path
 ) -> None:
     path = write_photo(tmp_path / "a.png", alpha=True)
     visitor = Visitor(serve(student))
@@ -136,9 +142,7 @@ def test_formats_that_hold_the_picture_are_offered(
 
 
 @pytest.mark.parametrize("grey", [False, True])
-def test_a_download_says_what_it_did_to_the_picture(
-    serve: Callable[..., TestClient], tmp_path: Path, grey: bool
-) -> None:
+def test_a_download_says_what_it_did_to_the_picture(serve: Callable[..., Client], tmp_path: Path, grey: bool) -> None:
     torch.manual_seed(0)
     visitor = Visitor(serve(build_arch({"type": "PhotoNet", "widths": [8, 8, 8]}).eval()))  # untrained, it does nothing
     picture = visitor.opened(write_photo(tmp_path / "a.png", 200, 200, grey=grey))
@@ -147,9 +151,7 @@ def test_a_download_says_what_it_did_to_the_picture(
     assert len(result["warnings"]) == grey and all("a grey picture" in text for text in result["warnings"])
 
 
-def test_a_download_with_a_blind_spot_is_what_the_command_writes(
-    serve: Callable[..., TestClient], tmp_path: Path
-) -> None:
+def test_a_download_with_a_blind_spot_is_what_the_command_writes(serve: Callable[..., Client], tmp_path: Path) -> None:
     path, net = write_photo(tmp_path / "a.png"), blind_network()
     visitor = Visitor(serve(net))
     picture = visitor.opened(path)
@@ -161,7 +163,7 @@ def test_a_download_with_a_blind_spot_is_what_the_command_writes(
     assert files[0] != files[1]
 
 
-def test_the_view_is_the_networks_output(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
+def test_the_view_is_the_networks_output(serve: Callable[..., Client], student: Network, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.tif", dtype=np.uint16)
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -176,7 +178,7 @@ def test_the_view_is_the_networks_output(serve: Callable[..., TestClient], stude
     assert np.abs(clean - shown).max() > 2
 
 
-def test_one_view_has_all_blind_spots(serve: Callable[..., TestClient], tmp_path: Path) -> None:
+def test_one_view_has_all_blind_spots(serve: Callable[..., Client], tmp_path: Path) -> None:
     path, net = write_photo(tmp_path / "a.png"), blind_network()
     visitor = Visitor(serve(net))
     assert {"JPEG", "PNG", "TIFF"} <= set(visitor.about["formats"])
@@ -195,7 +197,7 @@ def test_one_view_has_all_blind_spots(serve: Callable[..., TestClient], tmp_path
     ("own", "k"), [({"k": "mean"}, "mean"), ({"k": 13, "detail": "auto"}, 13), ({"strength": 0.8}, 3)]
 )
 def test_the_page_begins_with_what_the_weights_are_meant_for(
-    serve: Callable[..., TestClient], own: dict[str, Any], k: int | str
+    serve: Callable[..., Client], own: dict[str, Any], k: int | str
 ) -> None:
     net = blind_network()
     net.denoise_settings = own
@@ -204,16 +206,14 @@ def test_the_page_begins_with_what_the_weights_are_meant_for(
     assert k in about["holes"]
 
 
-def test_a_network_without_a_blind_spot_has_no_slider_for_it(
-    serve: Callable[..., TestClient], student: Network
-) -> None:
+def test_a_network_without_a_blind_spot_has_no_slider_for_it(serve: Callable[..., Client], student: Network) -> None:
     about = Visitor(serve(student)).about
     assert about["holes"] == []
     assert about["settings"] == {"strength": 1.0, "luma": None, "colour": None, "detail": 0.0}
 
 
 def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+    serve: Callable[..., Client], student: Network, tmp_path: Path
 ) -> None:
     path = write_photo(tmp_path / "a.png", height=300, width=2400)
     visitor = Visitor(serve(student))
@@ -235,7 +235,7 @@ def test_a_large_picture_is_shown_small_and_its_loupe_at_full_size(
     assert np.abs(after - whole[110:210, 1001:1201]).mean() > 1
 
 
-def test_regions_are_moved_into_the_picture(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
+def test_regions_are_moved_into_the_picture(serve: Callable[..., Client], student: Network, tmp_path: Path) -> None:
     visitor = Visitor(serve(student))
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     result = visitor.computed(f"pictures/{picture['id']}/view", region=[-50, 10**9, 10**9, 20])
@@ -246,7 +246,7 @@ def test_regions_are_moved_into_the_picture(serve: Callable[..., TestClient], st
 
 
 def test_colours_of_another_profile_are_shown_as_srgb(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+    serve: Callable[..., Client], student: Network, tmp_path: Path
 ) -> None:
     profile = rgb_profile(gamma=1.0)
     wide = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -265,7 +265,7 @@ def test_colours_of_another_profile_are_shown_as_srgb(
 
 
 def test_a_profile_that_cannot_be_used_is_passed_over(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+    serve: Callable[..., Client], student: Network, tmp_path: Path
 ) -> None:
     visitor = Visitor(serve(student))
     for number, icc in enumerate((b"no profile", ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())):
@@ -274,7 +274,7 @@ def test_a_profile_that_cannot_be_used_is_passed_over(
         assert np.all(visitor.view(visitor.opened(path)["before"], 20, 20) == 100)
 
 
-def test_only_what_is_shown_is_kept(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
+def test_only_what_is_shown_is_kept(serve: Callable[..., Client], student: Network, tmp_path: Path) -> None:
     client = serve(student)
     visitor = Visitor(client)
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
@@ -293,7 +293,7 @@ def test_only_what_is_shown_is_kept(serve: Callable[..., TestClient], student: N
 
 
 def test_a_networks_output_that_is_not_finite_is_said(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+    serve: Callable[..., Client], student: Network, tmp_path: Path
 ) -> None:
     broken = load(Path(__file__).parents[1] / "assets" / "student_a.weights.safetensors")
     with torch.no_grad():
@@ -311,7 +311,7 @@ def test_a_networks_output_that_is_not_finite_is_said(
     ids=str,
 )
 def test_settings_that_the_network_does_not_take_are_refused(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path, settings: dict[str, Any]
+    serve: Callable[..., Client], student: Network, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     import json
 
@@ -326,7 +326,7 @@ def test_settings_that_the_network_does_not_take_are_refused(
 
 @pytest.mark.parametrize("body", ['{"settings": {"net": 1}}', '{"settings": 3}', "[]", "{", "[" * 9000, "x" * 20_000])
 def test_requests_of_another_form_are_refused(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path, body: str
+    serve: Callable[..., Client], student: Network, tmp_path: Path, body: str
 ) -> None:
     visitor = Visitor(serve(student))
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
@@ -335,7 +335,7 @@ def test_requests_of_another_form_are_refused(
     assert answer.json()["error"]
 
 
-def test_the_noise_curve(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
+def test_the_noise_curve(serve: Callable[..., Client], student: Network, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png")
     visitor = Visitor(serve(student))
     picture = visitor.opened(path)
@@ -363,7 +363,7 @@ def test_the_noise_curve_finds_the_noise() -> None:
 
 
 def test_adaptation_reports_can_be_stopped_and_is_used(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+    serve: Callable[..., Client], student: Network, tmp_path: Path
 ) -> None:
     begun, seen = threading.Event(), []
     other = load(Path(__file__).parents[1] / "assets" / "student_a.weights.safetensors")
@@ -408,7 +408,7 @@ def test_adaptation_reports_can_be_stopped_and_is_used(
 
 
 def test_an_adaptation_that_does_not_help_offers_nothing(
-    serve: Callable[..., TestClient], student: Network, tmp_path: Path
+    serve: Callable[..., Client], student: Network, tmp_path: Path
 ) -> None:
     visitor = Visitor(serve(student, adapt=lambda *_: (None, "It did not help.")))
     visitor.opened(write_photo(tmp_path / "a.png"))
@@ -416,7 +416,7 @@ def test_an_adaptation_that_does_not_help_offers_nothing(
     assert list(visitor.client.get(visitor.base).json()["weights"]) == ["start"]
 
 
-def test_two_visitors_do_not_see_each_other(serve: Callable[..., TestClient], student: Network, tmp_path: Path) -> None:
+def test_two_visitors_do_not_see_each_other(serve: Callable[..., Client], student: Network, tmp_path: Path) -> None:
     client = serve(student, adapt=lambda *_: (student, "done"))
     one, two = Visitor(client), Visitor(client)
     picture = one.opened(write_photo(tmp_path / "a.png"))
@@ -439,7 +439,7 @@ def test_two_visitors_do_not_see_each_other(serve: Callable[..., TestClient], st
     assert list(client.get(one.base).json()["weights"]) == ["start"]
 
 
-def test_the_static_page_needs_nothing_from_outside(serve: Callable[..., TestClient], student: Network) -> None:
+def test_the_static_page_needs_nothing_from_outside(serve: Callable[..., Client], student: Network) -> None:
     client = serve(student)
     page = client.get("/")
     assert page.status_code == 200

@@ -10,6 +10,10 @@ from atbsn.app.page.jobs import MAX_PER_SESSION, MAX_WAITING, BusyError, JobQueu
 from atbsn.utils.errors import UserError
 
 
+def never(job: Any) -> None:
+    pytest.fail("a job that was to be taken out runs")
+
+
 @pytest.fixture
 def jobs() -> Iterator[JobQueue]:
     jobs = JobQueue()
@@ -48,7 +52,7 @@ def test_a_waiting_job_is_taken_out_and_a_running_one_ends_at_its_next_step(jobs
     gate = Gate()
     running = jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
-    waiting = jobs.add("a", "result", pytest.fail)
+    waiting = jobs.add("a", "result", never)
     jobs.stop(waiting)
     assert waiting.state == "stopped"
     jobs.stop(running)
@@ -62,7 +66,7 @@ def test_a_newer_one_of_the_same_kind_replaces_what_waits(jobs: JobQueue) -> Non
     gate = Gate()
     jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
-    old = jobs.add("a", "view", pytest.fail)
+    old = jobs.add("a", "view", never)
     other = jobs.add("b", "view", lambda job: "of b")
     new = jobs.add("a", "view", lambda job: "of a", replace=True)
     gate.open.set()
@@ -97,7 +101,7 @@ def test_one_who_leaves_takes_his_jobs_along(jobs: JobQueue) -> None:
     gate = Gate()
     running = jobs.add("a", "result", gate)
     assert gate.begun.wait(30)
-    waiting = jobs.add("a", "noise", pytest.fail)
+    waiting = jobs.add("a", "noise", never)
     other = jobs.add("b", "noise", lambda job: "done")
     threading.Timer(0.05, gate.open.set).start()
     jobs.forget("a")
@@ -111,7 +115,7 @@ def test_what_is_about_a_picture_ends_with_it(jobs: JobQueue) -> None:
     gate = Gate()
     running = jobs.add("a", "result", gate, picture="one")
     assert gate.begun.wait(30)
-    waiting = jobs.add("a", "view", pytest.fail, picture="one")
+    waiting = jobs.add("a", "view", never, picture="one")
     other = jobs.add("a", "view", lambda job: "of two", picture="two")
     stranger = jobs.add("b", "view", lambda job: "of b", picture="one")
     threading.Timer(0.05, gate.open.set).start()

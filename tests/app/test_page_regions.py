@@ -25,13 +25,19 @@ from atbsn.app.page.application import Page
 from atbsn.app.page.studio import Limits, Studio
 
 
+class PageVisitor(Visitor):
+    """With the page itself."""
+
+    page: Page
+
+
 @pytest.fixture
 def net() -> Network:
     return blind_network()
 
 
 @pytest.fixture
-def visitor(net: Network) -> Iterator[Visitor]:
+def visitor(net: Network) -> Iterator[PageVisitor]:
     def learn(
         pictures: Sequence[Path],
         minutes: float,
@@ -46,12 +52,12 @@ def visitor(net: Network) -> Iterator[Visitor]:
 
     page = Page(Studio(net, "some", Limits(), learn, None))
     with TestClient(page.application(), base_url="http://127.0.0.1:7860") as client:
-        visitor = Visitor(client)
+        visitor = PageVisitor(client)
         visitor.page = page
         yield visitor
 
 
-def put_mask(visitor: Visitor, picture: dict[str, Any], data: bytes) -> Any:
+def put_mask(visitor: PageVisitor, picture: dict[str, Any], data: bytes) -> Any:
     return visitor.client.put(f"{visitor.base}/pictures/{picture['id']}/mask", content=data)
 
 
@@ -62,7 +68,7 @@ def command_bytes(net: Network, path: Path, target: Path, mask: Path | None = No
 
 @pytest.mark.parametrize("size", [(60, 90), (150, 1400)])
 def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(
-    visitor: Visitor, net: Network, tmp_path: Path, size: tuple[int, int]
+    visitor: PageVisitor, net: Network, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     path = write_photo(tmp_path / "a.png", *size)
     picture = visitor.opened(path)
@@ -90,7 +96,7 @@ def test_a_masked_download_is_what_the_command_writes_with_the_mask_as_a_file(
     assert visitor.fetch(result["file"]) == command_bytes(net, path, tmp_path / "whole.png")
 
 
-def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor: Visitor, tmp_path: Path) -> None:
+def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor: PageVisitor, tmp_path: Path) -> None:
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     before = put_mask(visitor, picture, bytes(60 * 90)).json()["mask"]
     for data in (bytes(60 * 90 - 1), bytes(60 * 90 + 1)):
@@ -99,7 +105,7 @@ def test_a_mask_of_another_size_is_refused_and_the_one_before_stays(visitor: Vis
     visitor.fetch(before)
 
 
-def test_few_masks_are_kept(visitor: Visitor, tmp_path: Path) -> None:
+def test_few_masks_are_kept(visitor: PageVisitor, tmp_path: Path) -> None:
     picture = visitor.opened(write_photo(tmp_path / "a.png"))
     for value in range(5):
         facts = put_mask(visitor, picture, bytes([value]) * (60 * 90)).json()
@@ -107,8 +113,8 @@ def test_few_masks_are_kept(visitor: Visitor, tmp_path: Path) -> None:
     assert set(visitor.fetch(facts["mask"])) == {4}
 
 
-def test_all_pictures_come_in_one_file(visitor: Visitor, net: Network, tmp_path: Path) -> None:
-    names = {"a.png": {}, "b.tif": {"dtype": np.uint16}, "a.jpg": {}, "c.png": {"seed": 3}}
+def test_all_pictures_come_in_one_file(visitor: PageVisitor, net: Network, tmp_path: Path) -> None:
+    names: dict[str, dict[str, Any]] = {"a.png": {}, "b.tif": {"dtype": np.uint16}, "a.jpg": {}, "c.png": {"seed": 3}}
     pictures = {name: visitor.opened(write_photo(tmp_path / name, **how)) for name, how in names.items()}
     again = visitor.opened(tmp_path / "c.png", "a.png")
     formats = {pictures["a.jpg"]["id"]: ".png"}
@@ -130,7 +136,7 @@ def test_all_pictures_come_in_one_file(visitor: Visitor, net: Network, tmp_path:
     assert len(kept) == 1
 
 
-def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor: Visitor, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor: PageVisitor, tmp_path: Path) -> None:
     first = visitor.opened(write_photo(tmp_path / "a.png"))
     visitor.opened(write_photo(tmp_path / "b.png"))
     result = visitor.computed("results", formats={first["id"]: ".gif"})
@@ -141,14 +147,14 @@ def test_a_picture_that_cannot_be_done_does_not_end_the_others(visitor: Visitor,
     assert len(list(visitor.page.sessions.root.rglob("*.zip"))) == 1
 
 
-def test_nothing_to_download(visitor: Visitor) -> None:
+def test_nothing_to_download(visitor: PageVisitor) -> None:
     state = visitor.finished(visitor.ask("results"))
     assert (state["state"], "no picture" in state["message"]) == ("failed", True)
     for body in ({"formats": [1]}, {"formats": {"a": 1}}, {"settings": {"net": 1}}):
         assert visitor.client.post(f"{visitor.base}/results", json=body).status_code == 400
 
 
-def test_removing_while_it_is_computed_says_so(visitor: Visitor, net: Network, tmp_path: Path) -> None:
+def test_removing_while_it_is_computed_says_so(visitor: PageVisitor, net: Network, tmp_path: Path) -> None:
     one, two = (visitor.opened(write_photo(tmp_path / name)) for name in ("a.png", "b.png"))
     gate = Gate(net)
 
@@ -188,7 +194,7 @@ def test_removing_while_it_is_computed_says_so(visitor: Visitor, net: Network, t
     assert visitor.client.delete(f"{visitor.base}/pictures/{last['id']}").status_code == 404
 
 
-def test_settings_are_those_of_all(visitor: Visitor, net: Network, tmp_path: Path) -> None:
+def test_settings_are_those_of_all(visitor: PageVisitor, net: Network, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png")
     visitor.opened(path)
     result = visitor.computed("results", settings={"k": 9, "luma": 0.5, "colour": 1.2})

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def watch(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     save_weights("tiny.pth", tiny().state_dict(), {"network": NETWORK})
     (tmp_path / "in").mkdir()
 
-    def call(*arguments: str, then: list[Any] = ()) -> tuple[int, str]:
+    def call(*arguments: str, then: Sequence[Any] = ()) -> tuple[int | str, str]:
         steps = iter(then)
 
         def sleep(seconds: float) -> None:

@@ -15,7 +15,9 @@ OPTIONS = {"type": "AMSNet", "width": 4, "num_blocks": [1, 2, 1, 1], "num_refine
 
 def build() -> AMSNet:
     torch.manual_seed(0)
-    return build_arch(OPTIONS).double().eval()
+    net = build_arch(OPTIONS).double().eval()
+    assert isinstance(net, AMSNet)
+    return net
 
 
 def half_of(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,14 +22,14 @@ from atbsn.ops.subsample import space_to_batch
 from atbsn.registry import ARCHS
 
 
-def authors_network(kind: type, weights: dict[str, Tensor]) -> APBSN | SDAP:
+def authors_network(kind: type[APBSN] | type[SDAP], weights: dict[str, Tensor]) -> Any:
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     net = build_arch({"type": kind.__name__, **kind.recognise(shapes)})
     net.load_state_dict(weights)
     return net.eval()
 
 
-def small(kind: type, width: int = 4) -> APBSN | SDAP:
+def small(kind: type[APBSN] | type[SDAP], width: int = 4) -> Any:
     """In float64, with biases large enough that few ReLUs are dead."""
     torch.manual_seed(0)
     return kind(width).double().eval()
@@ -89,7 +90,7 @@ def test_outputs_of_sdaps_authors(assets: Path) -> None:
 
 @torch.no_grad()
 def test_outputs_at_full_width(shared: Path) -> None:
-    net = APBSN().eval()
+    net: Any = APBSN().eval()
     weights, expected = golden.read_full(shared / "golden", "apbsn_full", golden.shapes(net))
     net.load_state_dict(weights)
     x = expected["x"]

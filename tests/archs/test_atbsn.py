@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import atbsn
 from atbsn.archs.atbsn import ATBSN
+from atbsn.archs.base import Network
 from atbsn.archs.unet import UNetBody
 from atbsn.ops.blind_spot import blind_spot_shift
 from atbsn.utils.errors import UserError
@@ -44,7 +45,7 @@ def test_meets_the_authors_outputs_at_full_width(shared: Path) -> None:
 
 
 @torch.no_grad()
-def check_golden(net: ATBSN, golden: dict[str, Tensor], alone: tuple[int, ...]) -> None:
+def check_golden(net: Network, golden: dict[str, Tensor], alone: tuple[int, ...]) -> None:
     """All blind spots together, and those of ``alone`` in passes of their own."""
     outputs = dict(zip(KS, net.forward_teachers(golden["x"], KS), strict=True))
     for k in KS:
@@ -150,7 +151,7 @@ def test_unet_of_the_teacher_sees_no_later_row() -> None:
 
 
 @pytest.mark.parametrize("k", [-1, 2, 8, 3.0])
-def test_no_blind_spot(k: float) -> None:
+def test_no_blind_spot(k: Any) -> None:
     net, x = build(), picture(32, 32)
     with pytest.raises(UserError, match=f"k = {k}: .* odd number; use 0, 1, 3"):
         net(x, k=k)

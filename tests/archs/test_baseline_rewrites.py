@@ -1,5 +1,7 @@
 """What is computed in a cheaper way than its paper writes it equals the plain form in scripts/naive_baselines.py."""
 
+from typing import Any
+
 import pytest
 import torch
 from helpers.networks import pair, picture
@@ -66,7 +68,7 @@ def test_losses_on_average() -> None:
     x = picture(20, 20)
     ours, plain = pair(naive, "SDAP", width=2, num_modules=1)
     plain_losses = torch.stack([naive.sdap_loss(plain, x).detach() for _ in range(30)])
-    model = SDAPModel(ours)
+    model: Any = SDAPModel(ours)
     losses = torch.stack([model({"noisy": x}, torch.tensor(0.0))["loss"].detach() for _ in range(30)])
     assert abs(losses.mean() - plain_losses.mean()) < 4 * (losses.var() / 15).sqrt()
 

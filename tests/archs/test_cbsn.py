@@ -1,6 +1,7 @@
 """C-BSN's network: the authors' outputs, what it sees, and pictures of any size."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def golden(folder: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Te
 def golden_network(folder: Path, name: str) -> tuple[CBSN, dict[str, Tensor]]:
     variables, pictures = golden(folder, name)
     state = state_dict_from_tensorflow(variables)
-    net = build_arch({"type": "CBSN", "width": len(state["conv0.bias"])})
+    net: Any = build_arch({"type": "CBSN", "width": len(state["conv0.bias"])})
     net.load_state_dict(state)
     return net.eval(), pictures
 

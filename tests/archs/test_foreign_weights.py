@@ -25,7 +25,7 @@ from atbsn.engine.convert import convert
 from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.errors import UserError
 
-FILES = {
+FILES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "apbsn_width16": ("APBSN", "y_pd2", {"refine": 0}, 1),
     "sdap_width16": ("SDAP", "y", {}, 255),
     "n2n_width8": ("UNet", "y", {}, 255),
@@ -211,7 +211,8 @@ def test_the_command_takes_a_network_by_name(command: Command, tmp_path: Path, a
         status, said = command("denoise", "a.png", "--overwrite", "--weights", "bare.pth", "--network", named)
         assert status == 0, said
         made.append(read_picture("a_clean.png").rgb)
-    assert not np.array_equal(*made)
+    by_name, scaled = made
+    assert not np.array_equal(by_name, scaled)
     status, said = command("denoise", "a.png", "--overwrite", "--weights", "bare.pth", "--network", "3")
     assert status == 2 and "--network 3: no network" in said
 

@@ -111,7 +111,7 @@ def go_offline(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
 def made(folder: Path, seed: int = 0, described: bool = True, **told: Any) -> Network:
     """A folder as ``atbsn export --to hub`` writes it, by hand, and its network."""
     torch.manual_seed(seed)
-    net = build_arch(NETWORK).eval()
+    net: Any = build_arch(NETWORK).eval()
     torch.nn.init.normal_(net.tail.weight, std=0.02)
     folder.mkdir()
     save_weights(folder / "model.safetensors", net.state_dict(), {"network": net.options})

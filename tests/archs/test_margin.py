@@ -50,7 +50,8 @@ def test_every_network_that_has_it(name: str) -> None:
     net = build_arch({"type": name, **cls.example()}).eval()
     picture = torch.rand(1, 3, 17, 20, generator=torch.Generator().manual_seed(0)) * 255
     padded = reflect_pad(picture, 32, 32, 32, 32)
-    for how in [{"k": 1}, {"k": "mean"}] if "k" in cls.denoise_keywords() else [{}]:
+    ways: list[dict[str, Any]] = [{"k": 1}, {"k": "mean"}] if "k" in cls.denoise_keywords() else [{}]
+    for how in ways:
         with torch.inference_mode():
             expected = net.denoise(padded, **how)[..., 32:49, 32:52]
             torch.testing.assert_close(net.denoise(picture, **how, margin=32), expected, rtol=1e-4, atol=1e-3)

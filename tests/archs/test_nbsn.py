@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from atbsn.archs.tmbsn import TMBSN
 from atbsn.ops.recharge import recharge
 
 
-def loaded(net: NBSN, assets: Path, stem: str) -> NBSN:
+def loaded(net: torch.nn.Module, assets: Path, stem: str) -> Any:
     net.load_state_dict(load_file(assets / f"{stem}.weights.safetensors"))
     return net.double()
 
@@ -89,7 +90,8 @@ def test_the_folded_layer_is_the_plain_one() -> None:
     torch.manual_seed(0)
     net, x = NBSN(4).double(), torch.rand(1, 3, 64, 32, dtype=torch.float64) * 255
     expected = net(x)
-    net.dec1_2.upsampled = lambda x, skip: net.dec1_2(torch.cat((F.interpolate(x, scale_factor=2.0), skip), dim=1))
+    layer: Any = net.dec1_2
+    layer.upsampled = lambda x, skip: net.dec1_2(torch.cat((F.interpolate(x, scale_factor=2.0), skip), dim=1))
     torch.testing.assert_close(net(x), expected)
 
 

@@ -1,5 +1,7 @@
 """PhotoNet, and what the shipped weights do: outputs that stay what they are, and noises that have to go."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -80,7 +82,8 @@ def test_untrained_it_is_the_identity_whatever_the_size() -> None:
 def test_the_first_weights_have_the_standard_deviations_of_their_fans() -> None:
     """He's for the first convolution of a block; the second begins near zero: a block begins as the identity."""
     torch.manual_seed(0)
-    block = PhotoNet().encoders[0][0]
+    encoders: Any = PhotoNet().encoders
+    block = encoders[0][0]
     assert block.conv1.weight.std().item() == pytest.approx((2 / (9 * 48)) ** 0.5, rel=0.03)
     assert block.conv2.weight.std().item() == pytest.approx(0.1 / 48**0.5, rel=0.03)
 

@@ -94,7 +94,7 @@ def test_blind_to_the_pixel_itself_but_for_its_channel_attention(which: str) -> 
         assert 0 < seen[row, column] < 1e-2 * seen.max()
     for module in net.modules():
         if isinstance(module, PUCABlock):
-            module.sca = Frozen()
+            module.sca = nn.Sequential(Frozen())
     output = PASSES[which](net, x)
     for row, column in places:
         seen = influence(output, x, row, column)

@@ -4,6 +4,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def assert_same(state: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
 
 # --- layouts in use ----------------------------------------------------------------------------------------
 
-LAYOUTS = {
+LAYOUTS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "bare": lambda state: state,
     "params": lambda state: {"params": state},
     "params and metadata": lambda state: {"params": state, "metadata": {"iteration": 3}},

@@ -283,7 +283,7 @@ def test_deeper_types_hold_the_shallower_to_the_bit() -> None:
         assert np.array_equal(to_depth(to_depth(every8, depth), np.uint8), every8)
     assert np.array_equal(to_depth(to_depth(every16, np.float32), np.uint16), every16)
     assert np.array_equal(to_depth(to_depth(every8, np.uint16), np.float32), every8.astype(np.float32))
-    assert to_depth(np.float32([-3, 254.9999, 400]), np.uint16).tolist() == [0, 65535, 65535]
+    assert to_depth(np.array([-3, 254.9999, 400], np.float32), np.uint16).tolist() == [0, 65535, 65535]
 
 
 def test_the_deepest_type() -> None:

@@ -110,9 +110,10 @@ def test_loading_leaves_the_global_generator_alone(patches: PatchDataset) -> Non
 def start(patches: PatchDataset, tmp_path: Path) -> Callable[..., Any]:
     """A function that starts a script, in a process group of its own, and waits until its loaders work."""
 
-    def start(text: str) -> subprocess.Popen:
+    def start(text: str) -> subprocess.Popen[str]:
         script = tmp_path / "script.py"
         script.write_text(LOADER + text)
+        assert isinstance(patches.images, NoisyFolder)
         root = patches.images.paths[0].parent
         process = subprocess.Popen(
             [sys.executable, str(script), str(root)],

@@ -39,7 +39,7 @@ def test_names_and_pictures_are_those_of_the_sets(sets: list[dict[str, Any]]) ->
     assert [images.key(index) for index in range(len(images))] == [
         f"{place}/{number}" for place, count in enumerate(SIZES.values(), 1) for number in range(count)
     ]
-    third = build_dataset(sets[2])
+    third: Any = build_dataset(sets[2])
     assert np.array_equal(images.read(8).rgb, third.read(1).rgb) and images.source(8) == third.paths[1]
 
 

@@ -23,7 +23,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def torchrun(folder: Path, processes: int, *arguments: str) -> str:
+def torchrun(folder: Path, processes: int, *arguments: str | Path) -> str:
     """What ``torchrun`` of so many processes says on this machine, in ``folder``."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     done = subprocess.run(

@@ -15,7 +15,7 @@ from atbsn.utils.arguments import EXIT_STATUS
 from atbsn.utils.errors import UserError
 
 
-def ending(capsys: pytest.CaptureFixture[str], error: BaseException | int | None) -> tuple[int, str]:
+def ending(capsys: pytest.CaptureFixture[str], error: BaseException | int | None) -> tuple[int | str, str]:
     def main() -> int | None:
         if isinstance(error, BaseException):
             raise error

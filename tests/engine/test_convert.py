@@ -143,7 +143,7 @@ def test_variable_names() -> None:
 
 
 def test_what_the_optimiser_left_is_passed_over(assets: Path) -> None:
-    variables = read_variables(assets)
+    variables: dict[str, Any] = read_variables(assets)
     state = state_dict_from_tensorflow(variables)
     for name in list(variables):
         variables[f"{name}/Adam"] = variables[f"{name}/Adam_1"] = np.zeros(1)

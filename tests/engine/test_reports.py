@@ -21,7 +21,7 @@ PSNR, SSIM, LPIPS = "psnr (RGB, clipped, rounded)", "ssim (Y)", "lpips (alex)"
 def write_means(folder: Path, values: dict[str, Any], weights: str | None = None) -> None:
     """As valid.py writes them: means over two pictures."""
     holes = {method: int(method[2:]) for method in values if method.startswith("k=")}
-    common = {"pictures": 2, "weights": weights}
+    common: dict[str, Any] = {"pictures": 2, "weights": weights}
     results = [
         each
         for method, value in values.items()

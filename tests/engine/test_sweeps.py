@@ -258,7 +258,8 @@ def test_eta_goes_by_points_of_the_same_stage(
     monkeypatch.chdir(tmp_path)
     points = points_of(sweep_file(grid={"manual_seed": [0, 1, 2, 3, 4]}))
     record = Ledger(tmp_path / "experiments" / "grid", points)
-    scheduler = SweepScheduler(points, record, type("TwoSlots", (), {"slots": 2, "cores": 1}))
+    launcher: Any = type("TwoSlots", (), {"slots": 2, "cores": 1})
+    scheduler = SweepScheduler(points, record, launcher)
     assert scheduler.eta() == "not known yet"
     record.entries[points[0].id].update(status="done", seconds=100.0)
     assert scheduler.eta() == exact_duration(200)  # four of 100 s, two at a time

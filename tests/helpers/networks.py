@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ def picture(*size: int, batch: int = 1, dtype: torch.dtype = torch.float64) -> T
     return torch.rand(batch, 3, *size, generator=torch.Generator().manual_seed(1), dtype=dtype) * 255
 
 
-def pair(forms: ModuleType, name: str, **arguments: object) -> tuple[nn.Module, nn.Module]:
+def pair(forms: ModuleType, name: str, **arguments: object) -> tuple[Any, Any]:
     """A network of ours and its plain form, out of the module ``forms``, with the same weights, in double precision."""
     torch.manual_seed(0)
     ours = build_arch({"type": name, **arguments}).double()

@@ -17,7 +17,7 @@ from atbsn.archs.weights import load, save_weights
 from atbsn.integrations.spandrel import NAMES, install
 from atbsn.utils.errors import UserError
 
-TINY = {
+TINY: dict[str, dict[str, Any]] = {
     "PhotoNet": {"type": "PhotoNet", "widths": [4, 6], "blocks": 1, "middle_blocks": 1},
     "StudentA": {"type": "StudentA"},
     "StudentB": {"type": "StudentB"},
@@ -41,7 +41,7 @@ def loader(spandrel: ModuleType) -> Any:
 
 def tiny(name: str) -> Network:
     torch.manual_seed(0)
-    net = build_arch(TINY[name]).eval()
+    net: Any = build_arch(TINY[name]).eval()
     if name == "PhotoNet":
         torch.nn.init.normal_(net.tail.weight, std=0.05)  # untrained, it is the identity
     return net
@@ -77,7 +77,7 @@ def test_shipped_weights(loader: Any) -> None:
 
 
 def test_grey_weights(loader: Any, tmp_path: Path) -> None:
-    net = build_arch({"type": "StudentA", "channels": 1})
+    net: Any = build_arch({"type": "StudentA", "channels": 1})
     save_weights(tmp_path / "grey.safetensors", net.state_dict(), {})
     model = loader.load_from_file(tmp_path / "grey.safetensors")
     assert model.input_channels == 1 and "1ch" in model.tags
@@ -143,7 +143,7 @@ def test_what_is_ready_for_upstream_is_the_same_network(
     spandrel: ModuleType, upstream: Any, options: dict[str, Any]
 ) -> None:
     torch.manual_seed(0)
-    net = build_arch({"type": "PhotoNet", **options}).eval()
+    net: Any = build_arch({"type": "PhotoNet", **options}).eval()
     torch.nn.init.normal_(net.tail.weight, std=0.05)
     registry = spandrel.MAIN_REGISTRY.copy()
     registry.add(spandrel.ArchSupport.from_architecture(upstream.PhotoNetArch()))

@@ -1,6 +1,7 @@
 """What every method has: helpers that stay frozen, a state of its own, and checks that several share."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +71,8 @@ def test_what_a_teacher_cleans_is_a_picture() -> None:
         def forward(self, noisy: torch.Tensor) -> torch.Tensor:
             return noisy.double() * 2 - 100
 
-    cleaned = cleaned_by(Shifted(), torch.tensor([0.0, 49.0, 100.0, 200.0]).view(1, 1, 2, 2))
+    shifted: Any = Shifted()
+    cleaned = cleaned_by(shifted, torch.tensor([0.0, 49.0, 100.0, 200.0]).view(1, 1, 2, 2))
     assert cleaned.flatten().tolist() == [0, 0, 100, 255] and cleaned.dtype == torch.float32
 
 

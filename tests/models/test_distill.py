@@ -58,7 +58,7 @@ def targets(path: str, noisy: Tensor, ks: Sequence[int] = KS) -> Tensor:
 # --- losses ------------------------------------------------------------------------------------------------
 
 
-def gradients(model: DistillModel, loss: Tensor) -> list[Tensor]:
+def gradients(model: DistillModel, loss: Tensor) -> tuple[Tensor, ...]:
     return torch.autograd.grad(loss, list(model.net.parameters()))
 
 
@@ -74,7 +74,7 @@ def test_multi_teacher_is_the_sum_of_seven_passes(teacher: str, ks: tuple[int, .
     model, given = DistillModel(student(), teacher, ks), batch()
     distances = [F.l1_loss(model.net(given["noisy"]), target) for target in targets(teacher, given["noisy"], ks)]
     losses = model(given, PROGRESS)
-    assert_same_loss(model, losses, sum(distances))
+    assert_same_loss(model, losses, torch.stack(distances).sum())
     assert list(losses) == ["loss", *(f"k{k}" for k in ks)]
     for k, distance in zip(ks, distances, strict=True):
         torch.testing.assert_close(losses[f"k{k}"], distance.detach())
@@ -114,7 +114,7 @@ def test_distilling_brings_the_student_to_its_teachers(teacher: str, loss: Any) 
 def test_one_feature_pass_whatever_the_loss(teacher: str) -> None:
     """A step costs the family's 1.5 MMAC a pixel at width 48, not the 8.8 of seven teachers; here at width 4."""
 
-    def cost(run: Callable[[], Any]) -> int:
+    def cost(run: Callable[..., Any]) -> int:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             run()
         return counter.get_total_flops()

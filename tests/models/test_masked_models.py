@@ -1,7 +1,6 @@
 """Noise2Void, structured Noise2Void and AMSNet, which hide pixels of their input, and TBSN."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.amsnet import AMSNet
 from atbsn.models import build_model
 from atbsn.models.amsnet import AMSNetModel
+from atbsn.models.base import Model
 from atbsn.models.noise2void import Noise2VoidModel
 from atbsn.ops.masked_pixels import draw_masked, draw_sources, mask_of
 from atbsn.ops.subsample import space_to_batch
@@ -95,9 +95,9 @@ def test_the_loss_is_that_of_the_masked_pixels(network: str) -> None:
     ],
     ids=["Noise2Void", "structured", "AMSNet", "TBSN"],
 )
-def test_a_few_steps_lower_the_loss(model: Callable[..., Any]) -> None:
+def test_a_few_steps_lower_the_loss(build: Callable[[], Model]) -> None:
     torch.manual_seed(0)
-    model, batch = model(), noisy()
+    model, batch = build(), noisy()
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     history = []
     for _ in range(30):

@@ -14,7 +14,7 @@ from atbsn.registry import ARCHS, MODELS
 from atbsn.registry.build import with_defaults
 from atbsn.utils.errors import UserError
 
-PUBLISHED = {
+PUBLISHED: dict[str, dict[str, Any]] = {
     "AMSNetModel": {"pd_train": 5, "pd": 2},
     "APBSNModel": {"pd_train": 5, "pd": 2, "refine": 8, "p": 0.16},
     "APRRDModel": {"k_train": 9, "k_test": 1, "weight_reg": 4.0},

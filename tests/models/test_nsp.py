@@ -14,7 +14,9 @@ from atbsn.utils.errors import UserError
 
 def build(**arguments: Any) -> NSP:
     torch.manual_seed(0)
-    return build_arch({"type": "NSP", "width": 8, "num_modules": 2, **arguments}).eval()
+    net = build_arch({"type": "NSP", "width": 8, "num_modules": 2, **arguments}).eval()
+    assert isinstance(net, NSP)
+    return net
 
 
 def test_the_loss_is_the_mean_over_21_inputs() -> None:

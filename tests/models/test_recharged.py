@@ -37,10 +37,11 @@ def student() -> Network:
     return build_arch({"type": "NBSN", "width": 4})
 
 
-def test_is_the_sum_over_the_recharged_teachers_as_they_denoise(distillation: str) -> None:
+def test_is_the_sum_over_the_recharged_teachers_as_they_denoise(distillation: dict[str, Any]) -> None:
     model = build_model(distillation, student())
     noisy = torch.rand(2, 3, 32, 32) * 255
-    teacher, ks = load(distillation["teacher"]), distillation["ks"]
+    teacher: Any = load(distillation["teacher"])
+    ks = distillation["ks"]
     with torch.no_grad():
         targets = torch.stack([teacher.denoise(noisy, k=k) for k in ks])
     torch.manual_seed(2)
@@ -55,7 +56,7 @@ def test_is_the_sum_over_the_recharged_teachers_as_they_denoise(distillation: st
     assert model({"noisy": noisy}, torch.tensor(0.0))["loss"] != losses["loss"]
 
 
-def test_is_one_graph(distillation: str) -> None:
+def test_is_one_graph(distillation: dict[str, Any]) -> None:
     model = build_model(distillation, student()).to(memory_format=torch.channels_last)
     torch._dynamo.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
@@ -63,7 +64,7 @@ def test_is_one_graph(distillation: str) -> None:
     assert compiled({"noisy": noisy}, torch.tensor(0.0))["loss"].isfinite()
 
 
-def test_holes_are_the_teachers(distillation: str) -> None:
+def test_holes_are_the_teachers(distillation: dict[str, Any]) -> None:
     wrong = {**distillation, "ks": [0, -1]}
     with pytest.raises(UserError, match=r"model.ks: k = -1"):
         build_model(wrong, student())

@@ -65,7 +65,7 @@ def test_the_noise_is_estimated_from_the_pictures_alone_and_travels_with_the_sta
     torch.testing.assert_close(levels, torch.full((1, 3, 1, 1), 6.0), rtol=0.1, atol=0)
     state = model.own_state()
     assert state and not any(name.startswith("net.") for name in state)
-    other = RecorruptModel(build_arch(TINY))
+    other: Any = RecorruptModel(build_arch(TINY))
     other.load_own_state(state)
     assert other.metadata() == model.metadata()
     path = tmp_path / "net.pth"
@@ -115,7 +115,7 @@ def test_a_teacher_with_a_blind_spot_gives_the_mean_of_its_family(tmp_path: Path
     mse = recorrupt.losses(batch, torch.tensor(0.0))["mse"]  # no noise yet, and the student is the identity
     torch.testing.assert_close(mse, (expected.round() - expected).square().mean(), rtol=1e-3, atol=1e-3)
     seen = []
-    renoise = RenoiseModel(build_arch(TINY), teacher=str(tmp_path / "teacher.pth"))
+    renoise: Any = RenoiseModel(build_arch(TINY), teacher=str(tmp_path / "teacher.pth"))
     renoise.camera = lambda pictures: seen.append(pictures) or (pictures, pictures)
     renoise.losses(batch, torch.tensor(0.0))
     torch.testing.assert_close(seen[0], expected)
@@ -142,7 +142,7 @@ def test_nearly_clean_pictures_of_a_set_are_taken_by_a_random_camera(tmp_path: P
     root = flat_folder(tmp_path / "pictures", 6.0, number=2)
     images = build_dataset({"type": "ReducedFolder", "dataroot": str(root), "factors": [1, 2], "min_side": 32})
     images.preload()
-    model = RecorruptModel(build_arch(TINY), num_crops=8)
+    model: Any = RecorruptModel(build_arch(TINY), num_crops=8)
     model.prepare(images, seed=0)
     assert model.nearly_clean.tolist() == [False, True, False, True] and sorted(model.each) == ["0", "2"]
     seen = []
@@ -151,7 +151,7 @@ def test_nearly_clean_pictures_of_a_set_are_taken_by_a_random_camera(tmp_path: P
     assert model.losses(batch, torch.tensor(0.0))["loss"].isfinite()
     assert seen[0][0].std() > 2 and not torch.equal(seen[0][0], seen[0][0].round())
     assert torch.equal(seen[0][1], seen[0][1].round())  # a camera writes whole numbers
-    other = RecorruptModel(build_arch(TINY))
+    other: Any = RecorruptModel(build_arch(TINY))
     other.load_own_state(model.own_state())
     assert other.mixed and other.nearly_clean.tolist() == model.nearly_clean.tolist()
     for name, noise in model.each.items():
@@ -191,7 +191,7 @@ def test_the_weight_is_that_of_recorrupted_patches_alone() -> None:
 def test_nearly_clean_patches_have_the_loss_of_psnr_and_others_that_of_their_variance() -> None:
     """The network is the identity: what the camera does is the error of one, what was drawn that of the other."""
     torch.manual_seed(0)
-    model = RecorruptModel(build_arch(TINY), alpha=(1.0, 1.0))
+    model: Any = RecorruptModel(build_arch(TINY), alpha=(1.0, 1.0))
     model.noise = white(10)
     model.nearly_clean, model.mixed = torch.tensor([False, True]), True
     model.camera = lambda pictures: (pictures + 5, pictures)
@@ -236,7 +236,7 @@ def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops
         model.prepare(images, seed=5)
         assert seen == [(number, 5) for number in expected]
         assert sorted(model.each) == [str(number) for number in range(len(expected) - 1)]
-    other = RecorruptModel(build_arch(TINY))
+    other: Any = RecorruptModel(build_arch(TINY))
     other.load_own_state(model.own_state())
     assert other.nearly_clean.tolist() == [False] * 4 and not other.mixed
     assert other.noise.levels.unique().tolist() == [1.0]

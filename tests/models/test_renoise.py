@@ -14,7 +14,12 @@ from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.likeness import cameras_like
 from atbsn.noise.prior import CameraPrior
 
-KINDS = {"camera": (3, {}), "table": (3, {}), "raw": (4, {"raw": True}), "sensor": (1, {})}
+KINDS: dict[str, tuple[int, dict[str, Any]]] = {
+    "camera": (3, {}),
+    "table": (3, {}),
+    "raw": (4, {"raw": True}),
+    "sensor": (1, {}),
+}
 
 
 def few_cameras() -> CameraTable:
@@ -28,7 +33,7 @@ def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind: str, 
     channels, arguments = KINDS[kind]
     if kind == "table":
         few_cameras().write(tmp_path / "cameras.json")
-        arguments: dict[str, Any] = {"cameras": str(tmp_path / "cameras.json")}
+        arguments = {"cameras": str(tmp_path / "cameras.json")}
     net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1, "channels": channels})
     model = RenoiseModel(net, **arguments).train()
     batches = [{"noisy": 255 * torch.rand(2, 3 if kind == "raw" else channels, 32, 32)} for _ in range(2)]
@@ -49,7 +54,7 @@ def test_the_camera_and_the_loss_are_one_graph_that_is_compiled_once(kind: str, 
 def test_the_loss_is_the_one_that_is_asked_for(loss: Any, expected: float) -> None:
     """The network is the identity, and the camera adds 6 grey values."""
     net = build_arch({"type": "PhotoNet", "widths": [4], "blocks": 1, "middle_blocks": 1})
-    model = RenoiseModel(net, loss=loss)
+    model: Any = RenoiseModel(net, loss=loss)
     model.camera = lambda pictures: (pictures + 6, pictures)
     losses = model.losses({"noisy": torch.full((2, 3, 32, 32), 100.0)}, torch.tensor(0.0))
     assert losses["loss"].item() == pytest.approx(expected, rel=1e-4)

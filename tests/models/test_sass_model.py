@@ -28,7 +28,7 @@ def save(net: torch.nn.Module, path: Path) -> str:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> dict[str, str]:
+def files(tmp_path: Path) -> dict[str, Any]:
     """The weights of the two earlier stages."""
     torch.manual_seed(0)
     return {"bnn": save(ATBSN(4), tmp_path / "bnn.pth"), "lan": save(LAN(), tmp_path / "lan.pth")}
@@ -101,7 +101,7 @@ def test_stage_3_is_the_authors(assets: Path, tmp_path: Path) -> None:
 
 
 def test_the_loss_of_the_authors_on_flat_and_textured_columns(
-    assets: Path, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    assets: Path, files: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = load_file(assets / "sass_alpha.io.safetensors")
     model = SASSModel(UNet("sass", 2), 3, **files)
@@ -111,7 +111,7 @@ def test_the_loss_of_the_authors_on_flat_and_textured_columns(
     torch.testing.assert_close(loss.double(), expected["loss"][0], rtol=1e-5, atol=0)
 
 
-def test_helpers_are_neither_trained_nor_saved(files: dict[str, str]) -> None:
+def test_helpers_are_neither_trained_nor_saved(files: dict[str, Any]) -> None:
     model = SASSModel(UNet("sass", 2), 3, **files)
     assert all(name.startswith("net.") for name, _ in model.named_parameters())
     assert not any(parameter.requires_grad for parameter in (*model.bnn.parameters(), *model.lan.parameters()))
@@ -126,9 +126,9 @@ def test_helpers_are_neither_trained_nor_saved(files: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
-def test_a_few_steps_lower_the_loss(stage: Any, files: dict[str, str]) -> None:
+def test_a_few_steps_lower_the_loss(stage: Any, files: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    networks = {
+    networks: dict[int, dict[str, Any]] = {
         1: {"type": "ATBSN", "width": 4},
         2: {"type": "LAN"},
         3: {"type": "UNet", "variant": "sass", "width": 4},
@@ -146,7 +146,7 @@ def test_a_few_steps_lower_the_loss(stage: Any, files: dict[str, str]) -> None:
     assert sum(history[-5:]) < 0.8 * sum(history[:5])
 
 
-def test_what_does_not_belong_together_is_refused(files: dict[str, str], tmp_path: Path) -> None:
+def test_what_does_not_belong_together_is_refused(files: dict[str, Any], tmp_path: Path) -> None:
     student = build_arch({"type": "UNet", "variant": "sass", "width": 2})
     student_file = save(student, tmp_path / "unet.pth")
     with pytest.raises(UserError, match="no blind spot for SASS's stage 1; use ATBSN"):

@@ -337,7 +337,7 @@ def test_cameras_of_a_table_may_have_three_sensors_where_the_prior_has_none() ->
     """And where neither has, no noise is drawn for them."""
     cameras = table(2, demosaicing=3.0, shot=1e-2)
     linear = torch.full((2, 3, 64, 64), 0.5)
-    only = {"demosaicing": (1.0, 0.0, 0.0, 0.0)}
+    only: dict[str, Any] = {"demosaicing": (1.0, 0.0, 0.0, 0.0)}
     assert float(still(cameras, **only)._raw_noise(linear, cameras).noise.var()) == pytest.approx(5e-3, rel=0.05)
     assert not still(**only)._raw_noise(linear, cameras).noise.any()
 

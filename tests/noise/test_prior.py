@@ -83,7 +83,7 @@ def test_wrong_priors_are_refused_with_their_path(changes: dict[str, Any], said:
 def test_a_prior_cannot_be_changed_and_refuses_what_python_gives_it() -> None:
     prior = CameraPrior()
     with pytest.raises(ValidationError):
-        prior.processed = 0.1  # type: ignore[misc]
+        prior.processed = 0.1
     with pytest.raises(ValidationError):
         CameraPrior(processed=-1.0)
 

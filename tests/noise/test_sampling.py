@@ -174,7 +174,7 @@ def test_impulses_of_the_field_add_up_to_the_correlation(height: int, width: int
     roots = transfer(correlation, height, width)
     assert roots.shape == (2, 2, height, 2 * (width // 2 + 1)) and roots.dtype == torch.float32
     assert not roots[0, 1].any() and torch.equal(roots[..., ::2], roots[..., 1::2])
-    numbers = 2 * height * roots.shape[3]
+    numbers = 2 * height * roots.size(3)
     fields = white_to_field(torch.eye(numbers).view(numbers, 2, height, -1), roots, width).flatten(1).double()
     covariance = (fields.T @ fields).view(2, height, width, 2, height, width)
     negative = plain_spectrum(correlation, height, width)

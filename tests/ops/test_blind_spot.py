@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -79,7 +79,11 @@ def test_rows_of_the_shifted_need_no_other_rows(top: int, bottom: int, shift: in
         assert torch.equal(of_rows, part[..., top:bottom, :])
 
 
-def upright(margin: int, batch: int = 3, height: int = 5, width: int = 8) -> list[torch.Tensor]:
+def total(parts: Iterable[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(parts)).sum(dim=0)
+
+
+def upright(margin: int, batch: int = 3, height: int = 5, width: int = 8) -> tuple[torch.Tensor, ...]:
     """Four upright parts of whole numbers that have a margin."""
     torch.manual_seed(0)
     parts = rotate(torch.randint(-99, 99, (batch, 2, height, width)).float())
@@ -90,7 +94,7 @@ def upright(margin: int, batch: int = 3, height: int = 5, width: int = 8) -> lis
 @pytest.mark.parametrize("learning", [False, True])
 def test_sums_of_shifts_are_those_of_each(shifts: tuple[int, ...], learning: bool) -> None:
     parts = [part.requires_grad_(learning) for part in upright(margin=4)]
-    expected = torch.cat([sum(shift_outwards(parts, shift, 4)) for shift in shifts])
+    expected = torch.cat([total(shift_outwards(parts, shift, 4)) for shift in shifts])
     with torch.set_grad_enabled(learning):
         sums = sums_of_shifts(parts, shifts, 4)
     assert torch.equal(sums, expected) and sums.requires_grad == learning
@@ -104,10 +108,10 @@ def test_blocks_together_are_the_whole(pixels: int, monkeypatch: pytest.MonkeyPa
 
     def function(parts: Sequence[torch.Tensor]) -> torch.Tensor:
         seen.append(parts[1].shape)
-        return torch.stack([sum(shift_outwards(parts, shift, margin)) for shift in (0, 1)])
+        return torch.stack([total(shift_outwards(parts, shift, margin)) for shift in (0, 1)])
 
     parts = upright(margin)
-    expected = torch.stack([sum(shift_outwards(parts, shift, margin)) for shift in (0, 1)])
+    expected = torch.stack([total(shift_outwards(parts, shift, margin)) for shift in (0, 1)])
     monkeypatch.setattr(blind_spot, "block_pixels", lambda device, num_heads: pixels // num_heads)
     assert torch.equal(in_blocks(parts, margin, function), expected)
     pictures, rows = {1: (1, 4), 40: (1, 5), 80: (2, 5), 10**6: (3, 5)}[pixels]

@@ -96,16 +96,15 @@ def test_a_layer_in_full_precision_keeps_its_gradients_under_autocast(way: str) 
     ours, plain = pair(kernel_size=1)
     x = torch.randn(2, 6, 9, 12).to(memory_format=torch.channels_last)
 
-    def full(layer: nn.Module) -> Callable[..., torch.Tensor]:
-        def run(x: torch.Tensor) -> torch.Tensor:
-            with torch.autocast("cpu", enabled=False):
-                return layer(x)
+    class Full(nn.Sequential):
+        """Its layers in full precision."""
 
-        run.parameters = layer.parameters
-        return run
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast("cpu", enabled=False):
+                return super().forward(x)
 
     with torch.autocast("cpu", torch.bfloat16):
-        results = [outcome(full(ours), x), outcome(full(plain), x)]
+        results = [outcome(Full(ours), x), outcome(Full(plain), x)]
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 

@@ -214,7 +214,7 @@ def pairs(shared: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         )
     for path in sorted((shared / "data/polyu/CroppedImages").glob("*_real.JPG"))[::40]:
         clean = path.with_name(path.name.replace("_real", "_mean"))
-        yield tuple(read_picture(file).rgb[:256, :256] for file in (path, clean))
+        yield read_picture(path).rgb[:256, :256], read_picture(clean).rgb[:256, :256]
     camera = SimulatedCamera(split="val")
     yield camera.read(0).rgb, camera.read_clean(0).rgb
 

@@ -1,6 +1,7 @@
 """Every fault of an option file is said before anything is made: path, value, rule and remedy."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from atbsn.options.check import check_options
 from atbsn.options.load import apply_override, merge
 from atbsn.utils.errors import UserError
 
-VALID = {
+VALID: dict[str, Any] = {
     "name": "tiny",
     "datasets": {
         "train": {"type": "NoisyFolder", "dataroot": "pictures", "patch_size": 64},

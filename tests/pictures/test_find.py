@@ -59,7 +59,13 @@ def test_the_order_is_that_of_the_names_and_of_image_paths(folder: Path) -> None
 
 
 def test_several_inputs_and_each_picture_once(folder: Path, tmp_path: Path) -> None:
-    roots = [folder / "b.PNG", str(folder / "a"), folder / "a" / "b", tmp_path / "none", folder / "notes.txt"]
+    roots: list[str | Path] = [
+        folder / "b.PNG",
+        str(folder / "a"),
+        folder / "a" / "b",
+        tmp_path / "none",
+        folder / "notes.txt",
+    ]
     found = find_pictures(roots)
     assert names(found.paths, folder) == ["b.PNG", "a/b/c.TiFF", "a/z.jpg"]
     assert [name.as_posix() for name in found.names] == ["b.PNG", "b/c.TiFF", "z.jpg"]

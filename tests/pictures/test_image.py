@@ -10,6 +10,7 @@ import pytest
 import tifffile
 import torch
 from PIL import Image, ImageCms, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
 from atbsn.pictures import (
     Picture,
@@ -184,7 +185,7 @@ def test_profile_and_exif_are_kept(tmp_path: Path, suffix: str, dtype: str) -> N
 def test_jpeg_is_fine_and_not_subsampled(tmp_path: Path) -> None:
     rgb = smooth()
     write_picture(tmp_path / "a.JPG", Picture(rgb))
-    with Image.open(tmp_path / "a.JPG") as image:
+    with JpegImageFile(tmp_path / "a.JPG") as image:
         assert image.layer[0][1:3] == image.layer[1][1:3] == (1, 1)
     assert np.abs(read_picture(tmp_path / "a.JPG").rgb.astype(int) - rgb).max() <= 4
 

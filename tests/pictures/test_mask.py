@@ -63,9 +63,7 @@ def test_what_is_no_mask_for_a_picture(values: np.ndarray, said: str) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("band", [10**6, 7 * 3])
-def test_white_is_clean_black_is_noisy_grey_between(
-    monkeypatch: pytest.MonkeyPatch, dtype: type[np.generic], band: int
-) -> None:
+def test_white_is_clean_black_is_noisy_grey_between(monkeypatch: pytest.MonkeyPatch, dtype: Any, band: int) -> None:
     monkeypatch.setattr(mask, "_BAND", band)  # a row at a time, too
     random = np.random.default_rng(0)
     most = 255 if dtype == np.float32 else np.iinfo(dtype).max

@@ -23,7 +23,7 @@ def noise(*shape: int, dtype: str = "uint16") -> np.ndarray:
     return RNG.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
 
 
-def write(path: Path, values: np.ndarray, **options: Any) -> None:
+def write(path: Path, values: Any, **options: Any) -> None:
     tifffile.imwrite(path, values, metadata=None, **options)
 
 

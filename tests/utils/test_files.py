@@ -3,7 +3,7 @@ import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import pytest
 import torch
@@ -101,7 +101,7 @@ def test_content_is_on_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: 
     assert synchronised[0] == (5, False)
 
 
-CONTENT = {"params": {"weight": torch.arange(1000.0)}, "iteration": 3, "name": "größer"}
+CONTENT: dict[str, Any] = {"params": {"weight": torch.arange(1000.0)}, "iteration": 3, "name": "größer"}
 
 
 @pytest.mark.parametrize("zipped", [True, False])

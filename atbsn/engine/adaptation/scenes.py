@@ -1,13 +1,12 @@
 """The training data of an adaptation: the user's pictures, cleaned by the weights, and cameras with similar noise."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from atbsn.data.base import ImageSet
-from atbsn.engine.inference.denoiser import Denoiser
 from atbsn.noise.camera_table import CameraTable
 from atbsn.noise.likeness import cameras_like
 from atbsn.noise.prior import CameraPrior
@@ -21,7 +20,7 @@ having fewer bits."""
 
 
 def write_scenes(
-    images: ImageSet, indices: Sequence[int], denoiser: Denoiser, folder: Path, budget: TimeBudget
+    images: ImageSet, indices: Sequence[int], denoiser: Callable[[Tensor], Tensor], folder: Path, budget: TimeBudget
 ) -> list[int]:
     """Denoise the pictures ``indices``, and write them to ``folder`` as PNG files of 16 bits.
 

@@ -36,7 +36,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NoisyFolder]:
     root = tmp_path_factory.mktemp("pictures")
     for seed, (name, size) in enumerate(SIZES.items()):
         write_picture(root / "files" / f"{name}.png", Picture(photograph(*size, seed)[1]))
-    found = {"files": NoisyFolder(root / "files")}
+    found: dict[str, Any] = {"files": NoisyFolder(root / "files")}
     for codec in ("raw", "png"):
         target = root / f"{codec}.lmdb"
         prepare(found["files"], target, PatchPlan.make(found["files"], None, None, codec), num_workers=2)

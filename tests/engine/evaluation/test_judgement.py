@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.scenes import scene, taken
-from torch import nn
 
 from atbsn.archs.base import Network
 from atbsn.engine.evaluation.judgement import MIN_PICTURES, judge
@@ -30,7 +29,7 @@ class Box(Network):
         return noisy.lerp(mean, self.part)
 
 
-def judged(picture: np.ndarray, noise: Any, *nets: nn.Module, **keywords: Any) -> list[Any]:
+def judged(picture: np.ndarray, noise: Any, *nets: Any, **keywords: Any) -> list[Any]:
     return judge([photo_denoiser(net) for net in nets], [to_tensor(picture)], noise, **keywords)
 
 

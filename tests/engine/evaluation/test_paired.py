@@ -1,6 +1,5 @@
 """Paired differences: means, intervals that hold the truth as often as they say, and tests that see one-sidedness."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from atbsn.engine.evaluation.residual import Measure
 METRICS = {"psnr": Measure("psnr", True), "lpips": Measure("lpips", False)}
 
 
-def rows(**methods: Sequence[float]) -> list[dict[str, Any]]:
+def rows(**methods: Any) -> list[dict[str, Any]]:
     """Rows from {method: values}, the same for both metrics."""
     return [
         {"index": index, "image": str(index), "method": method, "psnr": value, "lpips": value}

@@ -135,7 +135,7 @@ def test_darktables_tiles_give_what_denoise_gives(
 
 
 def test_colours_are_kept_in_every_tile(onnx: None) -> None:
-    net = build_arch(TINY).eval()
+    net: Any = build_arch(TINY).eval()
     with torch.no_grad():
         net.tail.bias.fill_(0.5)  # 16 grey levels too bright, everywhere
     graph = make_graph(net, darktable.INTERFACE, {}).SerializeToString()
@@ -148,7 +148,7 @@ def test_colours_are_kept_in_every_tile(onnx: None) -> None:
 
 def test_settings_of_the_file_are_in_the_graph(onnx: None) -> None:
     torch.manual_seed(0)
-    net = build_arch(TINY).eval()
+    net: Any = build_arch(TINY).eval()
     torch.nn.init.normal_(net.tail.weight, std=0.05)
     net.denoise_settings = {"strength": 0.5, "keep_colours": False}
     session = open_graph(make_graph(net, darktable.INTERFACE, {}).SerializeToString())
@@ -168,7 +168,7 @@ def test_the_command_names_the_file_after_the_weights(onnx: None, command: Comma
     assert zipfile.is_zipfile(tmp_path / "denoise-atbsn-my-camera-2.dtmodel")
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a name that is no id": ({"type": "StudentA"}, "Denoise_Mine.dtmodel", "no name for a model of darktable"),
     "another suffix": ({"type": "StudentA"}, "denoise-mine.zip", "no name for a model of darktable"),
     "a blind spot": ({"type": "ATBSN", "width": 4}, "denoise-mine.dtmodel", "export the student"),

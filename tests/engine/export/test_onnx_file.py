@@ -12,7 +12,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.base import Network
 from atbsn.archs.weights import save_weights
 
-NETWORKS = {
+NETWORKS: dict[str, dict[str, Any]] = {
     "A": {"type": "StudentA"},
     "C": {"type": "StudentC", "width": 4, "mean": 127.5},
     "CBSN": {"type": "CBSN", "width": 4},
@@ -85,10 +85,10 @@ def test_half_the_bits_are_half_the_file(command: Command, tmp_path: Path) -> No
     assert path.stat().st_size < 2.2 * sum(weight.numel() for weight in net.parameters())  # of 4 bytes each, before
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     noisy = torch.rand(1, 3, 40, 50) * 255
-    output = torch.from_numpy(session.run(None, {"noisy": noisy.numpy()})[0])
+    rounded = torch.from_numpy(session.run(None, {"noisy": noisy.numpy()})[0])
     with torch.no_grad():
         expected = net.denoise(noisy)
-    difference = (output - expected).abs().max()
+    difference = (rounded - expected).abs().max()
     assert 1e-4 * expected.abs().max() < difference < 0.01 * expected.abs().max(), "rounded, and no more than that"
 
 

@@ -66,7 +66,7 @@ class Dithering(BlindSpotNetwork):
     def forward(self, noisy: torch.Tensor, k: int = 3) -> torch.Tensor:
         return noisy * self.scale + k
 
-    def denoise(
+    def denoise(  # type: ignore[override]  # keywords of its own, as networks have
         self,
         noisy: torch.Tensor,
         tiled: Callable[..., torch.Tensor] = untiled,
@@ -90,12 +90,13 @@ def picture() -> torch.Tensor:
 def test_settings_lie_over_one_another() -> None:
     """The network's defaults, what the weights were trained for, test.denoise, test.k."""
     net, noisy = Dithering(), picture()
-    for options, trained_for, expected in (
+    cases: tuple[tuple[dict[str, Any], dict[str, Any], dict[str, Any]], ...] = (
         ({}, {}, {"k": 3, "amount": 1.0}),
         ({}, {"k": 5, "amount": 2.0}, {"k": 5, "amount": 2.0}),
         ({"denoise": {"k": 7}}, {"k": 5, "amount": 2.0}, {"k": 7, "amount": 2.0}),
         ({"denoise": {"k": 7, "amount": 3}, "k": 9}, {"k": 5, "amount": 2.0}, {"k": 9, "amount": 3.0}),
-    ):
+    )
+    for options, trained_for, expected in cases:
         result = of(net, options, **trained_for)(noisy)
         generator = torch.Generator().manual_seed(picture_seed(noisy))
         assert torch.equal(result, net.denoise(noisy, generator=generator, **expected))
@@ -180,7 +181,7 @@ def test_strength_is_how_much_is_taken_off(ensemble: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-def test_without_strength_the_picture_stays_to_the_bit(dtype: type[np.generic], tmp_path: Path) -> None:
+def test_without_strength_the_picture_stays_to_the_bit(dtype: Any, tmp_path: Path) -> None:
     net = build_arch({"type": "StudentA"}).eval()
     rng = np.random.default_rng(0)
     integer = np.issubdtype(dtype, np.integer)
@@ -214,7 +215,7 @@ def test_loaded_weights_remember_their_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["ATBSN", "TMBSN", "APRBSN"])
 def test_mean_is_that_of_the_family(name: str) -> None:
     """As a keyword of ``denoise``, as a setting, in tiles, and among other blind spots in one pass."""
-    net = build_arch({"type": name, **ARCHS.get(name).example()}).eval()
+    net: Any = build_arch({"type": name, **ARCHS.get(name).example()}).eval()
     noisy = torch.rand(1, 3, 40, 44, generator=torch.Generator().manual_seed(1)) * 255
     with torch.no_grad():
         expected = torch.stack([net.denoise(noisy, k=k) for k in net.family]).mean(dim=0)

@@ -34,7 +34,7 @@ def exact(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
-def network(name: str) -> Network:
+def network(name: str) -> Any:
     torch.manual_seed(0)
     return build_arch({"type": name, **NETWORKS[name].example()}).eval()
 

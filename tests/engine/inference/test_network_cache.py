@@ -93,8 +93,8 @@ def test_what_lives_at_once_is_summed_up() -> None:
 
 @pytest.mark.parametrize("name", ["StudentA", "StudentC", "PhotoNet"])
 def test_a_wider_network_needs_more(name: str) -> None:
-    arguments = {"PhotoNet": {"widths": [8, 8]}, "StudentC": {"width": 8}}.get(name, {})
-    net = build_arch({"type": name, **arguments}).eval()
+    small: dict[str, dict[str, Any]] = {"PhotoNet": {"widths": [8, 8]}, "StudentC": {"width": 8}}
+    net = build_arch({"type": name, **small.get(name, {})}).eval()
     found = bytes_per_pixel(net.denoise, CPU)
     assert found > 24, "at least picture and result"
     if name == "StudentC":

@@ -34,7 +34,7 @@ class Smooth(Network):
         return nn.functional.avg_pool2d(noisy, 3, 1, 1, count_include_pad=False) * self.scale
 
 
-def denoiser(net: Network | None = None, tile: int = 64, **asked: Any) -> Denoiser:
+def denoiser(net: Network | None = None, tile: Any = 64, **asked: Any) -> Denoiser:
     return Denoiser(net or Smooth(), {}, CPU, ComputeOptions(tile=tile, overlap=16, precision="fp32", **asked))
 
 

@@ -120,7 +120,7 @@ def test_from_the_archives_to_the_submissions(command: Command, datasets: Path, 
     check_dnd(tmp_path / "results/test_dnd/test/submission", net, DND(datasets / "DND", context=32))
 
 
-def check_dnd(folder: Path, net: torch.nn.Module, dnd: DND) -> None:
+def check_dnd(folder: Path, net: Network, dnd: DND) -> None:
     """The files are the network's outputs with context, of which the box is kept, clipped and in [0, 1]."""
     assert sorted(path.name for path in folder.iterdir() if path.is_file()) == [
         f"{image:04d}_{box:02d}.mat" for image in (1, 2) for box in (1, 2, 3)

@@ -87,7 +87,7 @@ class StaticShapes:
 
 def plans(side: int, overlap: int, multiple: int) -> list[tuple[int, DevicePlan]]:
     """Whole; tiles that end at the edge; tiles of one size, in batches of three, thrice as a GPU does it."""
-    how = {"precision": "fp32", "resident": False, "overlap": overlap, "multiple": multiple}
+    how: dict[str, Any] = {"precision": "fp32", "resident": False, "overlap": overlap, "multiple": multiple}
     return [
         (1, DevicePlan(None, 1, capture=False, **how)),
         (3, DevicePlan(None, 1, capture=True, **how)),

@@ -201,8 +201,8 @@ def test_a_console_that_went_away_does_not_end_a_training(tmp_path: Path, refere
 def test_a_log_that_cannot_be_written_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from atbsn.utils.log import close_log, logger, set_up_log
 
-    full = "/dev/full"
-    if not os.path.exists(full):  # noqa: PTH110
+    full = Path("/dev/full")
+    if not full.exists():
         pytest.skip("needs /dev/full")
     set_up_log(full)
     try:

@@ -18,10 +18,10 @@ from atbsn.engine.training.graph import WARM_UP, CudaRecorder, GraphedStep
 from atbsn.engine.training.loggers import LossMeter
 from atbsn.engine.training.optimization import build_ema, build_optimizer, build_scheduler
 from atbsn.engine.training.step import TrainingStep
-from atbsn.models.base import Model
 from atbsn.options.optimization import SGD, Adam
 from atbsn.options.schema import Train
 from atbsn.registry import MODELS
+from atbsn.utils.types import Precision
 
 ITERATIONS = 6
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ READING = (
 """Operators whose result, or its size, Python has to wait for."""
 
 
-def learner_of(model: Model, **changes: Any) -> Learner:
+def learner_of(model: Any, **changes: Any) -> Learner:
     train = Train(**{"total_iter": ITERATIONS, "optim": Adam(type="Adam", lr=1e-3), "ema_decay": 0.5, **changes})
     optimizer = build_optimizer(train, model.net)
     if isinstance(train.optim, SGD):  # fused, as on a GPU
@@ -201,7 +201,7 @@ def test_a_method_that_cannot_be_recorded_trains_without(
 
 
 def on_gpu(
-    model: Model, graphed: bool, precision: str = "fp32", clip: float | None = 1.0, compiled: bool = False
+    model: Any, graphed: bool, precision: Precision = "fp32", clip: float | None = 1.0, compiled: bool = False
 ) -> tuple[Learner, Any]:
     device = torch.device("cuda")
     learner = learner_of(copy.deepcopy(model).to(device).train())
@@ -214,7 +214,7 @@ def on_gpu(
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", list(MODELS))
-def test_a_captured_iteration_trains_the_same(name: str, precision: str, tmp_path: Path) -> None:
+def test_a_captured_iteration_trains_the_same(name: str, precision: Precision, tmp_path: Path) -> None:
     model, side = built(name, tmp_path, side=32)
     results = []
     for graphed in (False, True):

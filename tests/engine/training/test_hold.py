@@ -8,13 +8,15 @@ from safetensors.torch import load_file
 from atbsn.engine.training.optimization import build_scheduler
 from atbsn.options.schema import Train
 
+ADAM: Any = {"type": "Adam", "lr": 1e-4}
+
 
 @pytest.mark.parametrize(
     ("name", "hold", "total"), [("lr_teacher", 200_000, 500_000), ("lr_student", 100_000, 200_000)]
 )
 def test_meets_tm_bsns_learning_rates(assets: Path, name: str, hold: int, total: int) -> None:
-    scheduler = {"type": "CosineAnnealing", "hold": hold, "eta_min": 1e-6}
-    options = Train(total_iter=total, optim={"type": "Adam", "lr": 1e-4}, scheduler=scheduler)
+    scheduler: Any = {"type": "CosineAnnealing", "hold": hold, "eta_min": 1e-6}
+    options = Train(total_iter=total, optim=ADAM, scheduler=scheduler)
     optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
     (rate,) = build_scheduler(options, optimizer).lr_lambdas
     golden = load_file(assets / "nbsn102_width8.io.safetensors")
@@ -31,10 +33,10 @@ def test_meets_tm_bsns_learning_rates(assets: Path, name: str, hold: int, total:
         ({"type": "MultiStep", "milestones": [0.001, 160]}, {"type": "MultiStep", "milestones": [1, 160]}),
     ],
 )
-def test_lengths_may_be_shares_of_the_training(shares: dict[str, Any], iterations: dict[str, Any]) -> None:
+def test_lengths_may_be_shares_of_the_training(shares: Any, iterations: Any) -> None:
     rates = []
     for scheduler in (shares, iterations):
-        options = Train(total_iter=200, optim={"type": "Adam", "lr": 1e-4}, scheduler=scheduler)
+        options = Train(total_iter=200, optim=ADAM, scheduler=scheduler)
         optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
         (rate,) = build_scheduler(options, optimizer).lr_lambdas
         rates.append([rate(done) for done in range(200)])
@@ -51,11 +53,11 @@ def test_lengths_may_be_shares_of_the_training(shares: dict[str, Any], iteration
         {"type": "Constant"},
     ],
 )
-def test_every_schedule_warms_up(scheduler: dict[str, Any]) -> None:
+def test_every_schedule_warms_up(scheduler: Any) -> None:
     """Linearly, to what it would be without; afterwards it is the same."""
     rates = []
     for warmup in ({}, {"warmup_iter": 10}):
-        options = Train(total_iter=100, optim={"type": "Adam", "lr": 1e-4}, scheduler=scheduler | warmup)
+        options = Train(total_iter=100, optim=ADAM, scheduler=scheduler | warmup)
         optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=1e-4)
         made = build_scheduler(options, optimizer)
         values = []

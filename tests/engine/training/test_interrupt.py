@@ -170,7 +170,7 @@ def test_handlers_are_given_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def torchrun(folder: Path, repository: Path, script: Path, *arguments: str) -> subprocess.Popen:
+def torchrun(folder: Path, repository: Path, script: Path, *arguments: str) -> subprocess.Popen[str]:
     """``torchrun`` with two processes, in a process group of its own."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(repository)}

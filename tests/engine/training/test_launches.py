@@ -36,7 +36,7 @@ def counted(model: nn.Module, side: int, batch: int = 2, device: torch.device = 
     model = model.train().to(device).to(memory_format=torch.channels_last)
     given = {
         "noisy": torch.zeros(batch, 3, side, side, device=device).to(memory_format=torch.channels_last),
-        "index": torch.zeros(batch, dtype=int, device=device),
+        "index": torch.zeros(batch, dtype=torch.long, device=device),
     }
     progress = torch.zeros((), device=device)
     for _ in range(2):
@@ -100,8 +100,8 @@ def published(name: str, folder: Path) -> nn.Module:
         return build_model(method, build_arch({"type": "StudentC", "width": 2}))
     if name == "random camera":
         return build_model({"type": "RenoiseModel"}, build_arch({"type": "PhotoNet", "widths": [4, 4, 4]}))
-    method, network = {"AT-BSN": ("BSNModel", "ATBSN"), "C-BSN": ("CBSNModel", "CBSN")}[name]
-    return build_model({"type": method}, build_arch({"type": network, "width": 2}))
+    kind, network = {"AT-BSN": ("BSNModel", "ATBSN"), "C-BSN": ("CBSNModel", "CBSN")}[name]
+    return build_model({"type": kind}, build_arch({"type": network, "width": 2}))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from helpers.kinds import Command, WriteOptions
 
 from atbsn.engine.training.setup import lay_out
 from atbsn.models.cbsn import CBSNModel
-from atbsn.options.schema import Train
+from atbsn.options.schema import Adam, Train
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_layouts(network: str, model: str, choice: Any, precision: Any, expected
     from atbsn.models import build_model
 
     method = build_model({"type": model}, build_arch({"type": network, "width": 4}))
-    train = Train(total_iter=1, optim={"type": "Adam", "lr": 1e-3}, channels_last=choice, precision=precision)
+    train = Train(total_iter=1, optim=Adam(type="Adam", lr=1e-3), channels_last=choice, precision=precision)
     lay_out(method, train, torch.device("cpu"))
     weights = [each for each in method.net.parameters() if each.ndim == 4 and min(each.shape[1:]) > 1]
     assert all(each.is_contiguous(memory_format=torch.channels_last) == expected for each in weights)
@@ -45,7 +45,10 @@ def test_a_training_takes_it(command: Command, write_options: WriteOptions, monk
     seen = []
 
     def losses(
-        self, batch: dict[str, torch.Tensor], progress: torch.Tensor, real: Callable[..., Any] = CBSNModel.losses
+        self: CBSNModel,
+        batch: dict[str, torch.Tensor],
+        progress: torch.Tensor,
+        real: Callable[..., Any] = CBSNModel.losses,
     ) -> Any:
         seen.append(batch["noisy"].is_contiguous())
         return real(self, batch, progress)

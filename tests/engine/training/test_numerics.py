@@ -206,13 +206,13 @@ class Line(nn.Module):
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch: pytest.MonkeyPatch, enabled: bool) -> None:
-    model = Line()
+    model: Any = Line()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0, enabled=enabled)
     learner = Learner(model, None, optimizer, None, scaler, LossMeter())
     step = TrainingStep(learner, model, None, "fp32", torch.device("cpu"))
 
-    def finite(value: float) -> bool:
+    def finite(value: float) -> list[bool]:
         return step([{"noisy": torch.tensor(value)}], torch.zeros(()), passes=lambda finite: False).finite.tolist()
 
     assert finite(INF) == [False, enabled]
@@ -221,7 +221,7 @@ def test_fp16_leaves_gradients_to_the_scaler_but_not_losses(monkeypatch: pytest.
 
 
 def test_losses_of_an_iteration_are_the_mean_over_its_micro_batches() -> None:
-    model = Line()
+    model: Any = Line()
     model.net.weight.data.fill_(1.0)
     learner = Learner(
         model, None, torch.optim.SGD(model.parameters(), lr=0.1), None, torch.amp.GradScaler(enabled=False), LossMeter()
@@ -235,7 +235,7 @@ def test_losses_of_an_iteration_are_the_mean_over_its_micro_batches() -> None:
 @pytest.mark.parametrize("skip", [0, 1])
 def test_a_scaler_goes_on_after_a_bad_step(monkeypatch: pytest.MonkeyPatch, skip: int) -> None:
     """The trainer's own steps with an enabled scaler, whose state a skipped step must not leave half done."""
-    model = Line()
+    model: Any = Line()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: 1.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
@@ -270,10 +270,10 @@ def test_on_a_gpu_nothing_waits_until_it_is_looked_at() -> None:
     watch = guard()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        loss, norm = torch.ones((), device="cuda"), torch.full((), INF, device="cuda")
+        finite = torch.stack((torch.ones((), device="cuda"), torch.full((), INF, device="cuda"))).isfinite()
         for iteration in range(1, 4):
             watch.remember(torch.tensor([0]))
-            assert watch.passes(iteration, loss, norm)
+            assert watch.passes(iteration, finite)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     with pytest.raises(UserError, match="iter 1"):

@@ -12,7 +12,7 @@ from atbsn.archs import build_arch
 from atbsn.archs.weights import save_weights
 
 TEACHER = {"type": "ATBSN", "width": 2}
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "BSNModel": {},
     "DistillModel": {
         "network": {"type": "StudentC", "width": 2},

@@ -11,7 +11,7 @@ import pytest
 from atbsn.engine.training.state import State, compare_settings
 from atbsn.utils.errors import UserError
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "manual_seed": 0,
     "network": {"type": "StudentC", "width": 4},
     "model": {"type": "DistillModel", "ks": [0, 1], "teacher": {"sha256": "aa"}, "frozen_sha256": ["bb"]},

@@ -17,7 +17,7 @@ def test_progress_is_the_share_of_the_training_that_is_done() -> None:
         seen.append(float(progress))
         return SimpleNamespace(updated=False, losses={})
 
-    trainer = SimpleNamespace(
+    trainer: Any = SimpleNamespace(
         schedule=SimpleNamespace(total_iter=8, accum_iter=2),
         device=torch.device("cpu"),
         batches=iter([({}, [number]) for number in range(16)]),

@@ -117,9 +117,9 @@ def test_two_processes_train_the_weights_of_one(
         cwd=tmp_path, capture_output=True, text=True, timeout=300, env=_environment(repository),
     )  # fmt: skip
     assert run.returncode == 0, run.stdout + run.stderr
-    one, two = (read_weights(tmp_path / f"experiments/{n}/models/net_latest.pth").params for n in ("one", "two"))
-    for key, value in one.items():
-        torch.testing.assert_close(two[key], value, atol=1e-5, rtol=1e-4)
+    alone, both = (read_weights(tmp_path / f"experiments/{n}/models/net_latest.pth").params for n in ("one", "two"))
+    for key, value in alone.items():
+        torch.testing.assert_close(both[key], value, atol=1e-5, rtol=1e-4)
 
 
 def test_validation_keeps_the_best_and_writes_numbers_and_panels(
@@ -160,8 +160,8 @@ def test_valid_is_the_same_for_one_and_two_processes(
         )  # fmt: skip
         assert run.returncode == 0, run.stdout + run.stderr
         assert "k=0" in run.stdout and "k=3" in run.stdout and "noisy" in run.stdout
-    one, two = ((tmp_path / f"results/{n}/val/metrics.csv").read_text() for n in ("one", "two"))
-    assert one == two and one.count("\n") == 1 + 2 * 3
+    alone, both = ((tmp_path / f"results/{n}/val/metrics.csv").read_text() for n in ("one", "two"))
+    assert alone == both and alone.count("\n") == 1 + 2 * 3
     assert (tmp_path / "results/one/val/panels/chelsea.png").is_file()
 
 

@@ -44,7 +44,7 @@ def put(path: Path, text: str = "pixels", at: int = 10**9) -> Path:
     return path
 
 
-def names(found: Iterable[Task]) -> list[str]:
+def names(found: Iterable[Task | Refused]) -> list[str]:
     return [task.name for task in found]
 
 
@@ -170,12 +170,12 @@ def test_the_folder_goes_away_and_comes_back(folder: Path, said: list[str]) -> N
 
 
 def test_a_large_folder_is_looked_at_less_often(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, slept = count(step=3), []  # a look takes three seconds
+    clock, slept = count(0.0, 3.0), []  # a look takes three seconds
     monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(module.time, "sleep", slept.append)
     put(folder / "a.jpg")
     assert [names(batch) for batch in islice(watch(folder).batches(every=2), 1)] == [["a.jpg"]] and slept == [30]
-    clock = count(step=0.01)
+    clock = count(0.0, 0.01)
     put(folder / "b.jpg")
     slept.clear()
     list(islice(watch(folder).batches(every=2), 1))
