@@ -63,6 +63,7 @@ def types(session: nox.Session) -> None:
     """Check types, strictly."""
     session.install("-e", ".[dev]")
     session.run("mypy")
+    session.run("mypy", "--config-file", "tests/mypy.ini")
 
 
 @nox.session

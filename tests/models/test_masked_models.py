@@ -86,7 +86,7 @@ def test_the_loss_is_that_of_the_masked_pixels(network: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "model",
+    "build",
     [
         lambda: noise2void(percent=4.0),
         lambda: noise2void(percent=4.0, axis="across"),

@@ -9,7 +9,8 @@ from helpers.kinds import Command, WriteOptions
 
 from atbsn.engine.training.setup import lay_out
 from atbsn.models.cbsn import CBSNModel
-from atbsn.options.schema import Adam, Train
+from atbsn.options.optimization import Adam
+from atbsn.options.schema import Train
 
 
 @pytest.mark.parametrize(
