@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.exporting import skip_without_exporter
 from helpers.kinds import Command, WriteOptions
 from helpers.methods import built, method
 from torch import nn
@@ -170,8 +171,7 @@ def takes(net: BlindSpotNetwork, k: int) -> bool:
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in HOLED])
 def test_onnx(name: str, tmp_path: Path) -> None:
-    for package in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(package)
+    skip_without_exporter()
     from atbsn.engine.export.onnx_file import export
 
     net = tiny(name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.exporting import skip_without_exporter
 from helpers.kinds import Command
 
 from atbsn.pictures import Picture, read_picture, write_picture
@@ -77,8 +78,7 @@ def test_the_photographers(holiday: Path, command: Command) -> None:
 
 
 def test_the_engineers(holiday: Path, command: Command) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    skip_without_exporter()
     follow("engineer", command)
     assert (holiday / "student.onnx").is_file() and (holiday / "out.jpg").is_file()
 

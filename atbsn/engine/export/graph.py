@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 """Packages that the extra ``[onnx]`` installs."""
+MIN_TORCH = "2.8"
+"""The oldest PyTorch that exports. The exporter of 2.6 makes graphs that ONNX Runtime refuses or cannot run, such as
+C-BSN's and, with darktable's tiles, Student C's; 2.7 was not tried."""
 SIZES = ((64, 64), (33, 150), (101, 47), (256, 192))
 """Pixels: heights and widths on which a graph is compared: multiples of 32 and others, even and odd. Chosen by hand."""
 TOLERANCE = 1e-4
@@ -69,7 +72,8 @@ class Denoising(nn.Module):
 
 
 def check_exportable(net: Network) -> None:
-    """Raise a ``UserError`` unless ``net`` needs one pass and no random numbers, and ``[onnx]`` is installed."""
+    """Raise a ``UserError`` unless ``net`` needs one pass and no random numbers, PyTorch is new enough, and ``[onnx]``
+    is installed."""
     if isinstance(net, BlindSpotNetwork):
         raise UserError(
             f"{type(net).__name__} runs its UNet four times for every picture; distil it (-opt distill.yml) and "
@@ -82,6 +86,11 @@ def check_exportable(net: Network) -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise UserError(f"{', '.join(missing)}: not installed, and needed to export; pip install 'atbsn[onnx]'")
+    if torch.__version__ < MIN_TORCH:  # a TorchVersion, which compares by number
+        raise UserError(
+            f"PyTorch {torch.__version__}: networks are exported with {MIN_TORCH} or newer; "
+            "pip install -U torch torchvision"
+        )
 
 
 def make_graph(net: Network, interface: Interface, metadata: Mapping[str, Any], half: bool = False) -> "ModelProto":
@@ -94,7 +103,7 @@ def make_graph(net: Network, interface: Interface, metadata: Mapping[str, Any], 
         half: store the weights as float16, half the size. ONNX Runtime computes with them in float32.
 
     Raises:
-        UserError: the network has a blind spot or an operation that ONNX lacks, or the packages are missing.
+        UserError: the network has a blind spot or an operation that ONNX lacks, or packages are missing or too old.
     """
     check_exportable(net)
     if half:
@@ -106,7 +115,7 @@ def make_graph(net: Network, interface: Interface, metadata: Mapping[str, Any], 
     try:
         program = torch.onnx.export(
             module, (noisy,), input_names=[interface.noisy], output_names=[interface.denoised], dynamo=True,
-            dynamic_shapes={"noisy": batch | free}, verbose=False,
+            dynamic_shapes=(batch | free,), verbose=False,
         )  # fmt: skip
     except OnnxExporterError as error:
         raise UserError(f"{type(net).__name__} cannot be exported ({in_a_phrase(error)}); export another") from error

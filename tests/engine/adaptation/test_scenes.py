@@ -13,7 +13,7 @@ from atbsn.pictures import Picture, read_picture, write_picture
 from atbsn.utils.budget import TimeBudget
 from atbsn.utils.errors import UserError
 
-ENOUGH, SPENT = TimeBudget(1000), TimeBudget(0)
+ENOUGH, SPENT = TimeBudget(10**6), TimeBudget(0)  # seconds from now, before other tests have run
 
 
 @pytest.fixture

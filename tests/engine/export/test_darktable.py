@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.exporting import skip_without_exporter
 from helpers.kinds import Command
 
 import atbsn
 from atbsn.archs import build_arch
 from atbsn.archs.weights import load, save_weights
 from atbsn.engine.export import darktable
-from atbsn.engine.export.graph import PACKAGES, make_graph, open_graph
+from atbsn.engine.export.graph import make_graph, open_graph
 from atbsn.utils.errors import UserError
 
 NAME = "denoise-atbsn-fast"
@@ -44,8 +45,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 @pytest.fixture(scope="session")
 def onnx() -> None:
     """The packages of the extra."""
-    for package in PACKAGES:
-        pytest.importorskip(package)
+    skip_without_exporter()
 
 
 @pytest.fixture(scope="session")

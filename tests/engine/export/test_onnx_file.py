@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.exporting import skip_without_exporter
 from helpers.kinds import Command
+from torch.torch_version import TorchVersion
 
 from atbsn.archs import build_arch
 from atbsn.archs.base import Network
@@ -28,8 +30,9 @@ def save(options: dict[str, Any], path: Path) -> Network:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_export_gives_the_same_pictures_at_any_size(name: str, command: Command, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    skip_without_exporter()
+    import onnxruntime
+
     net = save(NETWORKS[name], tmp_path / "net.pth")
     status, output = command("export", "net.pth", "net.onnx")
     assert status == 0, output
@@ -46,8 +49,7 @@ def test_export_gives_the_same_pictures_at_any_size(name: str, command: Command,
 
 
 def test_outputs_that_differ_leave_no_file(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    skip_without_exporter()
     save(NETWORKS["C"], tmp_path / "net.pth")
     monkeypatch.setattr("atbsn.archs.base.Network.denoise", lambda net, noisy: net(noisy) + torch.rand(()))
     status, output = command("export", "net.pth", "net.onnx")
@@ -68,6 +70,15 @@ def test_missing_packages_are_named(command: Command, tmp_path: Path, monkeypatc
     assert status == 2 and "onnx, onnxscript, onnxruntime: not installed" in output
 
 
+def test_an_old_torch_is_refused(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(NETWORKS["C"], tmp_path / "net.pth")
+    monkeypatch.setattr("atbsn.engine.export.graph.find_spec", lambda name: True)
+    monkeypatch.setattr(torch, "__version__", TorchVersion("2.7.1+cpu"))
+    status, output = command("export", "net.pth", "net.onnx")
+    assert status == 2 and "PyTorch 2.7.1+cpu: networks are exported with 2.8 or newer" in output
+    assert not (tmp_path / "net.onnx").exists()
+
+
 @pytest.mark.parametrize("arguments", [("net.pth", "net.pt"), ("missing.pth", "net.onnx")])
 def test_wrong_names_are_refused(arguments: tuple[str, str], command: Command, tmp_path: Path) -> None:
     save(NETWORKS["C"], tmp_path / "net.pth")
@@ -76,8 +87,9 @@ def test_wrong_names_are_refused(arguments: tuple[str, str], command: Command, t
 
 
 def test_half_the_bits_are_half_the_file(command: Command, tmp_path: Path) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    pytest.importorskip("onnxscript")
+    skip_without_exporter()
+    import onnxruntime
+
     net = save({"type": "StudentA"}, tmp_path / "net.pth")
     status, output = command("export", "net.pth", "--half")
     assert status == 0, output
@@ -93,7 +105,7 @@ def test_half_the_bits_are_half_the_file(command: Command, tmp_path: Path) -> No
 
 
 def test_numbers_that_16_bits_cannot_hold_are_refused(command: Command, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
+    skip_without_exporter()
     net = build_arch({"type": "StudentA"})
     with torch.no_grad():
         net.enc1.conv.conv.weight[0, 0, 0, 0] = 1e5
