@@ -15,7 +15,7 @@ from atbsn.noise.prior import CameraPrior
 from atbsn.options import load_options, option_files
 from atbsn.options.files import find_option_file
 from atbsn.options.load import parse_yaml, read_options
-from atbsn.options.schema import TrainLoader
+from atbsn.options.schema import Options, TrainLoader
 
 PARTS = ("base", "method", "data", "sweeps")
 """Folders whose files are no options of a run by themselves."""
@@ -33,7 +33,7 @@ def spelled(names: Iterable[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def loaded() -> dict[Any, Any]:
+def loaded() -> dict[tuple[str, ...], Options]:
     """The options of all complete spellings, as on a machine with a GPU."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
@@ -46,7 +46,7 @@ def test_there_are_methods_and_data() -> None:
 
 @pytest.mark.parametrize("names", BUILT, ids=spelled)
 def test_options_build_their_network_and_method(
-    names: tuple[str, ...], loaded: dict[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    names: tuple[str, ...], loaded: dict[tuple[str, ...], Options], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = loaded[names]
     monkeypatch.chdir(tmp_path)
@@ -80,7 +80,7 @@ def _leave_weights(path: Any, network: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("names", TRAINING, ids=spelled)
-def test_options_can_be_trained_from(names: tuple[str, ...], loaded: dict[Any, Any]) -> None:
+def test_options_can_be_trained_from(names: tuple[str, ...], loaded: dict[tuple[str, ...], Options]) -> None:
     options = loaded[names]
     assert options.train is not None and "train" in options.datasets
     assert options.logger.save_checkpoint_freq <= options.train.total_iter, (
@@ -89,7 +89,7 @@ def test_options_can_be_trained_from(names: tuple[str, ...], loaded: dict[Any, A
 
 
 @pytest.mark.parametrize(("method", "data"), CROSSED, ids=lambda name: name.removesuffix(".yml"))
-def test_method_and_data_stay_themselves(method: str, data: str, loaded: dict[Any, Any]) -> None:
+def test_method_and_data_stay_themselves(method: str, data: str, loaded: dict[tuple[str, ...], Options]) -> None:
     """The network is the method's, the pictures are the data's; the run is called after both."""
     options = loaded[method, data]
     laid, brought = (read_options(find_option_file(name)) for name in (method, data))
@@ -103,7 +103,7 @@ def test_method_and_data_stay_themselves(method: str, data: str, loaded: dict[An
     assert options.on_data is None
 
 
-def test_one_name_is_one_training(loaded: dict[Any, Any]) -> None:
+def test_one_name_is_one_training(loaded: dict[tuple[str, ...], Options]) -> None:
     """Two spellings of one run are the same options."""
     runs = {}
     for names in TRAINING:
