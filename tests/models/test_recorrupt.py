@@ -230,7 +230,7 @@ def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops
         return white(len(seen))
 
     monkeypatch.setattr(recorrupt, "estimate", estimated)
-    for crops, most, expected in ((2, 4, [2, 1, 1, 1, 1]), (12, 4, [12, 3, 3, 3, 3]), (12, 3, [12])):
+    for crops, most, expected in ((12, 3, [12]), (2, 4, [2, 1, 1, 1, 1]), (12, 4, [12, 3, 3, 3, 3])):
         seen.clear()
         model = RecorruptModel(build_arch(TINY), num_crops=crops, own_models=most)
         model.prepare(images, seed=5)
@@ -239,7 +239,25 @@ def test_each_picture_of_a_small_set_has_a_noise_model_of_a_quarter_of_the_crops
     other: Any = RecorruptModel(build_arch(TINY))
     other.load_own_state(model.own_state())
     assert other.nearly_clean.tolist() == [False] * 4 and not other.mixed
-    assert other.noise.levels.unique().tolist() == [1.0]
+    assert [noise.levels.unique().tolist() for noise in (other.noise, *other.each.values())] == [
+        [1],
+        [2],
+        [3],
+        [4],
+        [5],
+    ]
+
+
+def test_a_network_for_other_channels_learns_from_noisy_pictures_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only nearly clean ones need the camera, which has three."""
+    images = build_dataset({"type": "NoisyFolder", "dataroot": str(flat_folder(tmp_path, 1.0))})
+    images.preload()
+    monkeypatch.setattr(recorrupt, "estimate", lambda crops, seed: NoiseModel(1))
+    model = RecorruptModel(build_arch(TINY | {"channels": 1}), own_models=1)
+    model.prepare(images, seed=0)
+    assert model.noise.channels == 1 and not model.mixed
 
 
 @pytest.mark.parametrize(
