@@ -168,6 +168,7 @@ def test_strips_are_the_whole(size: tuple[int, int]) -> None:
     noisy = ramp + stripes + noise
     whole = _of_picture(noisy, ramp, 1.0, strip=2**24)
     torch.testing.assert_close(_of_picture(noisy, ramp, 1.0, strip=1), whole, rtol=0, atol=1e-3)
+    assert (whole - ramp)[:, 0].abs().max() > 0.1 < (whole - ramp)[:, -1].abs().max()  # from the first row to the last
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (40, 40), (8, 2000)])
