@@ -170,7 +170,8 @@ def test_a_sensor_is_computed_in_float32_and_not_differentiated() -> None:
 
 def test_a_table_is_for_photographs() -> None:
     cameras = CameraTable.drawn(CameraPrior(), torch.empty(2, 1, 1, 1))
-    assert camera_for(CameraPrior(), 3, cameras)._table is not None
+    camera = camera_for(CameraPrior(), 3, cameras)
+    assert isinstance(camera, RandomCamera) and camera._table is not None
     assert isinstance(camera_for(CameraPrior(kind="camera"), 3), RandomCamera)
     for prior, channels in ((CameraPrior(), 4), (CameraPrior(kind="sensor"), 3)):
         with pytest.raises(UserError, match=r"^model\.cameras: a table of cameras for photographs; leave it out"):
