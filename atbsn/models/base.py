@@ -186,7 +186,11 @@ def check_plain(net_class: type[Network], use: str = "an ordinary network, such 
     if net_class.output_scale != 1:
         raise UserError(f"network.type: {net_class.__name__} changes the size of the picture; use {use}")
     _, _, *others = inspect.signature(net_class.forward).parameters.values()  # self, noisy
-    needed = [each.name for each in others if each.default is each.empty]
+    needed = [
+        each.name
+        for each in others
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
     if needed:
         raise UserError(f"network.type: {net_class.__name__} needs {', '.join(needed)} beside the picture; use {use}")
 

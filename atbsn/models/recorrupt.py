@@ -157,7 +157,7 @@ class RecorruptModel(Model):
         alpha = self._drawn_alpha(noisy)
         noise = self._noise(local_mean(noisy), index, clipped=True)
         variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
-        return _Pairs(noisy + alpha * noise, noisy - noise / alpha, variance, variance < 0)
+        return _Pairs(noisy + alpha * noise, noisy - noise / alpha, variance, torch.zeros_like(variance, dtype=torch.bool))
 
     def _renoised(self, noisy: Tensor, index: Tensor) -> "_Pairs":
         """Clean the patches by the teacher, and add new noise to them, in whole grey values."""
@@ -167,7 +167,7 @@ class RecorruptModel(Model):
             target = cleaned_by(self.teacher, noisy)
         given = (target + alpha * self._noise(target, index, clipped=False)).clamp(0, 255).round()
         one = noisy.new_ones(len(noisy))
-        return _Pairs(given, target, one, one > 0)
+        return _Pairs(given, target, one, torch.ones_like(one, dtype=torch.bool))
 
     def _with_nearly_clean(self, pairs: "_Pairs", noisy: Tensor, index: Tensor) -> "_Pairs":
         """Replace those of ``pairs`` whose pictures are nearly clean: a random camera takes these pictures."""

@@ -110,6 +110,11 @@ class _Ordinary(Network):
         return strength * noisy
 
 
+class _OpenEnded(Network):
+    def forward(self, noisy: torch.Tensor, *others: float, **settings: float) -> torch.Tensor:
+        return noisy
+
+
 @pytest.mark.parametrize(
     ("net_class", "said"),
     [
@@ -119,8 +124,9 @@ class _Ordinary(Network):
     ],
 )
 def test_an_ordinary_network_takes_a_picture_and_gives_one_of_its_size(net_class: type[Network], said: str) -> None:
-    """What has defaults need not be given."""
+    """What has defaults, and further arguments of any number, need not be given."""
     with pytest.raises(UserError) as error:
         check_plain(net_class, "UNet alone")
     assert str(error.value) == f"network.type: {said}"
     check_plain(_Ordinary)
+    check_plain(_OpenEnded)
