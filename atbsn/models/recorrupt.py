@@ -157,7 +157,9 @@ class RecorruptModel(Model):
         alpha = self._drawn_alpha(noisy)
         noise = self._noise(local_mean(noisy), index, clipped=True)
         variance = 1 + (1 + 1 / alpha.flatten().square()) * noise.square().mean(dim=(1, 2, 3))
-        return _Pairs(noisy + alpha * noise, noisy - noise / alpha, variance, torch.zeros_like(variance, dtype=torch.bool))
+        return _Pairs(
+            noisy + alpha * noise, noisy - noise / alpha, variance, torch.zeros_like(variance, dtype=torch.bool)
+        )
 
     def _renoised(self, noisy: Tensor, index: Tensor) -> "_Pairs":
         """Clean the patches by the teacher, and add new noise to them, in whole grey values."""
