@@ -18,6 +18,8 @@ _MIN_ISOLATION = 2.0
 So lines stay, and another defect near by does not matter. Chosen by hand."""
 _MIN_HEIGHT = 12.0
 """Grey values: least difference of a defect from the median. To a network, less looks like noise. Chosen by hand."""
+_MAX_STEPS = 2**20
+"""About the most steps from pixel to pixel of which the median is taken; a larger channel is sampled."""
 _MAD = 1.4826
 """Standard deviation of a Gaussian divided by the median of its absolute values (median absolute deviation, MAD)."""
 
@@ -42,7 +44,9 @@ def replace_hot_pixels(x: Tensor) -> Tensor:
     - 6 times their standard deviation (from their median absolute deviation, and at least as large as that from pixel
       to pixel in the whole channel),
     - twice the second largest difference in its surroundings on the same side, and
-    - 12 grey values.
+    - 12 grey values,
+
+    and if it differs from the mean of its 3 x 3 by 6 grey values.
 
     Its eight neighbours are replaced too if they differ to the same side by 3 standard deviations, because demosaicing
     spreads a hot pixel over them.
@@ -83,7 +87,7 @@ def _repair_plane(plane: Tensor, out: Tensor) -> None:
     median = ring.median(dim=1).values
     spread = _MAD * (ring - median[:, None]).abs().median(dim=1).values
     step = (plane[:, 1:] - plane[:, :-1]).abs().flatten()
-    usual = _MAD / 2**0.5 * step[:: max(1, step.numel() // 2**20)].median()
+    usual = _MAD / 2**0.5 * step[:: max(1, step.numel() // _MAX_STEPS)].median()
     spread = spread.maximum(usual)
     off = plane[rows, columns] - median
     furthest = ((ring - median[:, None]) * off.sign()[:, None]).topk(2, dim=1).values[:, 1]

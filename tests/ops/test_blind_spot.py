@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atbsn.ops import blind_spot
+from atbsn.ops import blind_spot, ways
 from atbsn.ops.blind_spot import (
     blind_spot_shift,
     block_pixels,
@@ -76,7 +76,9 @@ def test_rows_of_the_shifted_need_no_other_rows(top: int, bottom: int, shift: in
     margin = 3
     upright = unrotate([with_margin(part, margin) for part in rotate(torch.rand(2, 3, 4, 7))])
     whole = shift_outwards(upright, shift, margin)
-    rows = shift_outwards(rows_outwards(upright, top, bottom, margin), shift, margin)
+    cut = rows_outwards(upright, top, bottom, margin)
+    rows = shift_outwards(cut, shift, margin)
+    assert [part.shape[2] for part in cut] == [bottom - top + more for more in (margin, 0, margin, 0)]
     for part, of_rows in zip(whole, rows, strict=True):
         assert torch.equal(of_rows, part[..., top:bottom, :])
 
@@ -162,3 +164,77 @@ def test_leaky_relu_below_zero_rows(margin: int, memory_format: torch.memory_for
     assert result.is_contiguous(memory_format=memory_format)
     # In place where there is no margin: the argument must not be a leaf.
     assert torch.autograd.gradcheck(lambda y: leaky_relu_below(y * 1, 0.1, margin), x.requires_grad_())
+
+
+@pytest.mark.parametrize(("num_heads", "pixels"), [(1, 2**17), (2, 2**17), (3, 87381), (8, 2**15)])
+def test_heads_share_the_blocks_of_a_gpu(num_heads: int, pixels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "like_a_gpu", lambda device: True)
+    assert block_pixels(torch.device("cpu"), num_heads) == pixels
+
+
+def test_compiled_blocks_are_larger_and_pads_are_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(2, 3, 4, 5)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert block_pixels(torch.device("cpu"), 1) == block_pixels(torch.device("cpu"), 7) == 2**14
+    monkeypatch.setattr(blind_spot._LeakyReLUBelow, "apply", None)
+    assert torch.equal(leaky_relu_below(x.clone(), 0.1, 2), with_margin(F.leaky_relu(x, 0.1), 2))
+
+
+@pytest.mark.parametrize(("shifts", "compiling", "at_once"), [
+    ((0, 1, 2), False, True), ((1, 3), False, True), ((0, 1, 2), True, False), ((0, 1, 3), False, False),
+    ((2,), False, False), ((2, 2), False, False), ((3, 1), False, False),
+])  # fmt: skip
+def test_equally_spaced_shifts_are_summed_at_once(
+    shifts: tuple[int, ...], compiling: bool, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then no shift is summed by itself; and the result is channels last in memory."""
+    calls = []
+    original = blind_spot.shift_outwards
+    monkeypatch.setattr(blind_spot, "shift_outwards", lambda *given: calls.append(given) or original(*given))
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    parts = upright(margin=4)
+    with torch.no_grad():
+        sums = sums_of_shifts(parts, shifts, 4)
+    assert len(calls) == (0 if at_once else len(shifts))
+    assert torch.equal(sums, torch.cat([total(original(parts, shift, 4)) for shift in shifts]))
+    assert not at_once or sums.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("margin", [1, 2, 3])
+def test_blocks_have_at_least_four_margins_of_rows(margin: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what they share is little; otherwise as many rows as pixels allow, and one at least."""
+    seen: list[torch.Size] = []
+
+    def noted(given: Sequence[torch.Tensor]) -> torch.Tensor:
+        seen.append(given[1].shape)
+        return given[1][None]
+
+    monkeypatch.setattr(blind_spot, "block_pixels", lambda device, num_heads: 47)
+    for with_margins, rows in ((margin, max(5, 4 * margin)), (0, 5)):
+        seen.clear()
+        parts = upright(with_margins, batch=2, height=33, width=8)
+        in_blocks(parts, with_margins, noted)
+        assert [shape[0] for shape in seen[:2]] == [1, 1]
+        heights = [shape[2] for shape in seen[: len(seen) // 2]]
+        assert heights[:-1] == [rows] * (33 // rows) and sum(heights) == 33
+
+
+def test_a_row_of_more_pixels_than_a_block_is_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind_spot, "block_pixels", lambda device, num_heads: 7)
+    parts = upright(0, batch=1, height=3, width=8)
+    seen = []
+    in_blocks(parts, 0, lambda given: seen.append(given[1].shape[2]) or given[1][None])
+    assert seen == [1, 1, 1]
+
+
+def test_without_a_margin_the_argument_is_overwritten() -> None:
+    x = torch.randn(1, 2, 3, 4)
+    assert leaky_relu_below(x, 0.1, 0).data_ptr() == x.data_ptr()
+    before = x.clone()
+    leaky_relu_below(x, 0.1, 1)
+    assert torch.equal(x, before)
+
+
+def test_what_fits_one_block_is_not_copied() -> None:
+    result = torch.rand(2, 3, 1, 5, 8)
+    assert in_blocks(upright(margin=1), 1, lambda parts: result) is result

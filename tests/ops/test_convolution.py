@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from atbsn.ops import convolution
+from atbsn.ops import convolution, ways
 from atbsn.ops.convolution import Conv2d
 
 SHAPES = [
@@ -125,6 +125,86 @@ def test_a_gpu_takes_this_way_channels_last_and_not_compiled() -> None:
     assert not convolution.by_products(x)
     assert convolution.by_products(x.to(memory_format=torch.channels_last))
     assert not convolution.by_products(torch.empty(1, 6, 4, 4).to(memory_format=torch.channels_last))
+
+
+@pytest.mark.parametrize(("shape", "is_product"), [
+    ({"kernel_size": 1}, True), ({"kernel_size": 1, "dilation": 3}, True),
+    ({"kernel_size": (1, 2)}, False), ({"kernel_size": (2, 1)}, False),
+    ({"kernel_size": 1, "stride": (1, 2)}, False), ({"kernel_size": 1, "stride": (2, 1)}, False),
+    ({"kernel_size": 1, "padding": (0, 1)}, False), ({"kernel_size": 1, "padding": (1, 0)}, False),
+    ({"kernel_size": 1, "groups": 2}, False), ({"kernel_size": 1, "bias": False}, False),
+])  # fmt: skip
+def test_only_1x1_convolutions_with_a_bias_are_products_of_all_pixels(
+    shape: dict[str, Any], is_product: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ways, "like_a_gpu", lambda device: True)
+    called = []
+    original = convolution.pointwise
+
+    def noted(*given: Any, **how: Any) -> torch.Tensor:
+        called.append(1)
+        return original(*given, **how)
+
+    monkeypatch.setattr(convolution, "pointwise", noted)
+    ours, plain = pair(**shape)
+    x = torch.randn(2, 6, 4, 5).to(memory_format=torch.channels_last)
+    torch.testing.assert_close(ours(x), plain(x))
+    torch.testing.assert_close(ours.relu(x), plain(x).relu())
+    torch.testing.assert_close(ours(x.contiguous()), plain(x))
+    assert len(called) == 2 * is_product
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_a_product_of_all_pixels_has_its_gradients(relu: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    weight = torch.randn(4, 3, 1, 1, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(4, dtype=torch.float64, requires_grad=True)
+
+    def product(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return convolution.pointwise(x, weight, bias, relu)
+
+    result, expected = product(x, weight, bias), F.conv2d(x, weight, bias)
+    torch.testing.assert_close(result, expected.relu() if relu else expected)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+    assert torch.autograd.gradcheck(product, (x, weight, bias))
+
+
+def test_gradients_have_the_types_of_what_they_are_of() -> None:
+    x = torch.randn(2, 3, 4, 5, dtype=torch.bfloat16).to(memory_format=torch.channels_last).requires_grad_()
+    weight, bias = torch.randn(4, 3, 1, 1).double().requires_grad_(), torch.randn(4).half().requires_grad_()
+    result = convolution.pointwise(x, weight, bias)
+    result.sum().backward()
+    assert [each.dtype for each in (result, x.grad, weight.grad, bias.grad)] == [
+        torch.bfloat16, torch.bfloat16, torch.float64, torch.half,
+    ]  # fmt: skip
+    assert bias.grad.tolist() == [40] * 4
+
+
+def test_the_gradient_of_a_bias_is_a_product_only_where_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "like_a_gpu", lambda device: True)
+    x = torch.randn(2, 3, 4, 5).to(memory_format=torch.channels_last)
+    weight, bias = torch.randn(4, 3, 1, 1, requires_grad=True), torch.randn(4, requires_grad=True)
+
+    def is_product(x: torch.Tensor, bias: torch.Tensor) -> bool:
+        return "BiasGradient" in str(convolution.convolve(x, weight, bias).grad_fn)
+
+    assert is_product(x, bias)
+    assert not is_product(x.contiguous(), bias)
+    assert not is_product(x, bias.detach())
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert not is_product(x, bias)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: False)
+    with torch.no_grad():
+        assert not is_product(x, bias)
+
+
+def test_ones_are_kept_for_graphs_and_for_later_gradients() -> None:
+    """At one address, and no tensors of inference even if they were first needed there."""
+    with torch.inference_mode():
+        ones = convolution._ones(37, torch.float32, torch.device("cpu"))
+    assert not ones.is_inference() and torch.equal(ones, torch.ones(1, 37))
+    assert convolution._ones(37, torch.float32, torch.device("cpu")) is ones
 
 
 @pytest.mark.gpu

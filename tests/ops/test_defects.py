@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from atbsn.ops import defects
 from atbsn.ops.defects import remove_banding, replace_hot_pixels, row_offsets
 
 HEIGHT, WIDTH = 160, 416
@@ -162,3 +163,67 @@ def test_a_defect_at_the_border_has_no_neighbours_beyond_it() -> None:
         expected[0, 0, 9, 0] = 50
         found = replace_hot_pixels(picture.mT.contiguous()).mT if transposed else replace_hot_pixels(picture)
         assert torch.equal(found, expected)
+
+
+def plain_repair(plane: np.ndarray, every: int) -> np.ndarray:
+    """The rule of ``replace_hot_pixels`` for (H, W), one pixel after the other; steps are of every so many pixels."""
+    padded, result = np.pad(plane, 3, mode="reflect"), plane.copy()
+    in_ring = np.ones((7, 7), bool)
+    in_ring[2:5, 2:5] = False
+    usual = 1.4826 / 2**0.5 * lower_median(np.abs(np.diff(plane, axis=1)).ravel()[::every], 0)
+    for row, column in np.ndindex(plane.shape):
+        around, value = padded[row : row + 7, column : column + 7], plane[row, column]
+        spot, ring = around[2:5, 2:5], around[in_ring]
+        if value not in (spot.min(), spot.max()) or abs(value - spot.mean()) <= 6:
+            continue
+        median = lower_median(ring, 0)
+        spread = max(1.4826 * lower_median(np.abs(ring - median), 0), usual)
+        side = np.sign(value - median)
+        second = np.sort((ring - median) * side)[-2]
+        if abs(value - median) <= max(6 * spread, 2 * second, 12):
+            continue
+        for down, right in np.ndindex(3, 3):
+            to = row + down - 1, column + right - 1
+            inside = 0 <= to[0] < plane.shape[0] and 0 <= to[1] < plane.shape[1]
+            if inside and (plane[to] - median) * side > 3 * spread:
+                result[to] = median
+    return result
+
+
+@pytest.mark.parametrize("shape", [(4, 40), (40, 4), (26, 31)])
+@pytest.mark.parametrize("most_steps", [2**20, 300, 130])
+def test_defects_are_what_the_rule_says(
+    shape: tuple[int, int], most_steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many heights, on both sides, with smears, everywhere and at the borders, in noise that grows to the right."""
+    monkeypatch.setattr(defects, "_MAX_STEPS", most_steps)
+    chance = torch.rand(6, *shape, generator=torch.Generator().manual_seed(3))
+    planes = 100 + (1.5 + torch.linspace(0, 3, shape[1])) * draws(6, *shape, seed=4)
+    spikes = 40 * draws(6, *shape, seed=5) * (chance < 0.03)
+    smears = F.conv2d(spikes[:, None], torch.tensor([[[[0.1, 0.35, 0.1], [0.35, 1, 0.3], [0.1, 0.3, 0]]]]), padding=1)
+    planes = planes + smears[:, 0]
+    found = replace_hot_pixels(planes.view(2, 3, *shape))
+    every = max(1, shape[0] * (shape[1] - 1) // most_steps)
+    expected = np.stack([plain_repair(plane.numpy(), every) for plane in planes])
+    assert torch.equal(found.view_as(planes), torch.from_numpy(expected))
+    assert 10 < (found.view_as(planes) != planes).sum() < planes.numel() / 10
+
+
+def test_a_bump_that_is_wider_than_a_spot_is_no_defect() -> None:
+    """Its top differs from the mean of its 3 x 3 by less than 6 grey values, though by 20 from what is around."""
+    for height, is_defect in ((13.5, False), (13.0, True)):
+        picture = torch.full((1, 1, 20, 20), 100.0)
+        picture[..., 9:12, 9:12] = 100 + height
+        picture[..., 10, 10] = 120
+        assert bool((replace_hot_pixels(picture) == 100).all()) == is_defect
+
+
+def test_rows_go_first_and_then_columns() -> None:
+    x = 100 + 3 * draws(2, 2, 400, 1, seed=1) + 2 * draws(2, 2, 1, 390, seed=2) + 4 * draws(2, 2, 400, 390, seed=3)
+    x.requires_grad_()
+    found = remove_banding(x)
+    planes = x.detach().flatten(0, 1).numpy()
+    upright = np.stack([plane - plain_offsets(plane)[:, None] for plane in planes])
+    expected = np.stack([plane - plain_offsets(plane.T) for plane in upright])
+    torch.testing.assert_close(found.flatten(0, 1), torch.from_numpy(expected).float(), atol=1e-3, rtol=0)
+    assert not found.requires_grad and not replace_hot_pixels(x).requires_grad

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from atbsn.data.simulated import SimulatedCamera
 from atbsn.engine.inference.finish import finish
+from atbsn.ops import detail
 from atbsn.ops.block_noise import BlockNoise, _flattest, _levels_and_spectrum, kept_frequencies
 from atbsn.ops.cosines import dct_blocks, from_opponent, overlap_add, pooled_energy, to_opponent
-from atbsn.ops.detail import MAX_LEFT_IN, _of_picture, left_in, return_detail
+from atbsn.ops.detail import MAX_LEFT_IN, _enlarged, _of_picture, _rows, left_in, return_detail
 from atbsn.pictures import read_picture
 
 SIGMA = 6.0
@@ -169,6 +170,80 @@ def test_strips_are_the_whole(size: tuple[int, int]) -> None:
     whole = _of_picture(noisy, ramp, 1.0, strip=2**24)
     torch.testing.assert_close(_of_picture(noisy, ramp, 1.0, strip=1), whole, rtol=0, atol=1e-3)
     assert (whole - ramp)[:, 0].abs().max() > 0.1 < (whole - ramp)[:, -1].abs().max()  # from the first row to the last
+
+
+@pytest.mark.parametrize(("strip", "rows"), [(1, 32), (160 * 40 - 1, 32), (160 * 40, 40), (160 * 79, 72), (2**18, 100)])
+def test_rows_of_a_strip(strip: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as ``strip`` pixels have, in multiples of 8, and at least 32; with 4 more above and 8 below."""
+    seen: list[tuple[int, int]] = []
+
+    def noted(x: Tensor, top: int, bottom: int) -> Tensor:
+        seen.append((top, bottom))
+        return _rows(x, top, bottom)
+
+    monkeypatch.setattr(detail, "_rows", noted)
+    ramp, stripes, noise = scene(100, 160)
+    _of_picture(ramp + stripes + noise, ramp, 1.0, strip)
+    assert seen[::2] == seen[1::2] == [(top - 4, min(top + rows, 100) + 8) for top in range(0, 100, rows)]
+
+
+@pytest.mark.parametrize("height", [2, 5, 13])
+def test_rows_beyond_a_picture_are_reflected(height: int) -> None:
+    """Also where the rows that are cut out are too few to reflect in themselves."""
+    x = torch.rand(1, 3, height, 4)
+    period = 2 * (height - 1)
+    for top in range(-9, height):
+        for bottom in range(max(1, top + 1), height + 9):
+            rows = [min(row % period, period - row % period) for row in range(top, bottom)]
+            assert torch.equal(_rows(x, top, bottom), x[:, :, rows])
+
+
+@pytest.mark.parametrize(("top", "bottom"), [(0, 50), (0, 32), (8, 17), (16, 48), (24, 43), (48, 50), (40, 41)])
+def test_rows_of_the_enlarged_are_those_of_the_whole(top: int, bottom: int) -> None:
+    wide = torch.rand(1, 3, 13, 9)
+    whole = F.interpolate(wide, scale_factor=4, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(_enlarged(wide, top, bottom, 34), whole[..., top:bottom, :34])
+
+
+@pytest.mark.parametrize("amount", [0.5, "auto"])
+def test_detail_of_both_widths_is_added(amount: Any) -> None:
+    """Averages over 4 x 4 of 274 x 281 pixels are 69 x 71, where the last row and column are averages of fewer."""
+    ramp, stripes, noise = scene(274, 281)
+    noisy, output = ramp + stripes + noise, (ramp + 0.4 * stripes).half()
+    y, x = noisy[None], output[None].float()
+    fine = BlockNoise.estimate(y, x, kept_frequencies(1, x.device))
+    assert fine is not None and abs(fine.left_in) < MAX_LEFT_IN
+    small_y, small_x = (F.avg_pool2d(whole, 4, ceil_mode=True) for whole in (y, x))
+    wide = BlockNoise.estimate(small_y, small_x, kept_frequencies(0, x.device))
+    assert wide is not None and small_x.shape[-2:] == (69, 71)
+    found = []
+    for noise_of, residual, content in ((fine, y - x, x), (wide, small_y - small_x, small_x)):
+        residual, content = (F.pad(whole, (0, 0, 8, 8), mode="reflect") for whole in (residual, content))
+        found.append(noise_of.significant(residual, content)[..., 8:-8, :])
+    large = F.interpolate(found[1], scale_factor=4, mode="bilinear", align_corners=False)[..., :274, :281]
+    expected = x + (0.5 if amount == 0.5 else 1) * (found[0] + large)
+    result = return_detail(noisy, output, amount)
+    assert result.dtype == torch.half and min(part.abs().max() for part in found) > 0.5
+    torch.testing.assert_close(result[:, :-4].float(), expected[0, :, :-4], rtol=0, atol=0.13)  # half's last digit
+
+
+def test_auto_returns_detail_up_to_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the limit and at it, on both sides of 0."""
+    ramp, stripes, noise = scene(100, 104)
+    for share in (0.2, -0.2):
+        noisy, output = ramp + stripes + noise, ramp + share * noise
+        measured = left_in(noisy, output)
+        assert math.copysign(1, measured) == math.copysign(1, share)
+        for limit, is_within in ((abs(measured), True), (math.nextafter(abs(measured), 0), False)):
+            monkeypatch.setattr(detail, "MAX_LEFT_IN", limit)
+            assert torch.equal(return_detail(noisy, output, "auto"), output) != is_within
+
+
+def test_what_was_left_in_small_pictures_is_not_known() -> None:
+    ramp, _, noise = scene(67, 68)
+    assert math.isnan(left_in(ramp + noise, ramp))
+    ramp, _, noise = scene(68, 68)
+    assert not math.isnan(left_in(ramp + noise, ramp))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 300), (40, 40), (8, 2000)])

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from atbsn.ops import upsampling, ways
-from atbsn.ops.upsampling import upsample_nearest, upsampled_beside
+from atbsn.ops.upsampling import upsample_nearest, upsampled_beside, upsampling_kernel
 
 
 def test_every_pixel_in_four_places() -> None:
@@ -50,6 +50,34 @@ def test_beside_a_skip_as_a_gpu_does_it(
         results.append((output.detach(), x.grad, skip.grad))
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize(("gpu", "compiling"), [(False, False), (True, True), (True, False)])
+def test_only_a_gpu_writes_both_to_their_places(gpu: bool, compiling: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "like_a_gpu", lambda device: gpu)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: compiling)
+    x, skip = torch.randn(1, 2, 2, 3, requires_grad=True), torch.randn(1, 1, 4, 6)
+    output = upsampled_beside(x, skip)
+    assert ("UpsampledBeside" in str(output.grad_fn)) == (gpu and not compiling)
+    assert torch.equal(output, torch.cat((x.repeat_interleave(2, 2).repeat_interleave(2, 3), skip), dim=1))
+
+
+def test_gradients_that_are_not_wanted_are_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "like_a_gpu", lambda device: True)
+    for of_x, of_skip in ((True, False), (False, True)):
+        x, skip = torch.randn(1, 2, 2, 3, requires_grad=of_x), torch.randn(1, 1, 4, 6, requires_grad=of_skip)
+        upsampled_beside(x, skip).sum().backward()
+        assert x.grad is None or x.grad.eq(4).all()
+        assert skip.grad is None or skip.grad.eq(1).all()
+        assert [x.grad is None, skip.grad is None] == [not of_x, not of_skip]
+
+
+def test_an_upsampled_convolution_is_one_transposed_convolution() -> None:
+    x, weight = torch.randn(2, 3, 4, 5, dtype=torch.float64), torch.randn(6, 3, 3, 3, dtype=torch.float64)
+    kernel = upsampling_kernel(weight)
+    assert kernel.shape == (3, 6, 4, 4)
+    expected = F.conv2d(upsample_nearest(x), weight, padding=1)
+    torch.testing.assert_close(F.conv_transpose2d(x, kernel, stride=2, padding=1), expected)
 
 
 @pytest.mark.gpu
