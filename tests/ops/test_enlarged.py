@@ -49,3 +49,19 @@ def test_any_size_and_several_outputs(size: tuple[int, int]) -> None:
     assert result.shape == (2, *picture.shape)
     torch.testing.assert_close(result[0], picture)
     torch.testing.assert_close(result[1], picture - 5)
+
+
+@pytest.mark.parametrize(("size", "factor"), [((24, 32), 4), ((23, 30), 4), ((9, 11), 2), ((10, 14), 3)])
+def test_the_small_picture_is_found_in_three_rounds(size: tuple[int, int], factor: int) -> None:
+    """The denoiser halves it; what is beyond a multiple of the factor is reflected, and cut off again."""
+
+    def enlarge(x: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(x, scale_factor=factor, mode="bicubic", align_corners=False)
+
+    noisy = ramp(*size) + noise(*size)
+    whole = F.pad(noisy, (0, -size[1] % factor, 0, -size[0] % factor), mode="reflect")
+    small = F.avg_pool2d(whole, factor)
+    for _ in range(3):
+        small = small + F.avg_pool2d(whole - enlarge(small), factor)
+    expected = noisy - enlarge(small / 2)[..., : size[0], : size[1]]
+    torch.testing.assert_close(denoise_enlarged(lambda x: x / 2, noisy, factor), expected)

@@ -1,9 +1,12 @@
 """The local median: constants, blocks, skewed noise, any size."""
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
-from atbsn.ops.local_median import local_median
+from atbsn.ops.local_median import _medians, local_median
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 200), (95, 97), (64, 64), (256, 256), (130, 301)])
@@ -54,3 +57,41 @@ def test_a_median_below_zero_within_the_slack_counts_as_none_and_the_rest_counts
     found = local_median(noise + shifts, slack=1 / 6)[..., 0, 0]
     torch.testing.assert_close(found, torch.tensor([[3.0, 0.0, 0.0, -2.0]]), atol=0.06, rtol=0)
     assert local_median(torch.full((1, 1, 64, 64), -1.0), slack=1 / 6).eq(-1).all()  # without noise there is no slack
+
+
+class Wrapped(torch.Tensor):
+    """A tensor of a class of its own, as tracing makes them."""
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 9, 64])
+@pytest.mark.parametrize("way", ["NumPy", "of another class", "compiling", "exported"])
+def test_the_lower_median_by_every_way(way: str, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties and all; NumPy selects where nothing is traced."""
+    values = torch.randint(-20, 20, (2, 3, 5, length), generator=torch.Generator().manual_seed(length)).float()
+    expected = values.sort(dim=-1).values[..., (length - 1) // 2]
+    calls, original = [], np.partition
+
+    def noted(*given: Any, **how: Any) -> Any:
+        calls.append(1)
+        return original(*given, **how)
+
+    monkeypatch.setattr(np, "partition", noted)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: way == "compiling")
+    given = values.as_subclass(Wrapped) if way == "of another class" else values
+    found = _medians(given, exported=way == "exported")
+    assert torch.equal(found.as_subclass(torch.Tensor), expected)
+    assert len(calls) == (way == "NumPy")
+
+
+@pytest.mark.parametrize("slack", [0.25, 1.0])
+def test_the_slack_is_in_deviations_of_each_block(slack: float) -> None:
+    """Those of a Gaussian with the same mean distance from the median: sqrt(pi / 2) of it."""
+    x = torch.randn(1, 2, 4, 4, generator=torch.Generator().manual_seed(1)) * 10
+    x[:, 0] -= 30
+    found = local_median(x, side=4, slack=slack)
+    for channel in range(2):
+        values = x[0, channel].flatten()
+        median = values.sort().values[7]
+        allowed = slack * (torch.pi / 2) ** 0.5 * (values - median).abs().mean()
+        expected = median if median >= 0 else min(median + allowed, torch.tensor(0.0))
+        torch.testing.assert_close(found[0, channel], expected.expand(4, 4))

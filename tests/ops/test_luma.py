@@ -30,3 +30,20 @@ def test_other_numbers_of_channels(channels: int) -> None:
     same = torch.full((1, channels, 2, 2), 6.0)
     torch.testing.assert_close(scale_apart(same, 0.5, 0), same / 2)
     torch.testing.assert_close(scale_apart(same, 0, 1), torch.zeros_like(same))
+
+
+@pytest.mark.parametrize(("luma", "colour"), [(0.25, 0.75), (1.0, 0.5), (0.5, 1.0), (2.0, -1.0)])
+@pytest.mark.parametrize("weights", [(1.0,), (0.5, 0.5), (0.299, 0.587, 0.114), (0.25,) * 4])
+def test_each_by_its_factor(weights: tuple[float, ...], luma: float, colour: float) -> None:
+    """Of any number of channels and pictures; the argument stays what it is."""
+    difference = torch.randn(2, 3, len(weights), 4, 5, generator=torch.Generator().manual_seed(0))
+    before = difference.clone()
+    found = scale_apart(difference, luma, colour)
+    y = sum(weight * difference[:, :, channel] for channel, weight in enumerate(weights))
+    for channel in range(len(weights)):
+        torch.testing.assert_close(found[:, :, channel], luma * y + colour * (difference[:, :, channel] - y))
+    assert torch.equal(difference, before)
+
+
+def test_a_difference_that_stays_is_not_copied() -> None:
+    assert scale_apart(DIFFERENCE, 1, 1) is DIFFERENCE

@@ -72,3 +72,19 @@ def test_lines(axis: Any) -> None:
     expected[20, 30] = expected[0, 69] = False
     assert torch.equal(changed, expected.expand(3, -1, -1))
     assert (given >= X.amin(dim=(2, 3), keepdim=True)).all() and (given <= X.amax(dim=(2, 3), keepdim=True)).all()
+
+
+@pytest.mark.parametrize("axis", ["across", "down"])
+def test_random_values_fill_the_range_of_their_picture_and_channel(axis: Any) -> None:
+    seed()
+    x = X + 10 * torch.arange(6).view(3, 2, 1, 1) + 10
+    mask = torch.zeros(3, 1, 50, 70, dtype=torch.bool)
+    mask[..., ::7, ::7] = True
+    given = randomised_lines(x, mask, axis, 7)
+    for picture in range(3):
+        for channel in range(2):
+            before, after = x[picture, channel], given[picture, channel]
+            drawn = after[before != after]
+            assert len(drawn) > 300 and drawn.min() >= before.min() and drawn.max() <= before.max()
+            assert drawn.min() < before.min() + 0.03 and drawn.max() > before.max() - 0.03
+            assert abs(drawn.mean() - before.mean()) < 0.06

@@ -27,3 +27,12 @@ def test_gradients_are_finite_everywhere() -> None:
     values = torch.linspace(-40, 300, 101, requires_grad=True)
     from_root(to_root(values)).sum().backward()
     assert torch.allclose(values.grad, torch.ones_like(values), atol=1e-4)
+
+
+def test_values_of_the_curve() -> None:
+    """s sqrt(x + 0.01) with s = 1 / sqrt(1.01); below 0 its tangent there, which has the slope 5 s."""
+    shares = torch.tensor([-1.0, -0.1, 0.0, 0.0001, 0.03, 0.24, 1.0, 1.5], dtype=torch.float64)
+    rooted = [0.1 + 5 * x if x < 0 else (x + 0.01) ** 0.5 for x in shares.tolist()]
+    expected = torch.tensor(rooted, dtype=torch.float64) / 1.01**0.5
+    torch.testing.assert_close(to_root(255 * shares), 255 * expected)
+    torch.testing.assert_close(from_root(255 * expected), 255 * shares)

@@ -27,3 +27,12 @@ def test_tensors_and_arrays_agree_and_nothing_is_nan() -> None:
         np.testing.assert_allclose(out.detach(), curve(values.detach().numpy()), atol=1e-12)
         assert torch.autograd.grad(out.sum(), values)[0].isfinite().all()
         assert (out.diff() > 0).all()
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+def test_the_two_branches_of_the_standard(make: Callable[..., Any]) -> None:
+    """Closely on both sides of where they meet, below 0, and beyond 1."""
+    for srgb in (-0.3, -0.01, 0.0, 0.02, 0.0404, 0.0406, 0.06, 0.7, 1.2):
+        linear = srgb / 12.92 if srgb <= 0.04045 else ((srgb + 0.055) / 1.055) ** 2.4
+        assert float(srgb_to_linear(make([srgb]))[0]) == pytest.approx(linear, rel=1e-6)
+        assert float(linear_to_srgb(make([linear]))[0]) == pytest.approx(srgb, rel=1e-6)

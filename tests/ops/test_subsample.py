@@ -36,7 +36,8 @@ def test_batch_to_space_is_the_inverse_and_keeps_the_memory_format(
     x = x.contiguous(memory_format=memory_format)
     phases = space_to_batch(x, 5)
     assert phases.is_contiguous(memory_format=memory_format)
-    assert torch.equal(batch_to_space(phases, 5), x)
+    whole = batch_to_space(phases, 5)
+    assert torch.equal(whole, x) and whole.is_contiguous(memory_format=memory_format)
 
 
 def test_subsample_picks_one_pixel_a_cell_for_all_channels(x: torch.Tensor) -> None:
