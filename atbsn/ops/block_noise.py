@@ -81,7 +81,7 @@ class BlockNoise:
         squares = energy.square()
         level, spectrum = _levels_and_spectrum(squares, bins)
         over = 1 / (level[:, bins].unsqueeze(1) * spectrum.unsqueeze(2))
-        pooled = pooled_energy(squares.mul(over).unsqueeze(-1)).squeeze(-1)[:, kept]
+        pooled = pooled_energy((squares * over).unsqueeze(-1))[:, kept]
         threshold = torch.stack([_quantile(channel.flatten(), _TAIL_QUANTILE) for channel in pooled])
         weight = over.clamp_max(_MAX_WEIGHT)[:, kept]
         numbers = (energy[:, kept] * content[:, kept] * weight).sum(), (squares[:, kept] * weight).sum()

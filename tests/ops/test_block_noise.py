@@ -152,13 +152,22 @@ def test_samples_in_strips_are_those_of_the_whole(step: int, pixels: int, monkey
     np.testing.assert_allclose(content.numpy(), plain_blocks(clean, step), atol=1e-2)
 
 
-def test_strips_bound_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 60 x 24 pixels: rows of blocks 8 pixels apart begin at 0, 8 and 16, the last block ends at 24."""
-    seen, original = [], block_noise.dct_blocks
-    monkeypatch.setattr(block_noise, "STRIP_PIXELS", 60 * 31)
-    monkeypatch.setattr(block_noise, "dct_blocks", lambda x, step: seen.append(x.shape[-2]) or original(x, step))
-    _sample(*pair(65, 60), 8)
-    assert seen == [24, 24, 24, 24, 17, 17]
+@pytest.mark.parametrize(
+    ("height", "strips"),
+    [(8, [8]), (31, [31]), (32, [32]), (39, [32]), (40, [32, 8]), (65, [32, 32]), (72, [32, 32, 8])],
+)
+def test_strips_bound_the_memory(height: int, strips: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """To 2^18 pixels, which are 32 rows of 8192. Of blocks 8 pixels apart, strips share no row."""
+    seen: list[int] = []
+
+    def noted(x: torch.Tensor, step: int) -> torch.Tensor:
+        seen.append(x.shape[-2])
+        return torch.zeros(3, 64, 1, 1)
+
+    monkeypatch.setattr(block_noise, "dct_blocks", noted)
+    picture = torch.zeros(1, 3, height, 8192)
+    _sample(picture, picture, 8)
+    assert seen[::2] == seen[1::2] == strips
 
 
 def test_levels_of_intensities_that_are_rare_are_those_of_the_nearest() -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from atbsn.ops.sub_pixels import draw_order, split_cells
+from atbsn.ops.sub_pixels import NUM_INPUTS, draw_order, split_cells
 from atbsn.utils.errors import UserError
 
 
@@ -12,7 +12,7 @@ def test_a_block_and_all_others_of_each_cell() -> None:
     assert order.shape == (2, 4, 3, 25)
     assert torch.equal(order.sort(dim=-1).values, torch.arange(25).expand(2, 4, 3, 25))
     target, inputs = split_cells(x, order)
-    assert (target.shape, inputs.shape) == ((2, 3, 8, 6), (21, 2, 3, 4, 3))
+    assert (target.shape, inputs.shape) == ((2, 3, 8, 6), (21, 2, 3, 4, 3)) and NUM_INPUTS == 21
     for picture in range(2):
         for row in range(4):
             for column in range(3):
