@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from atbsn.ops.padding import pad_to_multiple, reflect_pad
+from atbsn.ops.padding import has_any_size, pad_to_multiple, reflect_pad
 
 
 def reflected(place: int, length: int) -> int:
@@ -11,7 +11,10 @@ def reflected(place: int, length: int) -> int:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 3), (4, 1), (5, 9)])
-@pytest.mark.parametrize("pads", [(0, 0, 0, 0), (1, 0, 0, 2), (0, 4, 3, 0), (7, 20, 31, 2)])
+@pytest.mark.parametrize(
+    "pads",
+    [(0, 0, 0, 0), (1, 0, 0, 2), (0, 4, 3, 0), (7, 20, 31, 2), (1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)],
+)
 def test_reflection_at_any_size(size: tuple[int, int], pads: tuple[int, int, int, int]) -> None:
     """As NumPy's from 2 on; NumPy 1 begins anew where it reflects more often than once."""
     x = torch.rand(2, 3, *size)
@@ -42,3 +45,17 @@ def test_every_padded_pixel_gives_its_gradient_back(size: tuple[int, int]) -> No
     padded.sum().backward()
     assert x.grad.min() >= 1
     assert x.grad.sum() == padded.numel()
+
+
+@pytest.mark.parametrize(("symbols", "expected"), [((), False), ((0,), False), ((2,), True), ((3,), True)])
+def test_a_height_or_width_that_is_a_symbol_is_any_size(symbols: tuple[int, ...], expected: bool) -> None:
+    seen = []
+
+    class Looking(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(has_any_size(x))
+            return x + 1
+
+    shapes = {"x": {dim: torch.export.Dim(f"side{dim}") for dim in symbols}}
+    torch.export.export(Looking(), (torch.rand(2, 3, 6, 7),), dynamic_shapes=shapes, strict=False)
+    assert seen == [expected]

@@ -33,6 +33,11 @@ def test_texture_weight_follows_the_local_standard_deviation_of_grey() -> None:
     torch.testing.assert_close(weight[0, 0, row, column], torch.sigmoid(std - 5))
 
 
+def test_the_published_deviations_are_1_and_5() -> None:
+    picture = textured_picture()
+    assert torch.equal(texture_weight(picture), texture_weight(picture, 1.0, 5.0))
+
+
 @pytest.mark.parametrize("module", [distill, sass])
 def test_there_is_one(module: ModuleType) -> None:
     assert module.texture_weight is texture.texture_weight
