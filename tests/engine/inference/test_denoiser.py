@@ -75,6 +75,7 @@ class Dithering(BlindSpotNetwork):
         amount: PositiveFloat = 1.0,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
+        assert isinstance(k, int), "it knows only numbers"
         generator = seeded(generator, noisy)
         return super().denoise(noisy, tiled, k=k) + amount * torch.rand(noisy.shape, generator=generator)
 
@@ -248,3 +249,19 @@ def test_a_network_for_one_channel_takes_any_picture_and_others_their_own() -> N
     for channels in (1, 4):
         with pytest.raises(UserError, match=f"a picture of {channels} channels: this PhotoNet is for 3"):
             check_channels(rgb, channels)
+
+
+def test_a_network_of_one_channel_denoises_every_channel_by_itself() -> None:
+    """Of a picture of any number of them; others denoise those of their own number, or colours."""
+    torch.manual_seed(0)
+    one, five = (build_arch({"type": "PhotoNet", "widths": [4, 4], "channels": number}).eval() for number in (1, 5))
+    image = np.random.default_rng(0).integers(0, 255, (16, 24, 5), np.uint8)
+    together = atbsn.denoise(one, image)
+    for channel in range(5):
+        assert np.array_equal(together[..., channel], atbsn.denoise(one, image[..., channel : channel + 1])[..., 0])
+    assert atbsn.denoise(five, image).shape == image.shape
+    for number in (1, 2, 4):
+        with pytest.raises(UserError, match=rf"image: shape \(16, 24, {number}\) is not \(H, W, 5\)"):
+            atbsn.denoise(five, image[..., :number])
+    with pytest.raises(UserError, match=r"image: shape \(16, 24\) is not \(H, W, 3\) RGB"):
+        atbsn.denoise(one, image[..., 0])

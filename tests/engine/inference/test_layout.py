@@ -108,6 +108,16 @@ def test_what_fits_is_done_in_one_pass(sizes: Any) -> None:
     assert fewest_pixels((500, 501), 32, 32, 500**2, sizes=sizes) is not None
 
 
+@pytest.mark.parametrize("overlap", [16, 32, 48])
+@pytest.mark.parametrize("side", [5, 31, 40])
+def test_tiles_of_narrow_pictures_are_two_overlaps_wide(side: int, overlap: int) -> None:
+    """At least, although the picture is not."""
+    for size in ((2000, side), (side, 2000)):
+        found = fewest_pixels(size, overlap, 1, 100 * side)
+        assert found is not None
+        assert found[size.index(side)] == max(side, 2 * overlap) and found[size.index(2000)] >= 2 * overlap
+
+
 def test_tiles_have_64_pixels_at_least() -> None:
     assert fewest_pixels((640, 640), 0, 1, 64**2) == (64, 64)
     assert fewest_pixels((640, 640), 0, 1, 32**2) == (64, 64), "however little fits"
