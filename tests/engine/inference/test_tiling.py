@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from atbsn.engine.inference.tiling import Tiler, self_ensemble
+from atbsn.engine.inference.layout import context
+from atbsn.engine.inference.tiling import Tiler, lay, self_ensemble
 from atbsn.utils.errors import UserError
 
 
@@ -67,6 +68,24 @@ def test_neighbours_fade_linearly() -> None:
     fade = (torch.arange(14) + 0.5) / 14
     expected = torch.cat([torch.zeros(43), fade, torch.ones(43)])
     assert torch.allclose(out, expected.expand_as(out), atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [-1, -2])
+def test_learning_goes_through_tiles_that_were_laid_before_without(dim: int) -> None:
+    """The weights of a fade are kept; the gradient of a tile is its weight at every place."""
+    overlap = 22
+    margin = context(overlap)
+    fade = overlap - 2 * margin
+    size = (1, 1, 5, 40) if dim == -1 else (1, 1, 40, 5)
+    with torch.inference_mode():
+        lay(torch.zeros(size), torch.ones(size).narrow(dim, 0, 30), 10, 10 + overlap, dim)
+    canvas, tile = torch.zeros(size), torch.ones(size).narrow(dim, 0, 30).clone().requires_grad_()
+    assert lay(canvas, tile, 10, 10 + overlap, dim) == 40
+    canvas.sum().backward()
+    ramp = torch.cat([torch.zeros(margin), (torch.arange(fade) + 0.5) / fade, torch.ones(30 - margin - fade)])
+    expected = ramp.view(-1, 1) if dim == -2 else ramp
+    assert fade > 2 and torch.equal(canvas.narrow(dim, 10, 30), expected.expand_as(tile))
+    assert not canvas.narrow(dim, 0, 10).any() and torch.equal(tile.grad, expected.expand_as(tile))
 
 
 def test_teachers_and_channels() -> None:
