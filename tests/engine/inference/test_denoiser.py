@@ -3,6 +3,7 @@
 import copy
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import atbsn
 from atbsn.archs import build_arch
 from atbsn.archs.base import BlindSpotNetwork, Network, seeded, untiled
 from atbsn.archs.weights import save_weights
+from atbsn.engine.inference.capture import Graphs
 from atbsn.engine.inference.denoiser import Denoiser, build_denoiser, check_channels
 from atbsn.engine.inference.seed import picture_seed
 from atbsn.engine.precision import resolve_precision
@@ -265,3 +267,26 @@ def test_a_network_of_one_channel_denoises_every_channel_by_itself() -> None:
             atbsn.denoise(five, image[..., :number])
     with pytest.raises(UserError, match=r"image: shape \(16, 24\) is not \(H, W, 3\) RGB"):
         atbsn.denoise(one, image[..., 0])
+
+
+@pytest.mark.parametrize(
+    ("capture", "is_local", "is_captured"), [(True, True, True), (True, False, False), (False, True, False)]
+)
+def test_local_networks_are_captured_where_the_plan_says_so(
+    capture: bool, is_local: bool, is_captured: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = []
+
+    def noted(self: Graphs, key: Any, function: Callable[..., torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        called.append(x.shape)
+        return function(x)
+
+    monkeypatch.setattr(Graphs, "__call__", noted)
+    monkeypatch.setattr(Dithering, "is_local", lambda self: is_local)
+    denoiser, noisy = of(Dithering()), picture()
+    plan = denoiser.plan(12, 14)
+    assert not plan.capture, "on a CPU"
+    expected = denoiser(noisy)
+    assert not called
+    found = denoiser(noisy, replace(plan, capture=capture))
+    assert torch.equal(found, expected) and called == [noisy.shape] * is_captured
