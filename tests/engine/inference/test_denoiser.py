@@ -290,3 +290,45 @@ def test_local_networks_are_captured_where_the_plan_says_so(
     assert not called
     found = denoiser(noisy, replace(plan, capture=capture))
     assert torch.equal(found, expected) and called == [noisy.shape] * is_captured
+
+
+def small_network() -> tuple[Network, np.ndarray]:
+    """A network, and a picture in [0, 1] with both ends."""
+    torch.manual_seed(0)
+    image = np.random.default_rng(0).random((16, 24, 3), np.float32)
+    image[0, 0], image[0, 1] = 0, 1
+    return build_arch({"type": "PhotoNet", "widths": [4, 4]}).eval(), image
+
+
+@pytest.mark.parametrize("white", [0.25, 1.0, 255.0, 4095.0, 65535.0])
+def test_pictures_are_denoised_in_their_range(white: float) -> None:
+    net, image = small_network()
+    expected = atbsn.denoise(net, image, data_range=1.0, precision="fp32")
+    found = atbsn.denoise(net, white * image, data_range=white, precision="fp32")
+    assert found.dtype == np.float32 and found.min() >= 0 and found.max() <= white
+    np.testing.assert_allclose(found / white, expected, atol=1e-5)
+
+
+def test_the_range_that_is_not_given_is_1_or_255() -> None:
+    """Values up to 1.5 are a little beyond white at 1; integers have the range of their type."""
+    net, image = small_network()
+    for scale, white in ((1.0, 1.0), (1.5, 1.0), (1.51, 255.0), (200.0, 255.0)):
+        given = image * np.float32(scale)
+        assert np.array_equal(atbsn.denoise(net, given), atbsn.denoise(net, given, data_range=white))
+    for dtype, top in ((np.uint8, 255.0), (np.uint16, 65535.0)):
+        whole = (image * top).astype(dtype)
+        assert np.array_equal(atbsn.denoise(net, whole), atbsn.denoise(net, whole, data_range=top))
+
+
+@pytest.mark.parametrize("white", [0, 0.0, -1.0, float("inf"), float("nan")])
+def test_no_value_of_white(white: float) -> None:
+    net, image = small_network()
+    with pytest.raises(UserError, match=f"data_range: {white} is no value of white; give 1.0, 255"):
+        atbsn.denoise(net, image, data_range=white)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "bool", "complex64"])
+def test_no_samples_of_a_picture(dtype: str) -> None:
+    net, image = small_network()
+    with pytest.raises(UserError, match=f"image: dtype {dtype} is not uint8, uint16 or float; convert it"):
+        atbsn.denoise(net, image.astype(dtype))

@@ -47,10 +47,15 @@ def test_a_network_is_measured_once_for_what_it_does(card: None) -> None:
     assert measured == ["denoise", "another hole"]
 
 
-def test_small_pictures_are_not_worth_measuring(card: None) -> None:
+@pytest.mark.parametrize(
+    ("size", "is_small"),
+    [((512, 512), True), ((64, 4096), True), ((4096, 64), True), ((512, 513), False), ((64, 4097), False),
+     ((4097, 64), False)],
+)  # fmt: skip
+def test_small_pictures_are_not_worth_measuring(size: tuple[int, int], is_small: bool, card: None) -> None:
     measured: list[Any] = []
-    assert plan(NetworkCache(), (512, 512), measured).tile is None
-    assert measured == []
+    assert plan(NetworkCache(), size, measured).tile is None
+    assert measured == ([] if is_small else ["denoise"])
 
 
 def test_a_shortage_is_said_once_and_halves_what_is_done_at_once(card: None, caplog: pytest.LogCaptureFixture) -> None:
