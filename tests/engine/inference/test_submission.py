@@ -23,7 +23,7 @@ from atbsn.archs.weights import save_weights
 from atbsn.data.dnd import DND
 from atbsn.data.sidd import SIDDBenchmark
 from atbsn.engine.inference.seed import picture_seed
-from atbsn.engine.inference.submission import open_submission
+from atbsn.engine.inference.submission import _csv_equals, _write_csv, open_submission
 from atbsn.registry import ARCHS
 from atbsn.utils.errors import UserError
 
@@ -348,3 +348,29 @@ def test_what_was_written_is_read_back(
 
 def test_sets_that_are_no_benchmark_submit_nothing(datasets: Path, tmp_path: Path) -> None:
     assert open_submission(DND(datasets / "DND", split="images"), tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_right"),
+    [(b"", b"", True), (b"ID,", b"IC,", False), (b"BLOCK", b"BLOCKS", False), (b"\n1,", b"\n0,", False),
+     (b"\n1,", b"\n2,", False), (b"\n5,", b"\n05,", False), (b"AAAA", b"AAAB", False)],
+)  # fmt: skip
+def test_every_number_and_byte_of_a_csv_is_compared(tmp_path: Path, old: bytes, new: bytes, is_right: bool) -> None:
+    """Of two pictures of three blocks; a line that lacks and one too much are seen, too."""
+    blocks = np.arange(2 * 3 * 4 * 5 * 3, dtype=np.uint16).reshape(2, 3, 4, 5, 3).astype(np.uint8)
+    blocks[1, 2] = 0
+    path = tmp_path / "submission.csv"
+    with path.open("wb") as file:
+        _write_csv(file, blocks)
+    written = path.read_bytes()
+    lines = written.split(b"\n")
+    assert lines[0] == b"ID,BLOCK" and lines[7:] == [b""]
+    for number, line in enumerate(lines[1:7]):
+        index, data = line.split(b",")
+        assert int(index) == number and base64.b64decode(data) == blocks.reshape(6, 60)[number].tobytes()
+    assert old in written
+    path.write_bytes(written.replace(old, new, 1))
+    assert _csv_equals(path, blocks) == is_right
+    for longer_or_shorter in (written + lines[6] + b"\n", written[: written.rindex(b"\n5,") + 1], b""):
+        path.write_bytes(longer_or_shorter)
+        assert not _csv_equals(path, blocks)
