@@ -41,8 +41,8 @@ from atbsn.utils.errors import UserError
 REPOSITORY = Path(__file__).resolve().parents[1]
 FILES = sorted(path for path in (REPOSITORY / "options").rglob("*.yml") if path.parent.name in ("train", "test"))
 VALID = {path.name: read_options(path) for path in FILES}
-PATIENCE = 10.0
-"""Seconds that no input may take."""
+PATIENCE = 120.0
+"""Seconds of a core that no input may take: far more than any does, so only a loop without end reaches it."""
 TALLY: Counter[str] = Counter()
 
 COMMANDS = ("train.py", "valid.py", "test.py")
@@ -287,7 +287,7 @@ def assignments(draw: st.DrawFn) -> list[str]:
 
 def load(path: Path, overrides: list[str], kind: str) -> None:
     """Options, or one message that is fit to be read; in time, and without leaving anything."""
-    before, start = everything(Path.cwd()), time.perf_counter()
+    before, start = everything(Path.cwd()), time.process_time()
     try:
         options = load_options(str(path), overrides)
     except UserError as error:
@@ -297,7 +297,7 @@ def load(path: Path, overrides: list[str], kind: str) -> None:
     else:
         assert isinstance(options, Options)
         TALLY[f"{kind}: {build(path, overrides, options)}"] += 1
-    assert time.perf_counter() - start < PATIENCE
+    assert time.process_time() - start < PATIENCE
     assert everything(Path.cwd()) == before
 
 
@@ -356,7 +356,7 @@ COMPUTED = {
     "atbsn.app.commands.compare.measure_candidates": leave,
     "measurement.measure": leave,
     "measurement.peak_tflops": lambda *arguments: 1.0,
-    "time.process_time": leave,  # before prepare speed measures for seconds
+    "time.perf_counter": leave,  # before prepare speed measures for seconds
     "torch.onnx.export": leave,
 }
 """Where scripts would compute for long."""
@@ -477,12 +477,12 @@ def test_changed_arguments_of_scripts(inputs: Path, case: Any) -> None:
     own = inputs.parent / "own" / "copy"
     shutil.copytree(inputs, own)
     os.chdir(own)
-    before, start = everything(own.parent), time.perf_counter()
+    before, start = everything(own.parent), time.process_time()
     try:
         status, output = run(script, some, COMPUTED)
         assert status in (0, 2) and "Traceback" not in output, (some, output)
         assert status == 0 or everything(own.parent) == before, (some, output)
-        assert time.perf_counter() - start < PATIENCE
+        assert time.process_time() - start < PATIENCE
     finally:
         os.chdir(inputs)
         shutil.rmtree(own.parent)
