@@ -88,15 +88,15 @@ def test_a_failing_case_does_not_lose_the_others(
 
     monkeypatch.setattr("naive.bsn_loss", refuse)
     monkeypatch.setattr("measurement.peak_tflops", lambda *_: 1.0)
-    status, output = command("scripts/benchmark.py", *SMALL, "--only", "AT-BSN training", "student A", "--profile")
+    status, output = command("scripts/benchmark.py", *SMALL, "--only", "AT-BSN training", "teacher family", "--profile")
     assert status == 2 and "Traceback" not in output
     assert "AT-BSN training step, 2 x 128 x 128: failed: OutOfMemoryError: CUDA out of memory." in output
     folder = tmp_path / "results" / "benchmark"
     first, second = json.loads((folder / "benchmark.json").read_text())["cases"]
-    assert "failed" in first and second["case"].startswith("student A") and second["faster"] > 0
+    assert "failed" in first and second["case"].startswith("teacher family") and second["faster"] > 0
     assert "| failed: OutOfMemoryError" in (folder / "benchmark.md").read_text()
-    assert "traceEvents" in (folder / "profiles" / "student_A_704_x_928.trace.json").read_text()
-    assert "aten::" in (folder / "profiles" / "student_A_704_x_928.operators.txt").read_text()
+    assert "traceEvents" in (folder / "profiles" / "teacher_family_7_k_256_x_256.trace.json").read_text()
+    assert "aten::" in (folder / "profiles" / "teacher_family_7_k_256_x_256.operators.txt").read_text()
 
 
 def test_a_profile_that_fails_does_not_lose_its_row(
@@ -107,8 +107,8 @@ def test_a_profile_that_fails_does_not_lose_its_row(
 
     monkeypatch.setattr("measurement.profile", refuse)
     monkeypatch.setattr("measurement.peak_tflops", lambda *_: 1.0)
-    status, output = command("scripts/benchmark.py", *SMALL, "--only", "student A", "--profile")
-    assert status == 2 and "profile of student A, 704 x 928: failed: ValueError: nothing was seen" in output
+    status, output = command("scripts/benchmark.py", *SMALL, "--only", "teacher family", "--profile")
+    assert status == 2 and "profile of teacher family, 7 k, 256 x 256: failed: ValueError: nothing was seen" in output
     assert "Traceback" in output  # a defect, which is to be found
     (row,) = json.loads((tmp_path / "results" / "benchmark" / "benchmark.json").read_text())["cases"]
     assert row["faster"] > 0
