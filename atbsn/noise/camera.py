@@ -7,7 +7,7 @@ cameras do to their noise after that is drawn too: smoothing of luma and colour,
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -88,9 +88,10 @@ class RandomCamera:
         if self._table is None:
             return CameraTable.drawn(self.prior, pictures)
         row = torch.randint(self._rows, (len(pictures),), device=pictures.device)
-        cameras = CameraTable(**{name: value.like(pictures)[row] for name, value in self._table.items()})
+        values = {name: value.like(pictures)[row] for name, value in self._table.items()}
         gain = log_uniform(pictures, 1 / _MAX_GAIN_RATIO, _MAX_GAIN_RATIO)
-        return replace(cameras, shot=cameras.shot * gain, read=cameras.read * gain.square())
+        values["shot"], values["read"] = values["shot"] * gain, values["read"] * gain.square()
+        return CameraTable(**values)
 
     def _taken(self, pictures: Tensor, cameras: CameraTable) -> tuple[Tensor, Tensor]:
         prior = self.prior

@@ -7,6 +7,7 @@ import gc
 import importlib
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal, NoReturn
@@ -18,6 +19,11 @@ from torch.distributed.constants import default_pg_timeout
 from atbsn.utils.errors import UserError
 
 Launcher = Literal["none", "pytorch", "slurm"]
+
+_SECONDS_TO_LET_GO = 0.1
+"""Time in which the threads of the group may drop the tensors of the last collective, for which they need Python's
+lock. PyTorch 2.6 holds the lock while it waits for these threads to end, so both would wait for ever. Chosen by hand:
+dropping takes microseconds."""
 
 
 def start(launcher: Launcher, num_gpu: int | Literal["auto"] = "auto", timeout: int | None = None) -> torch.device:
@@ -84,6 +90,7 @@ def restarted() -> bool:
 def close() -> None:
     """Leave the group of processes, and end its threads."""
     if distributed.is_initialized():
+        time.sleep(_SECONDS_TO_LET_GO)
         distributed.destroy_process_group()
         gc.collect()  # removes cycles that still refer to the group
 

@@ -188,7 +188,7 @@ SPOILT = {
     "a sparse weight": lambda s: s["params"].update({k: v.to_sparse() for k, v in s["params"].items()}),
     "a weight too many": lambda s: s["params"].update({"more": torch.zeros(3)}),
     "no weights": lambda s: s["params"].clear(),
-    "an average of another shape": lambda s: s["ema"].update({first(s["ema"]): torch.zeros(3)}),
+    "an average of another shape": lambda s: s["ema"].update({first(k for k in s["ema"] if "." in k): torch.zeros(3)}),
     "no average": lambda s: s["ema"].clear(),
     "a moment of another shape": lambda s: s["optimizer"]["state"][0].update(exp_avg=torch.zeros(3)),
     "a moment of any size": lambda s: s["optimizer"]["state"][0].update(exp_avg_sq=claims((10**9, 10**9))),
