@@ -57,29 +57,25 @@ def colour_at(name: str, row: int, column: int) -> int:
 
 
 def bilinear(raw: np.ndarray, name: str) -> np.ndarray:
-    result = np.empty((3, SIDE, SIDE))
-    for row, column, colour in product(range(SIDE), range(SIDE), range(3)):
-        own = colour_at(name, row, column)
-        if own == colour:
-            weights: Weights = {(0, 0): 1.0}
-        elif own != 1:
-            weights = CROSS if colour == 1 else DIAGONAL
-        else:
-            weights = BESIDE if colour_at(name, row, column + 1) == colour else turned(BESIDE)
-        result[colour, row, column] = at(raw, row, column, weights)
-    return result
+    return interpolated(raw, name, CROSS, DIAGONAL, BESIDE)
 
 
 def malvar(raw: np.ndarray, name: str) -> np.ndarray:
+    return interpolated(raw, name, MALVAR_GREEN, MALVAR_OPPOSITE, MALVAR_BESIDE)
+
+
+def interpolated(raw: np.ndarray, name: str, green: Weights, opposite: Weights, beside: Weights) -> np.ndarray:
+    """Weighted sums: of green at red and blue, of red at blue and the reverse, and of red and blue at green, where the
+    colour is beside the pixel."""
     result = np.empty((3, SIDE, SIDE))
     for row, column, colour in product(range(SIDE), range(SIDE), range(3)):
         own = colour_at(name, row, column)
         if own == colour:
             weights: Weights = {(0, 0): 1.0}
         elif own != 1:
-            weights = MALVAR_GREEN if colour == 1 else MALVAR_OPPOSITE
+            weights = green if colour == 1 else opposite
         else:
-            weights = MALVAR_BESIDE if colour_at(name, row, column + 1) == colour else turned(MALVAR_BESIDE)
+            weights = beside if colour_at(name, row, column + 1) == colour else turned(beside)
         result[colour, row, column] = at(raw, row, column, weights)
     return result
 

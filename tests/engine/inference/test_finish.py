@@ -10,6 +10,7 @@ from torch.nn import functional as F
 import atbsn
 from atbsn.archs import build_arch
 from atbsn.engine.inference.finish import denoises_twice, finish, is_local, leaves_pictures_alone, strengths
+from atbsn.engine.inference.photo import takes_setting
 from atbsn.ops.defects import remove_banding, replace_hot_pixels
 from atbsn.ops.luma import scale_apart
 
@@ -41,6 +42,12 @@ def test_luma_and_colour_have_strengths_of_their_own(noisy: torch.Tensor, luma: 
     for part, strength in (((1, 0), luma), ((0, 1), colour)):
         own = scale_apart(finish(halve, noisy, strength=float(strength)) - noisy, *part)
         torch.testing.assert_close(scale_apart(result - noisy, *part), own, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["strength", "luma", "colour"])
+@pytest.mark.parametrize(("value", "taken"), [(-0.01, False), (0, True), (0.5, True), (2, True), (2.01, False)])
+def test_a_strength_is_from_nothing_to_twice(name: str, value: float, taken: bool) -> None:
+    assert takes_setting(build_arch({"type": "StudentA"}), name, value) == taken
 
 
 def test_one_of_them_leaves_the_other_to_strength(noisy: torch.Tensor) -> None:
